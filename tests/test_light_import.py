@@ -1,0 +1,42 @@
+"""Importing silverstain, and asking it for help, loads nothing heavy."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "numpy", "scipy", "rich", "pydantic", "sklearn", "huggingface_hub")
+
+
+def heavy_modules_after(code: str) -> set[str]:
+    """Which of HEAVY are loaded in a fresh interpreter that has run `code`."""
+    report = f"{code}\nimport sys; print('LOADED', *set({HEAVY!r}) & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True).stdout
+    return set(printed.rsplit("LOADED", 1)[1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import silverstain",
+        "import silverstain; silverstain.UsageError, silverstain.__version__, dir(silverstain)",
+        "import silverstain.errors, silverstain.storage",
+        "import silverstain.cli; silverstain.cli.main(['--help'])",
+        "import silverstain.cli; silverstain.cli.main(['trace', '--help'])",
+        "import silverstain.cli; silverstain.cli.main(['no-such-verb'])",
+    ],
+)
+def test_nothing_heavy_is_loaded(code: str):
+    assert heavy_modules_after(code) == set()
+
+
+def test_the_check_can_fail():
+    assert "numpy" in heavy_modules_after("import numpy")
+
+
+def test_public_names_are_the_listed_ones():
+    import silverstain
+
+    assert set(silverstain.__all__) <= set(dir(silverstain))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'; it has Edit, Graph"):
+        _ = silverstain.nothing
