@@ -1,0 +1,78 @@
+"""Attention computed by us for the length of a `with`: to read its patterns, or to hold them fixed.
+
+transformers looks its attention function up by name at every call. We register one name for good; it dispatches to
+the function of the enclosing `attention_through`. One hook so serves every architecture that uses the interface.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import eager_mask
+
+NAME = "silverstain"  # as transformers knows our attention function
+
+PatternFunction = Callable[[int, Tensor], Tensor]
+"""(layer, computed pattern [batch, head, query, key]) -> the pattern to use, of the same shape."""
+
+_current: ContextVar[PatternFunction | None] = ContextVar("silverstain_attention", default=None)
+_lock = threading.RLock()  # the name of the attention function is a setting of the model, shared by threads
+
+
+@contextmanager
+def attention_through(hf: PreTrainedModel, function: PatternFunction) -> Iterator[None]:
+    """Let every attention pattern of `hf` pass through `function` inside the `with`; afterwards all is as before."""
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, eager_mask)  # additive masks, as eager attention gets them
+    with _lock:
+        before = hf.config._attn_implementation
+        token = _current.set(function)
+        hf.config._attn_implementation = NAME
+        try:
+            yield
+        finally:
+            hf.config._attn_implementation = before
+            _current.reset(token)
+
+
+def causal_pattern(
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch head key d_head"],
+    mask: Tensor | None,
+    scaling: float,
+) -> Float[Tensor, "batch head query key"]:
+    """softmax(scaling · q·k + mask) over keys, in float32 at least (as transformers' eager attention does).
+
+    Unlike there, float64 stays float64: identities that hold to 1e-10 are tested on it.
+    """
+    scores = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    if mask is not None:
+        scores = scores + mask[..., : key.shape[-2]]
+    wide = torch.promote_types(query.dtype, torch.float32)
+    return torch.softmax(scores, dim=-1, dtype=wide).to(query.dtype)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Eager attention whose pattern passes through the current function; key and value heads may serve several."""
+    function = _current.get()
+    assert function is not None  # the name is set only inside attention_through
+    group = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
+    layer: Any = module.layer_idx
+    pattern = function(layer, causal_pattern(query, key, attention_mask, scaling))
+    mixed = torch.matmul(pattern, value)
+    return mixed.transpose(1, 2).contiguous(), pattern

@@ -1,0 +1,141 @@
+"""All that one forward pass leaves behind, and nothing twice."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from silverstain.errors import UsageError
+from silverstain.models.attention import attention_through
+from silverstain.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One forward pass of one prompt through the unmodified model."""
+
+    token_ids: Int[Tensor, " pos"]
+    embedding: Float[Tensor, "pos d_model"]
+    """As it enters the residual stream."""
+    attention_norm_scale: Float[Tensor, "layer pos"]
+    """1/sqrt(mean(x²) + eps) of the norm's input: a multiplier. The same for the two below."""
+    mlp_norm_scale: Float[Tensor, "layer pos"]
+    final_norm_scale: Float[Tensor, " pos"]
+    patterns: Float[Tensor, "layer head query key"]
+    """Attention after the softmax; rows sum to 1."""
+    mlp_inputs: Float[Tensor, "layer pos d_model"]
+    """Output of the pre-MLP norm, its weight applied: what the MLP and a dictionary read."""
+    mlp_outputs: Float[Tensor, "layer pos d_model"]
+    """What is added to the stream."""
+    logits: Float[Tensor, "pos d_vocab"]
+
+    @property
+    def n_layers(self) -> int:
+        return self.mlp_inputs.shape[0]
+
+    @property
+    def n_positions(self) -> int:
+        return self.mlp_inputs.shape[1]
+
+
+class Harvest(NamedTuple):
+    """What a dictionary is trained on: a batch of sequences seen by every MLP."""
+
+    mlp_inputs: Float[Tensor, "layer batch pos d_model"]
+    mlp_outputs: Float[Tensor, "layer batch pos d_model"]
+    logits: Float[Tensor, "batch pos d_vocab"]
+
+
+def record(model: LanguageModel, token_ids: Sequence[int] | Tensor) -> Recording:
+    """Run one prompt and keep what attribution needs; UsageError for no tokens, too many, or ids out of range."""
+    ids = torch.as_tensor(token_ids, dtype=torch.long, device=model.device)
+    if ids.ndim != 1:
+        raise UsageError(
+            f"record takes the tokens of one prompt [pos], got shape {list(ids.shape)}; record one at a time"
+        )
+    check_ids(model, ids)
+    layers = range(model.n_layers)
+    patterns: dict[int, Tensor] = {}
+
+    def keep_pattern(layer: int, pattern: Tensor) -> Tensor:
+        patterns[layer] = pattern
+        return pattern
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(attention_through(model.hf, keep_pattern))
+        embedding = stack.enter_context(_kept([model.block(0)], inputs=True))
+        attention_reads = stack.enter_context(_kept([model.norm("attention", i) for i in layers], inputs=True))
+        mlp_reads = stack.enter_context(_kept([model.norm("mlp", i) for i in layers], inputs=True))
+        final_reads = stack.enter_context(_kept([model.norm("final")], inputs=True))
+        mlp_inputs = stack.enter_context(_kept([model.mlp(i) for i in layers], inputs=True))
+        mlp_outputs = stack.enter_context(_kept([model.mlp(i) for i in layers], inputs=False))
+        logits = model.hf(input_ids=ids[None], use_cache=False).logits
+        return Recording(
+            token_ids=ids,
+            embedding=embedding[0][0],
+            attention_norm_scale=torch.stack([model.norm_scale("attention", i, attention_reads[i][0]) for i in layers]),
+            mlp_norm_scale=torch.stack([model.norm_scale("mlp", i, mlp_reads[i][0]) for i in layers]),
+            final_norm_scale=model.norm_scale("final", None, final_reads[0][0]),
+            patterns=torch.stack([patterns[i][0] for i in layers]),
+            mlp_inputs=torch.stack([mlp_inputs[i][0] for i in layers]),
+            mlp_outputs=torch.stack([mlp_outputs[i][0] for i in layers]),
+            logits=logits[0],
+        )
+
+
+def harvest(model: LanguageModel, token_ids: Tensor) -> Harvest:
+    """MLP inputs, outputs and logits of a batch [batch, pos]; attention is causal, so padding on the right is harmless.
+
+    Values at padded positions are what the model computes on the padding; leave them out of what you train on.
+    """
+    ids = token_ids.to(device=model.device, dtype=torch.long)
+    if ids.ndim != 2:
+        raise UsageError(
+            f"harvest takes a batch of tokens [batch, pos], got shape {list(ids.shape)}; pad to one length"
+        )
+    check_ids(model, ids)
+    mlps = [model.mlp(layer) for layer in range(model.n_layers)]
+    with torch.no_grad(), _kept(mlps, inputs=True) as inputs, _kept(mlps, inputs=False) as outputs:
+        logits = model.hf(input_ids=ids, use_cache=False).logits
+        layers = range(model.n_layers)
+        return Harvest(torch.stack([inputs[i] for i in layers]), torch.stack([outputs[i] for i in layers]), logits)
+
+
+def check_ids(model: LanguageModel, token_ids: Tensor) -> None:
+    """UsageError unless the last axis of `token_ids` is a prompt the model can read."""
+    if token_ids.numel() == 0:
+        raise UsageError("there are no tokens to run; give at least one token id")
+    model.check_length(token_ids.shape[-1])
+    low, high = int(token_ids.min()), int(token_ids.max())
+    if low < 0 or high >= model.d_vocab:
+        seen = low if low < 0 else high
+        raise UsageError(
+            f"token id {seen} is not in the vocabulary of {model.name}; give ids from 0 to {model.d_vocab - 1}"
+        )
+
+
+@contextmanager
+def _kept(modules: Sequence[nn.Module], *, inputs: bool) -> Iterator[dict[int, Tensor]]:
+    """Keep, by index of module, the first input or the output of each module's last call inside the `with`."""
+    kept: dict[int, Tensor] = {}
+    handles = [
+        module.register_forward_hook(_keeper(kept, i, inputs), with_kwargs=True) for i, module in enumerate(modules)
+    ]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keeper(kept: dict[int, Tensor], index: int, inputs: bool) -> Callable[..., None]:
+    def keep(_: nn.Module, arguments: tuple, named: dict, output: Tensor) -> None:
+        # blocks are called with the stream first, by position in some versions of transformers and by name in others
+        kept[index] = (arguments[0] if arguments else named["hidden_states"]) if inputs else output
+
+    return keep
