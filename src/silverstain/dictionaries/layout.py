@@ -1,0 +1,26 @@
+"""circuit-tracer's native folder layout: which tensor is in which file, under which name.
+
+Per-layer: layer_{i}.safetensors. Cross-layer: W_enc_{i}.safetensors (with all biases) and W_dec_{i}.safetensors.
+config.yaml names the kind; silverstain.json beside it holds what we know more.
+"""
+
+CONFIG = "config.yaml"
+FACTS = "silverstain.json"
+FORMAT = "silverstain.dictionary/1"
+PER_LAYER, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"  # `model_kind` in config.yaml
+
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
+OPTIONAL = frozenset({"threshold", "W_skip"})
+
+
+def place_of(key: str, layer: int, *, is_cross_layer: bool) -> tuple[str, str]:
+    """(file, name in it) of a tensor; a cross-layer W_skip is ours alone: circuit-tracer neither writes nor reads it."""
+    if is_cross_layer:
+        file = f"W_dec_{layer}" if key == "W_dec" else f"W_enc_{layer}"
+        return f"{file}.safetensors", f"{key}_{layer}"
+    return f"layer_{layer}.safetensors", "activation_function.threshold" if key == "threshold" else key
+
+
+def first_file(layer: int, *, is_cross_layer: bool) -> str:
+    """The file whose presence says that there is such a layer."""
+    return place_of("W_enc", layer, is_cross_layer=is_cross_layer)[0]
