@@ -1,0 +1,53 @@
+"""Edits to a running model: ablate, scale, set, add, patch; swaps, controls, and the replaced model under edits."""
+
+from silverstain.interventions.controls import random_control as random_control
+from silverstain.interventions.edits import Edit as Edit
+from silverstain.interventions.edits import Place as Place
+from silverstain.interventions.edits import at_places as at_places
+from silverstain.interventions.edits import load_edits as load_edits
+from silverstain.interventions.edits import parse_edit as parse_edit
+from silverstain.interventions.edits import parse_edits as parse_edits
+from silverstain.interventions.edits import save_edits as save_edits
+from silverstain.interventions.generation import generate as generate
+from silverstain.interventions.intervene import Intervention as Intervention
+from silverstain.interventions.intervene import TokenProbability as TokenProbability
+from silverstain.interventions.intervene import intervene as intervene
+from silverstain.interventions.intervene import intervene_many as intervene_many
+from silverstain.interventions.passes import Regime as Regime
+from silverstain.interventions.passes import editing as editing
+from silverstain.interventions.replaced import Agreement as Agreement
+from silverstain.interventions.replaced import agreement_under_edits as agreement_under_edits
+from silverstain.interventions.replaced import intervene_replaced as intervene_replaced
+from silverstain.interventions.swap import Swap as Swap
+from silverstain.interventions.swap import activations_at as activations_at
+from silverstain.interventions.swap import active_places as active_places
+from silverstain.interventions.swap import swap as swap
+from silverstain.interventions.swap import swap_edits as swap_edits
+from silverstain.interventions.swap import swap_many as swap_many
+
+__all__ = [
+    "Agreement",
+    "Edit",
+    "Intervention",
+    "Place",
+    "Regime",
+    "Swap",
+    "TokenProbability",
+    "activations_at",
+    "active_places",
+    "agreement_under_edits",
+    "at_places",
+    "editing",
+    "generate",
+    "intervene",
+    "intervene_many",
+    "intervene_replaced",
+    "load_edits",
+    "parse_edit",
+    "parse_edits",
+    "random_control",
+    "save_edits",
+    "swap",
+    "swap_edits",
+    "swap_many",
+]

@@ -1,0 +1,58 @@
+"""Continue a prompt under edits."""
+
+from collections.abc import Sequence
+
+import torch
+
+from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+
+from silverstain.interventions.edits import Edit
+from silverstain.interventions.intervene import Prompt, as_ids
+from silverstain.interventions.passes import Attention, Base, editing
+
+
+def generate(
+    model: LanguageModel,
+    prompt: Prompt,
+    n: int,
+    *,
+    dictionary: Dictionary | None = None,
+    edits: Sequence[Edit] = (),
+    attention: Attention = "live",
+    base: Base = "clean",
+    stop: int | None = None,
+) -> list[int]:
+    """The n likeliest next tokens, one after the other, stopping after token `stop`.
+
+    Edits with positions act there; negative ones count from the end of the prompt. Edits without positions act on
+    every token, also on those that are generated. The whole text is run anew for each token: right, and fast enough
+    for short ones.
+    """
+    ids = as_ids(model, prompt).tolist()
+    if edits and dictionary is None:
+        raise UsageError("Edits name features of a dictionary; give the dictionary they belong to.")
+    n_prompt = len(ids)
+    fixed = [_fixed(edit, n_prompt) for edit in edits]
+    for _ in range(min(n, model.max_positions - n_prompt)):
+        tokens = torch.tensor(ids, device=model.device)
+        if dictionary is None or not fixed:
+            logits = model.logits(tokens)
+        else:
+            with editing(model, dictionary, fixed, attention=attention, base=base):
+                logits = model.logits(tokens)
+        ids.append(int(logits[-1].argmax()))
+        if ids[-1] == stop:
+            break
+    return ids[n_prompt:]
+
+
+def _fixed(edit: Edit, n_prompt: int) -> Edit:
+    """The edit with positions counted from the start, so that they stay put while the text grows."""
+    if edit.positions is None:
+        return edit
+    positions = tuple(position + n_prompt if position < 0 else position for position in edit.positions)
+    if any(not 0 <= position < n_prompt for position in positions):
+        raise UsageError(f"The edit {edit} is outside the prompt of {n_prompt} tokens (0 to {n_prompt - 1}).")
+    return Edit(op=edit.op, features=edit.features, positions=positions, value=edit.value, donor=edit.donor)

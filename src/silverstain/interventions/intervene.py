@@ -1,0 +1,215 @@
+"""What the model says under edits, beside what it says without them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+
+from silverstain.interventions.edits import Edit
+from silverstain.interventions.passes import Attention, Base, Regime, paired_logits, resolve_for
+
+Prompt = str | Sequence[int] | Tensor
+"""Text, or the token ids of one prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenProbability:
+    """One line of a table of answers."""
+
+    token: str
+    id: int
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """The outcome of one list of edits on one prompt."""
+
+    token_ids: Int[Tensor, " pos"]
+    tokens: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    regime: Regime
+    baseline_logits: Float[Tensor, "pos d_vocab"]
+    edited_logits: Float[Tensor, "pos d_vocab"]
+    position: int
+    """The position whose next token the tables and `kl` are about."""
+    baseline: tuple[TokenProbability, ...]
+    """The likeliest tokens without the edits, best first."""
+    edited: tuple[TokenProbability, ...]
+    """The likeliest tokens under the edits, best first."""
+
+    @property
+    def kl_by_position(self) -> Float[Tensor, " pos"]:
+        """KL(baseline ‖ edited) in nats at every position."""
+        return divergence(self.baseline_logits, self.edited_logits)
+
+    @property
+    def kl(self) -> float:
+        """KL(baseline ‖ edited) in nats at `position`."""
+        return float(self.kl_by_position[self.position])
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the likeliest token is another one under the edits."""
+        return self.baseline[0].id != self.edited[0].id
+
+    def probability(self, token_id: int) -> tuple[float, float]:
+        """The probability of one token at `position`: (baseline, edited)."""
+        before, after = (
+            float(logits[self.position].double().softmax(-1)[token_id])
+            for logits in (self.baseline_logits, self.edited_logits)
+        )
+        return before, after
+
+    def to_json(self) -> dict[str, Any]:
+        """The tables and the edits, without logits."""
+        return {
+            "tokens": list(self.tokens),
+            "position": self.position,
+            "edits": [edit.to_json() for edit in self.edits],
+            "attention": self.regime.attention,
+            "base": self.regime.base,
+            "held_layers": list(self.regime.held_layers),
+            "baseline": [vars(line) for line in self.baseline],
+            "edited": [vars(line) for line in self.edited],
+            "kl": self.kl,
+        }
+
+
+def intervene(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompt: Prompt,
+    edits: Sequence[Edit],
+    *,
+    attention: Attention = "live",
+    base: Base = "clean",
+    held_layers: Collection[int] = (),
+    position: int = -1,
+    n_top: int = 10,
+) -> Intervention:
+    """Run one prompt with and without the edits (see `Regime` for what may be held meanwhile).
+
+    `position` is where the tables look; `n_top` is their length. UsageError for edits that do not fit the prompt or
+    the dictionary.
+    """
+    (result,) = intervene_many(
+        model, dictionary, [prompt], [edits], attention=attention, base=base, held_layers=held_layers,
+        position=position, n_top=n_top,
+    )  # fmt: skip
+    return result
+
+
+def intervene_many(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompts: Sequence[Prompt],
+    edits: Sequence[Sequence[Edit]],
+    *,
+    attention: Attention = "live",
+    base: Base = "clean",
+    held_layers: Collection[int] = (),
+    position: int = -1,
+    n_top: int = 10,
+    batch_size: int = 64,
+) -> list[Intervention]:
+    """`intervene` for many lists of edits in few forward passes; edits[i] act on prompts[i].
+
+    One prompt given for many edits serves them all, and is itself run once a batch. Prompts of several lengths are
+    padded on the right, which changes nothing at their own positions.
+    """
+    ids = [as_ids(model, prompt) for prompt in prompts]
+    if len(ids) == 1:
+        ids = ids * len(edits)
+    if len(ids) != len(edits):
+        raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each, or one prompt for all.")
+    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers))
+    results: list[Intervention] = []
+    for first in range(0, len(edits), batch_size):
+        rows = slice(first, first + batch_size)
+        pairs = _run(model, dictionary, ids[rows], edits[rows], regime)
+        for tokens, listed, (before, after) in zip(ids[rows], edits[rows], pairs, strict=True):
+            at = _position(position, len(tokens))
+            results.append(
+                Intervention(
+                    token_ids=tokens,
+                    tokens=tuple(model.token_strings(tokens)),
+                    edits=tuple(listed),
+                    regime=regime,
+                    baseline_logits=before,
+                    edited_logits=after,
+                    position=at,
+                    baseline=top_tokens(model, before[at], n_top),
+                    edited=top_tokens(model, after[at], n_top),
+                )
+            )
+    return results
+
+
+def _run(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    ids: Sequence[Int[Tensor, " pos"]],
+    edits: Sequence[Sequence[Edit]],
+    regime: Regime,
+) -> list[tuple[Tensor, Tensor]]:
+    """(baseline logits, edited logits) of each row, each distinct prompt run once without edits."""
+    code: dict[tuple[int, ...], int] = {}
+    prompt_of_row = torch.tensor([code.setdefault(tuple(row.tolist()), len(code)) for row in ids], device=model.device)
+    lengths = [len(row) for row in ids]
+    sites = resolve_for(model, dictionary, edits, lengths)
+    clean, edited = paired_logits(model, dictionary, padded(list(code), model.device), prompt_of_row, sites, regime)
+    return [
+        (clean[which, :length], edited[row, :length])
+        for row, (which, length) in enumerate(zip(prompt_of_row.tolist(), lengths, strict=True))
+    ]
+
+
+def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor, "prompt pos"]:
+    """The prompts side by side, filled up on the right with token 0: attention looks left, so nothing meets it."""
+    width = max(len(prompt) for prompt in prompts)
+    return torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
+
+
+def as_ids(model: LanguageModel, prompt: Prompt) -> Int[Tensor, " pos"]:
+    """Token ids of text, or the ids as given; UsageError when there are none or too many."""
+    ids = model.tokenize(prompt) if isinstance(prompt, str) else prompt
+    tensor = torch.as_tensor(ids, dtype=torch.long, device=model.device)
+    if tensor.ndim != 1 or not len(tensor):
+        raise UsageError(f"A prompt is a non-empty list of token ids, but its shape is {list(tensor.shape)}.")
+    model.check_length(len(tensor))
+    if int(tensor.min()) < 0 or int(tensor.max()) >= model.d_vocab:
+        raise UsageError(f"Token ids go from 0 to {model.d_vocab - 1}, but the prompt holds {tensor.tolist()}.")
+    return tensor
+
+
+def top_tokens(model: LanguageModel, logits: Float[Tensor, " d_vocab"], n: int) -> tuple[TokenProbability, ...]:
+    """The n likeliest tokens, best first."""
+    values, ids = logits.double().softmax(-1).topk(min(n, logits.shape[-1]))
+    names = model.token_strings(ids)
+    return tuple(
+        TokenProbability(token=name, id=token, probability=value)
+        for name, token, value in zip(names, ids.tolist(), values.tolist(), strict=True)
+    )
+
+
+def divergence(
+    before: Float[Tensor, "*batch d_vocab"], after: Float[Tensor, "*batch d_vocab"]
+) -> Float[Tensor, "*batch"]:
+    """KL(before ‖ after) in nats over the last axis; in float64, since small effects are differences of logarithms."""
+    p, q = before.double().log_softmax(-1), after.double().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).clamp_min(0)
+
+
+def _position(position: int, length: int) -> int:
+    at = position + length if position < 0 else position
+    if not 0 <= at < length:
+        raise UsageError(f"Position {position} is outside the prompt of {length} tokens (0 to {length - 1}).")
+    return at

@@ -1,0 +1,245 @@
+"""The forward pass under edits: the model as it is, plus what the edited features would write more or less.
+
+Clean and edited rows run in one batch. So the clean activations an edit is measured against, the clean attention
+patterns that `attention="frozen"` imposes, and the clean MLP outputs that `held_layers` imposes are all at hand at the
+layer where they are needed; nothing is recorded, and nothing runs twice.
+
+The MLP itself stays: a change of a feature is (new − activation) · its decoder rows, added once to the MLP output of
+every layer it writes to, so the dictionary's error is kept. Everything downstream recomputes.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel, attention_through, harvest
+
+from silverstain.interventions.edits import Edit
+from silverstain.interventions.sites import Sites, resolve
+
+Attention = Literal["live", "frozen"]
+Base = Literal["clean", "current"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regime:
+    """What is held while the edits act."""
+
+    attention: Attention = "live"
+    """frozen: every edited row attends with the patterns of its clean row."""
+    base: Base = "clean"
+    """The activation a change is measured from: the clean run's (changes known before the pass, the same for every
+    model they are tried on), or the current one of the edited pass (`set` then holds exactly; circuit-tracer's way)."""
+    held_layers: tuple[int, ...] = ()
+    """Layers whose MLP output is held at its clean value before the changes are added: the paper's constrained
+    patching over a range of layers (it also freezes attention)."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("attention", Attention), ("base", Base)):
+            if getattr(self, name) not in get_args(kind):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kind))}.")
+
+
+def paired_logits(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompts: Int[Tensor, "prompt pos"],
+    prompt_of_row: Int[Tensor, " row"],
+    sites: Sites,
+    regime: Regime,
+) -> tuple[Float[Tensor, "prompt pos d_vocab"], Float[Tensor, "row pos d_vocab"]]:
+    """Logits of every prompt as it is, and of every edited row (row r is prompt prompt_of_row[r] under its sites)."""
+    n_rows, n_prompts = len(prompt_of_row), len(prompts)
+    ids = torch.cat([prompts[prompt_of_row], prompts])
+    clean = torch.arange(n_prompts, device=ids.device) + n_rows
+    with torch.no_grad(), _edited_rows(model, dictionary, sites, torch.cat([clean[prompt_of_row], clean]), regime):
+        logits = model.hf(input_ids=ids, use_cache=False).logits
+    return logits[n_rows:], logits[:n_rows]
+
+
+@contextmanager
+def editing(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    edits: Sequence[Edit],
+    *,
+    attention: Attention = "live",
+    base: Base = "clean",
+    held_layers: Collection[int] = (),
+) -> Iterator[LanguageModel]:
+    """Apply the edits to the Hugging Face model itself for the length of a `with`; afterwards it is as before.
+
+    Any call of `model.hf` or `model.logits` inside gives edited logits, for whatever tokens it is called with
+    (positions are resolved against each call). Each call runs its clean twin in the same batch, so it costs two
+    passes. Key-value caches are refused: pass use_cache=False.
+
+        with editing(model, dictionary, [parse_edit("ablate:L1.F23@5")]):
+            logits = model.logits(token_ids)
+    """
+    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers))
+    _check_layers(regime.held_layers, model.n_layers)
+    with ExitStack() as stack:
+        twin = _Twin(model, dictionary, tuple(edits), regime)
+        stack.callback(model.hf.register_forward_pre_hook(twin.enter, with_kwargs=True).remove)
+        stack.callback(model.hf.register_forward_hook(twin.leave, always_call=True).remove)
+        yield model
+
+
+class _Twin:
+    """Doubles each call of the model and gives back the edited half.
+
+    Edited rows come first: whoever records row 0 of a single prompt records the edited run.
+    """
+
+    def __init__(self, model: LanguageModel, dictionary: Dictionary, edits: tuple[Edit, ...], regime: Regime) -> None:
+        self._model, self._dictionary, self._edits, self._regime = model, dictionary, edits, regime
+        self._open = ExitStack()
+
+    def enter(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        ids = arguments[0] if arguments else named.get("input_ids")
+        cache = named.get("past_key_values")
+        if ids is None:
+            raise UsageError("An edited model takes input_ids; call it with tokens, not with embeddings.")
+        if cache is not None and cache.get_seq_length() > 0:
+            raise UsageError("An edited model cannot continue from a cache; pass use_cache=False, or use generate().")
+        batch, length = ids.shape
+        sites = resolve_for(self._model, self._dictionary, [self._edits] * batch, [length] * batch)
+        twin = (torch.arange(batch, device=ids.device) + batch).repeat(2)
+        self._open = ExitStack()
+        self._open.enter_context(_edited_rows(self._model, self._dictionary, sites, twin, self._regime))
+        named = {key: _doubled(value, batch) for key, value in named.items()}
+        return tuple(_doubled(value, batch) for value in arguments), named
+
+    def leave(self, _: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        self._open.close()
+        if output is None:  # the call failed: only the undoing matters
+            return None
+        output.logits = output.logits[: output.logits.shape[0] // 2]
+        return output
+
+
+def _doubled(value: Any, batch: int) -> Any:
+    is_batched = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == batch
+    return torch.cat([value, value]) if is_batched else value
+
+
+@contextmanager
+def _edited_rows(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    sites: Sites,
+    twin: Int[Tensor, " batch"],
+    regime: Regime,
+) -> Iterator[None]:
+    """Hooks under which the rows that sites name are edited; twin[row] is the clean row of each (a clean row's own)."""
+    _check_layers(regime.held_layers, model.n_layers)
+    pending: dict[int, Tensor] = {}  # what is still to be added to the MLP output of each layer, all rows
+
+    def hook(layer: int) -> Any:
+        here = sites.at_layer(layer)
+        read_rows = twin[here.row] if regime.base == "clean" else here.row
+
+        def add_changes(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            if len(here):
+                change = here.change(_activations(dictionary, layer, arguments[0], read_rows, here))
+                _queue(pending, dictionary, layer, change, here, like=output)
+            if layer in regime.held_layers:
+                output = output[twin]
+            return output + pending.pop(layer) if layer in pending else output
+
+        return add_changes
+
+    def clean_patterns(_: int, pattern: Tensor) -> Tensor:
+        return pattern[twin]
+
+    with ExitStack() as stack:
+        for layer in range(model.n_layers):
+            stack.callback(model.mlp(layer).register_forward_hook(hook(layer)).remove)
+        if regime.attention == "frozen":
+            stack.enter_context(attention_through(model.hf, clean_patterns))
+        yield
+
+
+def _activations(
+    dictionary: Dictionary,
+    layer: int,
+    mlp_input: Float[Tensor, "batch pos d_model"],
+    rows: Int[Tensor, " site"],
+    here: Sites,
+) -> Float[Tensor, " site"]:
+    """The activation at each site, read from the given rows; each token is encoded once."""
+    places, which = torch.unique(torch.stack([rows, here.position]), dim=1, return_inverse=True)
+    dense = dictionary.encode_layer(layer, mlp_input[places[0], places[1]].to(dictionary.dtype))
+    return dense[which, here.feature].to(here.factor.dtype)
+
+
+def _queue(
+    pending: dict[int, Tensor],
+    dictionary: Dictionary,
+    layer: int,
+    change: Float[Tensor, " site"],
+    here: Sites,
+    *,
+    like: Float[Tensor, "batch pos d_model"],
+) -> None:
+    """Add change · decoder rows to what waits for the MLP output of every layer the features write to."""
+    for target, write in writes(dictionary, layer, change, here):
+        waiting = pending.setdefault(target, torch.zeros_like(like))
+        waiting.index_put_((here.row, here.position), write.to(like.dtype), accumulate=True)
+
+
+def writes(
+    dictionary: Dictionary, layer: int, change: Float[Tensor, " site"], here: Sites
+) -> Iterator[tuple[int, Float[Tensor, "site d_model"]]]:
+    """(target layer, change · decoder row of each site) for every layer that features of `layer` write to."""
+    features, which = torch.unique(here.feature, return_inverse=True)
+    rows = dictionary.decoder_rows(layer, features).to(change)
+    for k, target in enumerate(dictionary.targets(layer)):
+        yield target, change[:, None] * rows[which, k]
+
+
+def edit_deltas(
+    model: LanguageModel, dictionary: Dictionary, prompts: Int[Tensor, "row pos"], sites: Sites
+) -> dict[int, Float[Tensor, "row pos d_model"]]:
+    """What base="clean" edits add to the MLP output of each layer they reach, from one clean pass.
+
+    The same vectors can be added to another model of the same stream: the replaced one.
+    """
+    deltas: dict[int, Tensor] = {}
+    if not len(sites):
+        return deltas
+    mlp_inputs, *_ = harvest(model, prompts)
+    for layer in range(dictionary.n_layers):
+        here = sites.at_layer(layer)
+        if len(here):
+            change = here.change(_activations(dictionary, layer, mlp_inputs[layer], here.row, here))
+            _queue(deltas, dictionary, layer, change, here, like=mlp_inputs[layer])
+    return deltas
+
+
+def resolve_for(
+    model: LanguageModel, dictionary: Dictionary, edits: Sequence[Sequence[Edit]], lengths: Sequence[int]
+) -> Sites:
+    """`resolve` with the sizes, device and type of this model and dictionary."""
+    return resolve(
+        edits,
+        lengths,
+        n_layers=dictionary.n_layers,
+        n_features=dictionary.n_features,
+        n_real=model.n_real,
+        device=model.device,
+        dtype=model.dtype if model.dtype == torch.float64 else torch.float32,
+    )
+
+
+def _check_layers(layers: Collection[int], n_layers: int) -> None:
+    wrong = [layer for layer in layers if not 0 <= layer < n_layers]
+    if wrong:
+        raise UsageError(f"held_layers names {wrong}, but the model's layers are 0 to {n_layers - 1}.")

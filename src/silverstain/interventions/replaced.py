@@ -1,0 +1,93 @@
+"""The same edits on the model and on the model with all its MLPs replaced: do they agree?
+
+A dictionary that imitates outputs without the mechanism agrees with the model on clean text and parts from it under
+edits it was not trained on. Both models get the same vectors: what the edits (measured from the clean real run) add
+to the MLP outputs. In the replaced model the features downstream are recomputed.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from silverstain.attribution import replaced_logits
+from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+
+from silverstain.interventions.edits import Edit
+from silverstain.interventions.intervene import Prompt, as_ids, divergence, intervene_many, padded
+from silverstain.interventions.passes import edit_deltas, resolve_for
+
+
+class Agreement(NamedTuple):
+    """Model and replaced model side by side, one entry a case, at the last token of each prompt."""
+
+    model_top: Int[Tensor, " case"]
+    """Likeliest token of the edited model."""
+    replaced_top: Int[Tensor, " case"]
+    """Likeliest token of the edited replaced model."""
+    agrees: Bool[Tensor, " case"]
+    kl: Float[Tensor, " case"]
+    """KL(edited model ‖ edited replaced model), nats."""
+    clean_agrees: Bool[Tensor, " case"]
+    """The same top token before any edit."""
+
+    @property
+    def share(self) -> float:
+        """The share of cases in which both say the same token under the edits."""
+        return float(self.agrees.double().mean())
+
+
+def intervene_replaced(
+    model: LanguageModel, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Sequence[Edit]]
+) -> list[tuple[Tensor, Tensor]]:
+    """(logits without edits, logits under edits), [pos, d_vocab] each, of the replaced model; edits[i] on prompts[i]."""
+    ids = [as_ids(model, prompt).tolist() for prompt in prompts]
+    if len(ids) != len(edits):
+        raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each.")
+    tokens = padded(ids, model.device)
+    lengths = [len(row) for row in ids]
+    mask = torch.arange(tokens.shape[1], device=model.device) < torch.tensor(lengths, device=model.device)[:, None]
+    deltas = edit_deltas(model, dictionary, tokens, resolve_for(model, dictionary, edits, lengths))
+    with torch.no_grad():
+        clean = replaced_logits(model, dictionary, tokens, mask=mask)
+        edited = replaced_logits(model, dictionary, tokens, mask=mask, deltas=deltas)
+    return [(clean[row, :length], edited[row, :length]) for row, length in enumerate(lengths)]
+
+
+def agreement_under_edits(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompts: Sequence[Prompt],
+    edits: Sequence[Sequence[Edit]],
+    *,
+    batch_size: int = 64,
+) -> Agreement:
+    """How often the replaced model says what the model says when both are edited alike."""
+    rows: list[tuple[Tensor, ...]] = []
+    for first in range(0, len(prompts), batch_size):
+        batch = slice(first, first + batch_size)
+        real = intervene_many(model, dictionary, prompts[batch], edits[batch])
+        replaced = intervene_replaced(model, dictionary, prompts[batch], edits[batch])
+        for outcome, (clean, edited) in zip(real, replaced, strict=True):
+            rows.append(
+                (
+                    outcome.edited_logits[-1].argmax(),
+                    edited[-1].argmax(),
+                    divergence(outcome.edited_logits[-1], edited[-1]),
+                    outcome.baseline_logits[-1].argmax() == clean[-1].argmax(),
+                )
+            )
+    if not rows:
+        raise UsageError("There is no case to compare; give at least one prompt with its edits.")
+    model_top, replaced_top, kl, clean_agrees = (torch.stack(column) for column in zip(*rows, strict=True))
+    return Agreement(
+        model_top=model_top,
+        replaced_top=replaced_top,
+        agrees=model_top == replaced_top,
+        kl=kl,
+        clean_agrees=clean_agrees,
+    )
