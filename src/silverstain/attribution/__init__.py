@@ -1,0 +1,37 @@
+"""The frozen linear flow of one run and the edges it carries."""
+
+from silverstain.attribution.edges import EdgeRows as EdgeRows
+from silverstain.attribution.edges import Sources as Sources
+from silverstain.attribution.edges import Targets as Targets
+from silverstain.attribution.edges import Writes as Writes
+from silverstain.attribution.edges import edges_into as edges_into
+from silverstain.attribution.flow import EMBEDDING as EMBEDDING
+from silverstain.attribution.flow import FrozenFlow as FrozenFlow
+from silverstain.attribution.flow import Gradients as Gradients
+from silverstain.attribution.flow import Reads as Reads
+from silverstain.attribution.freezing import freeze as freeze
+from silverstain.attribution.replacement import edited_logits as edited_logits
+from silverstain.attribution.replacement import replaced_logits as replaced_logits
+from silverstain.attribution.sources import sources_of as sources_of
+from silverstain.attribution.targets import feature_targets as feature_targets
+from silverstain.attribution.targets import logit_targets as logit_targets
+from silverstain.attribution.tracing import trace as trace
+
+__all__ = [
+    "EMBEDDING",
+    "EdgeRows",
+    "FrozenFlow",
+    "Gradients",
+    "Reads",
+    "Sources",
+    "Targets",
+    "Writes",
+    "edges_into",
+    "edited_logits",
+    "feature_targets",
+    "freeze",
+    "logit_targets",
+    "replaced_logits",
+    "sources_of",
+    "trace",
+]

@@ -1,0 +1,256 @@
+"""From a prompt to its attribution graph."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+import transformers
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from silverstain import __version__
+from silverstain.attribution.budget import expand, merge_columns
+from silverstain.attribution.edges import EdgeRows, Targets, edges_into
+from silverstain.attribution.flow import FrozenFlow
+from silverstain.attribution.freezing import freeze
+from silverstain.attribution.sources import sources_of
+from silverstain.attribution.targets import Answers, choose_answers, feature_targets, logit_targets
+from silverstain.dictionaries import ActiveFeatures, Dictionary, check_fits
+from silverstain.errors import UsageError
+from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
+from silverstain.models import LanguageModel, Recording, record
+
+Progress = Callable[[int, int], None]
+"""Told (targets done, targets in all)."""
+
+
+@torch.no_grad()
+def trace(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompt: str | Sequence[int],
+    *,
+    targets: Sequence[str | int] | None = None,
+    position: int = -1,
+    max_features: int | None = None,
+    max_unexplained: float = 0.0,
+    on_progress: Progress | None = None,
+) -> Graph:
+    """How the model came to its next token: every active feature, what fed it, and what it fed.
+
+    Args:
+        prompt: text, or token ids as they are to be run.
+        targets: tokens (text or ids) whose logits are explained; by default the smallest set that reaches
+            probability 0.95, at most 10.
+        position: the token after which the answer is read; what follows it is left out, as it changes nothing.
+        max_features: room for features with nodes of their own, taken in order of influence. What the others write
+            goes to the error nodes of the layers and positions they write to. By default every active feature.
+        max_unexplained: stop expanding when no more than this share of the influence is left unexplained; the share
+            that was left is `meta["unexplained_influence"]`.
+        on_progress: told (targets done, targets in all).
+
+    UsageError for a prompt, target or position that the model does not have, or a dictionary of another model.
+    """
+    check_fits(dictionary, model)
+    _check_budget(max_features, max_unexplained)
+    token_ids = _tokens(model, prompt, position)
+
+    start = perf_counter()
+    recording = record(model, token_ids)
+    n_real = min(model.n_real, recording.n_positions)
+    ours = dictionary.to(device=model.device, dtype=model.dtype)
+    active = ours.encode(recording.mlp_inputs, n_real=n_real)
+    answers = choose_answers(model, recording, targets)
+    recorded = perf_counter()
+
+    run = _Run(model=model, dictionary=ours, recording=recording, active=active, answers=answers, n_real=n_real)
+    graph, unexplained = _attribute(run, max_features, max_unexplained, on_progress)
+    done = perf_counter()
+
+    meta = _meta(run, dictionary, prompt, token_ids) | {
+        "settings": {
+            "targets": None if targets is None else list(targets),
+            "position": position,
+            "max_features": max_features,
+            "max_unexplained": max_unexplained,
+            "n_real": n_real,
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+        "unexplained_influence": unexplained,
+        "exactness": {"max_relative_error": graph.exactness()},
+        "seconds": {"record": recorded - start, "attribute": done - recorded, "total": perf_counter() - start},
+    }
+    return replace(graph, meta=meta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One recorded prompt, with what is asked about it."""
+
+    model: LanguageModel
+    dictionary: Dictionary
+    recording: Recording
+    active: ActiveFeatures
+    answers: Answers
+    n_real: int
+
+    def layout(self, n_features: int) -> NodeLayout:
+        return NodeLayout(
+            n_features=n_features,
+            n_layers=self.model.n_layers,
+            n_positions=self.recording.n_positions,
+            n_logits=len(self.answers.ids),
+            n_real=self.n_real,
+        )
+
+    def nodes(self, chosen: Bool[Tensor, " active"]) -> NodeTable:
+        """The node columns when only the chosen features are nodes."""
+        chosen = chosen.to(self.active.layer.device)
+        return node_table(
+            self.layout(int(chosen.sum())),
+            layer=self.active.layer[chosen],
+            position=self.active.position[chosen],
+            feature=self.active.feature[chosen],
+            activation=self.active.activation[chosen],
+            token_ids=self.recording.token_ids,
+            target_ids=self.answers.ids,
+            target_probabilities=self.answers.probabilities,
+            target_position=self.recording.n_positions - 1,
+        )
+
+
+def _attribute(
+    run: _Run, max_features: int | None, max_unexplained: float, on_progress: Progress | None
+) -> tuple[Graph, float]:
+    """The graph of a run without its `meta`, and the share of influence left unexplained."""
+    flow = freeze(run.model, run.recording, run.dictionary)
+    features = feature_targets(run.recording, run.dictionary, run.active)
+    logits = logit_targets(run.model, run.recording, run.answers.ids)
+    everything = torch.ones(len(features), dtype=torch.bool)
+    n_rows = len(logits) + min(len(features), len(features) if max_features is None else max_features)
+    step = _counting(on_progress, n_rows)
+
+    if max_unexplained == 0 and (max_features is None or max_features >= len(features)):
+        columns = torch.arange(len(features), device=run.active.layer.device)
+        sources = sources_of(run.recording, run.dictionary, run.active, columns, run.layout(len(features)))
+        rows = edges_into(flow, sources, joined(features, logits), on_progress=step)
+        return _graph(run, everything, features, logits, rows), 0.0
+
+    all_columns = torch.arange(len(features), device=run.active.layer.device)
+    all_sources = sources_of(run.recording, run.dictionary, run.active, all_columns, run.layout(len(features)))
+    expansion = expand(
+        flow,
+        all_sources,
+        features,
+        logits,
+        run.nodes(everything),
+        max_features=len(features) if max_features is None else max_features,
+        max_unexplained=max_unexplained,
+        on_progress=step,
+    )
+    rows = _within_budget(run, flow, features, logits, expansion.chosen, expansion.rows)
+    return _graph(run, expansion.chosen, features, logits, rows), expansion.unexplained
+
+
+def _within_budget(
+    run: _Run,
+    flow: FrozenFlow,
+    features: Targets,
+    logits: Targets,
+    chosen: Bool[Tensor, " active"],
+    rows: EdgeRows,
+) -> EdgeRows:
+    """The rows of chosen features and logits when what the other features write belongs to error nodes."""
+    chosen = chosen.to(features.layers.device)
+    small = run.layout(int(chosen.sum()))
+    columns = torch.where(chosen, chosen.cumsum(0) - 1, -1)
+    if run.dictionary.is_cross_layer:
+        # A column is a sum over the layers a feature writes to; its parts belong to different error nodes.
+        sources = sources_of(run.recording, run.dictionary, run.active, columns, small)
+        return edges_into(flow, sources, joined(features[chosen.nonzero().flatten()], logits))
+    return merge_columns(rows, _renamed(run, columns, small))
+
+
+def _renamed(run: _Run, columns: Int[Tensor, " active"], small: NodeLayout) -> Int[Tensor, " column"]:
+    """For each column of all active features its node in the small layout."""
+    own_error = small.error(run.active.layer.long(), run.active.position.long())
+    others = torch.arange(small.errors.start, small.logits.start, device=columns.device)
+    return torch.cat([torch.where(columns < 0, own_error, columns), others])
+
+
+def joined(first: Targets, second: Targets) -> Targets:
+    """Two sets of targets, one behind the other."""
+    return Targets(
+        vectors=torch.cat([first.vectors, second.vectors]),
+        layers=torch.cat([first.layers, second.layers]),
+        positions=torch.cat([first.positions, second.positions]),
+        constants=torch.cat([first.constants, second.constants]),
+        values=torch.cat([first.values, second.values]),
+    )
+
+
+def _graph(run: _Run, chosen: Bool[Tensor, " active"], features: Targets, logits: Targets, rows: EdgeRows) -> Graph:
+    nodes = run.nodes(chosen)
+    n_features = int(chosen.sum())
+    values = torch.cat([features.values[chosen.to(features.values.device)], logits.values])
+    return Graph(
+        nodes=nodes,
+        row_nodes=torch.cat([torch.arange(n_features), torch.arange(len(nodes) - len(logits), len(nodes))]),
+        indptr=rows.indptr.cpu(),
+        indices=rows.columns.cpu(),
+        values=rows.values.cpu(),
+        values_of_targets=values.cpu(),
+    )
+
+
+def _meta(run: _Run, dictionary: Dictionary, prompt: str | Sequence[int], token_ids: list[int]) -> dict[str, Any]:
+    """What the graph is of: JSON can hold it."""
+    model = run.model
+    names = zip(model.token_strings(run.answers.ids), run.answers.ids, run.answers.probabilities, strict=True)
+    return {
+        "prompt": prompt if isinstance(prompt, str) else model.tokenizer.decode(token_ids, skip_special_tokens=True),
+        "tokens": model.token_strings(token_ids),
+        "token_ids": token_ids,
+        "targets": [{"token": token, "id": id, "probability": probability} for token, id, probability in names],
+        "model": {"name": model.name, "hash": model.hash},
+        "dictionary": {"name": dictionary.name, "hash": dictionary.hash},
+        "active_features": len(run.active),
+        "versions": {
+            "silverstain": __version__,
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def _tokens(model: LanguageModel, prompt: str | Sequence[int], position: int) -> list[int]:
+    """The tokens up to and with the one at `position`."""
+    token_ids = model.tokenize(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+    if token_ids and not -len(token_ids) <= position < len(token_ids):
+        raise UsageError(
+            f"there is no position {position} in a prompt of {len(token_ids)} tokens; give one from "
+            f"{-len(token_ids)} to {len(token_ids) - 1}"
+        )
+    return token_ids[: position % len(token_ids) + 1] if token_ids else token_ids
+
+
+def _check_budget(max_features: int | None, max_unexplained: float) -> None:
+    if max_features is not None and max_features < 0:
+        raise UsageError(f"max_features is {max_features}; give a number of features, or none for all of them")
+    if not 0 <= max_unexplained <= 1:
+        raise UsageError(f"max_unexplained is {max_unexplained}; give a share of the influence, from 0 to 1")
+
+
+def _counting(on_progress: Progress | None, total: int) -> Callable[[int], None] | None:
+    if on_progress is None:
+        return None
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        on_progress(done, total)
+
+    return count
