@@ -35,13 +35,21 @@ def save_tensors_whole(
     path: str | Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file of `tensors` with `metadata` (strings) in its header."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     pointers = [t.data_ptr() for t in owned.values() if t.numel()]
     if len(set(pointers)) < len(pointers):  # safetensors refuses tensors that share memory
         owned = {name: tensor.clone() for name, tensor in owned.items()}
-    _write_whole(Path(path), lambda temporary: save_file(owned, temporary, metadata=dict(metadata or {})))
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(owned, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise OSError(str(error)) from error
+
+    _write_whole(Path(path), write)
 
 
 def read_tensors(path: str | Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
@@ -52,7 +60,8 @@ def read_tensors(path: str | Path) -> "tuple[dict[str, Tensor], dict[str, str]]"
     check_is_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise broken_file(path, error) from error
 
@@ -81,7 +90,7 @@ def hash_tensors(tensors: "Mapping[str, Tensor]") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # no copy: weights may be large
     return digest.hexdigest()[:HASH_LENGTH]
 
 

@@ -14,7 +14,7 @@ OPTIONAL = frozenset({"threshold", "W_skip"})
 
 
 def place_of(key: str, layer: int, *, is_cross_layer: bool) -> tuple[str, str]:
-    """(file, name in it) of a tensor; a cross-layer W_skip is ours alone: circuit-tracer neither writes nor reads it."""
+    """(file, name in it) of a tensor; a cross-layer W_skip is ours: circuit-tracer neither writes nor reads it."""
     if is_cross_layer:
         file = f"W_dec_{layer}" if key == "W_dec" else f"W_enc_{layer}"
         return f"{file}.safetensors", f"{key}_{layer}"

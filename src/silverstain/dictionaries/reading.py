@@ -90,10 +90,12 @@ def _count_layers(folder: Path, is_cross_layer: bool) -> int:
 def _places(folder: Path, n_layers: int, is_cross_layer: bool, files: dict[Path, Any]) -> dict[Key, Place]:
     """Where every tensor is; opens every file, so a missing or truncated one is found now."""
     places: dict[Key, Place] = {}
+    names: dict[str, set[str]] = {}
     for layer in range(n_layers):
         for key in NAMES:
             file, name = place_of(key, layer, is_cross_layer=is_cross_layer)
-            if name in open_file(folder / file, files).keys():
+            names[file] = names.get(file) or set(open_file(folder / file, files).keys())
+            if name in names[file]:
                 places[key, layer] = Place(folder / file, name)
             elif key not in OPTIONAL:
                 raise UsageError(f"{folder / file} has no tensor {name}; it is not a dictionary's file, fetch it again")

@@ -1,7 +1,7 @@
 """A Hugging Face language model, as it is, with the names that the rest of the package uses for its parts."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -198,16 +198,17 @@ class LanguageModel:
     def _keep_norms_in_float64(self) -> None:
         """Recompute the output of every norm in float64: transformers rounds the norm's input to float32 whatever the
         model's type, and then nothing in a float64 model is exact beyond 1e-7."""
-        norms = [("final", None, self.norm("final"))]
+        places: list[tuple[NormPlace, int | None]] = [("final", None)]
         for layer in range(self.n_layers):
-            norms += [("attention", layer, self.norm("attention", layer)), ("mlp", layer, self.norm("mlp", layer))]
-        for where, layer, module in norms:
+            places += [("attention", layer), ("mlp", layer)]
+        for where, layer in places:
+            self.norm(where, layer).register_forward_hook(partial(self._norm_in_float64, where, layer))
 
-            def in_float64(module, inputs, _, where=where, layer=layer):  # noqa: ANN001, ANN202
-                (x,) = inputs
-                return module.weight * x * self.norm_scale(where, layer, x).unsqueeze(-1)
-
-            module.register_forward_hook(in_float64)
+    def _norm_in_float64(
+        self, where: NormPlace, layer: int | None, module: nn.Module, inputs: tuple[Tensor], _: Tensor
+    ) -> Tensor:
+        (x,) = inputs
+        return _parameter(module, "weight") * x * self.norm_scale(where, layer, x).unsqueeze(-1)
 
 
 def _parameter(module: nn.Module, name: str) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from silverstain.errors import UsageError
@@ -38,8 +39,9 @@ def load_model(
     source = str(local) if is_local else str(reference)
     with _quiet():
         hf = _weights(source, dtype, is_local)
+        nn.Module.to(hf, device=device)  # the typed method; the one of transformers is wrapped beyond recognition
         tokenizer = _tokenizer(source, is_local)
-    return LanguageModel(hf.to(device=device), tokenizer, name=local.resolve().name if is_local else source)
+    return LanguageModel(hf, tokenizer, name=local.resolve().name if is_local else source)
 
 
 def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel:
@@ -97,7 +99,7 @@ def _quiet() -> Iterator[None]:
     hub = logging.getLogger("huggingface_hub")
     hub_level = hub.level
     hub.setLevel(logging.CRITICAL)
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    transformers.logging.set_verbosity(logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():

@@ -15,7 +15,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, known_words: Iterable[
     """Token ids of `text` with the special tokens the tokenizer adds; UsageError for nothing or unknown words."""
     if not text.strip():
         raise UsageError('the prompt is empty; give some text, for example: "the capital of texas is"')
-    encoding = tokenizer(text, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+    encoding = tokenizer(text, return_offsets_mapping=bool(tokenizer.is_fast), verbose=False)
     ids = list(encoding["input_ids"])
     unknown = _unknown_words(tokenizer, text, ids, encoding.get("offset_mapping"))
     if unknown:
