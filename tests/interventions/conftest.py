@@ -39,7 +39,9 @@ def random_dictionary(*, is_cross_layer: bool) -> Dictionary:
     return Dictionary.from_tensors(
         W_enc=[draw(N_FEATURES, D_MODEL) for _ in layers],
         b_enc=[draw(N_FEATURES) for _ in layers],
-        W_dec=[draw(N_FEATURES, N_LAYERS - i, D_MODEL) if is_cross_layer else draw(N_FEATURES, D_MODEL) for i in layers],
+        W_dec=[
+            draw(N_FEATURES, N_LAYERS - i, D_MODEL) if is_cross_layer else draw(N_FEATURES, D_MODEL) for i in layers
+        ],
         b_dec=[draw(D_MODEL) for _ in layers],
         threshold=[torch.full((N_FEATURES,), 0.1) for _ in layers],
         name="random",

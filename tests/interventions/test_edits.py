@@ -36,7 +36,10 @@ def test_an_edit_reads_back_from_json_and_from_its_command_line_form(edit: Edit)
         ("ablate:L1.F23@5", Edit(op="ablate", features=((1, 23),), positions=(5,))),
         ("set:L1.F23@5=2.0", Edit(op="set", features=((1, 23),), positions=(5,), value=2.0)),
         ("scale:L0.F7=-1", Edit(op="scale", features=((0, 7),), value=-1.0)),
-        ("add: l0.f7 + L2.F1 @ 3..5,-1 = 1e-1", Edit(op="add", features=((0, 7), (2, 1)), positions=(3, 4, 5, -1), value=0.1)),
+        (
+            "add: l0.f7 + L2.F1 @ 3..5,-1 = 1e-1",
+            Edit(op="add", features=((0, 7), (2, 1)), positions=(3, 4, 5, -1), value=0.1),
+        ),
         ("patch:L1.F2+L1.F3@4=0.5,2", Edit(op="patch", features=((1, 2), (1, 3)), positions=(4,), donor=(0.5, 2.0))),
     ],
 )
@@ -83,7 +86,7 @@ def test_a_group_stands_for_its_members_each_at_its_own_position():
         Edit(op="add", features=((0, 1),), value=2.0),
     )
     assert parse_edits(["scale:state = texas=-2"], groups) == at_places("scale", groups["state = texas"], -2.0)
-    with pytest.raises(UsageError, match="Cannot read the features 'state'|Cannot read"):
+    with pytest.raises(UsageError, match="Cannot read the "):
         parse_edits(["ablate:state = ohio"], groups)
 
 

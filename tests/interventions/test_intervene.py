@@ -100,7 +100,10 @@ def test_with_all_layers_held_and_attention_frozen_only_the_changes_reach_the_st
 
 def test_measured_from_the_current_run_set_holds_exactly(model, dictionary, prompt):
     """An upstream edit moves a later feature; `set` from the current run still ends where it says."""
-    edits = [Edit(op="add", features=((0, 3),), positions=(3,), value=2.0), Edit(op="set", features=((2, 6),), positions=(3,), value=0.0)]
+    edits = [
+        Edit(op="add", features=((0, 3),), positions=(3,), value=2.0),
+        Edit(op="set", features=((2, 6),), positions=(3,), value=0.0),
+    ]
     ids = torch.tensor(prompt)
     with editing(model, dictionary, edits[:1]):
         moved = record(model, prompt).mlp_inputs[2, 3]
@@ -137,7 +140,7 @@ def test_one_prompt_serves_all_edits(model, dictionary, prompt):
 
 
 def test_the_context_edits_the_hugging_face_model_and_undoes_it(model, dictionary, prompt):
-    ids = torch.tensor([prompt, prompt[::-1][:-1] + [4]])
+    ids = torch.tensor([prompt, [*prompt[::-1][:-1], 4]])
     ids[1, 0] = 0
     before = model.logits(ids)
     edits = [Edit(op="add", features=((0, 3), (1, 4)), value=0.7)]
@@ -163,7 +166,10 @@ def test_a_recording_made_inside_the_context_is_of_the_edited_run(model, diction
 def test_an_error_inside_the_context_leaves_no_edit_behind(model, dictionary, prompt):
     before = model.logits(torch.tensor(prompt))
     edits = [Edit(op="set", features=((0, 3),), positions=(40,), value=0.7)]
-    with pytest.raises(UsageError, match="at position 40, but the prompt has 6 tokens"), editing(model, dictionary, edits):
+    with (
+        pytest.raises(UsageError, match="at position 40, but the prompt has 6 tokens"),
+        editing(model, dictionary, edits),
+    ):
         model.logits(torch.tensor(prompt))
     torch.testing.assert_close(model.logits(torch.tensor(prompt)), before)
 
@@ -209,7 +215,10 @@ def test_tables_hold_the_probabilities_of_the_logits(model, dictionary, prompt):
 
 
 def test_greedy_text_under_edits_is_that_of_edited_logits(model, dictionary, prompt):
-    edits = [Edit(op="add", features=((0, 3), (1, 4)), value=3.0), Edit(op="ablate", features=((1, 2),), positions=(-1,))]
+    edits = [
+        Edit(op="add", features=((0, 3), (1, 4)), value=3.0),
+        Edit(op="ablate", features=((1, 2),), positions=(-1,)),
+    ]
     ids = list(prompt)
     for _ in range(3):
         fixed = [edits[0], Edit(op="ablate", features=((1, 2),), positions=(len(prompt) - 1,))]
@@ -221,4 +230,6 @@ def test_greedy_text_under_edits_is_that_of_edited_logits(model, dictionary, pro
 
 
 def test_harvest_reads_what_edits_are_measured_from(model, prompt):
-    torch.testing.assert_close(harvest(model, torch.tensor([prompt])).mlp_inputs[:, 0], record(model, prompt).mlp_inputs)
+    torch.testing.assert_close(
+        harvest(model, torch.tensor([prompt])).mlp_inputs[:, 0], record(model, prompt).mlp_inputs
+    )

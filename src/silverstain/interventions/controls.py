@@ -12,11 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
-from silverstain.models import LanguageModel, harvest
-
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.interventions.passes import resolve_for
+from silverstain.models import LanguageModel, harvest
 
 
 def random_control(
@@ -48,9 +47,7 @@ def random_control(
     return tuple(control)
 
 
-def _others(
-    activations: Float[Tensor, " feature"], edited: Tensor, generator: torch.Generator
-) -> Tensor:
+def _others(activations: Float[Tensor, " feature"], edited: Tensor, generator: torch.Generator) -> Tensor:
     """As many random features as were edited, none of them edited: active ones if there are any, else silent ones."""
     is_free = torch.ones_like(activations, dtype=torch.bool)
     is_free[edited] = False

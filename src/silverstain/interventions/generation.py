@@ -6,11 +6,10 @@ import torch
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
-
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.interventions.passes import Attention, Base, editing
+from silverstain.models import LanguageModel
 
 
 def generate(

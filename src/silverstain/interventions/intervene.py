@@ -10,10 +10,9 @@ from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
-
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.passes import Attention, Base, Regime, paired_logits, resolve_for
+from silverstain.models import LanguageModel
 
 Prompt = str | Sequence[int] | Tensor
 """Text, or the token ids of one prompt."""
@@ -77,6 +76,7 @@ class Intervention:
             "attention": self.regime.attention,
             "base": self.regime.base,
             "held_layers": list(self.regime.held_layers),
+            "norms": self.regime.norms,
             "baseline": [vars(line) for line in self.baseline],
             "edited": [vars(line) for line in self.edited],
             "kl": self.kl,
@@ -92,6 +92,7 @@ def intervene(
     attention: Attention = "live",
     base: Base = "clean",
     held_layers: Collection[int] = (),
+    norms: Attention = "live",
     position: int = -1,
     n_top: int = 10,
 ) -> Intervention:
@@ -102,7 +103,7 @@ def intervene(
     """
     (result,) = intervene_many(
         model, dictionary, [prompt], [edits], attention=attention, base=base, held_layers=held_layers,
-        position=position, n_top=n_top,
+        norms=norms, position=position, n_top=n_top,
     )  # fmt: skip
     return result
 
@@ -116,6 +117,7 @@ def intervene_many(
     attention: Attention = "live",
     base: Base = "clean",
     held_layers: Collection[int] = (),
+    norms: Attention = "live",
     position: int = -1,
     n_top: int = 10,
     batch_size: int = 64,
@@ -130,7 +132,7 @@ def intervene_many(
         ids = ids * len(edits)
     if len(ids) != len(edits):
         raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each, or one prompt for all.")
-    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers))
+    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers), norms=norms)
     results: list[Intervention] = []
     for first in range(0, len(edits), batch_size):
         rows = slice(first, first + batch_size)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel, attention_through, harvest
-
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.sites import Sites, resolve
+from silverstain.models import LanguageModel, attention_through, harvest
+from silverstain.models.language_model import NormPlace
 
 Attention = Literal["live", "frozen"]
 Base = Literal["clean", "current"]
@@ -39,10 +39,13 @@ class Regime:
     model they are tried on), or the current one of the edited pass (`set` then holds exactly; circuit-tracer's way)."""
     held_layers: tuple[int, ...] = ()
     """Layers whose MLP output is held at its clean value before the changes are added: the paper's constrained
-    patching over a range of layers (it also freezes attention)."""
+    patching over a range of layers (it also freezes attention). A dictionary's linear skip still responds."""
+    norms: Attention = "live"
+    """frozen: every norm divides an edited row by what it divided the clean row by. With attention frozen and all
+    layers held too, the pass is linear in the changes: direct effects, the ones a graph's edges state."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("attention", Attention), ("base", Base)):
+        for name, kind in (("attention", Attention), ("base", Base), ("norms", Attention)):
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kind))}.")
 
@@ -73,6 +76,7 @@ def editing(
     attention: Attention = "live",
     base: Base = "clean",
     held_layers: Collection[int] = (),
+    norms: Attention = "live",
 ) -> Iterator[LanguageModel]:
     """Apply the edits to the Hugging Face model itself for the length of a `with`; afterwards it is as before.
 
@@ -83,7 +87,7 @@ def editing(
         with editing(model, dictionary, [parse_edit("ablate:L1.F23@5")]):
             logits = model.logits(token_ids)
     """
-    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers))
+    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers), norms=norms)
     _check_layers(regime.held_layers, model.n_layers)
     with ExitStack() as stack:
         twin = _Twin(model, dictionary, tuple(edits), regime)
@@ -151,7 +155,7 @@ def _edited_rows(
                 change = here.change(_activations(dictionary, layer, arguments[0], read_rows, here))
                 _queue(pending, dictionary, layer, change, here, like=output)
             if layer in regime.held_layers:
-                output = output[twin]
+                output = output[twin] + _skip_response(dictionary, layer, arguments[0], twin)
             return output + pending.pop(layer) if layer in pending else output
 
         return add_changes
@@ -162,9 +166,33 @@ def _edited_rows(
     with ExitStack() as stack:
         for layer in range(model.n_layers):
             stack.callback(model.mlp(layer).register_forward_hook(hook(layer)).remove)
+        if regime.norms == "frozen":
+            _hold_norms(model, twin, stack)
         if regime.attention == "frozen":
             stack.enter_context(attention_through(model.hf, clean_patterns))
         yield
+
+
+def _hold_norms(model: LanguageModel, twin: Int[Tensor, " batch"], stack: ExitStack) -> None:
+    """Let every norm scale each row as it scales its twin, until the stack closes."""
+    places: list[tuple[NormPlace, int | None]] = [("final", None)]
+    for layer in range(model.n_layers):
+        places += [("attention", layer), ("mlp", layer)]
+    for where, layer in places:
+
+        def rescale(_: nn.Module, arguments: tuple[Any, ...], output: Tensor, where=where, layer=layer) -> Tensor:
+            scale = model.norm_scale(where, layer, arguments[0])
+            return output * (scale[twin] / scale).unsqueeze(-1)
+
+        stack.callback(model.norm(where, layer).register_forward_hook(rescale).remove)
+
+
+def _skip_response(
+    dictionary: Dictionary, layer: int, mlp_input: Float[Tensor, "batch pos d_model"], twin: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch pos d_model"] | float:
+    """What the dictionary's linear skip makes of the change of an MLP's input; 0 where there is no skip."""
+    W_skip = dictionary.W_skip(layer)
+    return 0.0 if W_skip is None else (mlp_input - mlp_input[twin]) @ W_skip.to(mlp_input).T
 
 
 def _activations(

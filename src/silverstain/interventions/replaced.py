@@ -15,11 +15,10 @@ from torch import Tensor
 from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
-
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids, divergence, intervene_many, padded
 from silverstain.interventions.passes import edit_deltas, resolve_for
+from silverstain.models import LanguageModel
 
 
 class Agreement(NamedTuple):
@@ -44,7 +43,7 @@ class Agreement(NamedTuple):
 def intervene_replaced(
     model: LanguageModel, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Sequence[Edit]]
 ) -> list[tuple[Tensor, Tensor]]:
-    """(logits without edits, logits under edits), [pos, d_vocab] each, of the replaced model; edits[i] on prompts[i]."""
+    """(clean logits, edited logits), [pos, d_vocab] each, of the replaced model; edits[i] act on prompts[i]."""
     ids = [as_ids(model, prompt).tolist() for prompt in prompts]
     if len(ids) != len(edits):
         raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each.")

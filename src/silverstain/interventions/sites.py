@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.errors import UsageError
-
 from silverstain.interventions.edits import Edit
 
 
@@ -32,7 +31,9 @@ class Sites:
 
     def at_layer(self, layer: int) -> "Sites":
         """The sites whose features read the stream at `layer`."""
-        first, last = torch.searchsorted(self.layer, torch.tensor([layer, layer + 1], device=self.layer.device)).tolist()
+        first, last = torch.searchsorted(
+            self.layer, torch.tensor([layer, layer + 1], device=self.layer.device)
+        ).tolist()
         return Sites(**{name: getattr(self, name)[first:last] for name in self.__dataclass_fields__})
 
     def change(self, activation: Float[Tensor, " site"]) -> Float[Tensor, " site"]:
@@ -86,7 +87,9 @@ def _positions(edit: Edit, length: int, n_real: int) -> list[int]:
     resolved = [position + length if position < 0 else position for position in edit.positions]
     for given, position in zip(edit.positions, resolved, strict=True):
         if not 0 <= position < length:
-            raise UsageError(f"The edit {edit} is at position {given}, but the prompt has {length} tokens (0 to {length - 1}).")
+            raise UsageError(
+                f"The edit {edit} is at position {given}, but the prompt has {length} tokens (0 to {length - 1})."
+            )
         if position < n_real:
             raise UsageError(
                 f"The edit {edit} is at position {given}, but the first {n_real} token(s) keep their real MLP and have "

@@ -11,11 +11,10 @@ import torch
 
 from silverstain.dictionaries import ActiveFeatures, Dictionary
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel, harvest
-
 from silverstain.interventions.edits import Edit, Place, at_places
 from silverstain.interventions.intervene import Intervention, Prompt, as_ids, intervene_many
 from silverstain.interventions.passes import Attention, Base
+from silverstain.models import LanguageModel, harvest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def swap_edits(model: LanguageModel, dictionary: Dictionary, one: Swap) -> tuple
 def activations_at(
     model: LanguageModel, dictionary: Dictionary, prompt: Prompt, places: Sequence[Place]
 ) -> list[float]:
-    """The activation of each (layer, position, feature) in an unedited run of the prompt; zero at real-MLP positions."""
+    """The activation of each (layer, position, feature) in a clean run of the prompt; zero at real-MLP positions."""
     ids = as_ids(model, prompt)
     outside = [
         place

@@ -1,0 +1,41 @@
+"""The same interventions as circuit-tracer's, on identical weights (golden cases kept outside the repository)."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from silverstain.dictionaries import open_dictionary
+from silverstain.interventions import Edit, intervene
+from silverstain.models import load_model
+from silverstain.storage import read_tensors
+
+BESIDE = Path(__file__).resolve().parents[3] / "shared" / "golden"
+GOLDEN = Path(os.environ.get("SILVERSTAIN_GOLDEN", BESIDE)) / "a_llama_plt"
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not here")
+
+
+@pytest.mark.parametrize("name", ["double_one", "ablate_two", "switch_on_dead"])
+@pytest.mark.parametrize("mode", ["attn_frozen", "free", "direct"])
+def test_logits_under_edits_equal_circuit_tracers(name: str, mode: str):
+    model = load_model(GOLDEN / "model")
+    dictionary = open_dictionary(GOLDEN / "transcoder")
+    tensors, _ = read_tensors(GOLDEN / "intervention.safetensors")
+    graph, _ = read_tensors(GOLDEN / "graph.safetensors")
+    edits = [
+        Edit(op="set", features=((layer, feature),), positions=(position,), value=value)
+        for layer, position, feature, value in json.loads((GOLDEN / "intervention.json").read_text())["interventions"][
+            name
+        ]
+    ]
+    result = intervene(
+        model, dictionary, graph["input_tokens"], edits,
+        base="clean" if mode == "direct" else "current",
+        attention="live" if mode == "free" else "frozen",
+        held_layers=range(model.n_layers) if mode == "direct" else (),
+        norms="frozen" if mode == "direct" else "live",
+    )  # fmt: skip
+    torch.testing.assert_close(result.edited_logits, tensors[f"{name}.{mode}.logits"], atol=1e-4, rtol=1e-4)
+    assert (result.edited_logits - result.baseline_logits).abs().max() > 1e-2
