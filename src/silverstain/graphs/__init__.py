@@ -1,0 +1,29 @@
+"""The attribution graph as a value: influence, scores, pruning, supernodes, files."""
+
+from silverstain.graphs._influence import PathLengths as PathLengths
+from silverstain.graphs._influence import cumulative_influence as cumulative_influence
+from silverstain.graphs._influence import edge_shares as edge_shares
+from silverstain.graphs._influence import influence as influence
+from silverstain.graphs._influence import path_lengths as path_lengths
+from silverstain.graphs._influence import target_weights as target_weights
+from silverstain.graphs._scores import Scores as Scores
+from silverstain.graphs._scores import exactness as exactness
+from silverstain.graphs._scores import scores as scores
+from silverstain.graphs.export import graph_json as graph_json
+from silverstain.graphs.export import write_graph_json as write_graph_json
+from silverstain.graphs.files import load_graph as load_graph
+from silverstain.graphs.files import save_graph as save_graph
+from silverstain.graphs.graph import Graph as Graph
+from silverstain.graphs.nodes import NODE_KINDS as NODE_KINDS
+from silverstain.graphs.nodes import NodeLayout as NodeLayout
+from silverstain.graphs.nodes import NodeTable as NodeTable
+from silverstain.graphs.nodes import node_table as node_table
+from silverstain.graphs.pruning import prune as prune
+from silverstain.graphs.pruning import removed_as_error as removed_as_error
+from silverstain.graphs.story import Story as Story
+from silverstain.graphs.story import StoryGroup as StoryGroup
+from silverstain.graphs.story import story_groups as story_groups
+from silverstain.graphs.supernodes import Group as Group
+from silverstain.graphs.supernodes import GroupGraph as GroupGraph
+from silverstain.graphs.supernodes import collapse as collapse
+from silverstain.graphs.supernodes import group_shares as group_shares

@@ -1,0 +1,104 @@
+"""How much each node moves the targets, summed over paths of every length."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from silverstain.graphs.graph import Graph
+from silverstain.graphs.nodes import BIAS, LOGIT, TOKEN
+
+
+def target_weights(graph: Graph) -> Float64[Tensor, " node"]:
+    """Probabilities of the logit nodes, normalised to sum to 1; 0 elsewhere. Equal shares if none has probability."""
+    is_logit = graph.nodes.kind == LOGIT
+    weights = torch.where(is_logit, graph.nodes.activation.double(), 0.0)
+    if not weights.sum() > 0:
+        weights = is_logit.double()
+    return weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def row_sums(graph: Graph, terms: Float[Tensor, " edge"]) -> Float64[Tensor, " row"]:
+    """Sum of `terms` over the edges of each row."""
+    sums = torch.zeros(len(graph.row_nodes), dtype=torch.float64)  # float64: rows may have 1e5 terms
+    return sums.index_add_(0, graph.edge_rows, terms.double())
+
+
+def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
+    """Each edge's share of its target's input: |value| / Σ |values of the row|.
+
+    Bias columns have share 0 and do not count in the sum: a bias is no answer to "which part of the prompt", and
+    circuit-tracer and the papers have no such nodes. With `kept`, the other edges count as absent.
+    """
+    size = graph.values.double().abs()
+    size[graph.nodes.kind[graph.indices] == BIAS] = 0
+    if kept is not None:
+        size[~kept] = 0
+    totals = row_sums(graph, size)[graph.edge_rows]
+    return torch.where(totals > 0, size / totals, 0.0)
+
+
+def influence(
+    graph: Graph,
+    shares: Float[Tensor, " edge"] | None = None,
+    goal: Float[Tensor, " node"] | None = None,
+) -> Float64[Tensor, " node"]:
+    """How much each node moves the goal, summed over paths of every length.
+
+    With shares A[target, source] (default: `edge_shares`) and goal weights w (default: `target_weights`), this is
+    w(A + A² + …). Edges run from lower layers to higher ones, so one pass over the rows from the top layer down
+    visits each edge once; circuit-tracer repeats a dense product for every path length.
+    """
+    shares = edge_shares(graph) if shares is None else shares.double()
+    goal = target_weights(graph) if goal is None else goal.double()
+    reached = torch.zeros(graph.n_nodes, dtype=torch.float64)
+    layers, n_rows = torch.unique_consecutive(graph.nodes.layer[graph.row_nodes], return_counts=True)
+    assert bool((layers.diff() > 0).all())  # rows stand in the order of nodes: by layer, logits last
+    stop = len(graph.row_nodes)
+    for rows in reversed(n_rows.tolist()):
+        start = stop - rows
+        counts = graph.indptr[start : stop + 1].diff()
+        targets = graph.row_nodes[start:stop]
+        edges = slice(int(graph.indptr[start]), int(graph.indptr[stop]))
+        passed_on = (goal[targets] + reached[targets]).repeat_interleave(counts)
+        reached.index_add_(0, graph.indices[edges], shares[edges] * passed_on)
+        stop = start
+    return reached
+
+
+def cumulative_influence(graph: Graph) -> Float64[Tensor, " node"]:
+    """Share of all influence carried by a node and those above it: low means important.
+
+    This is what the JSON of circuit-tracer calls `influence`; a viewer's slider at s shows the nodes <= s.
+    """
+    ranked, order = influence(graph).sort(descending=True, stable=True)
+    shares = ranked.cumsum(0) / ranked.sum().clamp(min=torch.finfo(ranked.dtype).tiny)
+    return torch.empty_like(shares).index_copy_(0, order, shares)
+
+
+class PathLengths(NamedTuple):
+    """Influence of the tokens on the targets by the length of the path."""
+
+    cumulative: Float64[Tensor, " length"]
+    """Share of the tokens' influence that paths of at most 1, 2, … edges carry; ends at 1."""
+    average: float
+    """Mean number of edges of a path, weighted by its influence."""
+
+
+def path_lengths(graph: Graph) -> PathLengths:
+    """P(l) = Σ_tokens Σ_{i<=l} w Aⁱ, divided by its last value, and the mean length its steps imply.
+
+    A graph whose targets no token reaches gives an empty curve and average 0.
+    """
+    shares, step, by_length = edge_shares(graph), target_weights(graph), []
+    is_token = graph.nodes.kind == TOKEN
+    for _ in range(graph.n_layers + 1):  # every edge climbs at least one layer, from -1 to n_layers
+        flow = shares * step[graph.targets]
+        step = torch.zeros_like(step).index_add_(0, graph.indices, flow)
+        by_length.append(step[is_token].sum())
+    arrived = torch.stack(by_length)
+    if not arrived.sum() > 0:
+        return PathLengths(arrived[:0], 0.0)
+    arrived = arrived / arrived.sum()
+    return PathLengths(arrived.cumsum(0), float((arrived * torch.arange(1, len(arrived) + 1)).sum()))

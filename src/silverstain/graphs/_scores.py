@@ -1,0 +1,63 @@
+"""How much of the answer a graph explains, and whether its edges add up."""
+
+from typing import NamedTuple
+
+import torch
+
+from silverstain.graphs._influence import edge_shares, influence, row_sums, target_weights
+from silverstain.graphs.graph import Graph
+from silverstain.graphs.nodes import ERROR, TOKEN
+from silverstain.graphs.pruning import removed_as_error
+
+
+class Scores(NamedTuple):
+    """Shares between 0 and 1 of what reaches the targets; 0 where nothing does."""
+
+    replacement: float
+    """Influence of tokens / influence of tokens and errors: paths that never pass an error."""
+    completeness: float
+    """Mean share of a node's input that is no error, over nodes with input, weighted by influence (the paper's)."""
+    completeness_all_rows: float
+    """The same over all nodes, so that tokens and errors count as fully explained (circuit-tracer's)."""
+
+
+def scores(graph: Graph, *, pruned: bool = False) -> Scores:
+    """Replacement and completeness scores (science.md §1.5).
+
+    With `pruned`, features that pruning removed count as error at their layer and position.
+    """
+    if pruned:
+        graph = removed_as_error(graph)
+    shares = edge_shares(graph)
+    reached = influence(graph, shares)
+    tokens = reached[graph.nodes.kind == TOKEN].sum()
+    errors = reached[graph.nodes.kind == ERROR].sum()
+
+    from_error = torch.where(graph.nodes.kind[graph.indices] == ERROR, shares, 0.0)
+    explained = torch.ones(graph.n_nodes, dtype=torch.float64)
+    explained[graph.row_nodes] -= row_sums(graph, from_error)
+    has_input = torch.zeros(graph.n_nodes, dtype=torch.bool)
+    has_input[graph.row_nodes] = row_sums(graph, shares) > 0
+    weight = reached + target_weights(graph)
+    return Scores(
+        replacement=_ratio(tokens, tokens + errors),
+        completeness=_ratio((weight * explained)[has_input].sum(), weight[has_input].sum()),
+        completeness_all_rows=_ratio((weight * explained).sum(), weight.sum()),
+    )
+
+
+def exactness(graph: Graph) -> float:
+    """max over targets of |Σ terms − value| / Σ |terms|: 0 when every target is the sum of its edges.
+
+    All edges count, those of bias nodes and those that pruning hides included. A target without edges is exact only
+    if its value is 0, and else infinitely wrong.
+    """
+    if not len(graph.row_nodes):
+        return 0.0
+    wrong = (row_sums(graph, graph.values) - graph.values_of_targets.double()).abs()
+    size = row_sums(graph, graph.values.abs())
+    return float(torch.where(wrong == 0, 0.0, wrong / size).max())
+
+
+def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
+    return float(part / whole) if float(whole) > 0 else 0.0

@@ -1,0 +1,157 @@
+"""The JSON that circuit-tracer's viewer and Neuronpedia read (explorer.md §2), with unique node ids.
+
+Bias nodes are left out: neither format has them. Neuronpedia cannot show a model of a single layer.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from silverstain.errors import UsageError
+from silverstain.graphs._influence import cumulative_influence
+from silverstain.graphs.graph import Graph
+from silverstain.graphs.nodes import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
+from silverstain.graphs.story import Story
+from silverstain.storage import write_text_whole
+
+FEATURE_TYPES = {
+    FEATURE: "cross layer transcoder",  # also what the viewers expect for per-layer dictionaries
+    ERROR: "mlp reconstruction error",
+    TOKEN: "embedding",
+    LOGIT: "logit",
+}
+
+
+def write_graph_json(
+    graph: Graph, path: str | Path, *, slug: str | None = None, scan: str | None = None, story: Story | None = None
+) -> None:
+    """Write `graph_json` to a file, whole or not at all; the slug defaults to the file's name."""
+    path = Path(path)
+    content = graph_json(graph, slug=slug or _clean(path.stem), scan=scan, story=story)
+    write_text_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
+
+
+def graph_json(graph: Graph, *, slug: str, scan: str | None = None, story: Story | None = None) -> dict[str, Any]:
+    """The graph as one JSON object: the pruned part if it is pruned, else all of it.
+
+    `scan` tells a viewer where features live: a Neuronpedia model id, or for circuit-tracer a Hugging Face repository
+    or a folder; by default the dictionary's name. A story gives labels, pins and groups.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", slug):
+        raise UsageError(f"the slug {slug!r} has other characters than letters, digits, '_', '.', '-'; choose another")
+    story = story or Story()
+    edges = graph._kept_edges(pruned=True).clone()
+    edges &= graph.nodes.kind[graph.indices] != BIAS
+    shown = _shown(graph, edges)
+    ids = graph.nodes.ids()
+    nodes = _nodes(graph, ids, story)
+    links = zip(graph.indices[edges].tolist(), graph.targets[edges].tolist(), graph.values[edges].tolist(), strict=True)
+    shown_ids = {ids[i] for i in shown}
+    return {
+        "metadata": _metadata(graph, slug, scan),
+        "qParams": {
+            "pinnedIds": [pin for pin in story.pins if pin in shown_ids],
+            "supernodes": [[g.label, *(m for m in g.members if m in shown_ids)] for g in story.groups],
+            "linkType": "both",
+            "clickedId": "",
+            "sg_pos": "",
+        },
+        "nodes": [nodes[i] for i in shown],
+        "links": [{"source": ids[s], "target": ids[t], "weight": w} for s, t, w in links],
+    }
+
+
+def _shown(graph: Graph, edges: Any) -> list[int]:
+    """Nodes with a link; tokens and logits in any case."""
+    shown = graph.nodes.is_kind("token", "logit")
+    shown[graph.indices[edges]] = True
+    shown[graph.targets[edges]] = True
+    return shown.nonzero().flatten().tolist()
+
+
+def _metadata(graph: Graph, slug: str, scan: str | None) -> dict[str, Any]:
+    from silverstain import __version__
+
+    meta, scores = graph.meta, graph.scores()
+    pruning = meta.get("pruning", {}) if graph.node_mask is not None else {}
+    model, dictionary = (dict(meta.get(key) or {}) for key in ("model", "dictionary"))
+    return {
+        "slug": slug,
+        "scan": scan or _clean(str(dictionary.get("name") or model.get("name") or "silverstain")),
+        "transcoder_list": [],
+        "prompt_tokens": list(meta.get("tokens", [])),
+        "prompt": meta.get("prompt", ""),
+        "node_threshold": pruning.get("node_share", 1.0),
+        "schema_version": 1,
+        "n_layers": graph.n_layers,
+        "replacement_score": scores.replacement,
+        "completeness_score": scores.completeness_all_rows,  # what these viewers mean by the word
+        "info": {
+            "generator": {"name": "silverstain", "version": __version__},
+            "model": model,
+            "dictionary": dictionary,
+        },
+        "generation_settings": dict(meta.get("settings", {})),
+        "pruning_settings": {
+            "node_threshold": pruning.get("node_share", 1.0),
+            "edge_threshold": pruning.get("edge_share", 1.0),
+        },
+    }
+
+
+def _nodes(graph: Graph, ids: list[str], story: Story) -> list[dict[str, Any]]:
+    """One object a node, of every kind but bias in the form the viewers read."""
+    table, labels = graph.nodes, story.labels_in(graph.nodes)
+    columns = (table.kind, table.layer, table.position, table.feature, table.token, table.activation)
+    rows = zip(*(column.tolist() for column in columns), cumulative_influence(graph).tolist(), strict=True)
+    first_logit = table.span("logit").start
+    nodes = []
+    for i, (kind, layer, position, feature, token, activation, influence) in enumerate(rows):
+        is_logit = kind == LOGIT
+        label = _logit_label(graph, i - first_logit, token, activation) if is_logit else labels[i]
+        nodes.append(
+            {
+                "node_id": ids[i],
+                "jsNodeId": ids[i],
+                "feature": _feature_number(kind, layer, position, feature, token, i - first_logit),
+                "layer": "E" if kind == TOKEN else str(layer + 1 if is_logit else layer),
+                "ctx_idx": position,
+                "feature_type": FEATURE_TYPES.get(kind, NODE_KINDS[kind]),
+                "clerp": label or _default_label(graph, kind, layer, position, token),
+                "token_prob": activation if is_logit else 0.0,
+                "is_target_logit": i == first_logit,
+                "run_idx": 0,
+                "reverse_ctx_idx": 0,
+                "influence": None if is_logit else influence,
+                "activation": activation if kind == FEATURE else None,
+            }
+        )
+    return nodes
+
+
+def _feature_number(kind: int, layer: int, position: int, feature: int, token: int, rank: int) -> int:
+    """What these files call `feature`: for a feature the Cantor pair of layer and index."""
+    if kind == FEATURE:
+        return (layer + feature) * (layer + feature + 1) // 2 + feature
+    if kind == TOKEN:
+        return position
+    return -1 if kind != LOGIT else token if token >= 0 else rank
+
+
+def _default_label(graph: Graph, kind: int, layer: int, position: int, token: int) -> str:
+    tokens = graph.meta.get("tokens", [])
+    if kind == TOKEN:
+        return f'Emb: "{tokens[position] if position < len(tokens) else token}"'
+    return f"Err: layer {layer}" if kind == ERROR else ""
+
+
+def _logit_label(graph: Graph, rank: int, token: int, probability: float) -> str:
+    """The viewers take the token out of the quotes and the number out of `(p=`, and fail without them."""
+    targets = graph.meta.get("targets", [])
+    text = targets[rank]["token"] if rank < len(targets) else str(token)
+    return f'Output "{text}" (p={probability:.3f})'
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "graph"

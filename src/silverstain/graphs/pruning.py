@@ -1,0 +1,113 @@
+"""Keeping the few nodes and edges that carry most of the influence."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from silverstain.errors import UsageError
+from silverstain.graphs._influence import edge_shares, influence, target_weights
+from silverstain.graphs.graph import Graph, error_node_of
+
+
+def prune(graph: Graph, *, node_share: float = 0.8, edge_share: float = 0.98, keep_errors: bool = True) -> Graph:
+    """The graph with masks that keep the most influential nodes, and among them the most influential edges.
+
+    Nodes: the fewest whose influence adds up to `node_share` of all. Edges between them: influence is computed again
+    on what is left, an edge's score is its share of its target's input times the target's influence, and the fewest
+    edges are kept whose scores add up to `edge_share`. Then nodes left without use are dropped, again and again:
+    features need an edge in and an edge out. Tokens and logits always stay; bias nodes, which carry no influence,
+    never do.
+
+    With `keep_errors` error nodes always stay too, as in the paper; without, they are pruned like features, which
+    is what circuit-tracer does. Pruning starts from the whole graph, whatever masks it has.
+    """
+    _check_share("node_share", node_share)
+    _check_share("edge_share", edge_share)
+    protected = graph.nodes.is_kind("token", "logit", *(["error"] if keep_errors else []))
+    kept_nodes = carriers(influence(graph), node_share) | protected
+    kept_nodes &= ~graph.nodes.is_kind("bias")
+    between = kept_nodes[graph.indices] & kept_nodes[graph.targets]
+
+    shares = edge_shares(graph, between)
+    reached = influence(graph, shares) + target_weights(graph)
+    kept_edges = carriers(shares * reached[graph.targets], edge_share) & between
+    kept_nodes, kept_edges = _without_loose_ends(graph, kept_nodes, kept_edges, protected)
+    settings = {"node_share": node_share, "edge_share": edge_share, "keep_errors": keep_errors}
+    return replace(graph, node_mask=kept_nodes, edge_mask=kept_edges, meta={**graph.meta, "pruning": settings})
+
+
+def carriers(weights: Float[Tensor, " item"], share: float) -> Bool[Tensor, " item"]:
+    """The fewest items, largest first and ties included, whose weights add up to `share` of the total.
+
+    Items of weight 0 are never among them: circuit-tracer's threshold falls to 0, and keeps every absent edge, when
+    rounding keeps the sum of all shares below 1.
+    """
+    ranked = weights[weights > 0].sort(descending=True).values
+    if not len(ranked) or share <= 0:
+        return torch.zeros_like(weights, dtype=torch.bool)
+    sums = ranked.cumsum(0)
+    last = int(torch.searchsorted(sums, share * float(sums[-1])))
+    return (weights > 0) & (weights >= ranked[min(last, len(ranked) - 1)])
+
+
+def _without_loose_ends(
+    graph: Graph,
+    nodes: Bool[Tensor, " node"],
+    edges: Bool[Tensor, " edge"],
+    protected: Bool[Tensor, " node"],
+) -> tuple[Bool[Tensor, " node"], Bool[Tensor, " edge"]]:
+    """Drop nodes that feed nothing and features that nothing feeds, and their edges, until none is left."""
+    sources, targets = graph.indices, graph.targets
+    is_feature = graph.nodes.is_kind("feature")
+    while True:
+        feeds, is_fed = torch.zeros_like(nodes), torch.zeros_like(nodes)
+        feeds[sources[edges]] = True
+        is_fed[targets[edges]] = True
+        useful = nodes & (protected | feeds) & (~is_feature | is_fed)
+        if bool((useful == nodes).all()):
+            return nodes, edges
+        nodes = useful
+        edges = edges & nodes[sources] & nodes[targets]
+
+
+def removed_as_error(graph: Graph) -> Graph:
+    """The graph in which each feature that pruning removed is part of the error at its layer and position.
+
+    Every edge of a removed feature is added, sign and all, to the error node's edge into the same target, before any
+    absolute value is taken (science.md §1.5), so what each target receives is unchanged. Removed features lose their
+    rows. Edges that pruning hid between kept nodes are there, and so are error nodes: they count as what they are.
+    """
+    if graph.node_mask is None:
+        return graph
+    removed = graph.nodes.is_kind("feature") & ~graph.node_mask
+    home = torch.where(removed, error_node_of(graph.nodes), torch.arange(graph.n_nodes))
+    if bool((home < 0).any()):
+        raise UsageError(
+            "cannot score the pruned graph: a removed feature has no error node at its layer and position; "
+            "score the unpruned graph"
+        )
+    rows_left = ~removed[graph.row_nodes]
+    n_rows = int(rows_left.sum())
+    edges = rows_left[graph.edge_rows]
+    rows = (rows_left.cumsum(0) - 1)[graph.edge_rows[edges]]
+    places, place_of_edge = torch.unique(rows * graph.n_nodes + home[graph.indices[edges]], return_inverse=True)
+    values = torch.zeros(len(places), dtype=torch.float64).index_add_(0, place_of_edge, graph.values[edges].double())
+    counts = torch.bincount(places // graph.n_nodes, minlength=n_rows)
+    return replace(
+        graph,
+        nodes=replace(graph.nodes, influence=None),
+        row_nodes=graph.row_nodes[rows_left],
+        indptr=torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
+        indices=places % graph.n_nodes,
+        values=values,
+        values_of_targets=graph.values_of_targets[rows_left],
+        node_mask=None,
+        edge_mask=None,
+    )
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise UsageError(f"{name} is {share}; it is a share, give a number from 0 to 1")

@@ -1,0 +1,98 @@
+"""What a person adds to a graph: pins, groups, labels, notes, evidence. Small JSON beside the graph.
+
+Nodes are named by their ids (`NodeTable.ids`), not by their index, so a story outlives a new trace with another budget.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from silverstain.errors import UsageError
+from silverstain.graphs.graph import Graph
+from silverstain.graphs.nodes import NodeTable
+from silverstain.graphs.supernodes import Group
+from silverstain.storage import read_json, write_json_whole
+
+FORMAT = "silverstain.story/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoryGroup:
+    """A group whose members are node ids."""
+
+    label: str
+    members: tuple[str, ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A reading of one graph.
+
+    Attributes:
+        graph_hash: `Graph.hash` of the graph it was written for.
+        pins: ids of the nodes that are shown.
+        groups: supernodes.
+        labels: what a node means, by node id (`layer_feature_position`) or, at every position, by `layer_feature`.
+        notes: free text.
+        evidence: experiments and their results, each an object that JSON can hold.
+    """
+
+    graph_hash: str = ""
+    pins: tuple[str, ...] = ()
+    groups: tuple[StoryGroup, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] = ()
+
+    def label_of(self, nodes: NodeTable, node: int) -> str | None:
+        """The label of one node, by its own id first and then by its feature; None if it has none."""
+        return self.labels_in(nodes)[node]
+
+    def labels_in(self, nodes: NodeTable) -> list[str | None]:
+        """The label of every node."""
+        features = zip(nodes.layer.tolist(), nodes.feature.tolist(), strict=True)
+        return [
+            self.labels.get(node_id, self.labels.get(f"{layer}_{feature}") if feature >= 0 else None)
+            for node_id, (layer, feature) in zip(nodes.ids(), features, strict=True)
+        ]
+
+    def groups_in(self, graph: Graph) -> list[Group]:
+        """The groups with members as node indices; members that this graph does not have are left out."""
+        index = {node_id: i for i, node_id in enumerate(graph.nodes.ids())}
+        return [
+            Group(label=g.label, kind=g.kind, members=tuple(index[m] for m in g.members if m in index))
+            for g in self.groups
+        ]
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON, whole or not at all."""
+        write_json_whole(path, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Story":
+        """Read the JSON; UsageError names a missing, foreign or damaged file."""
+        content = read_json(path, FORMAT)
+        try:
+            return cls(
+                graph_hash=str(content.get("graph_hash", "")),
+                pins=tuple(content.get("pins", ())),
+                groups=tuple(
+                    StoryGroup(label=g["label"], members=tuple(g["members"]), kind=g.get("kind", ""))
+                    for g in content.get("groups", ())
+                ),
+                labels=dict(content.get("labels", {})),
+                notes=tuple(content.get("notes", ())),
+                evidence=tuple(content.get("evidence", ())),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"cannot read {path}: a part of the story has another form ({error}); write it again"
+            ) from error
+
+
+def story_groups(graph: Graph, groups: Sequence[Group]) -> tuple[StoryGroup, ...]:
+    """Groups with members as node ids, as a story keeps them."""
+    ids = graph.nodes.ids()
+    return tuple(StoryGroup(label=g.label, kind=g.kind, members=tuple(ids[m] for m in g.members)) for g in groups)
