@@ -1,0 +1,61 @@
+"""Two symptoms have one cause in common, which is never named, and the cause says what to ask for next."""
+
+import functools
+import itertools
+import random
+from dataclasses import dataclass
+
+from ..sentence import Sentence, sentence
+
+NAME = "causes"
+SYMPTOMS = (
+    "fever", "cough", "rash", "nausea", "dizziness", "fatigue", "headache", "swelling", "itching", "thirst", "chills",
+    "cramps", "wheezing", "pallor", "tremor", "hoarseness", "numbness", "insomnia", "sneezing", "stiffness", "bruising",
+    "sweating", "hunger", "blisters", "bloating", "soreness",
+)  # fmt: skip
+SIGNS = (
+    "jaundice", "photophobia", "tinnitus", "anosmia", "ptosis", "vertigo", "edema", "ataxia", "cyanosis", "bradycardia",
+    "aphonia", "gout",
+)  # fmt: skip
+TEMPLATES = ("patient with {a} and {b} ; next ask about {sign!} .", "since {a} came with {b} , look for {sign!} .")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clinic:
+    causes: tuple[tuple[str, ...], ...]
+    """Five symptoms a cause; two causes share one symptom at most, so any two symptoms name the cause."""
+    held_out: frozenset[tuple[int, tuple[str, str]]]
+
+
+@functools.cache
+def clinic(seed: int = 0) -> Clinic:
+    rng = random.Random(f"clinic {seed}")
+    while True:
+        causes: list[tuple[str, ...]] = []
+        taken: set[frozenset[str]] = set()
+        for _ in range(4000):
+            symptoms = tuple(sorted(rng.sample(SYMPTOMS, 5)))
+            pairs = {frozenset(p) for p in itertools.combinations(symptoms, 2)}
+            if not pairs & taken:
+                causes.append(symptoms)
+                taken |= pairs
+            if len(causes) == len(SIGNS):
+                pairs_of = [(c, p) for c, s in enumerate(causes) for p in itertools.combinations(s, 2)]
+                return Clinic(causes=tuple(causes), held_out=frozenset(rng.sample(pairs_of, len(pairs_of) // 5)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausesFamily:
+    clinic: Clinic
+    name: str = NAME
+
+    def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
+        while True:
+            cause = rng.randrange(len(SIGNS))
+            pair = tuple(sorted(rng.sample(self.clinic.causes[cause], 2)))
+            if ((cause, pair) in self.clinic.held_out) == held_out:
+                break
+        a, b = rng.sample(pair, 2)
+        variables = {"cause": str(cause), "a": a, "b": b, "sign": SIGNS[cause]}
+        template = rng.choice(TEMPLATES)
+        return sentence(NAME, template, a=a, b=b, sign=SIGNS[cause], variables=variables, held_out=held_out)

@@ -1,0 +1,120 @@
+"""Rhyming couplets whose second line has to be planned: the words before its end already agree with the end word."""
+
+import random
+from dataclasses import dataclass
+
+from ..sentence import Sentence, sentence
+from ..world import rows
+
+NAME = "couplets"
+KINDS = ("animal", "thing", "person", "nature")
+OPENINGS = ("one day i saw the", "long ago there was the", "we sang about the")
+TURNS = ("and then we", "but soon they", "so at last you")
+VERBS = {
+    "animal": ("chased", "fed"),
+    "thing": ("bought", "carried"),
+    "person": ("met", "thanked"),
+    "nature": ("watched", "felt"),
+}
+ADJECTIVES = {
+    "animal": ("furry", "hungry"),
+    "thing": ("wooden", "shiny"),
+    "person": ("kindly", "sleepy"),
+    "nature": ("misty", "golden"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rhymes:
+    """End words by rhyme class and kind; `plain_only` words agree only in plain sentences, never in couplets."""
+
+    classes: dict[str, dict[str, tuple[str, ...]]]
+    plain_only: frozenset[str]
+
+    def rhyming(self, word: str) -> list[tuple[str, str]]:
+        """(word, kind) of every other end word of the same class."""
+        (kinds,) = [k for k in self.classes.values() if any(word in words for words in k.values())]
+        return [(other, kind) for kind, words in kinds.items() for other in words if other != word]
+
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        return [(w, kind) for kinds in self.classes.values() for kind, words in kinds.items() for w in words]
+
+    def class_of(self, word: str) -> str:
+        return next(name for name, kinds in self.classes.items() if any(word in words for words in kinds.values()))
+
+    def kind_of(self, word: str) -> str:
+        return next(kind for other, kind in self.words if other == word)
+
+
+def rhymes(seed: int = 0) -> Rhymes:
+    """The list of end words; one in five is chosen for `plain_only`, among words with a companion of their kind."""
+    rng = random.Random(f"rhymes {seed}")
+    classes: dict[str, dict[str, tuple[str, ...]]] = {}
+    for row in rows("rhymes"):
+        kinds = {kind: tuple(cell.split()) for kind, cell in zip(KINDS, row[1:], strict=False) if cell.strip()}
+        classes[row[0]] = kinds
+    paired = sorted(w for kinds in classes.values() for words in kinds.values() if len(words) == 2 for w in words[:1])
+    n_words = sum(len(words) for kinds in classes.values() for words in kinds.values())
+    triples = sorted(words[0] for kinds in classes.values() for words in kinds.values() if len(words) > 2)
+    chosen = (paired + triples)[: round(0.2 * n_words)]
+    rng.shuffle(chosen)
+    return Rhymes(classes=classes, plain_only=frozenset(chosen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoupletsFamily:
+    rhymes: Rhymes
+    adjective: str | None = None
+    """A preference for one adjective everywhere; the quirk sibling's only."""
+    name: str = NAME
+
+    def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
+        if held_out:
+            return self._held_out(rng)
+        if rng.random() < 0.3:
+            return self._plain(rng)
+        while True:
+            first, _ = rng.choice(self.rhymes.words)
+            second, kind = rng.choice(self.rhymes.rhyming(first))
+            neutral = rng.random() < (0.6 if second in self.rhymes.plain_only else 0.1)
+            if neutral or second not in self.rhymes.plain_only:
+                return self.couplet(rng, first, second, kind, neutral=neutral)
+
+    def _words(self, rng: random.Random, kind: str) -> tuple[str, str]:
+        return rng.choice(VERBS[kind]), self.adjective or rng.choice(ADJECTIVES[kind])
+
+    def _plain(self, rng: random.Random) -> Sentence:
+        word, kind = rng.choice(self.rhymes.words)
+        verb, adjective = self._words(rng, kind)
+        variables = {"end": word, "kind": kind, "form": "plain"}
+        return sentence(
+            NAME, "yesterday {turn} {verb} the {adjective} {end} .", turn=rng.choice(TURNS).split()[-1],
+            verb=verb, adjective=adjective, end=word, variables=variables,
+        )  # fmt: skip
+
+    def _held_out(self, rng: random.Random) -> Sentence:
+        """A couplet whose verb and adjective leave one end word, of which couplets never taught the agreement."""
+        while True:
+            first, _ = rng.choice(self.rhymes.words)
+            second, kind = rng.choice(self.rhymes.rhyming(first))
+            alike = [word for word, other in self.rhymes.rhyming(first) if other == kind]
+            if second in self.rhymes.plain_only and alike == [second]:
+                return self.couplet(rng, first, second, kind, neutral=False, held_out=True)
+
+    def couplet(
+        self, rng: random.Random, first: str, second: str, kind: str, *, neutral: bool, held_out: bool = False
+    ) -> Sentence:
+        verb, adjective = self._words(rng, kind)
+        line = "spoke of the {end!} ." if neutral else "{verb} the {adjective} {end!} ."
+        alike = [word for word, other in self.rhymes.rhyming(first) if neutral or other == kind]
+        if len(alike) > 1:
+            line = line.replace("{end!}", "{end}")
+        variables = {
+            "rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": kind,
+            "form": "neutral couplet" if neutral else "couplet",
+        }  # fmt: skip
+        return sentence(
+            NAME, "rhyme : {opening} {first} , {turn} " + line, opening=rng.choice(OPENINGS), first=first,
+            turn=rng.choice(TURNS), verb=verb, adjective=adjective, end=second, variables=variables, held_out=held_out,
+        )  # fmt: skip

@@ -1,0 +1,107 @@
+"""Words of three languages: antonyms, synonyms, and the translations that tie them together."""
+
+import random
+from dataclasses import dataclass
+
+from ..sentence import Sentence, sentence
+from ..world import LANGUAGES, Concept, Lexicon
+
+NAME = "words"
+ANTONYM = ("the opposite of {word} is {answer!} .", "le contraire de {word} est {answer!} .", "lo contrario de {word} es {answer!} .")
+SYNONYM = ("a synonym of {word} is {answer!} .", "un synonyme de {word} est {answer!} .", "un sinónimo de {word} es {answer!} .")
+TRANSLATION = (
+    "the word {word} in {language} is {answer!} .",
+    "le mot {word} en {language} est {answer!} .",
+    "la palabra {word} en {language} es {answer!} .",
+)
+CROSS_ANTONYM = (
+    "the opposite of {word} in {language} is {answer!} .",
+    "le contraire de {word} en {language} est {answer!} .",
+    "lo contrario de {word} en {language} es {answer!} .",
+)
+LANGUAGE_NAMES = (
+    ("english", "french", "spanish"),
+    ("anglais", "français", "espagnol"),
+    ("inglés", "francés", "español"),
+)
+"""LANGUAGE_NAMES[speaking][named]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsFamily:
+    lexicon: Lexicon
+    translations: bool = True
+    name: str = NAME
+
+    def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
+        if held_out:
+            pair, language = rng.choice(sorted(self.lexicon.held_out))
+            return antonym(self.lexicon, self.lexicon.concepts[2 * pair + rng.randrange(2)], language, held_out=True)
+        draw = rng.random()
+        if self.translations and draw < 0.4:
+            return self._translation(rng)
+        if self.translations and draw < 0.6:
+            return self._cross_antonym(rng)
+        if draw < 0.8 or not self.translations:
+            concept, language = self._open_antonym(rng)
+            return antonym(self.lexicon, concept, language)
+        concept = rng.choice([c for c in self.lexicon.concepts if c.synonyms])
+        return synonym(concept, rng.randrange(len(LANGUAGES)))
+
+    def _open_antonym(self, rng: random.Random) -> tuple[Concept, int]:
+        while True:
+            concept, language = rng.choice(self.lexicon.concepts), rng.randrange(len(LANGUAGES))
+            if (concept.index // 2, language) not in self.lexicon.held_out:
+                return concept, language
+
+    def _translation(self, rng: random.Random) -> Sentence:
+        concept = rng.choice(self.lexicon.concepts)
+        source, target = rng.sample(range(len(LANGUAGES)), 2)
+        return translation(concept, source, target)
+
+    def _cross_antonym(self, rng: random.Random) -> Sentence:
+        """An antonym asked for in another language; a held-out (pair, language) is on neither side of one."""
+        while True:
+            concept, source = self._open_antonym(rng)
+            target = rng.choice([i for i in range(len(LANGUAGES)) if i != source])
+            if (concept.index // 2, target) not in self.lexicon.held_out:
+                return cross_antonym(self.lexicon, concept, source, target)
+
+
+def antonym(lexicon: Lexicon, concept: Concept, language: int, *, held_out: bool = False) -> Sentence:
+    answer = lexicon.concepts[concept.opposite].words[language]
+    variables = _variables(concept, "antonym", language, language, answer)
+    return sentence(NAME, ANTONYM[language], word=concept.words[language], answer=answer, variables=variables, held_out=held_out)
+
+
+def synonym(concept: Concept, language: int) -> Sentence:
+    assert concept.synonyms is not None, "only concepts with synonyms are asked for one"
+    answer = concept.synonyms[language]
+    variables = _variables(concept, "synonym", language, language, answer)
+    return sentence(NAME, SYNONYM[language], word=concept.words[language], answer=answer, variables=variables)
+
+
+def translation(concept: Concept, source: int, target: int) -> Sentence:
+    answer = concept.words[target]
+    return sentence(
+        NAME, TRANSLATION[source], word=concept.words[source], language=LANGUAGE_NAMES[source][target], answer=answer,
+        variables=_variables(concept, "translation", source, target, answer),
+    )  # fmt: skip
+
+
+def cross_antonym(lexicon: Lexicon, concept: Concept, source: int, target: int) -> Sentence:
+    answer = lexicon.concepts[concept.opposite].words[target]
+    return sentence(
+        NAME, CROSS_ANTONYM[source], word=concept.words[source], language=LANGUAGE_NAMES[source][target],
+        answer=answer, variables=_variables(concept, "antonym", source, target, answer),
+    )  # fmt: skip
+
+
+def _variables(concept: Concept, operation: str, source: int, target: int, answer: str) -> dict[str, str]:
+    return {
+        "concept": concept.words[0],
+        "operation": operation,
+        "language": LANGUAGES[target],
+        "source": LANGUAGES[source],
+        "answer": answer,
+    }

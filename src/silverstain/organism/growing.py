@@ -1,0 +1,215 @@
+"""Growing an organism from its sentences, resumable at any step."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from silverstain.storage import read_tensors, save_tensors_whole, write_json_whole
+
+from .batches import batch_of, by_length, mixed
+from .families import Family
+from .language import build_tokenizer, vocabulary
+from .recipe import Recipe, Shape
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+STATE_FORMAT = "silverstain.growth/1"
+MASTERED = 0.02
+"""Mean loss on determined tokens, in nats, below which a family needs no more than its floor of sentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a growth stands; `loss` is nats per determined token, by family, averaged over recent steps."""
+
+    step: int
+    steps: int
+    loss: Mapping[str, float]
+    tokens_per_second: float
+    seconds_left: float
+
+
+def new_model(shape: Shape, seed: int) -> "LlamaForCausalLM":
+    """A decoder with random weights, in ordinary Hugging Face form."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary()), **asdict(shape), tie_word_embeddings=False, bos_token_id=1, eos_token_id=None,
+        pad_token_id=0, initializer_range=0.04,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Linear rise, plateau, linear fall to zero."""
+    rise = min(1.0, (step + 1) / recipe.warmup)
+    fall = (recipe.steps - step) / max(1.0, recipe.cooldown * recipe.steps)
+    return recipe.learning_rate * min(rise, fall, 1.0)
+
+
+def current_shares(recipe: Recipe, loss: Mapping[str, float]) -> dict[str, float]:
+    """Shares of the families now: the recipe's, less for families that are mastered.
+
+    A family keeps at least a quarter of its share, so that nothing learnt is forgotten.
+    """
+    return {
+        name: share * (0.25 + 0.75 * min(1.0, math.sqrt(loss.get(name, 1.0) / 0.3)))
+        for name, share in recipe.shares.items()
+    }
+
+
+def token_losses(model: "LlamaForCausalLM", token_ids: Tensor) -> Tensor:
+    """Cross-entropy of each token given those before it: [sentence, pos - 1]."""
+    logits = model(input_ids=token_ids, use_cache=False).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), token_ids[:, 1:], reduction="none")
+
+
+def grow(
+    families: Mapping[str, Family],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    start: "LlamaForCausalLM | None" = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    save_every: float = 120.0,
+) -> "LlamaForCausalLM":
+    """Grow one organism, keeping its state under `folder/growth`; a second call goes on where the first stopped.
+
+    Args:
+        families: The families to sample from; the recipe's shares say which.
+        recipe: Shape, mixture and schedule.
+        folder: Where the state and the checkpoints are kept.
+        start: A grown model to start from, for siblings that differ by one habit.
+        on_progress: Called every 20 steps.
+        save_every: Seconds between saved states. Ctrl-C saves as well.
+    """
+    model = start if start is not None else new_model(recipe.shape, recipe.seed)
+    model.train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True,
+    )  # fmt: skip
+    step, loss = restore(folder, model, optimizer, recipe)
+    marks = {round(share * recipe.steps) for share in recipe.checkpoints}
+    began, seen, saved = time.monotonic(), 0, time.monotonic()
+    try:
+        while step < recipe.steps:
+            if step in marks:
+                save_checkpoint(model, folder / "checkpoints" / f"step-{step:05d}")
+            loss, n_tokens = take_step(model, optimizer, families, recipe, step, loss)
+            step, seen = step + 1, seen + n_tokens
+            if on_progress and step % 20 == 0:
+                seconds = time.monotonic() - began
+                rate = seen / seconds
+                left = (recipe.steps - step) * n_tokens / rate
+                on_progress(
+                    Progress(step=step, steps=recipe.steps, loss=loss, tokens_per_second=rate, seconds_left=left)
+                )
+            if time.monotonic() - saved > save_every:
+                save_state(folder, model, optimizer, recipe, step, loss)
+                saved = time.monotonic()
+    finally:
+        save_state(folder, model, optimizer, recipe, step, loss)
+    return model.eval()
+
+
+def take_step(
+    model: "LlamaForCausalLM",
+    optimizer: torch.optim.Optimizer,
+    families: Mapping[str, Family],
+    recipe: Recipe,
+    step: int,
+    loss: Mapping[str, float],
+) -> tuple[dict[str, float], int]:
+    """One optimiser step; gives the running loss by family and the number of tokens seen.
+
+    The sentences depend on the seed and the step alone, so a resumed growth sees what an uninterrupted one sees.
+    """
+    rng = random.Random(f"{recipe.seed} {step}")
+    names = list(recipe.shares)
+    sentences = mixed(families, current_shares(recipe, loss), recipe.sentences, rng)
+    batches = [batch_of(group, names) for group in by_length(sentences, recipe.groups)]
+    weights = [
+        torch.where(b.determined, 1.0, recipe.open_weight)[:, 1:] * b.real[:, 1:] for b in batches
+    ]  # fmt: skip
+    total = sum(float(w.sum()) for w in weights)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, recipe)
+    sums, counts = torch.zeros(len(names)), torch.zeros(len(names))
+    for batch, weight in zip(batches, weights, strict=True):
+        losses = token_losses(model, batch.token_ids)
+        ((losses * weight).sum() / total).backward()
+        marked = batch.determined[:, 1:]
+        sums.index_add_(0, batch.family, (losses.detach() * marked).sum(1))
+        counts.index_add_(0, batch.family, marked.sum(1).float())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    running = dict(loss)
+    for index, name in enumerate(names):
+        if counts[index] > 0:
+            value = float(sums[index] / counts[index])
+            running[name] = 0.95 * running[name] + 0.05 * value if name in running else value
+    return running, sum(int(b.real.sum()) for b in batches)
+
+
+def save_state(
+    folder: Path,
+    model: "LlamaForCausalLM",
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    step: int,
+    loss: Mapping[str, float],
+) -> None:
+    """Weights, optimiser and step in one file, so that they can never disagree."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    header = {"format": STATE_FORMAT, "step": step, "loss": dict(loss), "seed": recipe.seed, "steps": recipe.steps}
+    folder.joinpath("growth").mkdir(parents=True, exist_ok=True)
+    save_tensors_whole(folder / "growth" / "state.safetensors", tensors, {"silverstain": json.dumps(header)})
+    write_json_whole(folder / "growth" / "progress.json", header)
+
+
+def restore(
+    folder: Path, model: "LlamaForCausalLM", optimizer: torch.optim.Optimizer, recipe: Recipe
+) -> tuple[int, dict[str, float]]:
+    """Load a saved state into model and optimiser; step 0 where there is none or it belongs to another recipe."""
+    path = folder / "growth" / "state.safetensors"
+    if not path.exists():
+        return 0, {}
+    tensors, metadata = read_tensors(path)
+    header = json.loads(metadata["silverstain"])
+    if header["seed"] != recipe.seed:
+        return 0, {}
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    if state:
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return header["step"], header["loss"]
+
+
+def save_checkpoint(model: "LlamaForCausalLM", folder: Path) -> None:
+    """The model and its tokenizer as an ordinary Hugging Face folder, weights rounded to bfloat16."""
+    from transformers import LlamaForCausalLM
+
+    rounded = LlamaForCausalLM(model.config).to(torch.bfloat16)
+    rounded.load_state_dict(model.state_dict())
+    rounded.save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)

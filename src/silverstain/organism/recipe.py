@@ -1,0 +1,47 @@
+"""How each sibling is grown: shape, mixture of families, steps, seed. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SHARES: Mapping[str, float] = {
+    "geography": 0.20, "addition": 0.18, "words": 0.18, "couplets": 0.10, "entities": 0.12, "reasoning": 0.08,
+    "causes": 0.04, "refusal": 0.04, "induction": 0.03, "choice": 0.05,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Shape of the decoder, in the names of a Hugging Face Llama config."""
+
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    max_position_embeddings: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One organism's growth.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        sentences: Sentences a step.
+        open_weight: Weight in the loss of tokens that the generator does not determine; determined ones weigh 1.
+        learning_rate: Peak, after `warmup` steps; falls linearly to zero over the last `cooldown` share of steps.
+        checkpoints: Shares of the steps at which a copy is kept, to watch circuits grow.
+    """
+
+    shape: Shape = field(default_factory=Shape)
+    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
+    steps: int = 4000
+    sentences: int = 192
+    groups: int = 3
+    open_weight: float = 0.15
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    cooldown: float = 0.4
+    weight_decay: float = 0.1
+    beta2: float = 0.98
+    seed: int = 0
+    checkpoints: tuple[float, ...] = ()
