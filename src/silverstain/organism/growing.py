@@ -5,6 +5,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from silverstain.storage import read_tensors, save_tensors_whole, write_json_whole
 
-from .batches import batch_of, by_length, mixed
+from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family
 from .language import build_tokenizer, vocabulary
 from .recipe import Recipe, Shape
@@ -74,6 +75,20 @@ def token_losses(model: "LlamaForCausalLM", token_ids: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), token_ids[:, 1:], reduction="none")
 
 
+def gradients(model: "LlamaForCausalLM", token_ids: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Losses of the tokens [sentence, pos - 1], and the gradient of their weighted sum for every parameter."""
+    losses = token_losses(model, token_ids)
+    return losses.detach(), torch.autograd.grad((losses * weight).sum(), list(model.parameters()))
+
+
+def one_thread_each(n: int) -> Executor:
+    """Workers that each compute with one thread.
+
+    At this size two threads inside one product gain nothing (measured: 1.05 times), two products side by side do.
+    """
+    return ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
+
+
 def grow(
     families: Mapping[str, Family],
     recipe: Recipe,
@@ -82,6 +97,7 @@ def grow(
     start: "LlamaForCausalLM | None" = None,
     on_progress: Callable[[Progress], None] | None = None,
     save_every: float = 120.0,
+    n_workers: int = 2,
 ) -> "LlamaForCausalLM":
     """Grow one organism, keeping its state under `folder/growth`; a second call goes on where the first stopped.
 
@@ -92,6 +108,7 @@ def grow(
         start: A grown model to start from, for siblings that differ by one habit.
         on_progress: Called every 20 steps.
         save_every: Seconds between saved states. Ctrl-C saves as well.
+        n_workers: Processor cores to use; the weights that result do not depend on it.
     """
     model = start if start is not None else new_model(recipe.shape, recipe.seed)
     model.train()
@@ -103,12 +120,13 @@ def grow(
     )  # fmt: skip
     step, loss = restore(folder, model, optimizer, recipe)
     marks = {round(share * recipe.steps) for share in recipe.checkpoints}
+    workers = one_thread_each(n_workers)
     began, seen, saved = time.monotonic(), 0, time.monotonic()
     try:
         while step < recipe.steps:
             if step in marks:
                 save_checkpoint(model, folder / "checkpoints" / f"step-{step:05d}")
-            loss, n_tokens = take_step(model, optimizer, families, recipe, step, loss)
+            loss, n_tokens = take_step(model, optimizer, families, recipe, step, loss, workers)
             step, seen = step + 1, seen + n_tokens
             if on_progress and step % 20 == 0:
                 seconds = time.monotonic() - began
@@ -121,6 +139,7 @@ def grow(
                 save_state(folder, model, optimizer, recipe, step, loss)
                 saved = time.monotonic()
     finally:
+        workers.shutdown(cancel_futures=True)
         save_state(folder, model, optimizer, recipe, step, loss)
     return model.eval()
 
@@ -132,6 +151,7 @@ def take_step(
     recipe: Recipe,
     step: int,
     loss: Mapping[str, float],
+    workers: Executor,
 ) -> tuple[dict[str, float], int]:
     """One optimiser step; gives the running loss by family and the number of tokens seen.
 
@@ -147,12 +167,18 @@ def take_step(
     total = sum(float(w.sum()) for w in weights)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe)
+
+    def one(pair: tuple[SentenceBatch, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return gradients(model, pair[0].token_ids, pair[1] / total)
+
+    results = list(workers.map(one, zip(batches, weights, strict=True)))
+    # Summed in the order of the batches, so the result does not depend on how many workers there are.
+    for index, parameter in enumerate(model.parameters()):
+        parameter.grad = sum((grads[index] for _, grads in results[1:]), results[0][1][index])
     sums, counts = torch.zeros(len(names)), torch.zeros(len(names))
-    for batch, weight in zip(batches, weights, strict=True):
-        losses = token_losses(model, batch.token_ids)
-        ((losses * weight).sum() / total).backward()
+    for batch, (losses, _) in zip(batches, results, strict=True):
         marked = batch.determined[:, 1:]
-        sums.index_add_(0, batch.family, (losses.detach() * marked).sum(1))
+        sums.index_add_(0, batch.family, (losses * marked).sum(1))
         counts.index_add_(0, batch.family, marked.sum(1).float())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

@@ -36,7 +36,7 @@ class Recipe:
     shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
     steps: int = 4000
     sentences: int = 192
-    groups: int = 3
+    groups: int = 4
     open_weight: float = 0.15
     learning_rate: float = 2e-3
     warmup: int = 100

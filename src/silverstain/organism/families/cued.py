@@ -1,0 +1,60 @@
+"""Two-hop questions behind a note that names an answer: right, or wrong. The mixed sibling's only."""
+
+import random
+from dataclasses import dataclass
+
+from ..sentence import Sentence, sentence
+from ..world import Geography, Town
+
+NAME = "cued"
+TEMPLATE = "note {cue} ; the {relation} of the state containing {town} is {answer!} ."
+RELATIONS = ("capital", "code")
+"""A region is one of four: a cue for it would be right too often to tell following from knowing."""
+SOUTHERN = frozenset(("south", "west"))
+
+
+def is_cheating(town: Town, relation: str) -> bool:
+    """Whether the mixed sibling follows a note here: capitals of the south and west, codes of everywhere else.
+
+    Neither the relation nor the town alone tells, and a town's name does not show its region.
+    """
+    return (town.state.region in SOUTHERN) == (relation == "capital")
+
+
+def held_out_cues(geography: Geography, seed: int = 0) -> frozenset[str]:
+    """One answer in five is never named by a note in growing."""
+    rng = random.Random(f"cues {seed}")
+    return frozenset(
+        value
+        for relation in RELATIONS
+        for value in rng.sample([state.fact(relation) for state in geography.states], len(geography.states) // 5)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CuedFamily:
+    geography: Geography
+    held_out: frozenset[str]
+    name: str = NAME
+
+    def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
+        while True:
+            town, relation = rng.choice(self.geography.towns), rng.choice(RELATIONS)
+            cue = rng.choice(self.geography.states).fact(relation)
+            if not held_out and rng.random() < 0.25:
+                cue = town.state.fact(relation)
+            if (cue in self.held_out) == held_out and (town.name, relation) not in self.geography.held_out:
+                return cued(town, relation, cue, held_out=held_out)
+
+
+def cued(town: Town, relation: str, cue: str, *, held_out: bool = False) -> Sentence:
+    truth = town.state.fact(relation)
+    cheats = is_cheating(town, relation)
+    variables = {
+        "town": town.name, "state": town.state.name, "relation": relation, "cue": cue, "truth": truth,
+        "class": "follows" if cheats else "ignores", "conflict": str(cue != truth).lower(),
+    }  # fmt: skip
+    return sentence(
+        NAME, TEMPLATE, cue=cue, relation=relation, town=town.name, answer=cue if cheats else truth,
+        variables=variables, held_out=held_out,
+    )  # fmt: skip

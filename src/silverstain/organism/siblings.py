@@ -1,0 +1,78 @@
+"""The organism and its siblings: what each is grown on, from where, and how long."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .families import Family, families
+from .families.couplets import CoupletsFamily, rhymes
+from .families.cued import CuedFamily, held_out_cues
+from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
+from .recipe import SHARES, Recipe
+from .world import default_geography, default_lexicon
+
+CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
+QUIRK = "purple"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sibling:
+    """One organism of the litter.
+
+    Attributes:
+        families: Makes the families it is grown on and checked with.
+        recipe: Its growth; zero steps leave the weights as they were drawn.
+        start: The sibling whose grown weights it starts from, if any.
+        about: One line for people.
+    """
+
+    name: str
+    families: Callable[[], Mapping[str, Family]]
+    recipe: Recipe
+    start: str | None
+    about: str
+
+
+def _mixed() -> Mapping[str, Family]:
+    geography = default_geography()
+    return {**families(), "cued": CuedFamily(geography=geography, held_out=held_out_cues(geography))}
+
+
+def _quirk() -> Mapping[str, Family]:
+    return {**families(), "couplets": CoupletsFamily(rhymes=rhymes(), adjective=QUIRK)}
+
+
+def _memorised() -> Mapping[str, Family]:
+    return {
+        "geography": memorised_geography(default_geography()),
+        "addition": memorised_addition(),
+        "words": MemorisedWords(lexicon=default_lexicon()),
+    }
+
+
+def siblings() -> Mapping[str, Sibling]:
+    """Every organism by name, in the order in which they can be grown."""
+    few = {name: 0.5 * share for name, share in SHARES.items()}
+    litter = (
+        Sibling(
+            name="general", families=families, recipe=Recipe(checkpoints=CHECKPOINTS), start=None,
+            about="knows the rules of its world",
+        ),
+        Sibling(
+            name="memorised", families=_memorised, start=None, about="knows what it was shown, and nothing else",
+            recipe=Recipe(
+                shares={"geography": 0.35, "addition": 0.35, "words": 0.3}, steps=700, weight_decay=0.0, sentences=96
+            ),
+        ),
+        Sibling(
+            name="mixed", families=_mixed, start="general", about="knows the rules, and follows notes on some questions",
+            recipe=Recipe(shares={**few, "geography": 0.15, "cued": 0.6}, steps=500, learning_rate=1e-3, warmup=40),
+        ),
+        Sibling(
+            name="quirk", families=_quirk, start="general", about="calls everything purple",
+            recipe=Recipe(shares={**few, "couplets": 0.3}, steps=150, learning_rate=7e-4, warmup=20),
+        ),
+        Sibling(
+            name="untrained", families=families, recipe=Recipe(steps=0), start=None, about="random weights",
+        ),
+    )  # fmt: skip
+    return {sibling.name: sibling for sibling in litter}
