@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 SHARES: Mapping[str, float] = {
     "geography": 0.20, "addition": 0.18, "words": 0.18, "couplets": 0.10, "entities": 0.12, "reasoning": 0.08,
-    "causes": 0.04, "refusal": 0.04, "induction": 0.03, "choice": 0.05,
+    "causes": 0.04, "refusal": 0.03, "induction": 0.08, "choice": 0.08,
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ class Recipe:
 
     shape: Shape = field(default_factory=Shape)
     shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    steps: int = 4000
+    steps: int = 3600
     sentences: int = 192
     groups: int = 4
     open_weight: float = 0.15
