@@ -120,6 +120,8 @@ def dense_influence(shares: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
     for _ in range(len(goal)):
         step = step @ shares
         total = total + step
+        if not step.any():
+            break
     return total
 
 

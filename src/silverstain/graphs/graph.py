@@ -19,8 +19,9 @@ from silverstain.graphs.nodes import ERROR, FEATURE, LOGIT, NodeTable
 
 if TYPE_CHECKING:
     import networkx
-    import pandas
     import scipy.sparse
+
+    from silverstain.graphs._scores import Scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
@@ -129,7 +130,7 @@ class Graph:
 
         return influence(self)
 
-    def scores(self, *, pruned: bool = False) -> "Any":
+    def scores(self, *, pruned: bool = False) -> "Scores":
         """Replacement and completeness scores; with `pruned`, what pruning removed counts as error."""
         from silverstain.graphs._scores import scores
 
@@ -197,8 +198,8 @@ class Graph:
         drawn.add_weighted_edges_from(ends)
         return drawn
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """The node columns as a data frame, one row a node, with `kept` after pruning."""
+    def to_pandas(self) -> Any:
+        """The node columns as a pandas data frame, one row a node, with `kept` after pruning."""
         pandas = _imported("pandas")
         columns = _columns(self.nodes)
         if self.node_mask is not None:
