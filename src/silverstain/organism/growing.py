@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 STATE_FORMAT = "silverstain.growth/1"
-MASTERED = 0.02
-"""Mean loss on determined tokens, in nats, below which a family needs no more than its floor of sentences."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..sentence import Sentence
 from ..world import default_geography, default_lexicon
 from . import addition, causes, choice, couplets, entities, geography, induction, reasoning, refusal, words
 
 
+@runtime_checkable
 class Family(Protocol):
     """A generator of sentences. `held_out` sentences show combinations that the others never show."""
 

@@ -3,10 +3,11 @@
 import random
 
 from silverstain.organism.families.choice import LETTERS, NAME, TEMPLATE
-from silverstain.organism.families.couplets import KINDS, rhymes
+from silverstain.organism.families.couplets import KINDS
 from silverstain.organism.sentence import sentence
 
 from .pairs import Case, Pair, VariableSpec, asked, roles
+from .tables import rhymes
 
 ROLES = roles("choose letter-a word-a letter-b word-b letter-c word-c ; the kind is")
 

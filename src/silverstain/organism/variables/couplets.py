@@ -2,9 +2,10 @@
 
 import random
 
-from silverstain.organism.families.couplets import ADJECTIVES, KINDS, NAME, OPENINGS, VERBS, rhymes
+from silverstain.organism.families.couplets import ADJECTIVES, KINDS, NAME, OPENINGS, VERBS
 
-from .pairs import Case, Pair, VariableSpec, one_of, roles
+from .pairs import Case, Pair, VariableSpec, roles
+from .tables import rhymes
 
 TURNS = (("and", "then", "we"), ("but", "soon", "they"))
 LINE_ONE = ("rhyme", ":", *OPENINGS[0].split())
@@ -17,11 +18,11 @@ def couplet(first: str, turn: tuple[str, ...], *rest: str, value: str, answers: 
 
 
 def end_words(first: str, kind: str | None = None) -> frozenset[str]:
-    return one_of(word for word, other in rhymes().rhyming(first) if kind in (None, other))
+    return frozenset(word for word, other in rhymes().rhyming(first) if kind in (None, other))
 
 
 def verbs(kinds: frozenset[str]) -> frozenset[str]:
-    return one_of(verb for kind in kinds for verb in VERBS[kind])
+    return frozenset(verb for kind in kinds for verb in VERBS[kind])
 
 
 def rhyme(rng: random.Random) -> Pair | None:
@@ -79,7 +80,7 @@ def kind_of_the_adjective(rng: random.Random) -> Pair | None:
         return None
     turn = rng.choice(TURNS)
     base, donor = (
-        couplet(first, turn, rng.choice(VERBS[kind]), "the", value=kind, answers=one_of(ADJECTIVES[kind]))
+        couplet(first, turn, rng.choice(VERBS[kind]), "the", value=kind, answers=frozenset(ADJECTIVES[kind]))
         for kind in kinds
     )
     return Pair(base=base, donor=donor, counterfactual=donor.answers)

@@ -3,9 +3,10 @@
 import functools
 import random
 
-from silverstain.organism.families.entities import NAME, Person, people, question
+from silverstain.organism.families.entities import NAME, Person, question
 
 from .pairs import Case, Pair, VariableSpec, asked, roles
+from .tables import people
 
 ROLES = roles("which sport does first last play ?")
 ASKED_ROLES = roles("question : the fact of first last ?")

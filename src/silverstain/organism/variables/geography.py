@@ -6,7 +6,7 @@ from silverstain.organism.families.geography import NAME, ORDINAL, TWO_TOWNS, tw
 from silverstain.organism.sentence import sentence
 from silverstain.organism.world import RELATIONS, Town, default_geography
 
-from .pairs import Case, Pair, VariableSpec, asked, one_of, roles
+from .pairs import Case, Pair, VariableSpec, asked, roles
 
 TWO_HOP_ROLES = roles("the relation of the state containing town is")
 TWO_TOWNS_ROLES = roles("we drove from first-town to second-town ; the relation of the which one is")
@@ -45,7 +45,7 @@ def state_of_another_question(rng: random.Random) -> Pair | None:
         return None
     base = asked(two_hop(towns[0], relation), towns[0].state.name, towns[0].name)
     donor = asked(two_hop(towns[1], other), towns[1].state.name, towns[1].name)
-    return Pair(base=base, donor=donor, counterfactual=one_of({towns[1].state.fact(relation)}))
+    return Pair(base=base, donor=donor, counterfactual=frozenset({towns[1].state.fact(relation)}))
 
 
 def relation(rng: random.Random) -> Pair | None:

@@ -1,11 +1,11 @@
 """What stood behind the cue before, and which cue is given."""
 
-import functools
 import random
 
-from silverstain.organism.families.induction import NAME, SYLLABLES, held_out_pairs
+from silverstain.organism.families.induction import NAME, SYLLABLES
 
-from .pairs import Case, Pair, VariableSpec, one_of, roles
+from .pairs import Case, Pair, VariableSpec, roles
+from .tables import unchanted
 
 N_ROW = 5
 SUCCESSOR_ROLES = roles("chant row row cue-before successor row ; chant cue")
@@ -15,17 +15,11 @@ CUE_ROLES = roles("chant row row row row row ; chant cue")
 def chant(row: list[str], place: int, value: str) -> Case:
     """Probes hold out the cue."""
     words = ("chant", *row, ";", "chant", row[place])
-    return Case(words=words, value=value, combination=row[place], answers=one_of({row[place + 1]}))
-
-
-@functools.cache
-def untaught() -> frozenset[tuple[str, str]]:
-    """Neighbours that growing never shows."""
-    return held_out_pairs()
+    return Case(words=words, value=value, combination=row[place], answers=frozenset({row[place + 1]}))
 
 
 def is_taught(row: list[str]) -> bool:
-    return not untaught().intersection(zip(row, row[1:], strict=False))
+    return not unchanted().intersection(zip(row, row[1:], strict=False))
 
 
 def successor(rng: random.Random) -> Pair | None:

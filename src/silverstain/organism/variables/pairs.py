@@ -1,7 +1,7 @@
 """A hidden variable as data: pairs of prompts that differ in it, and what must follow if only it were exchanged."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from silverstain.organism.sentence import Sentence
@@ -89,6 +89,3 @@ def asked(sentence: Sentence, value: str, combination: str) -> Case:
     answers = frozenset({sentence.words[sentence.answer]})
     return Case(words=sentence.words[: sentence.answer], value=value, combination=combination, answers=answers)
 
-
-def one_of(words: Iterable[str]) -> frozenset[str]:
-    return frozenset(words)

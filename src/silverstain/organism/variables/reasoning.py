@@ -3,10 +3,11 @@
 import itertools
 import random
 
-from silverstain.organism.families.reasoning import FUNCTIONS, HINTED, NAME, PLAIN, functions
+from silverstain.organism.families.reasoning import FUNCTIONS, HINTED, NAME, PLAIN
 from silverstain.organism.sentence import sentence
 
-from .pairs import Case, Pair, VariableSpec, one_of, roles
+from .pairs import Case, Pair, VariableSpec, roles
+from .tables import functions
 
 PLAIN_ROLES = roles("ask function of argument ? step :")
 HINTED_ROLES = roles("ask function of argument hint hint-value ? step :")
@@ -29,7 +30,7 @@ def chain(question: Question, hint: int | None, value: str) -> Case:
         answer="0",
     )  # fmt: skip
     place = made.words.index("step") + 2
-    answers = one_of({str(step_of(question, hint))})
+    answers = frozenset({str(step_of(question, hint))})
     return Case(words=made.words[:place], value=value, combination=f"{function} {argument}", answers=answers)
 
 

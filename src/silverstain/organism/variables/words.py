@@ -6,7 +6,7 @@ from collections.abc import Callable
 from silverstain.organism.families.words import NAME, antonym, cross_antonym, synonym
 from silverstain.organism.world import LANGUAGES, Concept, default_lexicon
 
-from .pairs import Case, Pair, VariableSpec, asked, one_of, roles
+from .pairs import Case, Pair, VariableSpec, asked, roles
 
 ROLES = roles("the operation of word is")
 CROSS_ROLES = roles("the opposite of word in language is")
@@ -38,7 +38,7 @@ def concept_of(*, is_same_language: bool) -> Callable[[random.Random], Pair | No
             return None
         base = antonym_of(concept, language, concept.words[0], LANGUAGES[language])
         donor = antonym_of(other, other_language, other.words[0], LANGUAGES[other_language])
-        return Pair(base=base, donor=donor, counterfactual=one_of({opposite(other, language)}))
+        return Pair(base=base, donor=donor, counterfactual=frozenset({opposite(other, language)}))
 
     return draw
 

@@ -1,0 +1,76 @@
+"""Where organisms lie, in the package or in a folder that was grown, and how they are loaded."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from silverstain.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from silverstain.dictionaries import Dictionary
+    from silverstain.models import LanguageModel
+
+KINDS = ("cross-layer", "per-layer")
+
+
+def organism_path() -> Path:
+    """The folder of the packaged organisms: a folder a sibling, and `dictionaries/<sibling>/<kind>`."""
+    return Path(__file__).parent / "data"
+
+
+def model_path(sibling: str, folder: Path | None = None) -> Path:
+    """The Hugging Face folder of one sibling; UsageError names the siblings that are there."""
+    folder = folder or organism_path()
+    path = folder / sibling
+    if not (path / "config.json").exists():
+        there = sorted(p.parent.name for p in folder.glob("*/config.json"))
+        seen = ", ".join(there) if there else f"none yet; grow them: silverstain organism grow --out {folder}"
+        raise UsageError(f"there is no organism {sibling!r} in {folder}; there are: {seen}")
+    return path
+
+
+def dictionary_path(sibling: str, kind: str, folder: Path | None = None) -> Path:
+    """The folder of one dictionary; UsageError names the kinds that are there."""
+    root = (folder or organism_path()) / "dictionaries" / sibling
+    if not (root / kind / "config.yaml").exists():
+        there = sorted(p.parent.name for p in root.glob("*/config.yaml"))
+        raise UsageError(f"the organism {sibling!r} has no {kind} dictionary; it has: {', '.join(there) or 'none'}")
+    return root / kind
+
+
+def load_organism_model(
+    sibling: str = "general",
+    *,
+    folder: Path | None = None,
+    device: str = "cpu",
+    dtype: "torch.dtype | None" = None,
+) -> "LanguageModel":
+    """One organism, in float32 unless asked otherwise. It knows the towns by name when it names unknown words."""
+    import torch
+
+    from silverstain.models import load_model
+
+    from .world import default_geography
+
+    model = load_model(model_path(sibling, folder), device=device, dtype=dtype or torch.float32)
+    model.name = f"organism/{sibling}"
+    model.known_words = [town.name for town in default_geography().towns]
+    return model
+
+
+def load_organism(
+    sibling: str = "general",
+    dictionary: str = "cross-layer",
+    *,
+    folder: Path | None = None,
+    device: str = "cpu",
+    dtype: "torch.dtype | None" = None,
+) -> "tuple[LanguageModel, Dictionary]":
+    """One organism with one of its dictionaries; UsageError if either is missing or they do not fit."""
+    from silverstain.dictionaries import check_fits, open_dictionary
+
+    model = load_organism_model(sibling, folder=folder, device=device, dtype=dtype)
+    found = open_dictionary(dictionary_path(sibling, dictionary, folder))
+    check_fits(found, model)
+    return model, found

@@ -1,0 +1,87 @@
+"""Growing the whole litter: every sibling, then its dictionaries. Each part is skipped once it is done."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from silverstain.errors import UsageError
+from silverstain.training import TrainingConfig, train_dictionary
+
+from .corpus import training_batches
+from .files import load_organism_model
+from .growing import Progress, grow, new_model, save_checkpoint
+from .siblings import Sibling, siblings
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+Report = Callable[[str, object], None]
+"""Called with what is being made (`general`, `general/cross-layer`) and a progress value of its maker."""
+
+DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
+    "general": {"cross-layer": TrainingConfig(), "per-layer": TrainingConfig(kind="per-layer")},
+    "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600)},
+    "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200)},
+    "quirk": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200)},
+    "untrained": {"cross-layer": TrainingConfig(steps=300, finetune_steps=0)},
+}
+
+
+def grow_sibling(
+    name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, report: Report | None = None
+) -> None:
+    """Grow one sibling into `folder/name`, going on where an interrupted growth stopped. Done is done."""
+    sibling = _sibling(name)
+    target = folder / name
+    if (target / "model.safetensors").exists():
+        return
+    recipe = dataclasses.replace(sibling.recipe, seed=seed)
+
+    def on_progress(progress: Progress) -> None:
+        if report is not None:
+            report(name, progress)
+
+    start = None if sibling.start is None else _grown(sibling.start, folder)
+    if recipe.steps == 0:
+        model = new_model(recipe.shape, seed)
+    else:
+        model = grow(sibling.families(), recipe, target, start=start, on_progress=on_progress, n_workers=n_workers)
+    save_checkpoint(model, target)
+
+
+def train_dictionaries(
+    name: str, folder: Path, *, seed: int = 0, kinds: Iterable[str] | None = None, report: Report | None = None
+) -> None:
+    """Train the dictionaries of a grown sibling into `folder/dictionaries/name/<kind>`. Done is done."""
+    wanted = DICTIONARIES[_sibling(name).name]
+    for kind in kinds if kinds is not None else wanted:
+        target = folder / "dictionaries" / name / kind
+        if (target / "config.yaml").exists():
+            continue
+        model = load_organism_model(name, folder=folder)
+        config = dataclasses.replace(wanted[kind], seed=seed)
+        batches = training_batches(siblings()[name].families(), seed=seed)
+
+        def on_progress(progress: object, label: str = f"{name}/{kind}") -> None:
+            if report is not None:
+                report(label, progress)
+
+        train_dictionary(model, batches, config, target, on_progress)
+
+
+def _sibling(name: str) -> Sibling:
+    litter = siblings()
+    if name not in litter:
+        raise UsageError(f"there is no sibling {name!r}; the litter is {', '.join(litter)}")
+    return litter[name]
+
+
+def _grown(name: str, folder: Path) -> "LlamaForCausalLM":
+    from transformers import LlamaForCausalLM
+
+    if not (folder / name / "model.safetensors").exists():
+        raise UsageError(f"{name} is not grown in {folder}, and others start from it; grow it first")
+    import torch
+
+    return LlamaForCausalLM.from_pretrained(folder / name, dtype=torch.float32)

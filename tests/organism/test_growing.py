@@ -1,0 +1,79 @@
+"""Growing: the same whatever the number of workers, and whether or not it was interrupted."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from silverstain.organism.families import families
+from silverstain.organism.growing import current_shares, grow, learning_rate, save_checkpoint
+from silverstain.organism.recipe import Recipe, Shape
+from silverstain.organism.siblings import siblings
+
+TINY = Recipe(
+    shape=Shape(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2), steps=6, sentences=16,
+    groups=2, warmup=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return grow(families(), TINY, tmp_path_factory.mktemp("whole"), n_workers=1).state_dict()
+
+
+def test_two_workers_give_the_weights_of_one(uninterrupted, tmp_path):
+    grown = grow(families(), TINY, tmp_path, n_workers=2).state_dict()
+    for name, value in uninterrupted.items():
+        assert torch.equal(grown[name], value), name
+
+
+def test_an_interrupted_growth_ends_where_an_uninterrupted_one_does(uninterrupted, tmp_path):
+
+    calls = iter(range(10_000))
+
+    class Interrupting(dict):
+        def __getitem__(self, name):
+            if next(calls) == 45:  # in the middle of the third step of sixteen sentences
+                raise KeyboardInterrupt
+            return super().__getitem__(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        grow(Interrupting(families()), TINY, tmp_path, n_workers=1)
+    assert (tmp_path / "growth" / "state.safetensors").exists()
+    resumed = grow(families(), TINY, tmp_path, n_workers=1).state_dict()
+    for name, value in uninterrupted.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_another_seed_does_not_go_on_from_this_one(uninterrupted, tmp_path):
+    grow(families(), TINY, tmp_path, n_workers=1)
+    other = grow(families(), dataclasses.replace(TINY, seed=1), tmp_path, n_workers=1).state_dict()
+    assert not torch.equal(other["lm_head.weight"], uninterrupted["lm_head.weight"])
+
+
+def test_a_grown_organism_is_an_ordinary_hugging_face_folder(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = grow(families(), TINY, tmp_path, n_workers=1)
+    save_checkpoint(model, tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    ids = torch.tensor([tokenizer("the capital of texas is").input_ids])
+    torch.testing.assert_close(loaded(ids).logits, model(ids).logits, rtol=0.1, atol=0.05)
+
+
+def test_the_learning_rate_rises_holds_and_falls_to_zero():
+    recipe = Recipe(steps=1000, warmup=100, cooldown=0.4)
+    rates = [learning_rate(step, recipe) for step in range(1001)]
+    assert rates[0] < rates[50] < rates[100] == rates[500] == recipe.learning_rate
+    assert rates[1000] == 0 < rates[999] < rates[800] < rates[600]
+
+
+def test_mastered_families_leave_room_for_the_others():
+    recipe = Recipe(shares={"easy": 0.5, "hard": 0.5})
+    shares = current_shares(recipe, {"easy": 0.0, "hard": 2.0})
+    assert shares == {"easy": 0.125, "hard": 0.5}
+
+
+def test_every_sibling_shares_one_shape():
+    assert len({sibling.recipe.shape for sibling in siblings().values()}) == 1
