@@ -1,0 +1,165 @@
+"""The model with all of its MLPs replaced by a dictionary, run on its own stream.
+
+Nothing is frozen here: attention runs live and each layer's features read the stream that the layers before, already
+replaced, have made. This is the headline test of a dictionary (how often does the replaced model say what the model
+says) and, being differentiable, the loss that makes it pass. Positions below `model.n_real` keep their real MLP.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+
+
+@runtime_checkable
+class Substitute(Protocol):
+    """What can stand in for the MLPs of a model: a dictionary, one in training, or a baseline."""
+
+    n_layers: int
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        """What MLP inputs x [row, d_model] of `layer` (at tokens `token_ids` [row]) add to the outputs of the MLPs of
+        `layer`, `layer` + 1, …: [row, target, d_model]. Constants belong to the first target."""
+        ...
+
+
+class DictionarySubstitute:
+    """A dictionary as a substitute for the MLPs; only the decoder rows of active features are read."""
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        self.dictionary = dictionary
+        self.n_layers: int = dictionary.n_layers
+
+    def writes(
+        self, layer: int, x: Float[Tensor, "row d_model"], token_ids: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row target d_model"]:
+        activations = self.dictionary.encode_layer(layer, x)
+        rows, features = activations.nonzero(as_tuple=True)
+        used, index = features.unique(return_inverse=True)
+        decoder = self.dictionary.decoder_rows(layer, used).to(x.dtype)
+        starts = torch.searchsorted(rows, torch.arange(x.shape[0] + 1, device=rows.device))
+        written = F.embedding_bag(
+            index,
+            decoder.flatten(1),
+            starts,
+            mode="sum",
+            per_sample_weights=activations[rows, features],
+            include_last_offset=True,
+        ).view(x.shape[0], decoder.shape[1], x.shape[1])
+        constant = self.dictionary.b_dec[layer].to(x.dtype).expand_as(x)
+        W_skip = self.dictionary.W_skip(layer)
+        if W_skip is not None:
+            constant = constant + x @ W_skip.to(x.dtype).T
+        return torch.cat([(written[:, 0] + constant)[:, None], written[:, 1:]], dim=1)
+
+    def firing(self, layer: int, x: Float[Tensor, "row d_model"]) -> Int[Tensor, " feature"]:
+        """On how many rows each feature is active."""
+        return (self.dictionary.encode_layer(layer, x) > 0).sum(0)
+
+
+def as_substitute(dictionary: object) -> Substitute:
+    """`dictionary` itself if it can stand in for MLPs, or a Dictionary made able to."""
+    if isinstance(dictionary, Dictionary):
+        return DictionarySubstitute(dictionary)
+    if isinstance(dictionary, Substitute):
+        return dictionary
+    raise UsageError(f"a {type(dictionary).__name__} cannot replace MLPs; give a dictionary or an object with writes()")
+
+
+def replaced_logits(
+    model: LanguageModel,
+    dictionary: object,
+    token_ids: Tensor,
+    *,
+    mask: Tensor | None = None,
+    deltas: Mapping[int, Tensor] | None = None,
+    errors: Mapping[int, Tensor] | None = None,
+) -> Tensor:
+    """Logits [batch, pos, d_vocab] of `token_ids` [batch, pos] with every MLP replaced by `dictionary`.
+
+    `deltas` and `errors` (layer → [batch, pos, d_model]) are added to the output of that layer's MLP: edits, and what
+    the dictionary misses. `mask` [batch, pos] names the positions worth replacing; the others, padding on the right,
+    get no MLP output and meaningless logits. Differentiable in the dictionary's weights.
+    """
+    if token_ids.ndim != 2:
+        raise UsageError(f"replaced_logits takes tokens [batch, pos], got shape {list(token_ids.shape)}; add an axis")
+    substitute = as_substitute(dictionary)
+    if substitute.n_layers != model.n_layers:
+        raise UsageError(
+            f"the dictionary has {substitute.n_layers} layers, {model.name} has {model.n_layers}; "
+            "give a dictionary trained on this model"
+        )
+    added = [
+        [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
+    ]
+    forwards = _replaced_forwards(model, substitute, token_ids, mask, added)
+    with _forwards_of([model.mlp(layer) for layer in range(model.n_layers)], forwards):
+        return model.hf(input_ids=token_ids, use_cache=False).logits
+
+
+def edited_logits(model: LanguageModel, token_ids: Tensor, deltas: Mapping[int, Tensor]) -> Tensor:
+    """Logits [batch, pos, d_vocab] of the real model with `deltas` added to its MLP outputs: what the replaced model
+    should say under the same edit."""
+
+    def adding(real: Callable[[Tensor], Tensor], delta: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: real(x) + delta
+
+    mlps = {layer: model.mlp(layer) for layer in deltas}
+    forwards = [adding(mlp.forward, deltas[layer]) for layer, mlp in mlps.items()]
+    with torch.no_grad(), _forwards_of(list(mlps.values()), forwards):
+        return model.hf(input_ids=token_ids, use_cache=False).logits
+
+
+def _replaced_forwards(
+    model: LanguageModel, substitute: Substitute, token_ids: Tensor, mask: Tensor | None, added: list[list[Tensor]]
+) -> list[Callable[[Tensor], Tensor]]:
+    """For each MLP the function that takes its place during one run, layer after layer."""
+    n_real = model.n_real
+    counted = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask.clone()
+    counted[:, :n_real] = False
+    index = counted.flatten().nonzero().view(-1)
+    ids = token_ids.flatten()[index]
+    pending: dict[int, Tensor] = {}
+
+    def forward_of(layer: int) -> Callable[[Tensor], Tensor]:
+        real = model.mlp(layer).forward
+
+        def forward(x: Tensor) -> Tensor:
+            written = substitute.writes(layer, x.flatten(0, 1)[index], ids)
+            for target, part in enumerate(written.unbind(1), start=layer):
+                pending[target] = pending[target] + part if target in pending else part
+            out = x.new_zeros(x.shape[0] * x.shape[1], x.shape[2])
+            out = out.index_copy(0, index, pending.pop(layer)).view_as(x)
+            out = torch.cat([real(x[:, :n_real]), out[:, n_real:]], dim=1)
+            return sum(added[layer], start=out)
+
+        return forward
+
+    return [forward_of(layer) for layer in range(model.n_layers)]
+
+
+@contextmanager
+def _forwards_of(modules: list[nn.Module], forwards: list[Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Give modules another forward for a while. A hook could replace the output too, but would compute the real one
+    first: half of the model's work, thrown away."""
+    with ExitStack() as stack:
+        for module, forward in zip(modules, forwards, strict=True):
+            before = module.__dict__.get("forward")
+            module.forward = forward  # type: ignore[method-assign]
+            stack.callback(_restore, module, before)
+        yield
+
+
+def _restore(module: nn.Module, before: Callable | None) -> None:
+    if before is None:
+        del module.forward
+    else:
+        module.forward = before  # type: ignore[method-assign]

@@ -1,0 +1,93 @@
+"""What training reads: batches of token sequences, and the pool of activations harvested from them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel, harvest
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatch:
+    """Sequences padded on the right to one length."""
+
+    token_ids: Int[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch pos"]
+    """Positions that count: neither padding nor one of the leading positions that keep their real MLP."""
+    determined: Bool[Tensor, "batch pos"] | None = None
+    """Positions after which only one token can follow."""
+    families: Int[Tensor, " batch"] | None = None
+    """The kind of each sequence; fidelity is reported for each kind."""
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """MLP inputs and outputs of every layer on tokens taken from anywhere."""
+
+    inputs: Float[Tensor, "layer row d_model"]
+    outputs: Float[Tensor, "layer row d_model"]
+
+    @property
+    def n_rows(self) -> int:
+        return self.inputs.shape[1]
+
+    def rows(self, index: Int[Tensor, " chosen"]) -> "Activations":
+        return Activations(inputs=self.inputs[:, index], outputs=self.outputs[:, index])
+
+
+class Source:
+    """An iterator of batches that counts, so that a resumed run can begin where the interrupted one was."""
+
+    def __init__(self, batches: Iterator[TokenBatch]) -> None:
+        self._batches = batches
+        self.n_drawn = 0
+
+    def draw(self) -> TokenBatch:
+        """The next batch; UsageError when there is none: training decides how much it reads, not the iterator."""
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            raise UsageError(
+                f"the iterator of training batches ended after {self.n_drawn}; give one that does not end"
+            ) from None
+        self.n_drawn += 1
+        return batch
+
+    def skip_to(self, n_drawn: int) -> None:
+        """Pass over batches until `n_drawn` have been drawn in all."""
+        while self.n_drawn < n_drawn:
+            self.draw()
+
+
+def harvest_rows(model: LanguageModel, batch: TokenBatch) -> Activations:
+    """The activations of a batch at the positions that count."""
+    harvested = harvest(model, batch.token_ids)
+    return Activations(inputs=harvested.mlp_inputs[:, batch.mask], outputs=harvested.mlp_outputs[:, batch.mask])
+
+
+def fill_pool(
+    model: LanguageModel, source: Source, n_rows: int, check: Callable[[], None] = lambda: None
+) -> Activations:
+    """A pool of exactly `n_rows` tokens: the largest memory of a run, 8 · layers · d_model bytes a token.
+
+    `check` is called between batches and may raise: filling takes tens of seconds.
+    """
+    size = (model.n_layers, n_rows, model.d_model)
+    inputs, outputs = (torch.empty(size, dtype=model.dtype, device=model.device) for _ in range(2))
+    filled = 0
+    while filled < n_rows:
+        check()
+        part = harvest_rows(model, source.draw())
+        take = min(part.n_rows, n_rows - filled)
+        inputs[:, filled : filled + take] = part.inputs[:, :take]
+        outputs[:, filled : filled + take] = part.outputs[:, :take]
+        filled += take
+    return Activations(inputs=inputs, outputs=outputs)

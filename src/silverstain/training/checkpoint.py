@@ -1,0 +1,58 @@
+"""An unfinished run on disk: one file, written whole or not at all, and all that is needed to go on exactly.
+
+Randomness needs no state: every draw has a generator seeded by the run's seed and the step. The data's place is the
+number of batches drawn, so an iterator that repeats itself from the same seed is passed over to the same place.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from silverstain.errors import UsageError
+from silverstain.storage import read_tensors, save_tensors_whole
+from silverstain.training.config import TrainingConfig
+
+FORMAT = "silverstain.training-checkpoint/1"
+FILE = "checkpoint.safetensors"
+FREE = ("threads", "checkpoint_minutes", "stored_dtype")
+"""Settings that may differ between the runs before and after an interruption."""
+
+
+def write_checkpoint(
+    folder: Path, tensors: dict[str, Tensor], state: dict[str, Any], config: TrainingConfig, model_hash: str
+) -> None:
+    """Replace the folder's checkpoint."""
+    header = {"format": FORMAT, "state": state, "config": config.to_json(), "model_hash": model_hash}
+    save_tensors_whole(folder / FILE, tensors, {"silverstain": json.dumps(header)})
+
+
+def read_checkpoint(
+    folder: Path, config: TrainingConfig, model_hash: str
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and state of the folder's unfinished run, if there is one; UsageError if it is another run's."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    tensors, metadata = read_tensors(path)
+    header = json.loads(metadata.get("silverstain", "{}"))
+    if header.get("format") != FORMAT:
+        raise UsageError(f"{path} is not a {FORMAT} file; delete it or train into another folder")
+    if header["model_hash"] != model_hash:
+        raise UsageError(
+            f"{path} is of a run on another model (hash {header['model_hash']}, this one has {model_hash}); "
+            "delete it or train into another folder"
+        )
+    ours = config.to_json()
+    changed = [
+        f"{name} was {header['config'].get(name)!r} and is {value!r}"
+        for name, value in ours.items()
+        if name not in FREE and header["config"].get(name) != value
+    ]
+    if changed:
+        raise UsageError(
+            f"{path} is of a run with other settings ({'; '.join(changed)}); "
+            "resume with the same ones, delete it, or train into another folder"
+        )
+    return tensors, header["state"]

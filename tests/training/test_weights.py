@@ -1,0 +1,69 @@
+"""Training's units against the dictionary they are folded into."""
+
+import pytest
+import torch
+from .conftest import batches
+
+from silverstain.attribution import replaced_logits
+from silverstain.dictionaries import Dictionary
+from silverstain.training.batches import Source, fill_pool
+from silverstain.training.config import TrainingConfig
+from silverstain.training.reconstruction import revive_
+from silverstain.training.selection import first_thresholds_
+from silverstain.training.weights import Scales, Weights, folded, initialise_
+
+
+@pytest.fixture(params=["cross-layer", "per-layer"])
+def trained(request, model):
+    config = TrainingConfig(kind=request.param, n_features=40, l0=4, rows=64, pool_rows=128)
+    pool = fill_pool(model, Source(batches()), 128)
+    weights = Weights(n_layers=model.n_layers, d_model=model.d_model, config=config, scales=Scales.of(pool))
+    initialise_(weights, pool, config, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        weights.b_dec.add_(0.1 * torch.randn(weights.b_dec.shape, generator=torch.Generator().manual_seed(2)))
+    inputs = [weights.scales.scale_inputs(layer, x) for layer, x in enumerate(pool.inputs)]
+    first_thresholds_(weights, inputs, 4)
+    return weights, pool, inputs
+
+
+def test_scaled_inputs_have_norm_sqrt_d_and_scaled_outputs_unit_size(trained):
+    weights, pool, inputs = trained
+    for layer, x in enumerate(inputs):
+        assert x.norm(dim=1).mean() == pytest.approx(weights.d_model**0.5, rel=1e-4)
+        y = weights.scales.scale_outputs(layer, pool.outputs[layer])
+        assert y.square().mean() == pytest.approx(1, rel=1e-4)
+        assert y.mean(0).abs().max() < 1e-5
+
+
+def test_the_folded_dictionary_is_the_one_in_training(trained, model):
+    weights, pool, _ = trained
+    tensors = folded(weights)
+    if not weights.is_cross_layer:
+        tensors["W_dec"] = [W_dec[:, 0] for W_dec in tensors["W_dec"]]
+    dictionary = Dictionary.from_tensors(**tensors)
+    for layer in range(model.n_layers):
+        assert torch.equal(
+            weights.firing(layer, pool.inputs[layer]), (dictionary.encode_layer(layer, pool.inputs[layer]) > 0).sum(0)
+        )
+    batch = next(batches(5))
+    with torch.no_grad():
+        expected = replaced_logits(model, dictionary, batch.token_ids, mask=batch.mask)[batch.mask]
+        seen = replaced_logits(model, weights, batch.token_ids, mask=batch.mask)[batch.mask]
+    torch.testing.assert_close(seen, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_revived_feature_fires_on_its_token_and_repairs_most_of_its_error(trained):
+    weights, pool, inputs = trained
+    dead = torch.zeros(3, 40, dtype=torch.bool)
+    dead[0, 7] = True
+    errors = [torch.zeros_like(x) for x in inputs]
+    errors[0][11] = 1.0  # the one token with an error
+    optimizer = torch.optim.Adam(weights.parameters())
+    for parameter in weights.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert revive_(weights, optimizer, dead, inputs, errors, torch.Generator().manual_seed(0)) == 1
+    activation = inputs[0][11] @ weights.W_enc[0][7] + weights.b_enc[0][7]
+    torch.testing.assert_close(activation * weights.slab[0][7][:16], torch.full((16,), 0.8))
+    assert optimizer.state[weights.W_enc[0]]["exp_avg"][7].abs().sum() == 0
+    assert optimizer.state[weights.W_enc[0]]["exp_avg"][6].abs().sum() > 0
