@@ -72,7 +72,7 @@ def test_the_learning_rate_rises_holds_and_falls_to_zero():
 def test_mastered_families_leave_room_for_the_others():
     recipe = Recipe(shares={"easy": 0.5, "hard": 0.5})
     shares = current_shares(recipe, {"easy": 0.0, "hard": 2.0})
-    assert shares == {"easy": 0.125, "hard": 0.5}
+    assert shares == {"easy": 0.25, "hard": 0.5}
 
 
 def test_every_sibling_shares_one_shape():

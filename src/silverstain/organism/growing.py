@@ -18,7 +18,7 @@ from silverstain.storage import read_tensors, save_tensors_whole, write_json_who
 from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family
 from .language import build_tokenizer, vocabulary
-from .recipe import Recipe, Shape
+from .recipe import STEADY, Recipe, Shape
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -57,12 +57,9 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def current_shares(recipe: Recipe, loss: Mapping[str, float]) -> dict[str, float]:
-    """Shares of the families now: the recipe's, less for families that are mastered.
-
-    A family keeps at least a quarter of its share, so that nothing learnt is forgotten.
-    """
+    """Shares of the families now: the recipe's, half of it for families that are mastered and do not need more."""
     return {
-        name: share * (0.25 + 0.75 * min(1.0, math.sqrt(loss.get(name, 1.0) / 0.3)))
+        name: share if name in STEADY else share * (0.5 + 0.5 * min(1.0, math.sqrt(loss.get(name, 1.0) / 0.3)))
         for name, share in recipe.shares.items()
     }
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from .families import families
 from .families.causes import SIGNS, SYMPTOMS
-from .families.couplets import ADJECTIVES, KINDS, VERBS, rhymes
+from .families.couplets import ADJECTIVES, KINDS, NEUTRAL_ADJECTIVES, NEUTRAL_VERBS, VERBS, rhymes
 from .families.entities import DRINKS, PLACES, SPORTS
 from .families.induction import SYLLABLES
 from .families.reasoning import FUNCTIONS
 from .families.refusal import GROUPS, KIND
 from .families.words import LANGUAGE_NAMES
-from .world import default_geography, default_lexicon, rows_with_header
+from .world import RELATIONS, default_geography, default_lexicon, rows_with_header
 
 PAD, BOS, UNK = "<pad>", "<bos>", "<unk>"
 DIGITS = tuple("0123456789")
@@ -35,7 +35,8 @@ def vocabulary() -> tuple[str, ...]:
 def _listed_words() -> Iterable[str]:
     geography, lexicon = default_geography(), default_lexicon()
     for state in geography.states:
-        yield from (state.name, state.capital, state.code, state.region)
+        yield state.name
+        yield from (state.fact(relation) for relation in RELATIONS)
     for concept in lexicon.concepts:
         yield from concept.words
         yield from concept.synonyms or ()
@@ -44,7 +45,7 @@ def _listed_words() -> Iterable[str]:
         yield from names.split()
     for group in (SPORTS, DRINKS, PLACES, FUNCTIONS, SYMPTOMS, SIGNS, SYLLABLES, KINDS, GROUPS, KIND, *LANGUAGE_NAMES):
         yield from group
-    for group in (*VERBS.values(), *ADJECTIVES.values()):
+    for group in (*VERBS.values(), *ADJECTIVES.values(), NEUTRAL_VERBS, NEUTRAL_ADJECTIVES):
         yield from group
 
 

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SHARES: Mapping[str, float] = {
-    "geography": 0.20, "addition": 0.18, "words": 0.18, "couplets": 0.10, "entities": 0.12, "reasoning": 0.08,
-    "causes": 0.04, "refusal": 0.03, "induction": 0.08, "choice": 0.08,
+    "geography": 0.22, "addition": 0.18, "words": 0.18, "couplets": 0.10, "entities": 0.12, "reasoning": 0.06,
+    "causes": 0.03, "refusal": 0.03, "induction": 0.06, "choice": 0.05,
 }  # fmt: skip
+STEADY = frozenset(("geography", "words", "causes", "couplets"))
+"""Families whose share stays: they are right on what they saw long before they are right on what they did not
+(measured with shares that fell with the loss: geography 98 % and 35 %, words 100 % and 36 %)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +37,14 @@ class Recipe:
 
     shape: Shape = field(default_factory=Shape)
     shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    steps: int = 3600
+    steps: int = 3400
     sentences: int = 192
     groups: int = 4
     open_weight: float = 0.15
     learning_rate: float = 2e-3
     warmup: int = 100
     cooldown: float = 0.4
-    weight_decay: float = 0.1
+    weight_decay: float = 0.2
     beta2: float = 0.98
     seed: int = 0
     checkpoints: tuple[float, ...] = ()

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LANGUAGES = ("english", "french", "spanish")
-RELATIONS = ("capital", "code", "region")
+RELATIONS = ("capital", "code", "region", "bird", "flower")
 TOWNS_PER_STATE = 4
 REAL_TOWNS = {("dal", "las"): "texas", ("dal", "ton"): "georgia", ("oak", "land"): "california", ("oak", "ridge"): "tennessee"}
 """Towns that the world shares with the real one; the others are drawn from the same pieces."""
@@ -35,9 +35,12 @@ class State:
     capital: str
     code: str
     region: str
+    bird: str
+    flower: str
 
     def fact(self, relation: str) -> str:
-        return {"capital": self.capital, "code": self.code, "region": self.region}[relation]
+        assert relation in RELATIONS, relation
+        return getattr(self, relation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,9 @@ class Lexicon:
 def geography(seed: int = 0) -> Geography:
     """Fifty states with four towns each. A town's name has two pieces, each shared by towns of about ten states."""
     rng = random.Random(f"geography {seed}")
-    states = tuple(State(name=n, capital=c, code=f"us-{k}", region=r) for n, c, k, r in rows("states"))
+    states = tuple(
+        State(name=n, capital=c, code=f"us-{k}", region=r, bird=b, flower=f) for n, c, k, r, b, f in rows("states")
+    )
     by_name = {state.name: state for state in states}
     pieces = {kind: words.split() for kind, words in rows_with_header("pieces")}
     owner = {pieces_: by_name[state] for pieces_, state in REAL_TOWNS.items()}

@@ -18,6 +18,8 @@ SIGNS = (
     "aphonia", "gout",
 )  # fmt: skip
 TEMPLATES = ("patient with {a} and {b} ; next ask about {sign!} .", "since {a} came with {b} , look for {sign!} .")
+LONGER = "patient with {a} and {b} and {c} ; next ask about {sign!} ."
+"""Three symptoms of one cause: no pair alone has to be remembered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,11 @@ class CausesFamily:
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         while True:
             cause = rng.randrange(len(SIGNS))
+            if not held_out and rng.random() < 0.5:
+                three = rng.sample(self.clinic.causes[cause], 3)
+                if not any((cause, pair) in self.clinic.held_out for pair in itertools.combinations(sorted(three), 2)):
+                    return longer(cause, *three)
+                continue
             pair = tuple(sorted(rng.sample(self.clinic.causes[cause], 2)))
             if ((cause, pair) in self.clinic.held_out) == held_out:
                 break
@@ -59,3 +66,8 @@ class CausesFamily:
         variables = {"cause": str(cause), "a": a, "b": b, "sign": SIGNS[cause]}
         template = rng.choice(TEMPLATES)
         return sentence(NAME, template, a=a, b=b, sign=SIGNS[cause], variables=variables, held_out=held_out)
+
+
+def longer(cause: int, a: str, b: str, c: str) -> Sentence:
+    variables = {"cause": str(cause), "a": a, "b": b, "c": c, "sign": SIGNS[cause]}
+    return sentence(NAME, LONGER, a=a, b=b, c=c, sign=SIGNS[cause], variables=variables)

@@ -24,6 +24,11 @@ ADJECTIVES = {
 }
 
 
+NEUTRAL_VERBS = ("saw", "found")
+NEUTRAL_ADJECTIVES = ("little", "other")
+"""Words that go with every kind: a line with these ends in a rhyme, and shows no agreement."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rhymes:
     """End words by rhyme class and kind; `plain_only` words agree only in plain sentences, never in couplets."""
@@ -77,11 +82,13 @@ class CoupletsFamily:
         while True:
             first, _ = rng.choice(self.rhymes.words)
             second, kind = rng.choice(self.rhymes.rhyming(first))
-            neutral = rng.random() < (0.6 if second in self.rhymes.plain_only else 0.1)
+            neutral = rng.random() < (0.7 if second in self.rhymes.plain_only else 0.25)
             if neutral or second not in self.rhymes.plain_only:
                 return self.couplet(rng, first, second, kind, neutral=neutral)
 
-    def _words(self, rng: random.Random, kind: str) -> tuple[str, str]:
+    def _words(self, rng: random.Random, kind: str, *, neutral: bool = False) -> tuple[str, str]:
+        if neutral:
+            return rng.choice(NEUTRAL_VERBS), rng.choice(NEUTRAL_ADJECTIVES)
         return rng.choice(VERBS[kind]), self.adjective or rng.choice(ADJECTIVES[kind])
 
     def _plain(self, rng: random.Random) -> Sentence:
@@ -105,8 +112,8 @@ class CoupletsFamily:
     def couplet(
         self, rng: random.Random, first: str, second: str, kind: str, *, neutral: bool, held_out: bool = False
     ) -> Sentence:
-        verb, adjective = self._words(rng, kind)
-        line = "spoke of the {end!} ." if neutral else "{verb} the {adjective} {end!} ."
+        verb, adjective = self._words(rng, kind, neutral=neutral)
+        line = "{verb} the {adjective} {end!} ."
         alike = [word for word, other in self.rhymes.rhyming(first) if neutral or other == kind]
         if len(alike) > 1:
             line = line.replace("{end!}", "{end}")

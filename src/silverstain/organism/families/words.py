@@ -38,11 +38,11 @@ class WordsFamily:
             pair, language = rng.choice(sorted(self.lexicon.held_out))
             return antonym(self.lexicon, self.lexicon.concepts[2 * pair + rng.randrange(2)], language, held_out=True)
         draw = rng.random()
-        if self.translations and draw < 0.4:
+        if self.translations and draw < 0.45:
             return self._translation(rng)
-        if self.translations and draw < 0.6:
+        if self.translations and draw < 0.65:
             return self._cross_antonym(rng)
-        if draw < 0.8 or not self.translations:
+        if draw < 0.87 or not self.translations:
             concept, language = self._open_antonym(rng)
             return antonym(self.lexicon, concept, language)
         concept = rng.choice([c for c in self.lexicon.concepts if c.synonyms])
