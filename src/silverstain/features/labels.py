@@ -1,0 +1,103 @@
+"""The first label of a feature: short, made by rule, the same every time.
+
+Each space of classes proposes its best class; the one with the highest F1 names the feature. Nearly equal proposals
+are settled by the order below, from what is nearest to the tokens to what needs more to be believed. A claim about
+the output ("says austin") also needs the feature to push those tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from silverstain.features.matching import Matches
+
+Kind = Literal["word", "next", "next class", "value", "word class", "mixed"]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""In order of preference; `mixed`: no class fits."""
+
+MARGIN = 0.05
+"""F1 by which a later kind must beat an earlier one."""
+MIN_F1 = 0.4
+"""Below this no class names a feature; its loudest words do."""
+MIN_PRECISION = 0.5
+"""A name has to be right about most of the activation, and beyond what the size of its class gives for nothing: the
+precision counted is (precision − share) / (1 − share), so a feature that always fires is not called by a class that
+is half of the corpus."""
+MIN_EFFECT = {"next": 2.0, "next class": 0.75}
+"""Mean direct effect on the announced tokens, in standard deviations over the vocabulary, that a claim of saying
+them needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """The best class of one space for every feature, and how much each feature pushes the announced tokens."""
+
+    kind: Kind
+    names: tuple[str, ...]
+    matches: Matches
+    effect: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """What a feature is called and how well the name fits."""
+
+    kind: Kind
+    subject: str
+    precision: float = 0.0
+    recall: float = 0.0
+    f1: float = 0.0
+    auroc: float = 0.5
+    support: int = 0
+
+
+def choose(proposals: list[Proposal], key: int) -> Naming | None:
+    """The name of one feature; None when no class fits it well enough."""
+    best: Naming | None = None
+    for proposal in sorted(proposals, key=lambda one: KINDS.index(one.kind)):
+        matches = proposal.matches
+        winner = int(matches.winner[key])
+        needed = MIN_EFFECT.get(proposal.kind)
+        if winner < 0 or matches.f1[key] < MIN_F1 or matches.beyond_chance(key) < MIN_PRECISION:
+            continue
+        if needed is not None and proposal.effect is not None and proposal.effect[key] < needed:
+            continue
+        if best is None or matches.f1[key] > best.f1 + MARGIN:
+            best = Naming(
+                kind=proposal.kind,
+                subject=proposal.names[winner],
+                precision=float(matches.precision[key]),
+                recall=float(matches.recall[key]),
+                f1=float(matches.f1[key]),
+                auroc=float(matches.auroc[key]),
+                support=int(matches.support[key]),
+            )
+    return best
+
+
+def label_of(kind: str, subject: str) -> str:
+    """The label as a person reads it: the word capital, says austin, state = texas, says a capital, a town."""
+    if kind == "word":
+        return f"the piece {subject}" if subject.endswith("…") else f"the word {subject}"
+    if kind == "next":
+        return f"says {subject}"
+    if kind == "next class":
+        return f"says {with_article(subject)}"
+    if kind == "word class":
+        return with_article(subject)
+    return subject
+
+
+def group_label_of(kind: str, subject: str) -> str | None:
+    """The label of a group of such features: capital, say austin, state = texas; None where no class fits."""
+    if kind == "mixed":
+        return None
+    if kind == "word":
+        return subject
+    return label_of(kind, subject).replace("says ", "say ", 1) if kind.startswith("next") else label_of(kind, subject)
+
+
+def with_article(noun: str) -> str:
+    """a town, an answer."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"

@@ -1,0 +1,82 @@
+"""What a feature says by itself: its writes taken straight to the logits, the last norm's weight crossed.
+
+For a feature f the direct effect on token t is W_U[t] · (w_final ⊙ Σ_targets W_dec[f, target]), less its mean over the
+vocabulary: what unit activation adds to the demeaned logit when the last norm's scale is 1. It ignores everything
+in between, so it tells what late features say and little about early ones.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.dictionaries import Dictionary
+from silverstain.models import LanguageModel
+
+
+class OutputTokens(NamedTuple):
+    """The ends of each feature's direct effects, strongest first, and their scale."""
+
+    promoted: Int[Tensor, "feature n"]
+    promoted_effect: Float[Tensor, "feature n"]
+    suppressed: Int[Tensor, "feature n"]
+    suppressed_effect: Float[Tensor, "feature n"]
+    scale: Float[Tensor, " feature"]
+    """Standard deviation over the vocabulary: an effect of two of these is a pointed one."""
+
+
+def direct_effects(
+    model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"]
+) -> Float[Tensor, "feature d_vocab"]:
+    """Demeaned direct effect of unit activation on every logit."""
+    written = dictionary.decoder_rows(layer, features).sum(1).to(model.W_U)
+    effects = (written * model.norm_weight("final")) @ model.W_U.T
+    return effects - effects.mean(-1, keepdim=True)
+
+
+def output_tokens(
+    model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"], *, n: int = 5
+) -> OutputTokens:
+    """The n tokens each feature promotes and suppresses most."""
+    parts = [
+        (effects.topk(n), effects.topk(n, largest=False), effects.std(-1))
+        for _, effects in _chunks(model, dictionary, layer, features)
+    ]
+    if not parts:
+        empty, ids = torch.zeros(0, n), torch.zeros(0, n, dtype=torch.long)
+        return OutputTokens(ids, empty, ids, empty, torch.zeros(0))
+    return OutputTokens(
+        promoted=torch.cat([up.indices for up, _, _ in parts]).cpu(),
+        promoted_effect=torch.cat([up.values for up, _, _ in parts]).float().cpu(),
+        suppressed=torch.cat([down.indices for _, down, _ in parts]).cpu(),
+        suppressed_effect=torch.cat([down.values for _, down, _ in parts]).float().cpu(),
+        scale=torch.cat([scale for _, _, scale in parts]).float().cpu(),
+    )
+
+
+def mean_effect_on(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    layer: int,
+    features: Int[Tensor, " feature"],
+    tokens: list[list[int]],
+) -> Float[Tensor, " feature"]:
+    """The mean direct effect of each feature on its own set of tokens, in standard deviations; 0 for an empty set."""
+    out = torch.zeros(len(features))
+    for first, effects in _chunks(model, dictionary, layer, features):
+        scaled = effects / effects.std(-1, keepdim=True).clamp_min(torch.finfo(effects.dtype).tiny)
+        for row in range(len(effects)):
+            if tokens[first + row]:
+                out[first + row] = float(scaled[row, tokens[first + row]].mean())
+    return out
+
+
+def _chunks(
+    model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"]
+) -> Iterator[tuple[int, Float[Tensor, "chunk d_vocab"]]]:
+    """(index of the first feature, effects) a few features at a time: a whole layer by a real vocabulary is large."""
+    size = max(1, 2**24 // model.d_vocab)
+    for first in range(0, len(features), size):
+        yield first, direct_effects(model, dictionary, layer, features[first : first + size])
