@@ -199,8 +199,8 @@ class LanguageModel:
         """Recompute the output of every norm in float64: transformers rounds the norm's input to float32 whatever the
         model's type, and then nothing in a float64 model is exact beyond 1e-7."""
         places: list[tuple[NormPlace, int | None]] = [("final", None)]
-        for layer in range(self.n_layers):
-            places += [("attention", layer), ("mlp", layer)]
+        places.extend(("attention", layer) for layer in range(self.n_layers))
+        places.extend(("mlp", layer) for layer in range(self.n_layers))
         for where, layer in places:
             self.norm(where, layer).register_forward_hook(partial(self._norm_in_float64, where, layer))
 
