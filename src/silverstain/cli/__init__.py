@@ -1,0 +1,3 @@
+"""The command line: one thin module a verb, loaded when it is asked for."""
+
+from silverstain.cli.main import main as main

@@ -1,0 +1,164 @@
+"""A circuit as text: words below, answers above, groups in boxes, strongest edges as lines with signed weights."""
+
+from silverstain.cli.canvas import Canvas, columns_of, shortened
+from silverstain.cli.circuit import Circuit, circuit_of
+from silverstain.cli.layout import Layout, Placed, lay_out
+from silverstain.graphs import Graph, Story
+
+GUTTER = 7  # columns at the left for the names of layers
+NARROWEST = 48
+BOX_LINES = 3
+LEGEND = "▲ raises  ┬ lowers  ±0.00 share of the box's input  % share of the influence on the answer"
+STYLES = {"logit": "green", "feature": "", "token": "bold"}
+
+
+def draw(graph: Graph, story: Story, *, width: int = 100, colour: bool = False, max_boxes: int = 10) -> str:
+    """The circuit of a graph, at most `width` columns wide unless its boxes need more."""
+    return draw_circuit(circuit_of(graph, story, max_boxes=max_boxes), width=width, colour=colour)
+
+
+def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) -> str:
+    """A chosen circuit as text."""
+    layout = lay_out(circuit, max(NARROWEST, width) - GUTTER)
+    tops, tracks = _heights(circuit, layout)
+    canvas = Canvas()
+    for place in layout.placed:
+        if place.row > 0:
+            _draw_box(canvas, place, tops[place.row])
+    for row in range(1, layout.n_rows):
+        _draw_channel(canvas, circuit, layout, row, tops, tracks[row])
+        _draw_depth(canvas, layout, row, tops[row])
+    _draw_words(canvas, circuit, layout, tops[0])
+    _draw_weights(canvas, circuit, layout, tops)
+    lines = [canvas.render(colour=colour), "", *_wrapped(LEGEND, max(NARROWEST, width))]
+    if circuit.unseen >= 0.005:
+        lines.append(f"{100 * circuit.unseen:.0f} % of the influence runs through features that are not drawn")
+    return "\n".join(lines)
+
+
+def _heights(circuit: Circuit, layout: Layout) -> tuple[list[int], list[dict[int, int]]]:
+    """The first line of each row, and for the channel below each row the track of each source, 0 being the lowest."""
+    tracks = [_tracks(_spans(circuit, layout, row)) for row in range(layout.n_rows)]
+    tops = [0] * layout.n_rows
+    at = 0
+    for row in range(layout.n_rows - 1, -1, -1):
+        tops[row] = at
+        if row > 0:  # a box of three lines, a line of weights, the tracks, and air above words
+            at += BOX_LINES + 1 + max(tracks[row].values(), default=0) + 1 + (row == 1)
+    return tops, tracks
+
+
+def _ends(circuit: Circuit, layout: Layout, row: int) -> dict[int, tuple[int, list[int]]]:
+    """For each source whose line is in the channel below `row`: its column below, and its columns above."""
+    ends: dict[int, tuple[int, list[int]]] = {}
+    for source in sorted({arrow.source for arrow in circuit.arrows}):
+        start = layout.placed[source].row
+        above = [place.entries[source] for place in layout.in_row(row) if source in place.entries]
+        if (source, row) in layout.passes:
+            above.append(layout.passes[source, row])
+        if above:
+            below = layout.placed[source].exit if start == row - 1 else layout.passes[source, row - 1]
+            ends[source] = (below, above)
+    return ends
+
+
+def _spans(circuit: Circuit, layout: Layout, row: int) -> dict[int, tuple[int, list[int]]]:
+    """Those that must go sideways."""
+    return {s: (below, above) for s, (below, above) in _ends(circuit, layout, row).items() if set(above) != {below}}
+
+
+def _tracks(spans: dict[int, tuple[int, list[int]]]) -> dict[int, int]:
+    """The lowest track for each source on which it touches no other, long lines above short ones.
+
+    A line that comes from below at a column where another goes up must turn below it.
+    """
+    order = sorted(spans, key=lambda s: (_reach(spans[s])[1] - _reach(spans[s])[0], s))
+    after = {s: {o for o in spans if o != s and spans[o][0] in spans[s][1]} for s in spans}
+    done: dict[int, int] = {}
+    while order:
+        source = next((s for s in order if after[s] <= done.keys()), order[0])
+        order.remove(source)
+        left, right = _reach(spans[source])
+        lowest = max((done[o] + 1 for o in after[source] if o in done), default=0)
+        blocked = {done[o] for o in done if _reach(spans[o])[0] <= right + 1 and left <= _reach(spans[o])[1] + 1}
+        done[source] = next(t for t in range(lowest, lowest + len(spans) + 1) if t not in blocked)
+    return done
+
+
+def _reach(span: tuple[int, list[int]]) -> tuple[int, int]:
+    below, above = span
+    return min(below, *above), max(below, *above)
+
+
+def _draw_box(canvas: Canvas, place: Placed, top: int) -> None:
+    left, style = GUTTER + place.left, STYLES.get(place.box.kind, "cyan")
+    inside = place.width - 2
+    padding = inside - columns_of(place.text)
+    text = " " * (padding // 2) + place.text + " " * (padding - padding // 2)
+    canvas.write(top, left, "╭" + "─" * inside + "╮", style)
+    canvas.write(top + 1, left, "│" + text + "│", style)
+    canvas.write(top + 2, left, "╰" + "─" * inside + "╯", style)
+
+
+def _draw_channel(
+    canvas: Canvas, circuit: Circuit, layout: Layout, row: int, tops: list[int], tracks: dict[int, int]
+) -> None:
+    """The lines between a row and the one below it."""
+    first, last = tops[row] + BOX_LINES, tops[row - 1] - 1
+    weights = {(a.source, a.target): a.weight for a in circuit.arrows}
+    lowered = {
+        (source, place.entries[source])
+        for target, place in enumerate(layout.placed)
+        for source in place.entries
+        if place.row == row and weights[source, target] < 0
+    }
+    for source, (below, above) in _ends(circuit, layout, row).items():
+        turn = last - (row == 1) - tracks[source] if source in tracks else None
+        is_low = len(above) == 1 and (source, above[0]) in lowered
+        if turn is None:
+            canvas.vertical(source, GUTTER + below, first, last + 1, dashed=is_low)
+        else:
+            left, right = _reach((below, above))
+            canvas.vertical(source, GUTTER + below, turn, last + 1, dashed=is_low)
+            canvas.horizontal(source, turn, GUTTER + left, GUTTER + right)
+            for column in above:
+                canvas.vertical(source, GUTTER + column, first, turn, dashed=(source, column) in lowered)
+        if layout.placed[source].row == row - 1 and row > 1:
+            canvas.write(tops[row - 1], GUTTER + below, "┴", STYLES.get(layout.placed[source].box.kind, "cyan"))
+        if (source, row) in layout.passes:  # beside the boxes of this row
+            canvas.vertical(source, GUTTER + layout.passes[source, row], tops[row] - 1, first)
+
+
+def _draw_weights(canvas: Canvas, circuit: Circuit, layout: Layout, tops: list[int]) -> None:
+    """A mark in the target's bottom edge and the signed weight under it, for every arrow."""
+    for arrow in circuit.arrows:
+        place = layout.placed[arrow.target]
+        column, row = GUTTER + place.entries[arrow.source], tops[place.row]
+        weight = f"{arrow.weight:+.2f}".replace("-", "−")
+        canvas.write(row + 2, column, "▲" if arrow.weight > 0 else "┬", "" if arrow.weight > 0 else "red")
+        canvas.write(row + 3, column - len(weight) // 2, weight, "" if arrow.weight > 0 else "red")
+
+
+def _draw_depth(canvas: Canvas, layout: Layout, row: int, top: int) -> None:
+    """The layers of a row, at its left."""
+    boxes = [place.box for place in layout.in_row(row)]
+    layers = sorted({round(box.layer) for box in boxes if box.kind != "logit"})
+    if layers:
+        name = f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}–{layers[-1]}"
+        canvas.write(top + 1, 0, name, "dim")
+
+
+def _draw_words(canvas: Canvas, circuit: Circuit, layout: Layout, line: int) -> None:
+    """The prompt, the words that the circuit reads in bold."""
+    read = {position for place in layout.placed if place.box.kind == "token" for position in place.box.positions}
+    columns = [*layout.token_columns, 10**6]
+    for position, token in enumerate(circuit.tokens):
+        room = columns[position + 1] - columns[position] - 1
+        style = "bold" if position in read else "dim"
+        canvas.write(line, GUTTER + columns[position], shortened(token, max(room, 1)), style)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    from textwrap import wrap
+
+    return wrap(text, width, break_on_hyphens=False)

@@ -1,0 +1,212 @@
+"""Where boxes and lines of a circuit stand on the sheet.
+
+Rows go up with depth: words at the bottom, answers at the top. Every source has one line that leaves its top edge,
+climbs through the gaps of the rows between, and branches to its targets; every target has one mark in its bottom edge
+for each line that enters. Between two rows lies a channel, in which every source has a track of its own.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from silverstain.cli.canvas import columns_of, shortened
+from silverstain.cli.circuit import CONTINUES, Box, Circuit
+
+GAP = 4  # columns between boxes of a row, so that lines can pass
+SHORTEST = 18  # columns of a box whose name is cut
+MOST_AIR = 40  # columns around one word
+MARK = 7  # columns for one entry: a weight such as "−0.42" and room on both sides
+
+
+@dataclass(kw_only=True)
+class Placed:
+    """A box with its place; columns count from 0, `row` from the words upwards."""
+
+    box: Box
+    text: str
+    row: int
+    left: int
+    width: int
+    narrowest: int = 1
+    """Columns that its entries need, however short its text."""
+    entries: dict[int, int] = field(default_factory=dict)
+    """Source -> column of its mark in the bottom edge."""
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width - 1
+
+    @property
+    def exit(self) -> int:
+        return self.left + self.width // 2
+
+
+@dataclass(kw_only=True)
+class Layout:
+    """Placed boxes, and where each source's line passes each row between it and its targets."""
+
+    placed: list[Placed]
+    token_columns: list[int]
+    """First column of each token in the line of words."""
+    n_rows: int
+    passes: dict[tuple[int, int], int]
+    """(source, row) -> column at which its line passes that row."""
+
+    def in_row(self, row: int) -> list[Placed]:
+        return sorted((place for place in self.placed if place.row == row), key=lambda place: place.left)
+
+
+def lay_out(circuit: Circuit, width: int) -> Layout:
+    """Places for everything in `width` columns, or a little more where lines must go around."""
+    rows = _rows(circuit)
+    incoming = [sum(a.target == i for a in circuit.arrows) for i in range(len(circuit.boxes))]
+    columns, centres = _token_columns(circuit, width)
+    placed = _place(circuit, rows, incoming, centres, columns, width)
+    layout = Layout(placed=placed, token_columns=columns, n_rows=max(rows, default=0) + 1, passes={})
+    for row in range(1, layout.n_rows):
+        _lead_into(circuit, layout, row, width)
+    return layout
+
+
+def _rows(circuit: Circuit) -> list[int]:
+    """By depth, and each target above its sources; words in row 0, answers in the last, no row empty."""
+    boxes = circuit.boxes
+    level = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
+    for _ in boxes:  # the longest path has fewer steps than there are boxes
+        for arrow in circuit.arrows:
+            level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
+    top = max(level, default=-1)
+    level = [top if box.kind == "logit" else at for box, at in zip(boxes, level, strict=True)]
+    used = {at: row for row, at in enumerate(sorted({-1, *level}))}
+    return [used[at] for at in level]
+
+
+def _token_columns(circuit: Circuit, width: int) -> tuple[list[int], list[float]]:
+    """First column and middle of each token; the room left over goes around words over which boxes stand.
+
+    The pieces of a word stay together. Tokens that do not fit are cut alike, by whoever draws them.
+    """
+    size = [columns_of(token) + 1 for token in circuit.tokens]
+    if sum(size) > width:
+        most = max(2, width // len(size))
+        size = [min(n, most) for n in size]
+    spare = max(0, width - sum(size))
+    crowd = [sum(1 for b in circuit.boxes if b.kind != "token" and b.position == p) for p in range(len(size))]
+    columns, centres, at = [0] * len(size), [0.0] * len(size), 0
+    for word in _words(circuit.tokens):
+        boxes = sum(crowd[position] for position in word)
+        extra = min(spare * boxes // max(sum(crowd), 1), MOST_AIR)
+        at += extra // 2
+        for position in word:
+            columns[position], centres[position] = at, at + (size[position] - 1) / 2
+            at += size[position]
+        at += extra - extra // 2
+    return columns, centres
+
+
+def _words(tokens: Sequence[str]) -> list[range]:
+    """The positions of each word."""
+    starts = [p for p, token in enumerate(tokens) if p == 0 or not token.startswith(CONTINUES)]
+    return [range(first, last) for first, last in zip(starts, [*starts[1:], len(tokens)], strict=True)]
+
+
+def _place(
+    circuit: Circuit, rows: list[int], incoming: list[int], centres: list[float], columns: list[int], width: int
+) -> list[Placed]:
+    placed: list[Placed] = []
+    for index, box in enumerate(circuit.boxes):
+        if box.kind == "token":
+            placed.append(_placed_word(circuit, box, columns))
+            continue
+        text = _text(box, width // 3 + 6)
+        marks = MARK * incoming[index] + 2
+        size = max(columns_of(text) + 4, marks)
+        centre = centres[int(box.position)] if box.position < len(centres) else width / 2
+        left = round(centre - size / 2)
+        placed.append(Placed(box=box, text=text, row=rows[index], left=left, width=size, narrowest=marks))
+    for row in sorted({p.row for p in placed if p.box.kind != "token"}):
+        _spread([p for p in placed if p.row == row and p.box.kind != "token"], width)
+    return placed
+
+
+def _placed_word(circuit: Circuit, box: Box, columns: list[int]) -> Placed:
+    first, last = box.positions[0], box.positions[-1]
+    width = columns[last] + columns_of(circuit.tokens[last]) - columns[first]
+    return Placed(box=box, text=box.label, row=0, left=columns[first], width=max(width, 1))
+
+
+def _text(box: Box, room: int) -> str:
+    """The name, cut to the room there is, with its share or an answer's probability beside it."""
+    share = f"  {100 * box.share:.0f} %"
+    return shortened(box.label, max(room - len(share), 1)) + share
+
+
+def _spread(row: list[Placed], width: int) -> None:
+    """Push the boxes of a row apart, as little as needed and inside `width` if they fit."""
+    row.sort(key=lambda place: place.box.position)  # boxes at one position keep their order, the strongest first
+    over = sum(p.width + GAP for p in row) - GAP - width
+    for place in sorted(row, key=lambda p: -p.width):
+        cut = min(over, place.width - max(place.narrowest, SHORTEST))
+        if cut > 0:
+            place.width -= cut
+            place.text = _text(place.box, place.width - 4)
+            over -= cut
+    at = 0
+    for place in row:
+        place.left = max(place.left, at)
+        at = place.right + 1 + GAP
+    limit = max(width, at - GAP)
+    for place in reversed(row):
+        place.left = min(place.left, limit - place.width)
+        limit = place.left - GAP
+
+
+def _lead_into(circuit: Circuit, layout: Layout, row: int, width: int) -> None:
+    """Columns at which lines from below enter the boxes of a row, or pass it."""
+    below = _columns_below(circuit, layout, row)
+    for index, place in enumerate(layout.placed):
+        if place.row == row and place.box.kind != "token":
+            sources = sorted((a.source for a in circuit.arrows if a.target == index), key=lambda s: below[s])
+            taken = {column for source, column in below.items() if source not in sources}
+            columns = _entries([below[s] for s in sources], place, taken)
+            place.entries = dict(zip(sources, columns, strict=True))
+    taken = {column for place in layout.in_row(row) for column in range(place.left - 1, place.right + 2)}
+    for source, column in sorted(below.items(), key=lambda item: item[1]):
+        if any(a.source == source and layout.placed[a.target].row > row for a in circuit.arrows):
+            goal = column
+            others = {c for s, c in below.items() if s != source}
+            free = _nearest_free(goal, taken | others, width)
+            layout.passes[source, row] = free
+            taken |= {free - 1, free, free + 1}
+
+
+def _columns_below(circuit: Circuit, layout: Layout, row: int) -> dict[int, int]:
+    """For each source with a target in this row or above: the column where its line leaves the row below."""
+    found = {}
+    for source in {a.source for a in circuit.arrows}:
+        start = layout.placed[source].row
+        if start < row <= max(layout.placed[a.target].row for a in circuit.arrows if a.source == source):
+            found[source] = layout.placed[source].exit if start == row - 1 else layout.passes[source, row - 1]
+    return found
+
+
+def _entries(goals: Sequence[int], place: Placed, taken: Iterable[int]) -> list[int]:
+    """Columns in the bottom edge, in the order of the goals, at least MARK apart and as near to them as can be."""
+    taken = set(taken)
+    low, high = place.left + 3, place.right - 3
+    columns: list[int] = []
+    for rank, goal in enumerate(goals):
+        first = columns[-1] + MARK if columns else low
+        last = high - MARK * (len(goals) - 1 - rank)
+        at = max(first, min(goal, last))
+        if at in taken:
+            at = next((a for a in (at + 1, at - 1, at + 2, at - 2) if first <= a <= last and a not in taken), at)
+        columns.append(at)
+    return columns
+
+
+def _nearest_free(goal: int, taken: set[int], width: int) -> int:
+    for distance in range(4 * width):
+        for column in (goal + distance, goal - distance):
+            if column >= 0 and column not in taken:
+                return column
+    raise AssertionError("a row is never as wide as four sheets")

@@ -1,0 +1,44 @@
+"""Options that several verbs share, each written once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from silverstain.errors import UsageError
+
+if TYPE_CHECKING:
+    from silverstain.replacement import ReplacementModel
+
+Json = Annotated[bool, typer.Option("--json/--no-json", help="Print one JSON object on stdout.")]
+Model = Annotated[
+    str, typer.Option(help="organism, organism/SIBLING, a Hugging Face folder or a hub id.", rich_help_panel="Model")
+]
+DictionaryName = Annotated[
+    str | None,
+    typer.Option("--dictionary", help="cross-layer or per-layer for the organism; else a folder.", show_default=False),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads. One is fastest for the organism.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1 …")]
+DType = Annotated[str, typer.Option("--dtype", help="float32 or float64.")]
+Width = Annotated[int | None, typer.Option(min=40, help="Columns to draw in.", show_default="the terminal's")]
+GraphFile = Annotated[Path, typer.Argument(help="A graph file, as `silverstain trace --out` writes it.")]
+
+
+def load_replacement(
+    model: str, dictionary: str | None, *, threads: int | None = None, device: str = "cpu", dtype: str = "float32"
+) -> "ReplacementModel":
+    """The model with its dictionary, and the number of threads set for it."""
+    if dtype not in ("float32", "float64"):
+        raise UsageError(f"--dtype is {dtype!r}; give float32 or float64")
+    import torch
+
+    import silverstain
+
+    if threads is None and model.split("/")[0] == "organism" and device == "cpu":
+        threads = 1  # measured: its matrices are so small that threads wait for each other
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return silverstain.load(model, dictionary=dictionary, device=device, dtype=getattr(torch, dtype))

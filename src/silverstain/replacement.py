@@ -1,0 +1,116 @@
+"""The front door: a model together with the dictionary that stands in for its dense parts."""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from silverstain.attribution import trace
+from silverstain.dictionaries import Dictionary, check_fits, open_dictionary
+from silverstain.errors import UsageError
+from silverstain.features import Cards, group_nodes
+from silverstain.graphs import Graph, Story, story_groups
+from silverstain.interventions import Edit, editing
+from silverstain.models import LanguageModel, load_model
+
+ORGANISM = "organism"
+CARDS = "cards.safetensors"
+"""Feature cards lie in the folder of their dictionary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacementModel:
+    """A language model and a dictionary that was trained to replace its MLPs."""
+
+    model: LanguageModel
+    dictionary: Dictionary
+    cards: Cards | None = None
+    """What each feature means, where that has been worked out."""
+
+    def __post_init__(self) -> None:
+        check_fits(self.dictionary, self.model)
+        if self.cards is not None:
+            self.cards.check_fits(self.dictionary)
+
+    def trace(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        targets: Sequence[str | int] | None = None,
+        position: int = -1,
+        max_features: int | None = None,
+        max_unexplained: float = 0.0,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Graph:
+        """The attribution graph of a prompt: see `silverstain.trace`."""
+        return trace(
+            self.model,
+            self.dictionary,
+            prompt,
+            targets=targets,
+            position=position,
+            max_features=max_features,
+            max_unexplained=max_unexplained,
+            on_progress=on_progress,
+        )
+
+    def intervene(
+        self,
+        edits: Sequence[Edit],
+        *,
+        attention: Literal["live", "frozen"] = "live",
+        held_layers: Collection[int] = (),
+    ) -> AbstractContextManager[LanguageModel]:
+        """The model with the edits in force, for the length of a `with`; afterwards it is as before.
+
+        with model.intervene([silverstain.Edit(op="ablate", features=((1, 23),))]) as edited:
+            logits = edited.logits(token_ids)
+        """
+        return editing(self.model, self.dictionary, edits, attention=attention, held_layers=held_layers)
+
+    def read(self, graph: Graph) -> Story:
+        """A first reading of a graph of this model: labels and groups from the cards; empty without cards."""
+        if self.cards is None:
+            return Story(graph_hash=graph.hash)
+        kept = graph.nodes.is_kind("feature") if graph.node_mask is None else graph.node_mask
+        places = zip(graph.nodes.layer[kept].tolist(), graph.nodes.feature[kept].tolist(), strict=True)
+        return Story(
+            graph_hash=graph.hash,
+            groups=story_groups(graph, group_nodes(graph, self.cards)),
+            labels={f"{layer}_{n}": self.cards.label(layer, n) for layer, n in sorted(set(places)) if n >= 0},
+        )
+
+
+def load(
+    reference: str | Path = ORGANISM,
+    *,
+    dictionary: str | Path | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ReplacementModel:
+    """A model, its dictionary, and what is known of the dictionary's features.
+
+    `reference` is "organism" (the small model that comes along), "organism/SIBLING", a Hugging Face folder or a hub
+    id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
+    a folder and must be given. UsageError if either is not there, or they do not belong to each other.
+    """
+    name, _, sibling = str(reference).partition("/")
+    if name == ORGANISM:
+        from silverstain.organism import dictionary_path, load_organism_model
+
+        sibling, kind = sibling or "general", str(dictionary or "cross-layer")
+        folder = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else Path(kind)
+        model = load_organism_model(sibling, device=device, dtype=dtype)
+    elif dictionary is None:
+        raise UsageError(f"no dictionary is named for {reference}; give the folder of one that was trained on it")
+    else:
+        folder, model = Path(dictionary), load_model(reference, device=device, dtype=dtype)
+    cards = folder / CARDS
+    return ReplacementModel(
+        model=model,
+        dictionary=open_dictionary(folder, device=device, dtype=dtype),
+        cards=Cards.load(cards) if cards.exists() else None,
+    )
