@@ -23,6 +23,9 @@ from .recipe import STEADY, Recipe, Shape
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
+INITIAL_SCALE = 0.02
+"""Standard deviation of weights at first. Twice as much and the model remembers rather than computes: antonyms in the
+language they are held out in, words alone, after 300 steps: 97 % from 0.02, 35 % from 0.04 after 1,400 of all families."""
 STATE_FORMAT = "silverstain.growth/1"
 
 
@@ -44,7 +47,7 @@ def new_model(shape: Shape, seed: int) -> "LlamaForCausalLM":
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(vocabulary()), **asdict(shape), tie_word_embeddings=False, bos_token_id=1, eos_token_id=None,
-        pad_token_id=0, initializer_range=0.04,
+        pad_token_id=0, initializer_range=INITIAL_SCALE,
     )  # fmt: skip
     return LlamaForCausalLM(config)
 
