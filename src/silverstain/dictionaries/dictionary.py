@@ -5,7 +5,7 @@ A per-layer transcoder is a cross-layer one whose decoder reaches one layer; whi
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -280,6 +280,7 @@ class Dictionary:
         return n_features, d_model
 
 
+@runtime_checkable  # so that tests can check arguments
 class Model(Protocol):
     """What a dictionary needs to know of a model to tell whether it belongs to it."""
 

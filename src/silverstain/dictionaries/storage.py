@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,7 @@ Key = tuple[str, int]
 """(name, layer); names: W_enc, b_enc, W_dec, b_dec, threshold, W_skip."""
 
 
+@runtime_checkable  # so that tests can check arguments
 class TensorSource(Protocol):
     """The tensors of a dictionary by (name, layer), in whatever type they are stored."""
 
