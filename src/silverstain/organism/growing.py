@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from silverstain.interruption import held_interrupts
 from silverstain.storage import read_tensors, save_tensors_whole, write_json_whole
 
 from .batches import SentenceBatch, batch_of, by_length, mixed
@@ -120,7 +121,7 @@ def grow(
     marks = {round(share * recipe.steps) for share in recipe.checkpoints}
     workers = one_thread_each(n_workers)
     began, seen, saved = time.monotonic(), 0, time.monotonic()
-    try:
+    with held_interrupts() as check, workers:
         while step < recipe.steps:
             if step in marks:
                 save_checkpoint(model, folder / "checkpoints" / f"step-{step:05d}")
@@ -136,9 +137,12 @@ def grow(
             if time.monotonic() - saved > save_every:
                 save_state(folder, model, optimizer, recipe, step, loss)
                 saved = time.monotonic()
-    finally:
-        workers.shutdown(cancel_futures=True)
-        save_state(folder, model, optimizer, recipe, step, loss)
+            try:
+                check()
+            except KeyboardInterrupt:
+                save_state(folder, model, optimizer, recipe, step, loss)
+                raise
+    save_state(folder, model, optimizer, recipe, step, loss)
     return model.eval()
 
 
