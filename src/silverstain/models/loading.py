@@ -22,6 +22,8 @@ from silverstain.models.language_model import LanguageModel
 # what transformers, the hub client and the file readers raise for something missing or broken
 BROKEN = (OSError, ValueError, RuntimeError, KeyError, EOFError, TypeError, AttributeError, SafetensorError)
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one of them holds the vocabulary
+
 
 def load_model(
     reference: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
@@ -71,6 +73,11 @@ def _check_supported(source: str, model_type: str) -> None:
 
 
 def _tokenizer(source: str, is_local: bool) -> PreTrainedTokenizerBase:
+    if is_local and not any((Path(source) / file).is_file() for file in TOKENIZER_FILES):
+        # transformers makes an empty tokenizer of some types and goes on
+        raise UsageError(
+            f"cannot load the tokenizer of {source}: it has no {TOKENIZER_FILES[0]}; fetch the files again"
+        )
     try:
         return AutoTokenizer.from_pretrained(source, local_files_only=is_local)
     except BROKEN as error:
