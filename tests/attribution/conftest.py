@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -29,6 +30,7 @@ KINDS = ("per-layer", "per-layer-skip", "cross-layer", "cross-layer-skip")
 PROMPT = [0, 11, 5, 23, 5, 40, 17]
 
 
+@cache
 def tiny_model(shape: str, dtype: torch.dtype = torch.float64, *, seed: int = 0, n_real: int = 1) -> LanguageModel:
     """A random model: `llama`, `qwen3` (grouped values), `-biased` (attention biases), `-outlier` (huge channels)."""
     torch.manual_seed(seed)
@@ -51,6 +53,7 @@ def tiny_model(shape: str, dtype: torch.dtype = torch.float64, *, seed: int = 0,
     return LanguageModel(hf.to(dtype), fast, name=f"tiny-{shape}", n_real=n_real)
 
 
+@cache
 def tiny_dictionary(kind: str, dtype: torch.dtype = torch.float64, *, seed: int = 1, **facts: Any) -> Dictionary:
     """A random dictionary for a tiny model: per-layer or cross-layer, with a linear skip if `-skip`."""
     draw = torch.Generator().manual_seed(seed)

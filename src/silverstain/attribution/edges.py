@@ -76,7 +76,7 @@ class Targets:
 class EdgeRows:
     """Edges as compressed sparse rows: one row a target, columns rising within a row, zeros left out."""
 
-    indptr: Int[Tensor, " row+1"]
+    indptr: Int[Tensor, " row_and_one"]
     columns: Int[Tensor, " edge"]
     values: Float[Tensor, " edge"]
 
@@ -115,7 +115,7 @@ def edges_into(
     return join_rows(pieces, groups)
 
 
-def join_rows(pieces: list[EdgeRows], places: list[Int[Tensor, " row"]]) -> EdgeRows:
+def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
     """One set of rows out of pieces; row i of a piece goes to the place `places[piece][i]`."""
     place = torch.cat(places)
     counts = torch.cat([piece.indptr.diff() for piece in pieces])
@@ -131,7 +131,7 @@ def join_rows(pieces: list[EdgeRows], places: list[Int[Tensor, " row"]]) -> Edge
     return EdgeRows(indptr=indptr, columns=columns[at], values=values[at])
 
 
-def _groups(flow: FrozenFlow, sources: Sources, targets: Targets) -> list[Int[Tensor, " target"]]:
+def _groups(flow: FrozenFlow, sources: Sources, targets: Targets) -> list[Tensor]:
     """Targets that read at one position, top layer first, in groups whose gradients fit."""
     groups = []
     for position in targets.positions.unique().tolist():

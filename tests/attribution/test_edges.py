@@ -1,0 +1,99 @@
+"""Edges are products of writes and gradients, however the targets are grouped."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from silverstain.attribution import EdgeRows, FrozenFlow, Sources, Targets, edges, edges_into
+from silverstain.attribution import feature_targets, freeze, logit_targets, sources_of
+from silverstain.attribution.budget import merge_columns
+from silverstain.attribution.edges import join_rows
+from silverstain.attribution.flow import EMBEDDING
+from silverstain.attribution.tracing import joined
+from silverstain.graphs import NodeLayout
+from silverstain.models import record
+
+
+def dense(rows: EdgeRows, width: int) -> Tensor:
+    out = torch.zeros(len(rows), width, dtype=rows.values.dtype)
+    row = torch.arange(len(rows)).repeat_interleave(rows.indptr.diff())
+    out[row, rows.columns] = rows.values
+    return out
+
+
+def one_by_one(flow: FrozenFlow, sources: Sources, targets: Targets) -> Tensor:
+    """The slow way: each row of each source is pushed up alone and read by every target."""
+    out = torch.zeros(len(targets), sources.n_columns, dtype=targets.vectors.dtype)
+    out[:, sources.constant_column] = targets.constants
+    for layer in range(EMBEDDING, flow.n_layers):
+        writes = sources.at(layer)
+        for position in range(flow.n_positions):
+            for row in range(writes.bounds[position], writes.bounds[position + 1]):
+                reads = flow.forward(writes.rows[row : row + 1], layer, position)
+                everywhere = torch.cat([reads.mlp_inputs, reads.final[None]])[:, 0]
+                seen = everywhere[targets.layers, targets.positions]
+                out[:, writes.columns[row]] += (seen * targets.vectors).sum(-1)
+    return out
+
+
+def run_of(tiny, shape: str, kind: str) -> tuple[FrozenFlow, Sources, Targets]:
+    model, dictionary = tiny.model(shape), tiny.dictionary(kind)
+    recording = record(model, tiny.prompt)
+    active = dictionary.encode(recording.mlp_inputs)
+    layout = NodeLayout(
+        n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=2
+    )
+    flow = freeze(model, recording, dictionary)
+    sources = sources_of(recording, dictionary, active, torch.arange(len(active)), layout)
+    return flow, sources, joined(feature_targets(recording, dictionary, active), logit_targets(model, recording, [3, 7]))
+
+
+@pytest.mark.parametrize("shape", ["llama", "qwen3"])
+def test_edges_are_what_each_write_does_to_each_read(tiny, shape: str, kind: str):
+    flow, sources, targets = run_of(tiny, shape, kind)
+    found = dense(edges_into(flow, sources, targets), sources.n_columns)
+    torch.testing.assert_close(found, one_by_one(flow, sources, targets), rtol=1e-9, atol=1e-10)
+
+
+def test_order_and_size_of_groups_change_nothing(tiny, monkeypatch: pytest.MonkeyPatch):
+    flow, sources, targets = run_of(tiny, "llama", "cross-layer-skip")
+    whole = dense(edges_into(flow, sources, targets), sources.n_columns)
+    order = torch.randperm(len(targets))
+    monkeypatch.setattr(edges, "GRADIENT_BYTES", 1)  # every target alone
+    done: list[int] = []
+    shuffled = dense(edges_into(flow, sources, targets[order], on_progress=done.append), sources.n_columns)
+    torch.testing.assert_close(shuffled, whole[order], rtol=1e-10, atol=1e-12)
+    assert done == [1] * len(targets)
+
+
+def test_columns_rise_within_a_row_and_no_edge_is_zero(tiny):
+    flow, sources, targets = run_of(tiny, "llama", "cross-layer")
+    rows = edges_into(flow, sources, targets)
+    for start, stop in zip(rows.indptr.tolist(), rows.indptr.tolist()[1:], strict=False):
+        assert (rows.columns[start:stop].diff() > 0).all()
+    assert (rows.values != 0).all()
+
+
+def test_no_targets_give_no_rows(tiny):
+    flow, sources, targets = run_of(tiny, "llama", "per-layer")
+    rows = edges_into(flow, sources, targets[torch.zeros(0, dtype=torch.long)])
+    assert len(rows) == 0
+    assert len(rows.values) == 0
+
+
+def test_joining_pieces_puts_each_row_in_its_place():
+    first = EdgeRows(indptr=torch.tensor([0, 2, 2]), columns=torch.tensor([0, 3]), values=torch.tensor([1.0, 2.0]))
+    second = EdgeRows(indptr=torch.tensor([0, 1]), columns=torch.tensor([1]), values=torch.tensor([3.0]))
+    rows = join_rows([first, second], [torch.tensor([2, 0]), torch.tensor([1])])
+    assert dense(rows, 4).tolist() == [[0, 0, 0, 0], [0, 3, 0, 0], [1, 0, 0, 2]]
+
+
+def test_merged_columns_add_up():
+    draw = torch.Generator().manual_seed(0)
+    values = torch.randn(4, 6, generator=draw, dtype=torch.float64)
+    values[1] = 0
+    sparse = values.to_sparse_csr()
+    rows = EdgeRows(indptr=sparse.crow_indices(), columns=sparse.col_indices(), values=sparse.values())
+    names = torch.tensor([2, 0, 2, 1, 0, 3])
+    expected = torch.zeros(4, 4, dtype=torch.float64).index_add_(1, names, values)
+    torch.testing.assert_close(dense(merge_columns(rows, names), 4), expected)
