@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from .conftest import KINDS, tiny_dictionary, tiny_model
 
 from silverstain.attribution import edited_logits, replaced_logits
 from silverstain.errors import UsageError
 from silverstain.models import harvest
+
+from .conftest import KINDS, tiny_dictionary, tiny_model
 
 TOKENS = torch.tensor([[0, 11, 5, 23, 5, 40], [0, 3, 8, 30, 2, 1]])
 
@@ -14,7 +15,6 @@ TOKENS = torch.tensor([[0, 11, 5, 23, 5, 40], [0, 3, 8, 30, 2, 1]])
 def replaced_by_hand(model, dictionary, token_ids):
     """Hooks that compute every position with dense decoders and overwrite the MLPs' outputs."""
     written = [[] for _ in range(model.n_layers)]
-    handles = []
 
     def hook(layer):
         def replace(_, arguments, output):
@@ -30,8 +30,7 @@ def replaced_by_hand(model, dictionary, token_ids):
 
         return replace
 
-    for layer in range(model.n_layers):
-        handles.append(model.mlp(layer).register_forward_hook(hook(layer)))
+    handles = [model.mlp(layer).register_forward_hook(hook(layer)) for layer in range(model.n_layers)]
     try:
         return model.hf(input_ids=token_ids, use_cache=False).logits
     finally:

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from .conftest import batches
 
 from silverstain.errors import UsageError
 from silverstain.models import harvest
 from silverstain.training import ConstantSubstitute, NeuronSubstitute, TokenSubstitute, evaluate_dictionary
+
+from .conftest import batches
 
 
 def some_batches(n=3, seed=0):
@@ -30,7 +31,8 @@ def test_all_neurons_are_the_model_itself(model):
 
 def test_fewer_neurons_keep_the_ones_that_write_most(model):
     few, more = (evaluate_dictionary(model, NeuronSubstitute(model, keep), some_batches()) for keep in (4, 16))
-    assert few.l0 == 4 and more.l0 == 16
+    assert few.l0 == 4
+    assert more.l0 == 16
     assert 0 < more.nmse < few.nmse
 
 
@@ -41,7 +43,8 @@ def test_the_mean_explains_no_variance_over_the_set_though_its_batches_differ(mo
     assert fidelity.nmse == pytest.approx(1, rel=1e-4)
     assert fidelity.nmse_pooled == pytest.approx(1, rel=1e-4)
     assert fidelity.ce_recovered == pytest.approx(0, abs=1e-4)
-    assert fidelity.l0 is None and fidelity.dead is None
+    assert fidelity.l0 is None
+    assert fidelity.dead is None
 
 
 def test_the_affine_baseline_is_a_least_squares_fit(model):

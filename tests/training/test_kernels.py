@@ -31,7 +31,8 @@ def test_active_entries_are_those_strictly_above_their_threshold(seed, n_rows, n
     active, values = above(x, W, b, threshold)
     pre = torch.addmm(b, x, W.T)
     rows, features = (pre > threshold).nonzero(as_tuple=True)
-    assert torch.equal(active.rows, rows) and torch.equal(active.features, features)
+    assert torch.equal(active.rows, rows)
+    assert torch.equal(active.features, features)
     assert torch.equal(values, pre[rows, features])
 
 
@@ -91,7 +92,8 @@ def test_nothing_active_gives_zero_output_and_zero_gradients():
     slab = torch.ones(4, 2, requires_grad=True)
     out = sparse_decode(torch.zeros(0, requires_grad=True), active, slab)
     out.sum().backward()
-    assert torch.equal(out, torch.zeros(3, 2)) and torch.equal(slab.grad, torch.zeros(4, 2))
+    assert torch.equal(out, torch.zeros(3, 2))
+    assert torch.equal(slab.grad, torch.zeros(4, 2))
     assert torch.equal(dense_decode(torch.zeros(0), active, torch.ones(4, 2)), torch.zeros(3, 2))
 
 
@@ -109,4 +111,5 @@ def test_scratch_memory_is_reused_for_fewer_rows(n_features):
         x = torch.randn(n_rows, 3, generator=generator)
         active, values = above(x, W, zero, zero, scratch)
         expected, expected_values = above(x, W, zero, zero)
-        assert torch.equal(active.features, expected.features) and torch.equal(values, expected_values)
+        assert torch.equal(active.features, expected.features)
+        assert torch.equal(values, expected_values)

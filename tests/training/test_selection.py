@@ -26,7 +26,9 @@ def test_a_starved_layer_gets_its_floor_and_the_others_the_rest():
     scores = [torch.linspace(10, 20, 50), torch.linspace(0, 1, 50), torch.linspace(11, 21, 50)]
     threshold = batch_thresholds(scores, budget=40, floor=5)
     counts = [int((score > cut).sum()) for score, cut in zip(scores, threshold, strict=True)]
-    assert counts[1] == 5 and sum(counts) == 40 and threshold[0] == threshold[2]
+    assert counts[1] == 5
+    assert sum(counts) == 40
+    assert threshold[0] == threshold[2]
 
 
 def make_weights(**settings):
@@ -56,6 +58,7 @@ def test_selection_by_running_threshold_equals_a_sort_of_everything(kind):
     cut = torch.cat([scores.flatten() for scores in dense]).sort(descending=True).values[2 * 64 * 3]
     for layer, scores in enumerate(dense):
         rows, features = (scores > cut).nonzero(as_tuple=True)
-        assert torch.equal(active[layer].rows, rows) and torch.equal(active[layer].features, features)
+        assert torch.equal(active[layer].rows, rows)
+        assert torch.equal(active[layer].features, features)
     assert sum(map(len, active)) == 2 * 64 * 3
     assert threshold.unique().numel() == 1

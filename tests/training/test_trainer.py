@@ -5,12 +5,13 @@ import re
 
 import pytest
 import torch
-from .conftest import batches
 
 from silverstain.dictionaries import open_dictionary
 from silverstain.errors import UsageError
 from silverstain.training import TokenBatch, TrainingConfig, evaluate_dictionary, train_dictionary
 from silverstain.training.finetuning import divergence, hold_l0, random_swap
+
+from .conftest import batches
 
 SHORT = TrainingConfig(
     n_features=64, l0=6, steps=30, rows=64, pool_rows=256, pool_epochs=2, warmup=3, reseed_every=5, finetune_steps=10,
@@ -41,7 +42,8 @@ def test_training_reconstructs_and_then_says_what_the_model_says(model, tmp_path
     assert fidelity.l0 == pytest.approx(8, rel=0.25)
     assert fidelity.dead < 0.1
     assert dictionary.is_cross_layer == (kind == "cross-layer")
-    assert [p.step for p in seen] == list(range(1, 311)) and seen[-1].seconds_left == 0
+    assert [p.step for p in seen] == list(range(1, 311))
+    assert seen[-1].seconds_left == 0
 
 
 def interrupted_after(n):
@@ -89,7 +91,9 @@ def test_batches_that_end_are_an_error(model, tmp_path):
 def test_the_saved_dictionary_is_the_one_returned_and_knows_its_model(model, tmp_path):
     dictionary = train_dictionary(model, batches(1), SHORT, tmp_path / "name")
     opened = open_dictionary(tmp_path / "name")
-    assert opened.hash == dictionary.hash and opened.model_hash == model.hash and opened.name == "name"
+    assert opened.hash == dictionary.hash
+    assert opened.model_hash == model.hash
+    assert opened.name == "name"
     assert opened.metadata["training"]["l0"] == 6
 
 
@@ -125,7 +129,8 @@ def test_divergence_is_that_of_torch():
 
 
 def test_thresholds_rise_when_too_much_is_active():
-    assert hold_l0(12, 12) == 1 and hold_l0(13, 12) > 1 > hold_l0(11, 12)
+    assert hold_l0(12, 12) == 1
+    assert hold_l0(13, 12) > 1 > hold_l0(11, 12)
 
 
 def test_a_random_swap_gives_one_position_another_sequences_output(model):
@@ -135,7 +140,9 @@ def test_a_random_swap_gives_one_position_another_sequences_output(model):
     outputs = harvest(model, batch.token_ids).mlp_outputs
     ((layer, delta),) = random_swap(outputs, batch.mask, torch.Generator().manual_seed(0)).items()
     changed = delta.abs().sum(-1) > 0
-    assert changed.any() and (changed.sum(1) <= 1).all() and not changed[~batch.mask].any()
+    assert changed.any()
+    assert (changed.sum(1) <= 1).all()
+    assert not changed[~batch.mask].any()
     row, position = changed.nonzero()[0].tolist()
     swapped = outputs[layer, row, position] + delta[row, position]
     assert any(

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from .conftest import batches
 
 from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
@@ -11,6 +10,8 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.reconstruction import revive_
 from silverstain.training.selection import first_thresholds_
 from silverstain.training.weights import Scales, Weights, folded, initialise_
+
+from .conftest import batches
 
 
 @pytest.fixture(params=["cross-layer", "per-layer"])
@@ -37,10 +38,7 @@ def test_scaled_inputs_have_norm_sqrt_d_and_scaled_outputs_unit_size(trained):
 
 def test_the_folded_dictionary_is_the_one_in_training(trained, model):
     weights, pool, _ = trained
-    tensors = folded(weights)
-    if not weights.is_cross_layer:
-        tensors["W_dec"] = [W_dec[:, 0] for W_dec in tensors["W_dec"]]
-    dictionary = Dictionary.from_tensors(**tensors)
+    dictionary = Dictionary.from_tensors(**folded(weights))
     for layer in range(model.n_layers):
         assert torch.equal(
             weights.firing(layer, pool.inputs[layer]), (dictionary.encode_layer(layer, pool.inputs[layer]) > 0).sum(0)
@@ -53,7 +51,7 @@ def test_the_folded_dictionary_is_the_one_in_training(trained, model):
 
 
 def test_a_revived_feature_fires_on_its_token_and_repairs_most_of_its_error(trained):
-    weights, pool, inputs = trained
+    weights, _pool, inputs = trained
     dead = torch.zeros(3, 40, dtype=torch.bool)
     dead[0, 7] = True
     errors = [torch.zeros_like(x) for x in inputs]

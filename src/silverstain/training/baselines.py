@@ -1,6 +1,7 @@
 """What a dictionary must beat: the MLPs' own neurons, a table of tokens, and nothing at all."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -53,7 +54,7 @@ class NeuronSubstitute:
 
     def __init__(self, model: LanguageModel, keep: int | None = None) -> None:
         self.n_layers = model.n_layers
-        self._mlps = [model.mlp(layer) for layer in range(model.n_layers)]
+        self._mlps: list[Any] = [model.mlp(layer) for layer in range(model.n_layers)]
         for part in ("gate_proj", "up_proj", "down_proj", "act_fn"):
             if not all(hasattr(mlp, part) for mlp in self._mlps):
                 raise UsageError(f"{model.name} has MLPs without {part}; the neuron baseline needs gated MLPs")

@@ -40,7 +40,7 @@ class Activations:
         return self.inputs.shape[1]
 
     def rows(self, index: Int[Tensor, " chosen"]) -> "Activations":
-        return Activations(inputs=self.inputs[:, index], outputs=self.outputs[:, index])
+        return Activations(inputs=self.inputs.index_select(1, index), outputs=self.outputs.index_select(1, index))
 
 
 class Source:

@@ -34,7 +34,9 @@ class TrainingConfig:
     warmup: int = 50
     """Steps over which the learning rate rises at first."""
     anneal: float = 0.2
-    """Share of the first phase over which L0 falls to `l0` from four times that: many features find work early."""
+    """Share of the first phase over which L0 falls to `l0`: while more is active, more features find work."""
+    anneal_from: float = 3.0
+    """L0 at the first step, in units of `l0`."""
     reseed_every: int = 100
     """Steps between revivals: features that did not fire since are pointed at tokens that are badly reconstructed."""
     reseed_until: float = 0.6
@@ -45,6 +47,8 @@ class TrainingConfig:
     finetune_lr: float = 5e-4
     nmse_weight: float = 1.0
     """Weight of the reconstruction loss beside the KL divergence in the second phase."""
+    nmse_rows: int = 512
+    """At most so many tokens of a batch are reconstructed beside it; the divergence is taken over all of them."""
     determined_weight: float = 1.0
     """How much more the divergence counts where only one token can follow; 1 is no more."""
     edited_share: float = 0.0
@@ -61,19 +65,16 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = {"n_features": self.n_features, "l0": self.l0, "rows": self.rows, "pool_rows": self.pool_rows,
-                    "pool_epochs": self.pool_epochs, "threads": self.threads, "reseed_every": self.reseed_every}  # fmt: skip
-        for name, value in positive.items():
-            if value <= 0:
-                raise UsageError(f"{name} must be positive, got {value}")
+        for name in ("n_features", "l0", "rows", "nmse_rows", "pool_rows", "pool_epochs", "threads", "reseed_every"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
         if self.l0 > self.n_features:
             raise UsageError(f"l0 is {self.l0} but there are {self.n_features} features a layer; lower l0")
         if self.rows > self.pool_rows:
             raise UsageError(f"a step takes {self.rows} rows but the pool holds {self.pool_rows}; raise pool_rows")
-        for name, value in {"l0_floor": self.l0_floor, "edited_share": self.edited_share, "anneal": self.anneal,
-                            "reseed_until": self.reseed_until}.items():  # fmt: skip
-            if not 0 <= value <= 1:
-                raise UsageError(f"{name} is a share between 0 and 1, got {value}")
+        for name in ("l0_floor", "edited_share", "anneal", "reseed_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.kind not in ("cross-layer", "per-layer"):
             raise UsageError(f"kind must be cross-layer or per-layer, got {self.kind!r}")
 
@@ -85,8 +86,9 @@ class TrainingConfig:
     def l0_at(self, step: int) -> float:
         """The L0 aimed at in a step of the first phase."""
         end = self.anneal * self.steps
-        widening = 1.0 if step >= end else 4.0 ** (1 - step / end)
-        return min(self.l0 * widening, self.n_features / 4) if widening > 1 else self.l0
+        if step >= end:
+            return self.l0
+        return min(self.l0 * self.anneal_from ** (1 - step / end), max(self.l0, self.n_features / 4))
 
     def lr_at(self, step: int) -> float:
         return self.lr * min(1.0, (step + 1) / max(self.warmup, 1)) * _falling(step, self.steps)

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.optim import Adam
 
 from silverstain.training.batches import Activations
-from silverstain.training.config import TrainingConfig
 from silverstain.training.selection import select
 from silverstain.training.weights import Weights, point_at_
 

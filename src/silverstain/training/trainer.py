@@ -4,8 +4,6 @@ Phase 1 reconstructs MLP outputs from a shuffled pool of tokens; phase 2 tunes t
 all of its MLPs replaced says what the model says. What is saved is a JumpReLU dictionary on raw activations.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from silverstain.dictionaries import Dictionary, open_dictionary, save_dictionary
+from silverstain.interruption import held_interrupts
 from silverstain.models import LanguageModel
 from silverstain.training.batches import Activations, Source, TokenBatch, fill_pool
 from silverstain.training.checkpoint import FILE, read_checkpoint, write_checkpoint
@@ -69,7 +68,7 @@ def train_dictionary(
     KeyboardInterrupt.
     """
     folder = Path(folder)
-    with _threads(config.threads), _interruptions() as check:
+    with _threads(config.threads), held_interrupts() as check:
         run = _Run(model, Source(batches), config, folder)
         run.resume_or_start(check)
         last_saved = time.monotonic()
@@ -176,13 +175,13 @@ class _Run:
 
     def finish(self) -> Dictionary:
         """Freeze, write the dictionary, and remove the checkpoint."""
-        tensors = folded(self.weights)
-        if self.config.kind == "per-layer":
-            tensors["W_dec"] = [W_dec[:, 0] for W_dec in tensors["W_dec"]]
         facts = {"training": self.config.to_json(), "dead_while_training": self.dead}
+        tensors = folded(self.weights)
         dictionary = Dictionary.from_tensors(
-            **tensors, name=self.folder.name, model_hash=self.model.hash, metadata={"model_name": self.model.name}
-        )
+            W_enc=tensors["W_enc"], b_enc=tensors["b_enc"], threshold=tensors["threshold"],
+            W_dec=tensors["W_dec"], b_dec=tensors["b_dec"],
+            name=self.folder.name, model_hash=self.model.hash, metadata={"model_name": self.model.name},
+        )  # fmt: skip
         dtype = torch.float16 if self.config.stored_dtype == "float16" else torch.float32
         save_dictionary(dictionary, self.folder, dtype=dtype, facts=facts)
         (self.folder / FILE).unlink(missing_ok=True)
@@ -274,26 +273,3 @@ def _threads(n: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         torch.set_flush_denormal(False)
-
-
-@contextmanager
-def _interruptions() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until the function given is called: in the middle of a step the state is not whole."""
-    pending = False
-
-    def note(_: int, __: object) -> None:
-        nonlocal pending
-        pending = True
-
-    def check() -> None:
-        if pending:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield check  # signals reach the main thread alone
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)

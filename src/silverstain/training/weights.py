@@ -125,8 +125,8 @@ SEED_BIAS = 0.6
 
 @torch.no_grad()
 def point_at_(weights: Weights, layer: int, features: Tensor, x: Tensor, writes: Tensor) -> None:
-    """Make features that fire on scaled inputs near x [feature, d_model] and write `writes` [feature, targets · d_model]
-    at x itself."""
+    """Make features that fire on scaled inputs near x [feature, d_model] and at x itself write `writes`
+    [feature, targets · d_model]."""
     norm = x.norm(dim=1).clamp_min(1e-6)
     weights.W_enc[layer][features] = x / norm[:, None]
     weights.b_enc[layer][features] = -SEED_BIAS * norm
@@ -147,12 +147,13 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
         targets = range(layer, layer + weights.n_targets(layer))
         y = [weights.scales.scale_outputs(t, pool.outputs[t, index]) for t in targets]
         n_writers = [t + 1 if weights.is_cross_layer else 1 for t in targets]
-        share = torch.cat([part / (n * config.l0) for part, n in zip(y, n_writers, strict=True)], dim=1)
+        share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
         point_at_(weights, layer, torch.arange(config.n_features), x, share)
 
 
 def folded(weights: Weights) -> dict[str, list[Tensor]]:
-    """Weights on raw activations: W_enc [feature d], b_enc, threshold [feature], W_dec [feature target d], b_dec [d]."""
+    """Weights on raw activations, one a layer: W_enc [feature d], b_enc and threshold [feature], b_dec [d], and W_dec
+    [feature target d], or [feature d] when features write to their own layer alone."""
     scales = weights.scales
     out: dict[str, list[Tensor]] = {name: [] for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")}
     for layer in range(weights.n_layers):
@@ -162,6 +163,7 @@ def folded(weights: Weights) -> dict[str, list[Tensor]]:
         out["threshold"].append(weights.thresholds(layer))
         targets = slice(layer, layer + weights.n_targets(layer))
         slab = weights.slab[layer].detach().view(weights.n_features, weights.n_targets(layer), weights.d_model)
-        out["W_dec"].append(slab / scales.output_factor[targets, None])
+        W_dec = slab / scales.output_factor[targets, None]
+        out["W_dec"].append(W_dec if weights.is_cross_layer else W_dec[:, 0])
         out["b_dec"].append(weights.b_dec[layer].detach() / scales.output_factor[layer] + scales.output_mean[layer])
     return out
