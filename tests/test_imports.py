@@ -8,12 +8,13 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "storage"}  # what everything may use
+BASE = {"errors", "interruption", "storage"}  # what everything may use
 FLOOR = {"graphs", "dictionaries", "models"}
 MIDDLE = {"attribution"} | FLOOR
 UPPER = {"interventions", "features", "training"} | MIDDLE
 LOWER = {
     "errors": set(),
+    "interruption": set(),
     "storage": {"errors"},
     "graphs": set(),
     "models": set(),
@@ -23,7 +24,7 @@ LOWER = {
     "features": MIDDLE,
     "training": MIDDLE,
     "organism": UPPER,  # a generator: it grows models and dictionaries
-    "studies": UPPER | {"organism"},
+    "studies": UPPER | {"organism", "replacement"},
     "replacement": UPPER | {"organism"},  # the front door: what `silverstain.load` gives
     "explorer": UPPER | {"studies", "replacement"},
     "cli": UPPER | {"studies", "replacement", "organism", "explorer"},
@@ -36,7 +37,7 @@ def packages_imported(source: str, package: str) -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("silverstain.")}
-        elif isinstance(node, ast.ImportFrom) and node.level == 1:
+        elif isinstance(node, ast.ImportFrom) and node.level:  # inside its package: see reaches_out
             found.add(package)
         elif isinstance(node, ast.ImportFrom) and node.module == "silverstain":
             found |= {name.name for name in node.names if name.name != "__version__"}
@@ -45,9 +46,17 @@ def packages_imported(source: str, package: str) -> set[str]:
     return found
 
 
+def reaches_out(module: Path, source: str) -> bool:
+    """Whether a relative import leaves the package `module` is in."""
+    return any(
+        isinstance(node, ast.ImportFrom) and node.level >= len(module.parts) for node in ast.walk(ast.parse(source))
+    )
+
+
 def modules() -> list[Path]:
-    return sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or
-                  path.parent != SOURCE)
+    return sorted(
+        path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or path.parent != SOURCE
+    )
 
 
 def package_of(module: Path) -> str:
@@ -58,9 +67,11 @@ def package_of(module: Path) -> str:
 def test_imports_point_down(module: Path):
     package = package_of(module)
     assert package in LOWER, f"{package} is new: say in LOWER what it may import"
-    imported = packages_imported((SOURCE / module).read_text(encoding="utf-8"), package)
+    source = (SOURCE / module).read_text(encoding="utf-8")
+    imported = packages_imported(source, package)
     upward = imported - LOWER[package] - BASE - {package}
     assert not upward, f"{module} imports {', '.join(sorted(upward))}, which {package} must not know"
+    assert not reaches_out(module, source), f"{module} leaves its package by a relative import; name the package"
 
 
 def test_the_table_has_no_cycle():
@@ -87,3 +98,8 @@ def test_the_table_has_no_cycle():
 def test_the_check_sees_an_upward_import(source: str):
     assert packages_imported(source, "graphs") == {"cli"}
     assert not packages_imported(source, "graphs") <= LOWER["graphs"] | BASE
+
+
+def test_the_check_sees_a_relative_import_that_leaves_its_package():
+    assert reaches_out(Path("graphs/graph.py"), "from ..cli import main")
+    assert not reaches_out(Path("organism/families/words.py"), "from ..sentence import Sentence")

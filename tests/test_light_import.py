@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "numpy", "scipy", "rich", "pydantic", "sklearn", "huggingface_hub")
+HEAVY = ("torch", "transformers", "numpy", "scipy", "rich", "sklearn", "huggingface_hub")
 
 
 def heavy_modules_after(code: str) -> set[str]:

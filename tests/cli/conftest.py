@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from silverstain.dictionaries import Dictionary, save_dictionary
 from silverstain.graphs import Graph, NodeLayout, Story, StoryGroup, node_table
+from silverstain.models import load_model
 
 TOKENS = ["<bos>", "the", "capital", "of", "the", "state", "containing", "dal", "##las", "is"]
 FEATURES = [  # layer, position, feature, activation
@@ -81,3 +85,46 @@ def reading() -> Story:
     """Names for its features."""
     groups = tuple(StoryGroup(label=label, members=tuple(members)) for label, members in GROUPS.items())
     return Story(groups=groups)
+
+
+WORDS = ["the", "capital", "of", "state", "containing", "dallas", "is", "austin", "sacramento"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of a random three-layer Llama and of a cross-layer dictionary of it."""
+    model_folder, dictionary_folder = (tmp_path_factory.mktemp(name) for name in ("model", "dictionary"))
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS) + 2,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(model_folder)
+    words = {word: index for index, word in enumerate(["<bos>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", unk_token="<unk>").save_pretrained(
+        model_folder
+    )
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator) * 0.3
+
+    dictionary = Dictionary.from_tensors(
+        W_enc=[draw(12, 16) for _ in range(3)],
+        b_enc=[draw(12) for _ in range(3)],
+        W_dec=[draw(12, 3 - layer, 16) for layer in range(3)],
+        b_dec=[draw(16) for _ in range(3)],
+        name="random",
+        model_hash=load_model(model_folder).hash,
+    )
+    save_dictionary(dictionary, dictionary_folder)
+    return {"model": str(model_folder), "dictionary": str(dictionary_folder)}

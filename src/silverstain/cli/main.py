@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = typer.main.get_command(app).main(args=words, prog_name="silverstain", standalone_mode=False)
         sys.stdout.flush()
+        if result == INTERRUPTED:  # newer typer turns Ctrl-C into this code, and says nothing
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):

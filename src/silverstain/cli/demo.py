@@ -1,0 +1,147 @@
+"""`silverstain demo`: trace, draw and prove one answer of the organism."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from silverstain.cli import output
+from silverstain.cli.graph_files import counts, groups_of, scores_of, story_beside
+from silverstain.cli.options import DictionaryName, Json, Threads, Width, load_replacement
+
+if TYPE_CHECKING:
+    from silverstain.studies import Demo
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(epilog="It needs no network and no GPU, writes two files and ends.")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the graph and the story.")] = Path("runs/demo"),
+    dictionary: DictionaryName = None,
+    threads: Threads = None,
+    width: Width = None,
+    json: Json = False,
+) -> None:
+    """Trace, draw and prove one answer of the organism, a small language model that comes along."""
+    start = perf_counter()
+    loaded = load_replacement("organism", dictionary, threads=threads)
+    ready = perf_counter()
+    from silverstain.studies import demonstrate
+
+    with output.progress("tracing", quiet=json) as on_progress:
+        shown = demonstrate(loaded, on_progress=on_progress)
+    seconds = {"load": ready - start, **shown.graph.meta["seconds"], "total": perf_counter() - start}
+    file = out / "dallas.safetensors"
+    shown.graph.save(file)
+    shown.story.save(story_beside(file))
+    if json:
+        output.emit(_report(shown, file, seconds))
+    else:
+        n_weights = sum(p.numel() for p in loaded.model.hf.parameters())
+        output.data(page(shown, n_weights, output.terminal_width(width), colour=output.has_colour()))
+        output.talk(farewell(file, shown, seconds))
+
+
+def page(shown: "Demo", n_weights: int, width: int, *, colour: bool = False) -> str:
+    """The whole demonstration as text."""
+    from silverstain.cli.drawing import draw
+    from silverstain.cli.trace import figures
+
+    question, answer = shown.question, shown.swap.baseline[0]
+    parts = [
+        f"A language model of {n_weights / 1e6:.1f} million weights, which comes along, continues",
+        f"    {question.prompt} → {answer.token}  {output.percent(answer.probability)}",
+        "1. How it got there\n",
+        draw(shown.graph, shown.story, width=width, colour=colour),
+        "2. How much of it this explains\n",
+        figures(shown.graph),
+        "3. The proof: change the middle and watch the answer\n",
+        _proof(shown),
+        _table(shown),
+        _verdict(shown),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts)
+
+
+def _proof(shown: "Demo") -> str:
+    question = shown.question
+    silenced, inserted = _features(shown.silenced), _features(shown.inserted)
+    return (
+        f"In the real model, the {silenced} that stand for the {question.variable} ({question.value}) are silenced,\n"
+        f"and the {inserted} that stand for it ({question.donor_value}) in another prompt are put in their place:\n"
+        f"    {question.donor_prompt}"
+    )
+
+
+def _features(places: Any) -> str:
+    n = len({(layer, feature) for layer, _, feature in places})
+    return f"{n} feature{'s' * (n != 1)}"
+
+
+def _table(shown: "Demo") -> str:
+    """Probabilities before, under the swap, and under the control that moves the answer most."""
+    runs = (shown.swap, shown.control)
+    ids = {line.id: line.token for run in runs for line in run.edited[:3]}
+    ids = {shown.answer_id: shown.question.answer, shown.donor_answer_id: shown.question.donor_answer} | ids
+    question = shown.question
+    rows = [["", "before", f"{question.value} → {question.donor_value}", "random features"]]
+    for token_id, token in list(ids.items())[:5]:
+        cells = [shown.swap.probability(token_id)[0], *(run.probability(token_id)[1] for run in runs)]
+        rows.append([token, *map(output.percent, cells)])
+    return output.table(rows, right=(1, 2, 3), indent="    ")
+
+
+def _verdict(shown: "Demo") -> str:
+    said, n = shown.swap.edited[0].token, len(shown.controls)
+    swapped = f"With {shown.question.donor_value} in the middle the model says {said}" + (
+        "." if shown.is_swapped else f", not {shown.question.donor_answer}: this swap does not prove the drawing."
+    )
+    if shown.n_controls_changed:
+        return f"{swapped} But {shown.n_controls_changed} of {n} random changes of the same size change the answer too."
+    return f"{swapped} Random features, changed as much, change nothing: {n} tries, the worst of them above."
+
+
+def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
+    """What was written, and what to try next."""
+    return "\n".join(
+        [
+            "",
+            f"{seconds['record'] + seconds['attribute']:.2f} s to trace, {seconds['total']:.1f} s in all. "
+            f"Wrote {file} and {story_beside(file).name}",
+            "",
+            "Next:",
+            f"    silverstain show {file} --boxes 6",
+            '    silverstain trace "calc: 36+59=" --out sum.safetensors',
+            f'    silverstain intervene "{shown.question.prompt}" --story {file} --edit "ablate:{_group(shown)}"',
+            "    silverstain organism info",
+        ]
+    )
+
+
+def _group(shown: "Demo") -> str:
+    """A group of the drawing to try an edit on: the hidden variable's, if it is one."""
+    labels = [group.label for group in shown.story.groups]
+    wanted = f"{shown.question.variable} = {shown.question.value}"
+    return wanted if wanted in labels or not labels else labels[0]
+
+
+def _report(shown: "Demo", file: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    return {
+        "graph": str(file),
+        "story": str(story_beside(file)),
+        "prompt": shown.graph.meta["prompt"],
+        "tokens": shown.graph.meta["tokens"],
+        "targets": shown.graph.meta["targets"],
+        **counts(shown.graph),
+        "scores": scores_of(shown.graph),
+        "exactness": shown.graph.meta["exactness"],
+        "groups": groups_of(shown.graph, shown.story),
+        "swap": {**shown.swap.to_json(), "edits": [str(edit) for edit in shown.swap.edits]},
+        "controls": [{"edited": c.to_json()["edited"], "kl": c.kl, "changed": c.is_changed} for c in shown.controls],
+        "answered": shown.is_answered,
+        "swapped": shown.is_swapped,
+        "proved": shown.is_proved,
+        "seconds": seconds,
+    }

@@ -1,0 +1,200 @@
+"""`silverstain organism`: grow, check or describe the small model that comes along."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from silverstain.cli import output
+from silverstain.cli.options import Json, Threads
+from silverstain.errors import UsageError
+
+if TYPE_CHECKING:
+    from silverstain.organism.checking import Row
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Grow, check or describe the organism: a small model grown on a small world whose hidden variables are known.",
+)
+
+PARTS = ("models", "dictionaries", "cards")
+
+Siblings = Annotated[
+    list[str] | None, typer.Option("--sibling", help="Only this one; may be repeated.", show_default="all")
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="A folder that was grown.", show_default="the organisms that come along")
+]
+
+
+@app.command()
+def info(folder: Folder = None, json: Json = False) -> None:
+    """Say which organisms and dictionaries there are, and what each was grown for."""
+    from silverstain.organism import organism_path
+    from silverstain.organism.siblings import siblings
+    from silverstain.storage import hash_file
+
+    root = folder or organism_path()
+    found = []
+    for name, sibling in siblings().items():
+        weights = root / name / "model.safetensors"
+        kinds = sorted(path.parent.name for path in (root / "dictionaries" / name).glob("*/config.yaml"))
+        is_there = weights.exists()
+        found.append(
+            {
+                "name": name,
+                "about": sibling.about,
+                "there": is_there,
+                "megabytes": weights.stat().st_size / 1e6 if is_there else 0.0,
+                "hash": hash_file(weights) if is_there else None,
+                "dictionaries": kinds,
+                "families": sorted(sibling.families()),
+            }
+        )
+    total = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
+    if json:
+        output.emit({"folder": str(root), "megabytes": total, "organisms": found})
+        return
+    rows = [["organism", "", "weights", "dictionaries"]]
+    for one in found:
+        size = f"{one['megabytes']:.1f} MB" if one["there"] else "not grown"
+        rows.append([one["name"], one["about"], size, ", ".join(one["dictionaries"]) or "none"])
+    output.data(output.table(rows))
+    output.talk(f"{root}, {total:.1f} MB in all. Next: silverstain trace --model organism/quirk …")
+
+
+@app.command(epilog="Ctrl-C stops it without losing what is done; the same command goes on.")
+def grow(
+    out: Annotated[Path, typer.Option(help="Folder to grow in.")] = Path("runs/organism"),
+    sibling: Siblings = None,
+    what: Annotated[
+        list[str] | None, typer.Option(help="models, dictionaries or cards; may be repeated.", show_default="all")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed grows the same organism.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on where an earlier run stopped, or refuse to touch it.")] = True,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Grow organisms, train their dictionaries and describe the features, from a seed."""
+    from silverstain.organism.siblings import siblings
+
+    names = _chosen(sibling, list(siblings()), "sibling")
+    parts = _chosen(what, list(PARTS), "part")
+    if not resume and out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty and --no-resume was given; choose another folder with --out")
+    made = _grow(names, parts, out, seed, threads or 2, quiet=json)
+    if json:
+        output.emit({"folder": str(out), "seed": seed, "made": made})
+    else:
+        output.talk(f"Done in {out}. Next: silverstain organism check --folder {out}")
+
+
+def _grow(names: Sequence[str], parts: Sequence[str], out: Path, seed: int, workers: int, *, quiet: bool) -> list[str]:
+    """Each part of each sibling in turn; names of what is there now."""
+    from silverstain.organism.describing import CARDS, describe_dictionary
+    from silverstain.organism.litter import DICTIONARIES, grow_sibling, train_dictionaries
+
+    made = []
+    for name in names:
+        if "models" in parts:
+            with output.progress(name, quiet=quiet) as bar:
+                grow_sibling(name, out, seed=seed, n_workers=workers, report=_steps(bar))
+            made.append(name)
+        for kind in DICTIONARIES[name]:
+            label = f"{name}/{kind}"
+            if "dictionaries" in parts:
+                with output.progress(label, quiet=quiet) as bar:
+                    train_dictionaries(name, out, seed=seed, kinds=[kind], report=_steps(bar))
+                made.append(label)
+            if "cards" in parts and not (out / "dictionaries" / name / kind / CARDS).exists():
+                with output.progress(f"{label}, cards", quiet=quiet) as bar:
+                    describe_dictionary(name, kind, folder=out, on_progress=bar)
+                made.append(f"{label}/{CARDS}")
+    return made
+
+
+def _steps(bar: Any) -> Any:
+    """From the makers' progress values to (done, in all); growing says `steps`, training `n_steps`."""
+    return lambda _, progress: bar(progress.step, getattr(progress, "n_steps", getattr(progress, "steps", 0)))
+
+
+@app.command()
+def check(
+    sibling: Siblings = None,
+    folder: Folder = None,
+    n: Annotated[int, typer.Option("--n", min=10, help="Sentences a row.")] = 400,
+    seed: Annotated[int, typer.Option(help="Which sentences.")] = 1,
+    identifiability: Annotated[
+        bool, typer.Option(help="Instead, show where each hidden variable is computed, without any dictionary.")
+    ] = False,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Print what each organism can do, by family, on what it was grown on and on what was held out."""
+    import torch
+
+    from silverstain.organism.siblings import siblings
+
+    torch.set_num_threads(threads or 1)
+    names = _chosen(sibling, list(siblings()), "sibling")
+    if identifiability:
+        _identifiability(names if sibling else ["general"], folder, n, seed, json)
+        return
+    from silverstain.organism.report import check as check_sibling
+
+    tables = {name: check_sibling(name, folder=folder, n=n, seed=seed) for name in names}
+    holds = all(row.holds is not False for rows in tables.values() for row in rows)
+    if json:
+        output.emit({"holds": holds, "organisms": {name: [_row(r) for r in rows] for name, rows in tables.items()}})
+        return
+    for name, rows in tables.items():
+        output.data(f"{name}: {siblings()[name].about}")
+        output.data(_accuracy_table(rows) + "\n")
+    output.talk("Every goal is met." if holds else "Rows marked ✗ miss their goal.")
+
+
+def _row(row: "Row") -> dict[str, Any]:
+    values = {key: getattr(row, key) for key in ("family", "split", "n", "tokens", "answers", "holds")}
+    return values | {"goal": None if row.goal is None else list(row.goal)}
+
+
+def _accuracy_table(rows: "Sequence[Row]") -> str:
+    lines = [["", "family", "split", "n", "tokens", "answers", "goal"]]
+    for row in rows:
+        mark = {True: "✓", False: "✗", None: ""}[row.holds]
+        goal = "" if row.goal is None else f"{100 * row.goal[0]:.0f} to {100 * row.goal[1]:.0f} %"
+        shares = [f"{100 * share:.1f} %" for share in (row.tokens, row.answers)]
+        lines.append([mark, row.family, row.split, str(row.n), *shares, goal])
+    return output.table(lines, right=(3, 4, 5, 6))
+
+
+def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: int, json: bool) -> None:
+    """Where each hidden variable is computed, from probes and exchanges alone."""
+    from silverstain.organism import load_organism_model
+    from silverstain.organism.causal_map import causal_map, table
+
+    found = {}
+    for name in names:
+        model = load_organism_model(name, folder=folder)
+        with output.progress(f"{name}, variables", quiet=json) as bar:
+            found[name] = causal_map(
+                model.hf, model.tokenizer, n=n, seed=seed, on_progress=lambda done, total, _, bar=bar: bar(done, total)
+            )
+    if json:
+        from dataclasses import asdict
+
+        output.emit({"organisms": {name: asdict(value) for name, value in found.items()}})
+        return
+    for name, value in found.items():
+        output.data(f"{name}\n{table(value)}\n")
+
+
+def _chosen(wanted: Sequence[str] | None, known: Sequence[str], noun: str) -> list[str]:
+    """Those asked for in the known order, or all; UsageError for an unknown one."""
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise UsageError(f"there is no {noun} {unknown[0]!r}; there are {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted]

@@ -1,0 +1,131 @@
+"""The verbs on a tiny random model: what they print, and what they write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from silverstain.cli import main
+from silverstain.graphs import Graph, Story
+
+PROMPT = "the capital of the state containing dallas is"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The stdout of a command line that must succeed."""
+    code = main(words)
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """The one JSON object it prints."""
+    return json.loads(run(capsys, *words, "--json"))
+
+
+@pytest.fixture
+def of_tiny(tiny: dict[str, str]) -> list[str]:
+    return ["--model", tiny["model"], "--dictionary", tiny["dictionary"]]
+
+
+@pytest.fixture
+def graph_file(of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    file = str(tmp_path / "dallas.safetensors")
+    run(capsys, "trace", PROMPT, *of_tiny, "--out", file)
+    return file
+
+
+def test_trace_prints_every_key_of_the_design(of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "deep" / "graph.safetensors"
+    report = asked(capsys, "trace", PROMPT, *of_tiny, "--out", str(file), "--target", "austin")
+    assert report["graph"] == str(file)
+    assert report["tokens"] == ["<bos>", *PROMPT.split()]
+    assert [target["token"] for target in report["targets"]] == ["austin"]
+    assert set(report["nodes"]) == {"feature", "error", "token", "bias", "logit", "active"}
+    assert set(report["scores"]) == {"replacement", "completeness", "completeness_all_rows"}
+    assert report["exactness"]["max_relative_error"] <= 1e-5
+    assert set(report["seconds"]) == {"load", "record", "attribute", "prune", "total"}
+    assert report["unexplained_influence"] == 0
+    assert report["edges"] == Graph.load(file).n_edges
+    assert Story.load(file.with_name("graph.story.json")).graph_hash == report["hash"]
+
+
+def test_trace_of_ids_equals_trace_of_text(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
+    text = asked(capsys, "trace", "the capital of", *of_tiny)
+    ids = asked(capsys, "trace", "--token-ids", "0,2,3,4", *of_tiny)
+    assert text["nodes"] == ids["nodes"]
+    assert text["hash"] == ids["hash"]
+
+
+def test_trace_draws_and_says_how_exact_it_is(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
+    text = run(capsys, "trace", PROMPT, *of_tiny, "--no-prune", "--max-features", "5", "--width", "90")
+    assert "▲" in text
+    assert "exactness" in text
+
+
+def test_show_draws_the_groups_of_the_story_beside_the_graph(
+    dallas: Graph, reading: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    dallas.save(tmp_path / "dallas.safetensors")
+    reading.save(tmp_path / "dallas.story.json")
+    text = run(capsys, "show", str(tmp_path / "dallas.safetensors"), "--width", "100")
+    assert "say austin  17 %" in text
+    report = asked(capsys, "show", str(tmp_path / "dallas.safetensors"))
+    texas = next(group for group in report["groups"] if group["label"] == "texas")
+    assert texas["positions"] == [8, 9]
+    assert texas["members"] == ["1_3_8", "2_5_9"]
+    assert texas["share"] == pytest.approx(0.20, abs=0.01)
+
+
+def test_prune_hides_and_undo_brings_back(graph_file: str, capsys: pytest.CaptureFixture[str]):
+    report = asked(capsys, "prune", graph_file, "--node-share", "0.5")
+    assert report["after"]["kept"]["nodes"] <= report["before"]["kept"]["nodes"]
+    assert Graph.load(graph_file).meta["pruning"]["node_share"] == 0.5
+    undone = asked(capsys, "prune", graph_file, "--undo")
+    assert "kept" not in undone["after"]
+    assert Graph.load(graph_file).node_mask is None
+
+
+def test_intervene_prints_every_key_of_the_design(
+    graph_file: str, of_tiny: list[str], capsys: pytest.CaptureFixture[str]
+):
+    graph = Graph.load(graph_file)
+    layer, position, feature = (
+        int(column[0]) for column in (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
+    )
+    report = asked(capsys, "intervene", PROMPT, *of_tiny, "--edit", f"scale:L{layer}.F{feature}@{position}=-3")
+    assert {"token", "probability"} <= set(report["baseline"][0])
+    assert report["kl"] > 0
+    assert set(report["generated"]) == {"baseline", "edited"}
+    assert len(report["control"]["edited"]) == 5
+
+
+def test_a_group_can_be_edited_by_its_name(of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "g.safetensors"
+    run(capsys, "trace", PROMPT, *of_tiny, "--out", str(file))
+    graph = Graph.load(file)
+    ids = graph.nodes.ids()[:2]
+    story = {"format": "silverstain.story/1", "groups": [{"label": "state = texas", "members": ids}]}
+    (tmp_path / "g.story.json").write_text(json.dumps(story))
+    report = asked(capsys, "intervene", PROMPT, *of_tiny, "--edit", "ablate:state = texas", "--story", str(file))
+    assert sum(edit.startswith("ablate:") for edit in report["edits"]) == len(set(graph.nodes.position[:2].tolist()))
+
+
+def test_an_unwritable_folder_is_a_mistake(of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("")
+    code = main(["trace", "the capital of", *of_tiny, "--out", str(tmp_path / "file" / "g.safetensors")])
+    assert code == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_doctor_names_what_it_saw(capsys: pytest.CaptureFixture[str]):
+    report = asked(capsys, "doctor", "--quick")
+    assert report["ok"]
+    assert {"python", "torch", "terminal", "devices"} <= {check["name"] for check in report["checks"]}
+
+
+def test_organism_info_lists_the_litter(capsys: pytest.CaptureFixture[str]):
+    report = asked(capsys, "organism", "info")
+    assert [one["name"] for one in report["organisms"]] == ["general", "memorised", "mixed", "quirk", "untrained"]
