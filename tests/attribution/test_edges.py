@@ -1,11 +1,23 @@
 """Edges are products of writes and gradients, however the targets are grouped."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
 
-from silverstain.attribution import EdgeRows, FrozenFlow, Sources, Targets, edges, edges_into
-from silverstain.attribution import feature_targets, freeze, logit_targets, sources_of
+from silverstain.attribution import (
+    EdgeRows,
+    FrozenFlow,
+    Sources,
+    Targets,
+    edges,
+    edges_into,
+    feature_targets,
+    freeze,
+    logit_targets,
+    sources_of,
+)
 from silverstain.attribution.budget import merge_columns
 from silverstain.attribution.edges import join_rows
 from silverstain.attribution.flow import EMBEDDING
@@ -40,12 +52,14 @@ def run_of(tiny, shape: str, kind: str) -> tuple[FrozenFlow, Sources, Targets]:
     model, dictionary = tiny.model(shape), tiny.dictionary(kind)
     recording = record(model, tiny.prompt)
     active = dictionary.encode(recording.mlp_inputs)
-    layout = NodeLayout(
-        n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=2
-    )
+    layout = NodeLayout(n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=2)
     flow = freeze(model, recording, dictionary)
     sources = sources_of(recording, dictionary, active, torch.arange(len(active)), layout)
-    return flow, sources, joined(feature_targets(recording, dictionary, active), logit_targets(model, recording, [3, 7]))
+    return (
+        flow,
+        sources,
+        joined(feature_targets(recording, dictionary, active), logit_targets(model, recording, [3, 7])),
+    )
 
 
 @pytest.mark.parametrize("shape", ["llama", "qwen3"])
@@ -69,7 +83,7 @@ def test_order_and_size_of_groups_change_nothing(tiny, monkeypatch: pytest.Monke
 def test_columns_rise_within_a_row_and_no_edge_is_zero(tiny):
     flow, sources, targets = run_of(tiny, "llama", "cross-layer")
     rows = edges_into(flow, sources, targets)
-    for start, stop in zip(rows.indptr.tolist(), rows.indptr.tolist()[1:], strict=False):
+    for start, stop in pairwise(rows.indptr.tolist()):
         assert (rows.columns[start:stop].diff() > 0).all()
     assert (rows.values != 0).all()
 

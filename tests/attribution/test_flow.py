@@ -109,7 +109,7 @@ def test_the_flow_is_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: 
     embedding, writes = (torch.randn_like(part) for part in frozen.no_change())
     before, after = frozen(*frozen.no_change()), frozen(embedding, writes)
     moved = flow.response(embedding[None], writes[:, None])
-    close = dict(rtol=1e-8, atol=1e-9 * float(before.mlp_inputs.abs().max()))
+    close = {"rtol": 1e-8, "atol": 1e-9 * float(before.mlp_inputs.abs().max())}
     torch.testing.assert_close(moved.mlp_inputs[:, 0], after.mlp_inputs - before.mlp_inputs, **close)
     torch.testing.assert_close(moved.final[0], after.final - before.final, **close)
 

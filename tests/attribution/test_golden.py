@@ -86,9 +86,7 @@ def test_token_edges_are_circuit_tracers_but_for_the_skip_at_the_first_token(gol
     model, dictionary = golden.model, golden.dictionary
     recording = record(model, golden.meta["prompt"])
     active = dictionary.encode(recording.mlp_inputs)
-    layout = NodeLayout(
-        n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=5
-    )
+    layout = NodeLayout(n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=5)
     flow = dataclasses.replace(freeze(model, recording, dictionary), n_real=0)
     sources = sources_of(recording, dictionary, active, torch.arange(len(active)), layout)
     logits = logit_targets(model, recording, golden.tensors["logit_token_ids"].tolist())

@@ -23,7 +23,9 @@ def feature_nodes(graph: Graph) -> list[tuple[int, int, int]]:
 # conservation
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"]
+)
 def test_edges_of_every_target_add_up_to_its_recorded_value(tiny, shape: str, kind: str, dtype, bound: float):
     graph = trace(tiny.model(shape, dtype), tiny.dictionary(kind, dtype), tiny.prompt)
     assert graph.nodes.count()["feature"] > 20
@@ -78,7 +80,7 @@ def test_a_prompt_of_only_leading_positions_has_no_features(tiny):
 
 @pytest.mark.parametrize("shape", ["llama-biased", "qwen3-outlier"])
 def test_an_edge_is_the_change_of_its_target_when_its_source_is_removed(tiny, shape: str, kind: str):
-    """In the Hugging Face model with everything frozen by hooks, each feature is taken out by subtracting its writes."""
+    """In the Hugging Face model with everything frozen by hooks, features are taken out by subtracting writes."""
     model, dictionary = tiny.model(shape), tiny.dictionary(kind)
     graph = trace(model, dictionary, tiny.prompt, targets=[4, 9])
     recording = record(model, tiny.prompt)
@@ -172,11 +174,13 @@ def test_what_is_beyond_the_budget_is_in_the_error_nodes_it_writes_to(tiny, kind
 
 
 @pytest.mark.parametrize("kind", SHARED_KINDS)
-def test_the_unexplained_share_falls_with_the_budget_and_bounds_what_errors_hold(tiny, kind: str):
+def test_the_unexplained_share_falls_with_the_budget(tiny, kind: str):
     model, dictionary = tiny.model("llama"), tiny.dictionary(kind)
     whole = trace(model, dictionary, tiny.prompt)
     n = whole.meta["active_features"]
-    shares = [trace(model, dictionary, tiny.prompt, max_features=m).meta["unexplained_influence"] for m in (0, n // 3, n)]
+    shares = [
+        trace(model, dictionary, tiny.prompt, max_features=m).meta["unexplained_influence"] for m in (0, n // 3, n)
+    ]
     assert 1 > shares[0] > shares[1] > shares[2] == 0 == whole.meta["unexplained_influence"]
 
 

@@ -8,6 +8,7 @@ write to, so that a place costs one matrix product and no gathered copy of a gra
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -156,7 +157,7 @@ def _sums(flow: FrozenFlow, sources: Sources, targets: Targets) -> Float[Tensor,
         bounds = writes.bounds[crossing.first : position + 2]
         products = [
             writes.rows[start:stop] @ crossing.gradient[:, offset].T
-            for offset, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False))
+            for offset, (start, stop) in enumerate(pairwise(bounds))
             if start < stop
         ]
         if products:

@@ -173,9 +173,7 @@ class FrozenFlow:
             stream = mid + writes[layer] + self.skip(layer, mlp_inputs[-1])
         return Reads(torch.stack(mlp_inputs), stream * self.read_gain(self.n_layers))
 
-    def attention(
-        self, layer: int, stream: Float[Tensor, "source pos d_model"]
-    ) -> Float[Tensor, "source pos d_model"]:
+    def attention(self, layer: int, stream: Float[Tensor, "source pos d_model"]) -> Float[Tensor, "source pos d_model"]:
         """What the frozen attention of `layer` adds to the stream."""
         W_V, W_O, pattern = self.W_V[layer], self.W_O[layer], self.patterns[layer]
         normed = stream * self.attention_gain(layer)

@@ -29,9 +29,7 @@ def sources_of(
     )
     positions = torch.arange(recording.n_positions, device=recording.embedding.device)
     embedding = sort_writes(recording.embedding, layout.token(positions), positions, recording.n_positions)
-    return Sources(
-        n_columns=layout.logits.start, writes=writes, embedding=embedding, constant_column=layout.constant
-    )
+    return Sources(n_columns=layout.logits.start, writes=writes, embedding=embedding, constant_column=layout.constant)
 
 
 def feature_writes(
@@ -46,7 +44,9 @@ def feature_writes(
         rows = rows * active.activation[here].to(like)[:, None, None]
         for offset, target in enumerate(dictionary.targets(layer)):
             found[target].append((members, rows[:, offset]))
-    return [(torch.cat([members for members, _ in pieces]), torch.cat([rows for _, rows in pieces])) for pieces in found]
+    return [
+        (torch.cat([members for members, _ in pieces]), torch.cat([rows for _, rows in pieces])) for pieces in found
+    ]
 
 
 def _writes_at(
