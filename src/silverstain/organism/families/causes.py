@@ -54,7 +54,7 @@ class CausesFamily:
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         while True:
             cause = rng.randrange(len(SIGNS))
-            if not held_out and rng.random() < 0.5:
+            if not held_out and rng.random() < 0.6:
                 three = rng.sample(self.clinic.causes[cause], 3)
                 if not any((cause, pair) in self.clinic.held_out for pair in itertools.combinations(sorted(three), 2)):
                     return longer(cause, *three)
