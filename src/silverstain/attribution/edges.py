@@ -106,13 +106,17 @@ def edges_into(
     on_progress: Callable[[int], None] | None = None,
 ) -> EdgeRows:
     """All edges into `targets`, in their order; `on_progress` is told how many more targets are done."""
-    groups, pieces = [], []
+    groups = [targets.positions.new_zeros(0)]
+    pieces = [_compress(targets.vectors.new_zeros(sources.n_columns, 0))]  # so that no targets give no rows
     for group in _groups(flow, sources, targets):
         sums = _sums(flow, sources, targets[group])
         groups.append(group)
         pieces.append(_compress(sums))
         if on_progress is not None:
             on_progress(len(group))
+    if not pieces:
+        nothing = targets.positions[:0]
+        return EdgeRows(indptr=nothing.new_zeros(1), columns=nothing, values=targets.values[:0])
     return join_rows(pieces, groups)
 
 
