@@ -9,14 +9,14 @@ from silverstain.organism.families.causes import SIGNS, clinic
 from silverstain.organism.families.couplets import rhymes
 from silverstain.organism.families.entities import people
 from silverstain.organism.families.reasoning import FUNCTIONS, functions
-from silverstain.organism.world import REAL_TOWNS, default_geography, default_lexicon, geography
+from silverstain.organism.world import REAL_TOWNS, RELATIONS, default_geography, default_lexicon, geography
 
 
 def test_geography_is_large_enough_to_be_a_world():
     world = default_geography()
     assert len(world.states) >= 40 and len(world.towns) >= 150
     assert len({town.name for town in world.towns}) == len(world.towns)
-    assert len(world.held_out) == round(0.2 * 3 * len(world.towns))
+    assert len(world.held_out) == round(0.2 * len(RELATIONS) * len(world.towns))
 
 
 @pytest.mark.parametrize("piece", ["prefix", "suffix"])
