@@ -5,14 +5,12 @@ from typing import Any, Literal
 
 from silverstain.errors import UsageError
 
-Kind = Literal["cross-layer", "per-layer"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Everything that decides a run besides the model, the batches and their order."""
 
-    kind: Kind = "cross-layer"
+    kind: str = "cross-layer"
     """Whether a feature writes to its own layer's MLP output alone or to those of all later layers as well."""
     n_features: int = 1024
     """Features a layer."""
