@@ -20,7 +20,10 @@ Report = Callable[[str, object], None]
 """Called with what is being made (`general`, `general/cross-layer`) and a progress value of its maker."""
 
 DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
-    "general": {"cross-layer": TrainingConfig(), "per-layer": TrainingConfig(kind="per-layer")},
+    "general": {
+        "cross-layer": TrainingConfig(steps=1500, finetune_steps=1500),
+        "per-layer": TrainingConfig(kind="per-layer", steps=1500, finetune_steps=1500),
+    },
     "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600)},
     "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200)},
     "quirk": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200)},

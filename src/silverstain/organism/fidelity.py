@@ -1,0 +1,124 @@
+"""How faithful an organism's dictionary is: reconstruction, the replaced model's words by family, and graph scores."""
+
+import random
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from silverstain.attribution import trace
+from silverstain.dictionaries import Dictionary
+from silverstain.models import LanguageModel
+from silverstain.training import Fidelity, evaluate_dictionary
+from silverstain.training.baselines import NeuronSubstitute, TokenSubstitute
+
+from .corpus import evaluation_batches, training_batches
+from .families import Family
+from .files import load_organism
+from .siblings import siblings
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphScores:
+    """Means over the graphs of `n` prompts, by family and in all."""
+
+    n: int
+    replacement: float
+    completeness: float
+    replacement_families: Mapping[str, float]
+    completeness_families: Mapping[str, float]
+    worst_error: float
+    """The largest exactness figure of any graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DictionaryReport:
+    """All figures of one dictionary, beside what stands in for MLPs without any."""
+
+    sibling: str
+    kind: str
+    fidelity: Fidelity
+    families: Mapping[str, float]
+    """Share of determined tokens on which the fully replaced model's first choice is the model's."""
+    graphs: GraphScores
+    baselines: Mapping[str, Fidelity]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sibling": self.sibling,
+            "kind": self.kind,
+            "fidelity": self.fidelity.to_json(),
+            "families": dict(self.families),
+            "graphs": asdict(self.graphs),
+            "baselines": {name: fidelity.to_json() for name, fidelity in self.baselines.items()},
+        }
+
+
+def report_dictionary(
+    sibling: str = "general", kind: str = "cross-layer", *, folder: Path | None = None, n: int = 200, n_graphs: int = 20,
+    baselines: bool = True, on_progress: Callable[[int, int], None] | None = None,
+) -> DictionaryReport:  # fmt: skip
+    """Measure one dictionary on `n` fresh sentences a family, half of them held-out combinations, and on graphs of
+    `n_graphs` prompts a family."""
+    model, dictionary = load_organism(sibling, kind, folder=folder)
+    families = siblings()[sibling].families()
+    batches = evaluation_batches(families, n=n)
+    fidelity = evaluate_dictionary(model, dictionary, batches)
+    names = list(families)
+    return DictionaryReport(
+        sibling=sibling,
+        kind=kind,
+        fidelity=fidelity,
+        families={names[index]: share for index, share in fidelity.families.items()},
+        graphs=graph_scores(model, dictionary, families, n=n_graphs, on_progress=on_progress),
+        baselines=_baselines(model, families, batches, fidelity) if baselines else {},
+    )
+
+
+def graph_scores(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    families: Mapping[str, Family],
+    *,
+    n: int,
+    seed: int = 3,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> GraphScores:
+    """Trace `n` prompts a family, each up to its first determined word, and average the scores of whole graphs."""
+    replacement: dict[str, list[float]] = {name: [] for name in families}
+    completeness: dict[str, list[float]] = {name: [] for name in families}
+    worst = 0.0
+    for index, (name, family) in enumerate(families.items()):
+        rng = random.Random(f"graphs {seed} {name}")
+        while len(replacement[name]) < n:
+            sentence = family.sample(rng, held_out=len(replacement[name]) % 2 == 1)
+            if sentence.answer < 0:
+                continue
+            graph = trace(model, dictionary, sentence.prompt)
+            scores = graph.scores()
+            replacement[name].append(scores.replacement)
+            completeness[name].append(scores.completeness)
+            worst = max(worst, graph.exactness())
+        if on_progress is not None:
+            on_progress(index + 1, len(families))
+    return GraphScores(
+        n=n * len(families),
+        replacement=statistics.fmean(value for values in replacement.values() for value in values),
+        completeness=statistics.fmean(value for values in completeness.values() for value in values),
+        replacement_families={name: statistics.fmean(values) for name, values in replacement.items()},
+        completeness_families={name: statistics.fmean(values) for name, values in completeness.items()},
+        worst_error=worst,
+    )
+
+
+def _baselines(
+    model: LanguageModel, families: Mapping[str, Family], batches: list, fidelity: Fidelity
+) -> dict[str, Fidelity]:
+    """What a look-up by token and as many raw neurons reach on the same sentences."""
+    shown = training_batches(families, seed=0)
+    seen = [next(shown) for _ in range(100)]
+    return {
+        "token": evaluate_dictionary(model, TokenSubstitute.fit(model, seen), batches),
+        "neurons": evaluate_dictionary(model, NeuronSubstitute(model, round(fidelity.l0 or 1)), batches),
+    }
