@@ -34,17 +34,17 @@ def dense(rows: EdgeRows, width: int) -> Tensor:
 
 
 def one_by_one(flow: FrozenFlow, sources: Sources, targets: Targets) -> Tensor:
-    """The slow way: each row of each source is pushed up alone and read by every target."""
+    """The slow way: each row of each source is pushed up alone, to everything, and read by every target."""
     out = torch.zeros(len(targets), sources.n_columns, dtype=targets.vectors.dtype)
     out[:, sources.constant_column] = targets.constants
     for layer in range(EMBEDDING, flow.n_layers):
         writes = sources.at(layer)
         for position in range(flow.n_positions):
-            for row in range(writes.bounds[position], writes.bounds[position + 1]):
-                reads = flow.forward(writes.rows[row : row + 1], layer, position)
-                everywhere = torch.cat([reads.mlp_inputs, reads.final[None]])[:, 0]
-                seen = everywhere[targets.layers, targets.positions]
-                out[:, writes.columns[row]] += (seen * targets.vectors).sum(-1)
+            here = slice(writes.bounds[position], writes.bounds[position + 1])
+            reads = flow.forward(writes.rows[here], layer, position)
+            everywhere = torch.cat([reads.mlp_inputs, reads.final[None]])
+            for seen, column in zip(everywhere.unbind(1), writes.columns[here].tolist(), strict=True):
+                out[:, column] += (seen[targets.layers, targets.positions] * targets.vectors).sum(-1)
     return out
 
 
@@ -106,8 +106,8 @@ def test_merged_columns_add_up():
     draw = torch.Generator().manual_seed(0)
     values = torch.randn(4, 6, generator=draw, dtype=torch.float64)
     values[1] = 0
-    sparse = values.to_sparse_csr()
-    rows = EdgeRows(indptr=sparse.crow_indices(), columns=sparse.col_indices(), values=sparse.values())
+    row, columns = values.nonzero(as_tuple=True)
+    rows = EdgeRows(indptr=torch.tensor([0, 6, 6, 12, 18]), columns=columns, values=values[row, columns])
     names = torch.tensor([2, 0, 2, 1, 0, 3])
     expected = torch.zeros(4, 4, dtype=torch.float64).index_add_(1, names, values)
     torch.testing.assert_close(dense(merge_columns(rows, names), 4), expected)
