@@ -62,16 +62,16 @@ def best_matches(activations: scipy.sparse.csr_matrix, classes: Classes, *, min_
 
     Classes with fewer than `min_support` units are left out: they are matched by chance.
     """
-    n_keys = activations.shape[0]
+    n_keys = len(activations.indptr) - 1
     sizes = np.asarray(classes.members.sum(axis=0)).ravel()
     fired = activations.copy()
     fired.data = (fired.data > 0).astype(np.float32)
-    mass = (activations @ classes.members).tocsr()
-    hits = (fired @ classes.members).tocsr()
+    mass = scipy.sparse.csr_matrix(activations @ classes.members)
+    hits = scipy.sparse.csr_matrix(fired @ classes.members)
     total = np.asarray(activations.sum(axis=1)).ravel()
     winner = np.full(n_keys, -1, dtype=np.int64)
     precision, recall, f1 = (np.zeros(n_keys) for _ in range(3))
-    for key in np.flatnonzero(np.diff(mass.indptr)):
+    for key in np.flatnonzero(np.diff(mass.indptr)).tolist():
         # Both products have the same pattern: a firing has positive mass.
         span = slice(mass.indptr[key], mass.indptr[key + 1])
         column = mass.indices[span]
@@ -91,7 +91,7 @@ def best_matches(activations: scipy.sparse.csr_matrix, classes: Classes, *, min_
         f1=f1,
         auroc=_auroc_of_winners(activations, classes, winner),
         support=support,
-        n_units=activations.shape[1],
+        n_units=activations.get_shape()[1],
     )
 
 
@@ -106,9 +106,9 @@ def _auroc_of_winners(
     activations: scipy.sparse.csr_matrix, classes: Classes, winner: Int[np.ndarray, " key"]
 ) -> Float[np.ndarray, " key"]:
     by_class = classes.members.tocsc()
-    n_units = activations.shape[1]
+    n_units = activations.get_shape()[1]
     out = np.full(len(winner), 0.5)
-    for key in np.flatnonzero(winner >= 0):
+    for key in np.flatnonzero(winner >= 0).tolist():
         span = slice(activations.indptr[key], activations.indptr[key + 1])
         column = by_class.indices[by_class.indptr[winner[key]] : by_class.indptr[winner[key] + 1]]
         inside = np.isin(activations.indices[span], column)

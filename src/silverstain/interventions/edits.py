@@ -13,13 +13,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from silverstain.errors import UsageError
 from silverstain.storage import read_json, write_json_whole
 
-Operation = Literal["ablate", "scale", "set", "add", "patch"]
-OPERATIONS: tuple[str, ...] = get_args(Operation)
+OPERATIONS = ("ablate", "scale", "set", "add", "patch")
 VALUED = ("scale", "set", "add")
 FORMAT = "silverstain.edits/1"
 
@@ -33,7 +32,8 @@ _EXAMPLE = "write for example ablate:L1.F23@5, scale:L0.F7=-1 or set:L1.F23+L2.F
 class Edit:
     """One operation on one or more features at one or more positions."""
 
-    op: Operation
+    op: str
+    """One of OPERATIONS."""
     features: tuple[tuple[int, int], ...]
     """(layer, feature) pairs."""
     positions: tuple[int, ...] | None = None
@@ -145,9 +145,9 @@ def parse_edit(text: str) -> Edit:
     elif values is not None and len(values) > 1:
         raise UsageError(f"{op} takes one value, but the edit {text!r} gives {len(values)}; {_EXAMPLE}.")
     else:
-        donor, value = None, None if values is None else values[0]
+        donor, value = None, values[0] if values else None
     positions = _positions(form["where"], text)
-    return Edit(op=op, features=features, positions=positions, value=value, donor=donor)  # pyright: ignore
+    return Edit(op=op, features=features, positions=positions, value=value, donor=donor)
 
 
 def parse_edits(texts: Iterable[str], groups: Mapping[str, Sequence[Place]] | None = None) -> tuple[Edit, ...]:
@@ -163,7 +163,7 @@ def parse_edits(texts: Iterable[str], groups: Mapping[str, Sequence[Place]] | No
     return tuple(edits)
 
 
-def at_places(op: Operation, places: Sequence[Place], value: float | None = None) -> tuple[Edit, ...]:
+def at_places(op: str, places: Sequence[Place], value: float | None = None) -> tuple[Edit, ...]:
     """The edits that do `op` to each (layer, position, feature), one edit a position."""
     positions = sorted({position for _, position, _ in places})
     return tuple(
@@ -211,18 +211,16 @@ def _positions(text: str | None, whole: str) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(positions))
 
 
-def _group_named(
-    text: str, groups: Mapping[str, Sequence[Place]]
-) -> tuple[Operation, float | None, Sequence[Place]] | None:
+def _group_named(text: str, groups: Mapping[str, Sequence[Place]]) -> tuple[str, float | None, Sequence[Place]] | None:
     op, _, rest = text.strip().partition(":")
     op, rest = op.strip().lower(), rest.strip()
     if op not in OPERATIONS or op == "patch":
         return None
     if rest in groups:
-        return op, None, groups[rest]  # pyright: ignore[reportReturnType]
+        return op, None, groups[rest]
     label, _, number = rest.rpartition("=")  # labels such as "state = texas" hold the sign too: the last one counts
     if label.strip() not in groups:
         return None
     values = _numbers(number, text)
     assert values is not None
-    return op, values[0], groups[label.strip()]  # pyright: ignore[reportReturnType]
+    return op, values[0], groups[label.strip()]

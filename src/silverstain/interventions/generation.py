@@ -8,7 +8,7 @@ from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids
-from silverstain.interventions.passes import Attention, Base, editing
+from silverstain.interventions.passes import editing
 from silverstain.models import LanguageModel
 
 
@@ -19,8 +19,8 @@ def generate(
     *,
     dictionary: Dictionary | None = None,
     edits: Sequence[Edit] = (),
-    attention: Attention = "live",
-    base: Base = "clean",
+    attention: str = "live",
+    base: str = "clean",
     stop: int | None = None,
 ) -> list[int]:
     """The n likeliest next tokens, one after the other, stopping after token `stop`.

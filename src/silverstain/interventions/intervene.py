@@ -11,7 +11,7 @@ from torch import Tensor
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
-from silverstain.interventions.passes import Attention, Base, Regime, paired_logits, resolve_for
+from silverstain.interventions.passes import Regime, paired_logits, resolve_for
 from silverstain.models import LanguageModel
 
 Prompt = str | Sequence[int] | Tensor
@@ -89,10 +89,10 @@ def intervene(
     prompt: Prompt,
     edits: Sequence[Edit],
     *,
-    attention: Attention = "live",
-    base: Base = "clean",
+    attention: str = "live",
+    base: str = "clean",
     held_layers: Collection[int] = (),
-    norms: Attention = "live",
+    norms: str = "live",
     position: int = -1,
     n_top: int = 10,
 ) -> Intervention:
@@ -114,10 +114,10 @@ def intervene_many(
     prompts: Sequence[Prompt],
     edits: Sequence[Sequence[Edit]],
     *,
-    attention: Attention = "live",
-    base: Base = "clean",
+    attention: str = "live",
+    base: str = "clean",
     held_layers: Collection[int] = (),
-    norms: Attention = "live",
+    norms: str = "live",
     position: int = -1,
     n_top: int = 10,
     batch_size: int = 64,
@@ -158,7 +158,7 @@ def intervene_many(
 def _run(
     model: LanguageModel,
     dictionary: Dictionary,
-    ids: Sequence[Int[Tensor, " pos"]],
+    ids: Sequence[Tensor],
     edits: Sequence[Sequence[Edit]],
     regime: Regime,
 ) -> list[tuple[Tensor, Tensor]]:

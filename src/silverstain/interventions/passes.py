@@ -11,7 +11,7 @@ every layer it writes to, so the dictionary's error is kept. Everything downstre
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -24,30 +24,30 @@ from silverstain.interventions.sites import Sites, resolve
 from silverstain.models import LanguageModel, attention_through, harvest
 from silverstain.models.language_model import NormPlace
 
-Attention = Literal["live", "frozen"]
-Base = Literal["clean", "current"]
+ATTENTION = ("live", "frozen")
+BASE = ("clean", "current")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regime:
     """What is held while the edits act."""
 
-    attention: Attention = "live"
+    attention: str = "live"
     """frozen: every edited row attends with the patterns of its clean row."""
-    base: Base = "clean"
+    base: str = "clean"
     """The activation a change is measured from: the clean run's (changes known before the pass, the same for every
     model they are tried on), or the current one of the edited pass (`set` then holds exactly; circuit-tracer's way)."""
     held_layers: tuple[int, ...] = ()
     """Layers whose MLP output is held at its clean value before the changes are added: the paper's constrained
     patching over a range of layers (it also freezes attention). A dictionary's linear skip still responds."""
-    norms: Attention = "live"
+    norms: str = "live"
     """frozen: every norm divides an edited row by what it divided the clean row by. With attention frozen and all
     layers held too, the pass is linear in the changes: direct effects, the ones a graph's edges state."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("attention", Attention), ("base", Base), ("norms", Attention)):
-            if getattr(self, name) not in get_args(kind):
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kind))}.")
+        for name, choices in (("attention", ATTENTION), ("base", BASE), ("norms", ATTENTION)):
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}.")
 
 
 def paired_logits(
@@ -73,10 +73,10 @@ def editing(
     dictionary: Dictionary,
     edits: Sequence[Edit],
     *,
-    attention: Attention = "live",
-    base: Base = "clean",
+    attention: str = "live",
+    base: str = "clean",
     held_layers: Collection[int] = (),
-    norms: Attention = "live",
+    norms: str = "live",
 ) -> Iterator[LanguageModel]:
     """Apply the edits to the Hugging Face model itself for the length of a `with`; afterwards it is as before.
 
@@ -175,16 +175,18 @@ def _edited_rows(
 
 def _hold_norms(model: LanguageModel, twin: Int[Tensor, " batch"], stack: ExitStack) -> None:
     """Let every norm scale each row as it scales its twin, until the stack closes."""
-    places: list[tuple[NormPlace, int | None]] = [("final", None)]
-    for layer in range(model.n_layers):
-        places += [("attention", layer), ("mlp", layer)]
-    for where, layer in places:
 
-        def rescale(_: nn.Module, arguments: tuple[Any, ...], output: Tensor, where=where, layer=layer) -> Tensor:
+    def hold(where: NormPlace, layer: int | None) -> None:
+        def rescale(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             scale = model.norm_scale(where, layer, arguments[0])
             return output * (scale[twin] / scale).unsqueeze(-1)
 
         stack.callback(model.norm(where, layer).register_forward_hook(rescale).remove)
+
+    hold("final", None)
+    for layer in range(model.n_layers):
+        hold("attention", layer)
+        hold("mlp", layer)
 
 
 def _skip_response(

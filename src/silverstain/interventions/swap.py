@@ -13,7 +13,6 @@ from silverstain.dictionaries import ActiveFeatures, Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit, Place, at_places
 from silverstain.interventions.intervene import Intervention, Prompt, as_ids, intervene_many
-from silverstain.interventions.passes import Attention, Base
 from silverstain.models import LanguageModel, harvest
 
 
@@ -43,8 +42,8 @@ def swap(
     donated: Sequence[Place],
     positions: Mapping[int, int] | None = None,
     strength: float = 1.0,
-    attention: Attention = "live",
-    base: Base = "clean",
+    attention: str = "live",
+    base: str = "clean",
     n_top: int = 10,
 ) -> Intervention:
     """Silence `own` in `prompt`, set `donated` to strength × their activation in `donor_prompt`, and run."""
@@ -59,8 +58,8 @@ def swap_many(
     dictionary: Dictionary,
     swaps: Sequence[Swap],
     *,
-    attention: Attention = "live",
-    base: Base = "clean",
+    attention: str = "live",
+    base: str = "clean",
     n_top: int = 10,
 ) -> list[Intervention]:
     """Many swaps in few forward passes."""
