@@ -1,8 +1,16 @@
-"""Which rhyme line one sets, which kinds of end word that leaves open, and which kind the words before the end chose."""
+"""Which rhyme line one sets, which kinds of end word that leaves open, and which kind the words before it chose."""
 
 import random
 
-from silverstain.organism.families.couplets import ADJECTIVES, KINDS, NAME, OPENINGS, VERBS
+from silverstain.organism.families.couplets import (
+    ADJECTIVES,
+    KINDS,
+    NAME,
+    NEUTRAL_ADJECTIVES,
+    NEUTRAL_VERBS,
+    OPENINGS,
+    VERBS,
+)
 
 from .pairs import Case, Pair, VariableSpec, roles
 from .tables import rhymes
@@ -26,14 +34,14 @@ def verbs(kinds: frozenset[str]) -> frozenset[str]:
 
 
 def rhyme(rng: random.Random) -> Pair | None:
-    """Line one ends in another class; line two says nothing of the end word (`spoke of the`)."""
+    """Line one ends in another class; line two fits every kind (`saw the little`)."""
     firsts = [word for word, _ in rng.sample(rhymes().words, 2)]
     classes = [rhymes().class_of(word) for word in firsts]
     if classes[0] == classes[1]:
         return None
-    turn = rng.choice(TURNS)
+    turn, verb, adjective = rng.choice(TURNS), rng.choice(NEUTRAL_VERBS), rng.choice(NEUTRAL_ADJECTIVES)
     base, donor = (
-        couplet(word, turn, "spoke", "of", "the", value=name, answers=end_words(word))
+        couplet(word, turn, verb, "the", adjective, value=name, answers=end_words(word))
         for word, name in zip(firsts, classes, strict=True)
     )
     return Pair(base=base, donor=donor, counterfactual=donor.answers)
@@ -103,14 +111,16 @@ def kind_of_the_end_word(rng: random.Random) -> Pair | None:
     return Pair(base=base, donor=donor, counterfactual=donor.answers)
 
 
-NEUTRAL = roles(LINE_ONE_ROLES + " spoke of the")
 WHOLE = roles(LINE_ONE_ROLES + " verb the adjective")
 SPECS = (
-    VariableSpec(family=NAME, variable="rhyme", form="end word", roles=NEUTRAL, draw=rhyme),
+    VariableSpec(family=NAME, variable="rhyme", form="end word", roles=WHOLE, draw=rhyme),
     VariableSpec(family=NAME, variable="rhyme", form="end word of a kind", roles=WHOLE, draw=rhyme_given_a_kind),
     VariableSpec(
-        family=NAME, variable="kinds left open", form="planned before the verb", roles=roles(LINE_ONE_ROLES), draw=kinds_open
+        family=NAME, variable="kinds left open", form="planned before the verb", roles=roles(LINE_ONE_ROLES),
+        draw=kinds_open,
     ),
     VariableSpec(family=NAME, variable="kind", form="verb to adjective", roles=WHOLE[:-1], draw=kind_of_the_adjective),
-    VariableSpec(family=NAME, variable="kind", form="verb and adjective to end word", roles=WHOLE, draw=kind_of_the_end_word),
+    VariableSpec(
+        family=NAME, variable="kind", form="verb and adjective to end word", roles=WHOLE, draw=kind_of_the_end_word
+    ),
 )  # fmt: skip

@@ -31,11 +31,10 @@ def mixed_names(person: Person, other: Person) -> set[tuple[str, str]]:
     return {(person.first, other.last), (other.first, person.last)}
 
 
-def two_names(rng: random.Random, first_pool: tuple[Person, ...], second_pool: tuple[Person, ...]) -> list[Person] | None:
+def two_names(rng: random.Random, pool: tuple[Person, ...], other_pool: tuple[Person, ...]) -> list[Person] | None:
     """Two names that share no part."""
-    people_drawn = [rng.choice(first_pool), rng.choice(second_pool)]
-    one, other = people_drawn
-    return None if one.first == other.first or one.last == other.last else people_drawn
+    one, other = rng.choice(pool), rng.choice(other_pool)
+    return None if one.first == other.first or one.last == other.last else [one, other]
 
 
 def made_known(rng: random.Random) -> Pair | None:

@@ -23,9 +23,8 @@ def two_towns_of_different_states(rng: random.Random, relation: str) -> tuple[To
     base, donor = rng.sample(default_geography().towns, 2)
     fact = donor.state.fact(relation)
     shares_piece = base.prefix == donor.prefix or base.suffix == donor.suffix
-    if shares_piece or fact == base.state.fact(relation) or any(t.state.fact(relation) == fact for t in mixes(base, donor)):
-        return None
-    return base, donor
+    is_spelled = any(town.state.fact(relation) == fact for town in (base, *mixes(base, donor)))
+    return None if shares_piece or is_spelled else (base, donor)
 
 
 def state(rng: random.Random) -> Pair | None:
@@ -91,7 +90,9 @@ SPECS = (
         family=NAME, variable="state", form="two hops, donor asked another relation", roles=TWO_HOP_ROLES,
         draw=state_of_another_question,
     ),
-    VariableSpec(family=NAME, variable="state", form="earlier of two towns", roles=TWO_TOWNS_ROLES, draw=state_of_the_first),
+    VariableSpec(
+        family=NAME, variable="state", form="earlier of two towns", roles=TWO_TOWNS_ROLES, draw=state_of_the_first
+    ),
     VariableSpec(family=NAME, variable="relation", form="two hops", roles=TWO_HOP_ROLES, draw=relation),
     VariableSpec(family=NAME, variable="which town", form="two towns", roles=TWO_TOWNS_ROLES, draw=which_town),
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What stood behind the cue before, and which cue is given."""
 
+import itertools
 import random
 
 from silverstain.organism.families.induction import NAME, SYLLABLES
@@ -19,7 +20,7 @@ def chant(row: list[str], place: int, value: str) -> Case:
 
 
 def is_taught(row: list[str]) -> bool:
-    return not unchanted().intersection(zip(row, row[1:], strict=False))
+    return not unchanted().intersection(itertools.pairwise(row))
 
 
 def successor(rng: random.Random) -> Pair | None:

@@ -16,6 +16,10 @@ QUESTIONS = tuple(itertools.product(FUNCTIONS, range(10)))
 Question = tuple[str, int]
 
 
+def is_computable(question: Question) -> bool:
+    return functions().is_computable(*question)
+
+
 def step_of(question: Question, hint: int | None) -> int | None:
     """The step that follows; None where it is noise."""
     known = functions().steps.get(question)
@@ -58,13 +62,11 @@ def _other_regime(rng: random.Random, *, is_made_computable: bool) -> Pair | Non
         return None
     one, other, mixes = drawn
     hint = rng.randrange(10)
-    computable = functions().is_computable
-    wanted, own = step_of(other, hint), step_of(one, hint)
-    if computable(one) == is_made_computable or computable(other) != is_made_computable or wanted == own:
+    is_right_way = (is_computable(one), is_computable(other)) == (not is_made_computable, is_made_computable)
+    wanted = step_of(other, hint)
+    if not is_right_way or any(step_of(question, hint) == wanted for question in (one, *mixes)):
         return None
-    if any(step_of(mix, hint) == wanted for mix in mixes):
-        return None
-    base, donor = (chain(q, hint, str(computable(q)).lower()) for q in (one, other))
+    base, donor = (chain(question, hint, str(is_computable(question)).lower()) for question in (one, other))
     return Pair(base=base, donor=donor, counterfactual=donor.answers)
 
 
@@ -80,7 +82,7 @@ def made_uncomputable(rng: random.Random) -> Pair | None:
 
 def hint(rng: random.Random) -> Pair | None:
     question = rng.choice(QUESTIONS)
-    if functions().is_computable(*question):
+    if is_computable(question):
         return None
     base, donor = (chain(question, h, str(h)) for h in rng.sample(range(10), 2))
     return Pair(base=base, donor=donor, counterfactual=donor.answers)
@@ -89,6 +91,8 @@ def hint(rng: random.Random) -> Pair | None:
 SPECS = (
     VariableSpec(family=NAME, variable="step", form="no hint", roles=PLAIN_ROLES, draw=step),
     VariableSpec(family=NAME, variable="computable", form="made computable", roles=HINTED_ROLES, draw=made_computable),
-    VariableSpec(family=NAME, variable="computable", form="made uncomputable", roles=HINTED_ROLES, draw=made_uncomputable),
+    VariableSpec(
+        family=NAME, variable="computable", form="made uncomputable", roles=HINTED_ROLES, draw=made_uncomputable
+    ),
     VariableSpec(family=NAME, variable="hint", form="uncomputable", roles=HINTED_ROLES, draw=hint),
 )  # fmt: skip

@@ -87,6 +87,7 @@ SPECS = (
     VariableSpec(family=NAME, variable="operation", form="antonym or synonym", roles=ROLES, draw=operation),
     VariableSpec(family=NAME, variable="language", form="antonym", roles=ROLES, draw=language_spoken),
     VariableSpec(
-        family=NAME, variable="language", form="antonym asked for in another", roles=CROSS_ROLES, draw=language_asked_for
+        family=NAME, variable="language", form="antonym asked for in another", roles=CROSS_ROLES,
+        draw=language_asked_for,
     ),
 )  # fmt: skip

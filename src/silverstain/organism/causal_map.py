@@ -1,0 +1,224 @@
+"""The causal map: where each hidden variable is computed, shown without any dictionary.
+
+For every variable: what a bag of tokens tells of it, where a linear probe reads it from the residual stream, and where
+exchanging the stream for another sentence's makes the model answer as if the variable had the other's value.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from silverstain.errors import UsageError
+from silverstain.storage import read_json, write_json_whole
+
+from .measures import Measure
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .variables import VariableSpec
+
+FORMAT = "silverstain.causal-map/1"
+AS_GOOD = 0.02
+"""Sites this close to the best are as good; the earliest of them is where the variable is first there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One place of the residual stream: after block `layer` (0: the embedding), at the token of a role.
+
+    Attributes:
+        probe: Balanced accuracy of a linear reader of the variable, tested on combinations it was not fitted on.
+        interchange: Share of pairs that answer with the counterfactual when the stream here is the donor's.
+        mean_interchange: The same when only the variable's own part is exchanged: the mean over the cases of the base's
+            value, in other combinations than the base's, is replaced by such a mean of the donor's value. It shows
+            the variable apart from all that the donor's stream holds besides.
+    """
+
+    layer: int
+    role: str
+    probe: Measure
+    interchange: Measure
+    mean_interchange: Measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariableMap:
+    """Where one hidden variable is computed.
+
+    Attributes:
+        n_values: How many values it takes in the cases probed; a guess is right once in so many.
+        roles: Names of the prompt's tokens in order, without <bos>; the last decides the answer.
+        base, donor, counterfactual: One of the pairs, to read.
+        base_right, donor_right: Share of prompts the model answers as the generator does.
+        unexchanged: Share of bases that give the counterfactual without any exchange.
+        bag_of_tokens: Balanced accuracy of the linear reader on counts of tokens.
+        best_look_up: For each role, the balanced accuracy of the best table from its token to the variable, fitted and
+            tested on the same cases: a bound on what its embedding tells.
+        sites: Every layer with every role, in this order.
+    """
+
+    family: str
+    variable: str
+    form: str
+    n_values: int
+    roles: tuple[str, ...]
+    base: str
+    donor: str
+    counterfactual: str
+    base_right: Measure
+    donor_right: Measure
+    unexchanged: Measure
+    bag_of_tokens: Measure
+    best_look_up: Mapping[str, float]
+    sites: tuple[Site, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}: {self.variable} ({self.form})"
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the stream, the embedding included."""
+        return len(self.sites) // len(self.roles)
+
+    def at(self, layer: int, role: str) -> Site:
+        """The site of a layer and a role; a role not of this variable is a KeyError."""
+        if role not in self.roles:
+            raise KeyError(f"{self.name} has no token {role!r}; it has {', '.join(self.roles)}")
+        return self.sites[layer * len(self.roles) + self.roles.index(role)]
+
+    @property
+    def one_token(self) -> Site:
+        """The embedding that tells most by itself."""
+        return max(self.sites[: len(self.roles)], key=lambda site: site.probe.value)
+
+    @property
+    def best_probe(self) -> Site:
+        return _earliest_best(self.sites, lambda site: site.probe.value)
+
+    @property
+    def best_interchange(self) -> Site:
+        return _earliest_best(self.sites, lambda site: site.interchange.value)
+
+    @property
+    def best_mean_interchange(self) -> Site:
+        return _earliest_best(self.sites, lambda site: site.mean_interchange.value)
+
+
+def _earliest_best(sites: Sequence[Site], value: Callable[[Site], float]) -> Site:
+    best = max(map(value, sites))
+    return next(site for site in sites if value(site) >= best - AS_GOOD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalMap:
+    """The map of one model: `n` pairs a variable, drawn by `seed`."""
+
+    model_hash: str
+    n: int
+    seed: int
+    variables: tuple[VariableMap, ...]
+
+    def of(self, family: str, variable: str, form: str | None = None) -> VariableMap:
+        """A variable's map; the first form where none is given."""
+        for found in self.variables:
+            if (found.family, found.variable) == (family, variable) and form in (None, found.form):
+                return found
+        raise KeyError(f"no {family}: {variable} ({form}) in this causal map")
+
+    def save(self, path: str | Path) -> None:
+        write_json_whole(path, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "CausalMap":
+        header = read_json(path, FORMAT)
+        try:
+            found = tuple(_variable_from(item) for item in header["variables"])
+            return cls(model_hash=header["model_hash"], n=header["n"], seed=header["seed"], variables=found)
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} is not a whole causal map ({error}); measure it again: "
+                "silverstain organism check --identifiability"
+            ) from error
+
+
+def _variable_from(item: Mapping[str, Any]) -> VariableMap:
+    measures = {key: Measure(**item[key]) for key in ("base_right", "donor_right", "unexchanged", "bag_of_tokens")}
+    sites = tuple(
+        Site(
+            layer=site["layer"], role=site["role"], probe=Measure(**site["probe"]),
+            interchange=Measure(**site["interchange"]), mean_interchange=Measure(**site["mean_interchange"]),
+        )
+        for site in item["sites"]
+    )  # fmt: skip
+    return VariableMap(**{**item, **measures, "roles": tuple(item["roles"]), "sites": sites})
+
+
+def causal_map(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    n: int = 200,
+    seed: int = 0,
+    only: Sequence["VariableSpec"] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> CausalMap:
+    """Measure where `model` computes each hidden variable of the small world.
+
+    Args:
+        model: A Hugging Face decoder in float32 that knows the small world's words.
+        n: Pairs exchanged a variable; probes read the prompts of four times as many.
+        only: The variables to measure; all where None.
+        on_progress: Called before each variable with how many are done, of how many, and its name.
+
+    Raises:
+        UsageError: The tokenizer does not know a word of the small world.
+    """
+    from silverstain.models import LanguageModel
+
+    from .mapping import map_of
+    from .variables import variables
+
+    specs = variables() if only is None else only
+    found = []
+    for index, spec in enumerate(specs):
+        if on_progress:
+            on_progress(index, len(specs), spec.name)
+        found.append(map_of(spec, model, tokenizer, n=n, seed=seed))
+    model_hash = LanguageModel(model, tokenizer, name="organism").hash
+    return CausalMap(model_hash=model_hash, n=n, seed=seed, variables=tuple(found))
+
+
+def table(found: CausalMap) -> str:
+    """One line a variable, shares in per cent with 95 % intervals."""
+    head = ("variable", "right", "bag of tokens", "one token", "probe", "at", "interchange", "at", "of means", "at")
+    lines = [head]
+    for item in found.variables:
+        probe, exchange, mean = item.best_probe, item.best_interchange, item.best_mean_interchange
+        right = f"{100 * item.base_right.value:.0f}"
+        lines.append(
+            (
+                item.name, right, str(item.bag_of_tokens), f"{100 * item.one_token.probe.value:.0f}", str(probe.probe),
+                f"{probe.layer} {probe.role}", str(exchange.interchange), f"{exchange.layer} {exchange.role}",
+                str(mean.mean_interchange), f"{mean.layer} {mean.role}",
+            )
+        )  # fmt: skip
+    return _aligned(lines)
+
+
+def grid(item: VariableMap, what: str = "interchange") -> str:
+    """One variable's `interchange`, `mean_interchange` or `probe` in per cent: a row a role, a column a layer."""
+    head = (what, "embedding", *(f"after {layer}" for layer in range(1, item.n_layers)))
+    lines = [head]
+    for role in item.roles:
+        shares = (getattr(item.at(layer, role), what).value for layer in range(item.n_layers))
+        lines.append((role, *(f"{100 * share:.0f}" for share in shares)))
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (map(str.ljust, line, widths) for line in lines)
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
