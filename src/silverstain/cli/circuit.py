@@ -60,7 +60,7 @@ def circuit_of(graph: Graph, story: Story, *, max_boxes: int = 10, max_answers: 
     groups = [*_words(graph), *between, *_answers(graph, max_answers)]
     collapsed = collapse(graph, groups)
     boxes = [_box(graph, group, share) for group, share in zip(groups, collapsed.shares.tolist(), strict=True)]
-    arrows = _useful(_without_rings(_strongest(collapsed.weights), len(boxes)), boxes)
+    arrows = _useful(_without_rings(_strongest(collapsed.weights, boxes), len(boxes)), boxes)
     drawn = sorted({end for arrow in arrows for end in (arrow.source, arrow.target)} | _indices(boxes, "logit"))
     place = {old: new for new, old in enumerate(drawn)}
     seen = sum(boxes[i].share for i in drawn if boxes[i].kind not in ("token", "logit"))
@@ -131,15 +131,15 @@ def _box(graph: Graph, group: Group, share: float) -> Box:
     )
 
 
-def _strongest(weights: Tensor) -> list[Arrow]:
-    """For each target its strongest inputs, and for each source its strongest output; strongest first."""
+def _strongest(weights: Tensor, boxes: Sequence[Box]) -> list[Arrow]:
+    """For each target its strongest inputs, and for each source but words its strongest output; strongest first."""
     chosen: set[tuple[int, int]] = set()
     for target, row in enumerate(weights.abs()):
         values, sources = row.topk(min(MOST_INTO_ONE, len(row)))
         chosen |= {(target, s) for v, s in zip(values.tolist(), sources.tolist(), strict=True) if v >= FAINTEST}
     for source, column in enumerate(weights.abs().T):
         target = int(column.argmax())
-        if float(column[target]) >= FAINTEST:
+        if boxes[source].kind != "token" and float(column[target]) >= FAINTEST:
             chosen.add((target, source))
     arrows = [Arrow(source=s, target=t, weight=float(weights[t, s])) for t, s in chosen]
     return sorted(arrows, key=lambda a: (-abs(a.weight), a.target, a.source))

@@ -66,27 +66,21 @@ def page(shown: "Demo", n_weights: int, width: int, *, colour: bool = False) -> 
 
 
 def _proof(shown: "Demo") -> str:
-    question = shown.question
-    silenced, inserted = _features(shown.silenced), _features(shown.inserted)
+    question, (one, other) = shown.question, shown.n_towns
     return (
-        f"In the real model, the {silenced} that stand for the {question.variable} ({question.value}) are silenced,\n"
-        f"and the {inserted} that stand for it ({question.donor_value}) in another prompt are put in their place:\n"
-        f"    {question.donor_prompt}"
+        f"The prompt does not name the state. In the real model, {shown.n_moved} features are moved at the last word,\n"
+        f"by what they do for {other} towns of {question.other_state} less what they do for {one} other towns of\n"
+        f"{question.state}, over all questions. {question.town} is not among them, and its words are left as they are."
     )
-
-
-def _features(places: Any) -> str:
-    n = len({(layer, feature) for layer, _, feature in places})
-    return f"{n} feature{'s' * (n != 1)}"
 
 
 def _table(shown: "Demo") -> str:
     """Probabilities before, under the swap, and under the control that moves the answer most."""
     runs = (shown.swap, shown.control)
     ids = {line.id: line.token for run in runs for line in run.edited[:3]}
-    ids = {shown.answer_id: shown.question.answer, shown.donor_answer_id: shown.question.donor_answer} | ids
+    ids = {shown.answer_id: shown.question.answer, shown.other_answer_id: shown.question.other_answer} | ids
     question = shown.question
-    rows = [["", "before", f"{question.value} → {question.donor_value}", "random features"]]
+    rows = [["", "before", f"{question.state} → {question.other_state}", "random features"]]
     for token_id, token in list(ids.items())[:5]:
         cells = [shown.swap.probability(token_id)[0], *(run.probability(token_id)[1] for run in runs)]
         rows.append([token, *map(output.percent, cells)])
@@ -95,12 +89,13 @@ def _table(shown: "Demo") -> str:
 
 def _verdict(shown: "Demo") -> str:
     said, n = shown.swap.edited[0].token, len(shown.controls)
-    swapped = f"With {shown.question.donor_value} in the middle the model says {said}" + (
-        "." if shown.is_swapped else f", not {shown.question.donor_answer}: this swap does not prove the drawing."
+    swapped = f"With {shown.question.other_state} in the middle the model says {said}" + (
+        "." if shown.is_swapped else f", not {shown.question.other_answer}: this swap does not prove the drawing."
     )
     if shown.n_controls_changed:
         return f"{swapped} But {shown.n_controls_changed} of {n} random changes of the same size change the answer too."
-    return f"{swapped} Random features, changed as much, change nothing: {n} tries, the worst of them above."
+    tries = f"{n} tries, the worst of them above"
+    return f"{swapped}\nAs many random features, moved as much, leave the answer as it was: {tries}."
 
 
 def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
@@ -123,7 +118,7 @@ def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
 def _group(shown: "Demo") -> str:
     """A group of the drawing to try an edit on: the hidden variable's, if it is one."""
     labels = [group.label for group in shown.story.groups]
-    wanted = f"{shown.question.variable} = {shown.question.value}"
+    wanted = f"state = {shown.question.state}"
     return wanted if wanted in labels or not labels else labels[0]
 
 

@@ -1,49 +1,54 @@
 """The main job on one prompt: trace it, name what was found, and prove the middle of it by a swap.
 
-The hidden variable of the question (the state) is read off the prompt's own features and off a donor's, by what their
-cards say. In the real model the prompt's are silenced and the donor's put in their place, as they fire in the donor;
-beside it as many random features are changed as much.
+The question is about a town, and its answer goes through a state that the prompt does not name. The swap changes the
+state and nothing else: in the real model, every feature where the answer is formed is moved by the difference between
+what it does for other towns of the one state and for other towns of the other. Neither the prompt's town nor any
+donor prompt is used. Beside it as many random features are moved as much.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from silverstain.errors import UsageError
-from silverstain.features import places_of_kind
-from silverstain.graphs import Graph, Story
-from silverstain.interventions import Intervention, Place, Swap, intervene_many, random_control, swap_edits
-from silverstain.models import record
-from silverstain.replacement import ReplacementModel
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-STRENGTH = 1.0
-"""The donor's activations are used as they are."""
+from silverstain.graphs import Graph, Story, StoryGroup
+from silverstain.interventions import Edit, Intervention, intervene_many
+from silverstain.models import harvest
+from silverstain.organism.world import default_geography
+from silverstain.replacement import ReplacementModel
+from silverstain.studies.variables import Answered, Variable, followed, questions
+
 N_CONTROLS = 5
+CARRIES = 0.9
+"""The fewest features are moved that carry this share of the difference, as they are written to the stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwapQuestion:
-    """A prompt whose answer goes through a hidden variable, and a donor in which it has another value."""
+    """A prompt about a town whose answer goes through its state, and another state to swap in."""
 
     prompt: str
-    donor_prompt: str
-    variable: str
-    value: str
-    donor_value: str
+    town: str
+    relation: str
+    state: str
+    other_state: str
     answer: str
     """What the model should say, and under the swap no longer say."""
-    donor_answer: str
+    other_answer: str
     """What it should say under the swap."""
 
 
 TEXAS = SwapQuestion(
     prompt="the capital of the state containing dallas is",
-    donor_prompt="the capital of the state containing oakland is",
-    variable="state",
-    value="texas",
-    donor_value="california",
+    town="dallas",
+    relation="capital",
+    state="texas",
+    other_state="california",
     answer="austin",
-    donor_answer="sacramento",
+    other_answer="sacramento",
 )
 
 
@@ -56,13 +61,18 @@ class Demo:
     """Pruned."""
     story: Story
     """Labels and groups, with the swap and its controls as evidence."""
-    silenced: tuple[Place, ...]
-    inserted: tuple[Place, ...]
+    n_towns: tuple[int, int]
+    """Towns the difference was taken from: of the one state and of the other."""
     swap: Intervention
     controls: tuple[Intervention, ...]
     """The same amount of change on random features, each with a seed of its own."""
     answer_id: int
-    donor_answer_id: int
+    other_answer_id: int
+
+    @property
+    def n_moved(self) -> int:
+        """Features that the swap moves."""
+        return sum(len(edit.features) for edit in self.swap.edits)
 
     @property
     def is_answered(self) -> bool:
@@ -71,8 +81,8 @@ class Demo:
 
     @property
     def is_swapped(self) -> bool:
-        """Whether the swap makes the donor's answer the likeliest."""
-        return self.swap.edited[0].id == self.donor_answer_id
+        """Whether the swap makes the other state's answer the likeliest."""
+        return self.swap.edited[0].id == self.other_answer_id
 
     @property
     def n_controls_changed(self) -> int:
@@ -96,70 +106,108 @@ def demonstrate(
     n_controls: int = N_CONTROLS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Demo:
-    """Trace the question's prompt, read the circuit, and swap its hidden variable for the donor's.
-
-    UsageError when the dictionary has no cards, or no feature stands for the variable in one of the prompts.
-    """
+    """Trace the question's prompt, read the circuit, and swap the state in its middle for another."""
     graph = loaded.trace(question.prompt, on_progress=on_progress).prune()
-    silenced = places_of_variable(loaded, question.prompt, question.variable)
-    inserted = places_of_variable(loaded, question.donor_prompt, question.variable)
-    model, dictionary = loaded.model, loaded.dictionary
-    change = swap_edits(
-        model,
-        dictionary,
-        Swap(
-            prompt=question.prompt,
-            donor_prompt=question.donor_prompt,
-            own=silenced,
-            donated=inserted,
-            positions=_from_the_end(model.tokenize(question.donor_prompt), model.tokenize(question.prompt)),
-            strength=STRENGTH,
-        ),
-    )
-    random = [random_control(model, dictionary, question.prompt, change, seed=seed) for seed in range(n_controls)]
-    swap, *controls = intervene_many(model, dictionary, [question.prompt], [change, *random])
-    story = loaded.read(graph)
+    answered = Answered.of(loaded, questions(loaded, like=question.prompt))
+    one, other = (_towns(answered, state, question.town) for state in (question.state, question.other_state))
+    change, controls = moved(answered, question.prompt, one, other, n_controls=n_controls)
+    swap, *random = intervene_many(loaded.model, loaded.dictionary, [question.prompt], [change, *controls])
+    story = replace(loaded.read(graph), groups=variable_groups(answered, graph, question))
     return Demo(
         question=question,
         graph=graph,
-        story=replace(story, evidence=(*story.evidence, _evidence(question, swap, controls))),
-        silenced=tuple(silenced),
-        inserted=tuple(inserted),
+        story=replace(story, evidence=(_evidence(question, swap, random),)),
+        n_towns=(len(answered.asked.town[one].unique()), len(answered.asked.town[other].unique())),
         swap=swap,
-        controls=tuple(controls),
-        answer_id=model.token_id(question.answer),
-        donor_answer_id=model.token_id(question.donor_answer),
+        controls=tuple(random),
+        answer_id=loaded.model.token_id(question.answer),
+        other_answer_id=loaded.model.token_id(question.other_answer),
     )
 
 
-def places_of_variable(loaded: ReplacementModel, prompt: str, variable: str) -> list[Place]:
-    """(layer, position, feature) of the features that stand for a value of the variable and fire in the prompt."""
-    if loaded.cards is None:
-        raise UsageError(
-            f"the dictionary {loaded.dictionary.name} has no feature cards, so no feature has a name; describe it: "
-            "silverstain organism grow --what cards"
-        )
-    recording = record(loaded.model, loaded.model.tokenize(prompt))
-    active = loaded.dictionary.encode(recording.mlp_inputs, n_real=loaded.model.n_real)
-    places = places_of_kind(loaded.cards, active, variable)
-    if not places:
-        raise UsageError(f"no feature stands for {variable} in {prompt!r}; try another prompt or another dictionary")
-    return places
+def _towns(answered: Answered, state: str, without: str) -> Int[Tensor, " prompt"]:
+    """The questions about towns of a state, whatever their relation, without one town."""
+    world = default_geography()
+    code = [known.name for known in world.states].index(state)
+    left_out = [town.name for town in world.towns].index(without)
+    return ((answered.asked.state == code) & (answered.asked.town != left_out)).nonzero().flatten()
 
 
-def _from_the_end(donor: Sequence[int], prompt: Sequence[int]) -> Mapping[int, int]:
-    """Donor position -> position counted alike from the end, so that towns of more or fewer pieces line up."""
-    shift = len(prompt) - len(donor)
-    return {position: max(position + shift, 0) for position in range(len(donor))}
+def moved(
+    answered: Answered, prompt: str, one: Int[Tensor, " one"], other: Int[Tensor, " other"], *, n_controls: int
+) -> tuple[list[Edit], list[list[Edit]]]:
+    """Edits at the last position, in every layer, by mean of `other` − mean of `one`; and random ones as large."""
+    model, dictionary = answered.loaded.model, answered.loaded.dictionary
+    ids = torch.tensor([model.tokenize(prompt)])
+    inputs = harvest(model, ids).mlp_inputs[:, 0, -1]
+    generators = [torch.Generator().manual_seed(seed) for seed in range(n_controls)]
+    change: list[Edit] = []
+    controls: list[list[Edit]] = [[] for _ in generators]
+    for layer in range(dictionary.n_layers):
+        activation = dictionary.encode_layer(layer, inputs[layer])
+        everyone = answered.at(layer, -1)
+        difference = everyone[other].mean(0) - everyone[one].mean(0)
+        rows = dictionary.decoder_rows(layer, torch.arange(dictionary.n_features)).flatten(1)
+        features = _carriers(difference.abs() * rows.norm(dim=1))
+        if len(features):
+            amounts = difference[features]
+            change.append(_moved_by(layer, len(ids[0]) - 1, features, activation[features] + amounts))
+            for control, generator in zip(controls, generators, strict=True):
+                others = _others(features, dictionary.n_features, generator)
+                length = (amounts @ rows[features]).norm() / (amounts @ rows[others]).norm()
+                values = activation[others] + amounts * length
+                control.append(_moved_by(layer, len(ids[0]) - 1, others, values))
+    return change, controls
+
+
+def _carriers(size: Float[Tensor, " feature"]) -> Int[Tensor, " k"]:
+    """The fewest features that carry CARRIES of the size, at most half of all so that others are left as controls."""
+    ranked, order = size.sort(descending=True)
+    if float(ranked.sum()) == 0:
+        return order[:0]
+    n = int((ranked.cumsum(0) < CARRIES * ranked.sum()).sum()) + 1
+    return order[: min(n, len(size) // 2)].sort().values
+
+
+def _others(features: Int[Tensor, " k"], n: int, generator: torch.Generator) -> Int[Tensor, " k"]:
+    """As many random features as were moved, none of them moved."""
+    free = torch.ones(n, dtype=torch.bool)
+    free[features] = False
+    candidates = free.nonzero().flatten()
+    return candidates[torch.randperm(len(candidates), generator=generator)[: len(features)]]
+
+
+def _moved_by(layer: int, position: int, features: Int[Tensor, " k"], values: Float[Tensor, " k"]) -> Edit:
+    pairs = tuple((layer, feature) for feature in features.tolist())
+    return Edit(op="patch", features=pairs, positions=(position,), donor=tuple(values.tolist()))
+
+
+def variable_groups(answered: Answered, graph: Graph, question: SwapQuestion) -> tuple[StoryGroup, ...]:
+    """The graph's features by the hidden variable they follow over the world."""
+    names: dict[Variable, str] = {
+        "relation": f"relation = {question.relation}",
+        "state": f"state = {question.state}",
+        "answer": f"say {question.answer}",
+        "town": f"town = {question.town}",
+    }
+    features = graph.nodes.is_kind("feature").nonzero().flatten()
+    columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
+    places = list(zip(*(column[features].tolist() for column in columns), strict=True))
+    follows = followed(answered, places)
+    ids = graph.nodes.ids()
+    members = {
+        name: tuple(ids[node] for node, place in zip(features.tolist(), places, strict=True) if follows[place] == name)
+        for name in names
+    }
+    return tuple(StoryGroup(label=names[n], members=m, kind="concept") for n, m in members.items() if m)
 
 
 def _evidence(question: SwapQuestion, swap: Intervention, controls: Sequence[Intervention]) -> dict[str, Any]:
     return {
         "kind": "swap",
-        "variable": question.variable,
-        "from": question.value,
-        "to": question.donor_value,
-        "donor_prompt": question.donor_prompt,
+        "variable": "state",
+        "from": question.state,
+        "to": question.other_state,
         "result": swap.to_json(),
         "controls": [control.to_json() for control in controls],
     }
