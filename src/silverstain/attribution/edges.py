@@ -106,8 +106,8 @@ def edges_into(
     on_progress: Callable[[int], None] | None = None,
 ) -> EdgeRows:
     """All edges into `targets`, in their order; `on_progress` is told how many more targets are done."""
-    groups = [targets.positions.new_zeros(0)]
-    pieces = [_compress(targets.vectors.new_zeros(sources.n_columns, 0))]  # so that no targets give no rows
+    groups: list[Tensor] = []
+    pieces: list[EdgeRows] = []
     for group in _groups(flow, sources, targets):
         sums = _sums(flow, sources, targets[group])
         groups.append(group)
