@@ -15,7 +15,7 @@ from silverstain.features.labels import group_label_of, label_of
 from silverstain.models import record
 from silverstain.storage import read_tensors, save_tensors_whole
 
-from .conftest import CAPITALS, IDS, N_FEATURES, N_LAYERS, TOWNS, WORDS, samples
+from .conftest import CAPITALS, N_FEATURES, N_LAYERS, TOWNS, WORDS, samples
 
 RULES = {
     (0, 0): lambda word, _next, _values: 1.0 if word == "capital" else 0.0,
@@ -82,14 +82,15 @@ def test_numbers_of_a_card_are_those_of_the_firings(world, cards):
 
 
 def test_output_tokens_are_the_ends_of_the_direct_effects(world, cards):
-    effects = direct_effects(world.model, world.dictionary, 1, torch.tensor([0]))[0]
-    row = world.dictionary.decoder_rows(1, torch.tensor([0]))[0, 0]
+    effects = direct_effects(world.model, world.dictionary, 0, torch.tensor([4]))[0]
+    row = world.dictionary.decoder_rows(0, torch.tensor([4]))[0, 0]
     slow = torch.stack([(world.model.norm_weight("final") * row) @ unembed for unembed in world.model.W_U])
     torch.testing.assert_close(effects, slow - slow.mean(), atol=1e-5, rtol=1e-5)
-    card = cards.card(1, 0)
-    assert card.promotes[0][0] == "austin"
-    assert [WORDS[int(effects.argmin())]] == [card.suppresses[0][0]]
-    assert card.promotes[0][1] == pytest.approx(float(effects[IDS["austin"]]), rel=1e-2)
+    card = cards.card(0, 4)
+    for listed, ends in ((card.promotes, effects.topk(5)), (card.suppresses, effects.topk(5, largest=False))):
+        assert [token for token, _ in listed] == [WORDS[token] for token in ends.indices.tolist()]
+        assert [effect for _, effect in listed] == pytest.approx(ends.values.tolist(), rel=1e-3)
+    assert cards.card(1, 0).promotes[0][0] == "austin"
 
 
 def test_cards_read_back_the_same_and_are_small(cards, tmp_path):

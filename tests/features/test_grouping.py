@@ -93,3 +93,15 @@ def test_a_word_that_is_there_twice_has_two_groups(graph, cards):
     labels = [group.label for group in group_nodes(doubled, cards)]
     assert "is" in labels
     assert "is (2)" in labels
+
+
+def test_a_feature_of_several_values_joins_the_one_that_others_stand_for(graph, world):
+    """In this graph one feature says texas and one says texas or iowa: they are one group."""
+    rules = RULES | {
+        (0, 3): lambda word, _next, values: 1.0 if values["state"] in ("texas", "iowa") and word == "is" else 0.0
+    }
+    cards = cards_from(world.model, world.dictionary, world.corpus, world.firings(rules))
+    assert cards.label(0, 3) == "state = texas or iowa"
+    groups = {group.label: group for group in group_nodes(graph, cards)}
+    assert group_places(graph, groups["state = texas"]) == [(0, 5, 2), (0, 5, 3)]
+    assert "state = texas or iowa" not in groups

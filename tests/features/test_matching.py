@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from silverstain.features.matching import auroc, best_matches, classes_from_pairs
+from silverstain.features.unions import best_unions, values_in
 
 
 def slow_match(row: np.ndarray, members: np.ndarray, min_support: int):
@@ -63,3 +64,36 @@ def test_a_unit_may_be_in_several_classes_and_a_pair_counts_once():
     classes = classes_from_pairs([(0, "a"), (0, "b"), (0, "a"), (2, "b")], 3)
     assert classes.names == ("a", "b")
     assert classes.members.toarray().tolist() == [[1, 1], [0, 0], [0, 1]]
+
+
+def test_a_feature_that_serves_two_values_is_named_by_both():
+    """Six values of one variable and two of another; the feature fires in two of the six."""
+    values = [f"state = {'abcdef'[i % 6]}" for i in range(60)] + ["carry = 0", "carry = 1"] * 10
+    classes = classes_from_pairs(list(enumerate(values)), len(values))
+    served = [
+        ("state = b", "state = e"),
+        ("state = c",),
+        ("carry = 0", "carry = 1"),
+        ("state = a", "state = b", "state = c", "state = d"),
+    ]
+    fires = np.array([[float(value in named) for value in values] for named in served], dtype=np.float32)
+    names, found = best_unions(scipy.sparse.csr_matrix(fires), classes)
+    called = [names[winner] for winner in found.winner]
+    assert called[0] == "state = b or e"
+    assert (found.f1[0], found.auroc[0], found.support[0]) == (1.0, 1.0, 20)
+    assert called[1] == "state = c"
+    assert called[2] == "carry = 0"  # both together would be no value at all
+    assert called[3].count(" or ") == 2
+    assert values_in("state = b or e") == ("state = b", "state = e")
+
+
+def test_one_value_that_fits_alone_stays_alone():
+    rng = np.random.default_rng(0)
+    values = [f"state = {i % 8}" for i in range(80)]
+    classes = classes_from_pairs(list(enumerate(values)), 80)
+    fires = np.array([[(value == "state = 3") + 0.05 * (rng.random() < 0.1) for value in values]], dtype=np.float32)
+    names, found = best_unions(scipy.sparse.csr_matrix(fires), classes)
+    alone = best_matches(scipy.sparse.csr_matrix(fires), classes)
+    assert names[found.winner[0]] == classes.names[alone.winner[0]] == "state = 3"
+    assert found.f1[0] == pytest.approx(alone.f1[0])
+    assert found.auroc[0] == pytest.approx(alone.auroc[0])

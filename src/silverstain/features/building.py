@@ -15,6 +15,7 @@ from silverstain.features.labels import KINDS, Naming, Proposal, choose
 from silverstain.features.matching import Matches, best_matches
 from silverstain.features.output import OutputTokens, mean_effect_on, output_tokens
 from silverstain.features.spaces import Spaces, spaces_of
+from silverstain.features.unions import best_unions
 from silverstain.models import LanguageModel
 
 BEFORE, AFTER = 12, 4
@@ -103,9 +104,10 @@ def _namings(
     spaces = spaces_of(corpus, words)
     by_place, by_sentence = firings.matrix(corpus.n_places)[keys], loudest_by_sentence(firings, corpus)[keys]
     following, next_class = best_matches(by_place, spaces.next), best_matches(by_place, spaces.next_class)
+    values = best_unions(by_sentence, spaces.value)
     proposals = [
         Proposal(kind="word", names=spaces.word.names, matches=best_matches(by_place, spaces.word)),
-        Proposal(kind="value", names=spaces.value.names, matches=best_matches(by_sentence, spaces.value)),
+        Proposal(kind="value", names=values[0], matches=values[1]),
         Proposal(kind="word class", names=spaces.word_class.names, matches=best_matches(by_place, spaces.word_class)),
         Proposal(
             kind="next",

@@ -5,7 +5,8 @@
     outputs     features that say one thing: say austin, say a capital
     logits      each target by itself
 
-Features that no class fits, errors and biases stay alone.
+A feature of several values (state = texas or ohio) joins the group of the one that others stand for in this graph, if
+there is just one. Features that no class fits, errors and biases stay alone.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 from silverstain.features.cards import Cards
 from silverstain.features.corpus import CONTINUES, word_starts
+from silverstain.features.unions import values_in
 from silverstain.graphs import Graph, Group
 
 Key = tuple[str, str, int]
@@ -46,7 +48,17 @@ def group_nodes(graph: Graph, cards: Cards) -> list[Group]:
             key = _feature_key(cards, layers[node], features[node], tokens, starts, positions[node])
         if key is not None:
             members.setdefault(key, []).append(node)
-    return _named(members, layers)
+    return _named(_settled(members), layers)
+
+
+def _settled(members: dict[Key, list[int]]) -> dict[Key, list[int]]:
+    """Groups of several values moved into that of the one value which has a group of its own."""
+    out = {key: list(nodes) for key, nodes in members.items()}
+    for key in members:
+        single = [(key[0], value, key[2]) for value in values_in(key[1]) if (key[0], value, key[2]) in members]
+        if key[0] == "concept" and len(values_in(key[1])) > 1 and len(single) == 1:
+            out[single[0]] = sorted(out[single[0]] + out.pop(key))
+    return out
 
 
 def group_places(graph: Graph, group: Group) -> list[tuple[int, int, int]]:

@@ -11,6 +11,7 @@ ties (silence on both sides, mostly) counted half.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -62,59 +63,96 @@ def best_matches(activations: scipy.sparse.csr_matrix, classes: Classes, *, min_
 
     Classes with fewer than `min_support` units are left out: they are matched by chance.
     """
-    n_keys = len(activations.indptr) - 1
-    sizes = np.asarray(classes.members.sum(axis=0)).ravel()
+    overlaps = overlaps_of(activations, classes, min_support=min_support)
+    best = [int(np.argmax(here.f1)) if len(here.column) else -1 for here in overlaps]
+    chosen = [(int(here.column[i]),) if i >= 0 else () for here, i in zip(overlaps, best, strict=True)]
+    return matches_of(activations, classes, overlaps, chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """One feature against every class in which it fires at all."""
+
+    column: Int[np.ndarray, " met"]
+    precision: Float[np.ndarray, " met"]
+    hits: Float[np.ndarray, " met"]
+    """Units of the class in which it fires."""
+    size: Float[np.ndarray, " met"]
+
+    @property
+    def f1(self) -> Float[np.ndarray, " met"]:
+        return f1_of(self.precision, self.hits / self.size)
+
+
+def f1_of(precision: Any, recall: Any) -> Any:
+    """2PR/(P+R) of numbers or arrays, 0 where both are 0."""
+    return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+
+
+def overlaps_of(activations: scipy.sparse.csr_matrix, classes: Classes, *, min_support: int) -> list[Overlap]:
+    """Overlaps of every feature, classes in ascending order, those of fewer than `min_support` units left out."""
+    sizes = np.asarray(classes.members.sum(axis=0)).ravel().astype(np.float64)
     fired = activations.copy()
     fired.data = (fired.data > 0).astype(np.float32)
+    # Both products have the same pattern, since a firing has positive mass; sorted, they can be read side by side.
     mass = scipy.sparse.csr_matrix(activations @ classes.members)
     hits = scipy.sparse.csr_matrix(fired @ classes.members)
-    total = np.asarray(activations.sum(axis=1)).ravel()
-    winner = np.full(n_keys, -1, dtype=np.int64)
-    precision, recall, f1 = (np.zeros(n_keys) for _ in range(3))
-    for key in np.flatnonzero(np.diff(mass.indptr)).tolist():
-        # Both products have the same pattern: a firing has positive mass.
+    mass.sort_indices()
+    hits.sort_indices()
+    assert np.array_equal(mass.indices, hits.indices)
+    total = np.asarray(activations.sum(axis=1)).ravel().astype(np.float64)
+    out: list[Overlap] = []
+    for key in range(len(mass.indptr) - 1):
         span = slice(mass.indptr[key], mass.indptr[key + 1])
-        column = mass.indices[span]
-        order = np.argsort(column, kind="stable")
-        column = column[order]
-        p = mass.data[span][order] / total[key]
-        r = _aligned(hits, key, column) / sizes[column]
-        score = np.where(sizes[column] >= min_support, 2 * p * r / np.maximum(p + r, 1e-12), -1.0)
-        best = int(np.argmax(score))
-        if score[best] >= 0:
-            winner[key], precision[key], recall[key], f1[key] = column[best], p[best], r[best], score[best]
-    support = np.where(winner >= 0, sizes[winner], 0).astype(np.int64)
-    return Matches(
-        winner=winner,
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        auroc=_auroc_of_winners(activations, classes, winner),
-        support=support,
-        n_units=activations.get_shape()[1],
-    )
+        column = mass.indices[span].astype(np.int64)
+        kept = sizes[column] >= min_support
+        column = column[kept]
+        out.append(
+            Overlap(
+                column=column,
+                precision=np.asarray(mass.data[span][kept], dtype=np.float64) / (total[key] or 1.0),
+                hits=hits.data[span][kept].astype(np.float64),
+                size=sizes[column],
+            )
+        )
+    return out
 
 
-def _aligned(matrix: scipy.sparse.csr_matrix, row: int, columns: np.ndarray) -> np.ndarray:
-    span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-    order = np.argsort(matrix.indices[span], kind="stable")
-    assert np.array_equal(matrix.indices[span][order], columns)  # the same firings made both products
-    return matrix.data[span][order]
+def matches_of(
+    activations: scipy.sparse.csr_matrix,
+    classes: Classes,
+    overlaps: Sequence[Overlap],
+    chosen: Sequence[tuple[int, ...]],
+) -> Matches:
+    """The figures of the class, or of the disjoint classes together, chosen for each feature; none: winner -1.
 
-
-def _auroc_of_winners(
-    activations: scipy.sparse.csr_matrix, classes: Classes, winner: Int[np.ndarray, " key"]
-) -> Float[np.ndarray, " key"]:
+    `winner` is the first chosen class.
+    """
     by_class = classes.members.tocsc()
     n_units = activations.get_shape()[1]
-    out = np.full(len(winner), 0.5)
-    for key in np.flatnonzero(winner >= 0).tolist():
+    figures = np.zeros((len(chosen), 5))
+    figures[:, 3] = 0.5
+    for key, (here, columns) in enumerate(zip(overlaps, chosen, strict=True)):
+        if not columns:
+            continue
+        rows = np.isin(here.column, columns)
+        precision, size = here.precision[rows].sum(), here.size[rows].sum()
+        recall = here.hits[rows].sum() / size
         span = slice(activations.indptr[key], activations.indptr[key + 1])
-        column = by_class.indices[by_class.indptr[winner[key]] : by_class.indptr[winner[key] + 1]]
-        inside = np.isin(activations.indices[span], column)
+        units = np.concatenate([by_class.indices[by_class.indptr[c] : by_class.indptr[c + 1]] for c in columns])
+        inside = np.isin(activations.indices[span], units)
         values = activations.data[span]
-        out[key] = auroc(values[inside], values[~inside], len(column), n_units - len(column))
-    return out
+        area = auroc(values[inside], values[~inside], len(units), n_units - len(units))
+        figures[key] = precision, recall, f1_of(precision, recall), area, size
+    return Matches(
+        winner=np.array([columns[0] if columns else -1 for columns in chosen], dtype=np.int64),
+        precision=figures[:, 0],
+        recall=figures[:, 1],
+        f1=figures[:, 2],
+        auroc=figures[:, 3],
+        support=figures[:, 4].astype(np.int64),
+        n_units=n_units,
+    )
 
 
 def auroc(inside: Float[np.ndarray, " a"], outside: Float[np.ndarray, " b"], n_inside: int, n_outside: int) -> float:

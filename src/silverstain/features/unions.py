@@ -1,0 +1,81 @@
+"""Features that stand for a few values of one hidden variable: state = texas or ohio.
+
+A small dictionary has fewer features than the world has values, so one feature often serves two or three of them.
+Values of one variable exclude each other, so precision adds up over them and recall is that of all their sentences.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+
+from silverstain.features.matching import Classes, Matches, Overlap, f1_of, matches_of, overlaps_of
+
+MAX_VALUES = 3
+GAIN = 0.08
+"""F1 that every further value has to add: a name of three values is only worth its length if it fits much better."""
+IS, OR = " = ", " or "
+
+
+def best_unions(
+    activations: scipy.sparse.csr_matrix, classes: Classes, *, min_support: int = 3
+) -> tuple[tuple[str, ...], Matches]:
+    """For each feature the best value, or the best few values of one variable; (names, matches into them).
+
+    Classes are named "variable = value". At most MAX_VALUES of them and at most half of a variable's values are taken
+    together, added one by one while each adds GAIN.
+    """
+    variables = [name.split(IS)[0] for name in classes.names]
+    n_values: dict[str, int] = defaultdict(int)
+    for variable in variables:
+        n_values[variable] += 1
+    overlaps = overlaps_of(activations, classes, min_support=min_support)
+    chosen = [_best(here, variables, n_values) for here in overlaps]
+    matches = matches_of(activations, classes, overlaps, chosen)
+    code: dict[str, int] = {}
+    for key, columns in enumerate(chosen):
+        if columns:
+            matches.winner[key] = code.setdefault(_name(classes.names, columns), len(code))
+    return tuple(code) or ("",), matches
+
+
+def values_in(subject: str) -> tuple[str, ...]:
+    """state = texas or ohio → (state = texas, state = ohio)."""
+    variable, _, values = subject.partition(IS)
+    return tuple(f"{variable}{IS}{value}" for value in values.split(OR))
+
+
+def _best(here: Overlap, variables: Sequence[str], n_values: dict[str, int]) -> tuple[int, ...]:
+    by_variable: dict[str, list[int]] = defaultdict(list)
+    for index, column in enumerate(here.column.tolist()):
+        by_variable[variables[int(column)]].append(index)
+    best: tuple[float, tuple[int, ...]] = (-1.0, ())
+    for variable, met in by_variable.items():
+        score, taken = _grown(here, np.array(met), max(1, min(MAX_VALUES, n_values[variable] // 2)))
+        if score > best[0]:
+            best = (score, taken)
+    return tuple(int(here.column[index]) for index in best[1])
+
+
+def _grown(here: Overlap, met: np.ndarray, most: int) -> tuple[float, tuple[int, ...]]:
+    """The best of these classes, then further ones while each adds GAIN: (F1, indices into the overlap)."""
+    scores = here.f1[met]
+    taken = [int(np.argmax(scores))]
+    score = float(scores[taken[0]])
+    while len(taken) < min(most, len(met)):
+        precision = here.precision[met[taken]].sum() + here.precision[met]
+        recall = (here.hits[met[taken]].sum() + here.hits[met]) / (here.size[met[taken]].sum() + here.size[met])
+        scores = f1_of(precision, recall)
+        scores[taken] = -1.0
+        further = int(np.argmax(scores))
+        if scores[further] < score + GAIN:
+            break
+        taken.append(further)
+        score = float(scores[further])
+    return score, tuple(int(met[index]) for index in taken)
+
+
+def _name(names: Sequence[str], columns: tuple[int, ...]) -> str:
+    parts = [names[column].partition(IS) for column in columns]
+    return f"{parts[0][0]}{IS}{OR.join(value for _, _, value in parts)}"
