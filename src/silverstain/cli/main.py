@@ -97,12 +97,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return _say("interrupted", INTERRUPTED)
     if isinstance(error, ClickError):
-        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
-            print(error.format_message(), file=sys.stderr)
-            return MISTAKE
-        context = getattr(error, "ctx", None)
-        hint = f"; see {context.command_path} --help" if context else ""
-        return _say(error.format_message().rstrip(".") + hint, MISTAKE)
+        return _explain_words(error)
     if isinstance(error, SilverstainError):
         return _say(str(error), MISTAKE)
     if _is_out_of_memory(error):
@@ -113,6 +108,16 @@ def _explain(error: BaseException) -> int:
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return _say(f"something is wrong in silverstain itself ({what}); run again with --debug and report it", FAULT)
     raise error
+
+
+def _explain_words(error: Any) -> int:
+    """For a line that click cannot read: its own words, and where the help is."""
+    words, context = error.format_message(), getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":  # the words are the whole help
+        print(words, file=sys.stderr)
+        return MISTAKE
+    hint = f"; see {context.command_path} --help" if context else ""
+    return _say(words.rstrip(".") + hint, MISTAKE)
 
 
 def _say(text: str, code: int) -> int:

@@ -195,11 +195,12 @@ def variable_groups(answered: Answered, graph: Graph, question: SwapQuestion) ->
     places = list(zip(*(column[features].tolist() for column in columns), strict=True))
     follows = followed(answered, places)
     ids = graph.nodes.ids()
-    members = {
-        name: tuple(ids[node] for node, place in zip(features.tolist(), places, strict=True) if follows[place] == name)
-        for name in names
-    }
-    return tuple(StoryGroup(label=names[n], members=m, kind="concept") for n, m in members.items() if m)
+    groups: list[StoryGroup] = []
+    for variable, label in names.items():
+        members = [n for n, place in zip(features.tolist(), places, strict=True) if follows[place] == variable]
+        if members:
+            groups.append(StoryGroup(label=label, members=tuple(ids[node] for node in members), kind="concept"))
+    return tuple(groups)
 
 
 def _evidence(question: SwapQuestion, swap: Intervention, controls: Sequence[Intervention]) -> dict[str, Any]:
