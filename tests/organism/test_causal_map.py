@@ -30,6 +30,7 @@ from silverstain.organism.world import default_geography
 
 N_LAYERS = 2
 SPECS = {spec.name: spec for spec in variables()}
+MAPPED = [spec for spec in SPECS.values() if spec.variable in ("state", "carry", "kinds left open", "cause", "concept")]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def small_map(model, tokenizer) -> CausalMap:
-    return causal_map(model, tokenizer, n=4)
+    return causal_map(model, tokenizer, n=4, only=MAPPED)
 
 
 # pairs
@@ -234,7 +235,7 @@ def test_an_interval_of_a_share_is_wilsons():
 
 
 def test_a_map_has_every_layer_and_token_of_every_variable(small_map: CausalMap):
-    assert [found.name for found in small_map.variables] == list(SPECS)
+    assert [found.name for found in small_map.variables] == [spec.name for spec in MAPPED]
     for found in small_map.variables:
         assert len(found.sites) == (N_LAYERS + 1) * len(found.roles)
         assert {site.layer for site in found.sites} == set(range(N_LAYERS + 1))
