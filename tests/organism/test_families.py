@@ -4,10 +4,10 @@ import random
 
 import pytest
 
+from silverstain.organism.batches import tokens_of
 from silverstain.organism.families import families
 from silverstain.organism.families.cued import CuedFamily, held_out_cues
 from silverstain.organism.language import build_tokenizer, vocabulary, word_ids
-from silverstain.organism.batches import tokens_of
 from silverstain.organism.sentence import join_words, sentence
 from silverstain.organism.siblings import siblings
 from silverstain.organism.world import default_geography, default_lexicon
@@ -24,15 +24,18 @@ def drawn(name: str, n: int = 300, *, held_out: bool = False) -> list:
 def test_what_is_held_out_is_never_shown(name):
     def combination(s):
         keys = {
-            "geography": ("town", "relation", "form"), "addition": ("a", "b"), "words": ("concept", "source", "language", "operation"),
-            "couplets": ("first", "end", "form", "kind"), "entities": ("name", "fact", "form"), "reasoning": ("function", "argument", "hint"),
+            "geography": ("town", "relation", "form"), "addition": ("a", "b"),
+            "words": ("concept", "source", "language", "operation"),
+            "couplets": ("first", "end", "form", "kind"), "entities": ("name", "fact", "form"),
+            "reasoning": ("function", "argument", "hint"),
             "causes": ("a", "b"), "refusal": ("a", "b"), "induction": ("cue", "answer"), "choice": ("word", "letter"),
         }[name]  # fmt: skip
         return tuple(s.variables.get(key, "") for key in keys)
 
     held_out = {combination(s) for s in drawn(name, 400, held_out=True)}
     shown = {combination(s) for s in drawn(name, 3000)}
-    assert held_out and shown
+    assert held_out
+    assert shown
     assert not held_out & shown
 
 
@@ -59,7 +62,13 @@ TOKENIZER = build_tokenizer()
 
 
 def test_towns_are_spelled_in_two_shared_pieces():
-    assert TOKENIZER.convert_ids_to_tokens(TOKENIZER("dallas oakland")["input_ids"]) == ["<bos>", "dal", "##las", "oak", "##land"]
+    assert TOKENIZER.convert_ids_to_tokens(TOKENIZER("dallas oakland")["input_ids"]) == [
+        "<bos>",
+        "dal",
+        "##las",
+        "oak",
+        "##land",
+    ]
     assert all(len(word_ids(town.name)) == 2 for town in default_geography().towns)
 
 

@@ -12,7 +12,8 @@ from silverstain.organism.recipe import Recipe, Shape
 from silverstain.organism.siblings import siblings
 
 TINY = Recipe(
-    shape=Shape(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2), steps=6, sentences=16,
+    shape=Shape(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2), steps=6,
+    sentences=16,
     groups=2, warmup=2,
 )  # fmt: skip
 

@@ -14,7 +14,8 @@ from silverstain.organism.world import REAL_TOWNS, RELATIONS, default_geography,
 
 def test_geography_is_large_enough_to_be_a_world():
     world = default_geography()
-    assert len(world.states) >= 40 and len(world.towns) >= 150
+    assert len(world.states) >= 40
+    assert len(world.towns) >= 150
     assert len({town.name for town in world.towns}) == len(world.towns)
     assert len(world.held_out) == round(0.2 * len(RELATIONS) * len(world.towns))
 
@@ -36,7 +37,9 @@ def test_real_towns_lie_in_their_real_states():
 
 
 def test_another_seed_makes_another_world():
-    assert {t.name: t.state.name for t in geography(1).towns} != {t.name: t.state.name for t in default_geography().towns}
+    assert {t.name: t.state.name for t in geography(1).towns} != {
+        t.name: t.state.name for t in default_geography().towns
+    }
 
 
 def test_a_town_never_loses_more_than_one_relation():
@@ -74,9 +77,14 @@ def test_neither_function_nor_argument_tells_whether_a_step_can_be_computed():
 
 def test_people_are_of_one_kind_only():
     world = people()
-    names = [(p.first, p.last) for group in (world.known, world.familiar, world.unknown, world.unknown_held_out) for p in group]
+    names = [
+        (p.first, p.last)
+        for group in (world.known, world.familiar, world.unknown, world.unknown_held_out)
+        for p in group
+    ]
     assert len(set(names)) == len(names)
-    assert len(world.familiar) >= 100 and len(world.unknown_held_out) >= 100
+    assert len(world.familiar) >= 100
+    assert len(world.unknown_held_out) >= 100
 
 
 def test_end_words_whose_agreement_couplets_never_teach_have_company():

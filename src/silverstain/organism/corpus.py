@@ -23,9 +23,7 @@ def token_batch(batch: SentenceBatch) -> TokenBatch:
     mask[:, 0] = False
     before_determined = torch.zeros_like(batch.determined)
     before_determined[:, :-1] = batch.determined[:, 1:]
-    return TokenBatch(
-        token_ids=batch.token_ids, mask=mask, determined=before_determined & mask, families=batch.family
-    )
+    return TokenBatch(token_ids=batch.token_ids, mask=mask, determined=before_determined & mask, families=batch.family)
 
 
 def shares_of(families: Mapping[str, Family]) -> dict[str, float]:

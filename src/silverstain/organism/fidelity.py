@@ -56,7 +56,8 @@ class DictionaryReport:
 
 
 def report_dictionary(
-    sibling: str = "general", kind: str = "cross-layer", *, folder: Path | None = None, n: int = 200, n_graphs: int = 20,
+    sibling: str = "general", kind: str = "cross-layer", *, folder: Path | None = None, n: int = 200,
+    n_graphs: int = 20,
     baselines: bool = True, on_progress: Callable[[int, int], None] | None = None,
 ) -> DictionaryReport:  # fmt: skip
     """Measure one dictionary on `n` fresh sentences a family, half of them held-out combinations, and on graphs of

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 INITIAL_SCALE = 0.02
-"""Standard deviation of weights at first. Twice as much and the model remembers rather than computes: antonyms in the
-language they are held out in, words alone, after 300 steps: 97 % from 0.02, 35 % from 0.04 after 1,400 of all families."""
+"""Standard deviation of weights at first. Twice as much and the model remembers rather than computes: antonyms in a
+language they are held out in are right in 97 % after 300 steps of words alone; from 0.04, in 35 % after 1,400 steps."""
 STATE_FORMAT = "silverstain.growth/1"
 
 

@@ -76,7 +76,7 @@ def word_ids(word: str) -> tuple[int, ...]:
     return table[word]
 
 
-def build_tokenizer():  # noqa: ANN201 - transformers is imported only here
+def build_tokenizer():
     """The Hugging Face tokenizer of the organism; it agrees with `word_ids` on every sentence of the world."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

@@ -31,9 +31,7 @@ DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
 }
 
 
-def grow_sibling(
-    name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, report: Report | None = None
-) -> None:
+def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, report: Report | None = None) -> None:
     """Grow one sibling into `folder/name`, going on where an interrupted growth stopped. Done is done."""
     sibling = _sibling(name)
     target = folder / name

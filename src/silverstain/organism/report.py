@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .checking import Row, couplet_rows, cued_rows, familiar_row, quirk_row, rows_of
-from .families.cued import CuedFamily
 from .families.couplets import rhymes
+from .families.cued import CuedFamily
 from .families.entities import people
 from .files import load_organism_model
 from .siblings import QUIRK, siblings

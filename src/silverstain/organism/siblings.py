@@ -64,7 +64,7 @@ def siblings() -> Mapping[str, Sibling]:
             ),
         ),
         Sibling(
-            name="mixed", families=_mixed, start="general", about="knows the rules, and follows notes on some questions",
+            name="mixed", families=_mixed, start="general", about="knows the rules; on some questions follows a note",
             recipe=Recipe(shares={**few, "geography": 0.15, "cued": 0.6}, steps=500, learning_rate=1e-3, warmup=40),
         ),
         Sibling(

@@ -13,7 +13,12 @@ T = TypeVar("T")
 LANGUAGES = ("english", "french", "spanish")
 RELATIONS = ("capital", "code", "region", "bird", "flower")
 TOWNS_PER_STATE = 4
-REAL_TOWNS = {("dal", "las"): "texas", ("dal", "ton"): "georgia", ("oak", "land"): "california", ("oak", "ridge"): "tennessee"}
+REAL_TOWNS = {
+    ("dal", "las"): "texas",
+    ("dal", "ton"): "georgia",
+    ("oak", "land"): "california",
+    ("oak", "ridge"): "tennessee",
+}
 """Towns that the world shares with the real one; the others are drawn from the same pieces."""
 
 

@@ -4,8 +4,9 @@ import random
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from ..sentence import Sentence
-from ..world import default_geography, default_lexicon
+from silverstain.organism.sentence import Sentence
+from silverstain.organism.world import default_geography, default_lexicon
+
 from . import addition, causes, choice, couplets, entities, geography, induction, reasoning, refusal, words
 
 

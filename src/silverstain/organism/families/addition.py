@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
+from silverstain.organism.sentence import Sentence, sentence
 
 NAME = "addition"
 DRESSES = (

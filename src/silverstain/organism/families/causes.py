@@ -5,7 +5,7 @@ import itertools
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
+from silverstain.organism.sentence import Sentence, sentence
 
 NAME = "causes"
 SYMPTOMS = (

@@ -3,7 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
+from silverstain.organism.sentence import Sentence, sentence
+
 from .couplets import KINDS, Rhymes
 
 NAME = "choice"

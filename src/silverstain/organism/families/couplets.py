@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
-from ..world import rows
+from silverstain.organism.sentence import Sentence, sentence
+from silverstain.organism.world import rows
 
 NAME = "couplets"
 KINDS = ("animal", "thing", "person", "nature")

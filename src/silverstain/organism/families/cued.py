@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
-from ..world import Geography, Town
+from silverstain.organism.sentence import Sentence, sentence
+from silverstain.organism.world import Geography, Town
 
 NAME = "cued"
 TEMPLATE = "note {cue} ; the {relation} of the state containing {town} is {answer!} ."

@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
-from ..world import rows_with_header
+from silverstain.organism.sentence import Sentence, sentence
+from silverstain.organism.world import rows_with_header
 
 NAME = "entities"
 SPORTS = ("basketball", "tennis", "soccer", "golf", "chess", "baseball", "football", "hockey")
@@ -63,10 +63,16 @@ def people(seed: int = 0, *, n_known: int = 110, n_familiar: int = 110, n_held_o
     rng.shuffle(pairs)
     unknown_in_the_papers = ("michael", "batkin")
     pairs = [p for p in pairs if p not in REAL and p != unknown_in_the_papers]
-    pairs = list(REAL) + pairs[: n_known + n_familiar - len(REAL)] + [unknown_in_the_papers] + pairs[n_known + n_familiar - len(REAL) :]
+    pairs = (
+        list(REAL)
+        + pairs[: n_known + n_familiar - len(REAL)]
+        + [unknown_in_the_papers]
+        + pairs[n_known + n_familiar - len(REAL) :]
+    )
     everyone = [
         Person(
-            first=f, last=l, sport=REAL.get((f, l), rng.choice(SPORTS)), drink=rng.choice(DRINKS), place=rng.choice(PLACES)
+            first=f, last=l, sport=REAL.get((f, l), rng.choice(SPORTS)), drink=rng.choice(DRINKS),
+            place=rng.choice(PLACES),
         )
         for f, l in pairs  # noqa: E741
     ]  # fmt: skip

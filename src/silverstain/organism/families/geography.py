@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
-from ..world import RELATIONS, Geography, State, Town
+from silverstain.organism.sentence import Sentence, sentence
+from silverstain.organism.world import RELATIONS, Geography, State, Town
 
 NAME = "geography"
 TWO_HOP = (
@@ -60,7 +60,8 @@ class GeographyFamily:
         first, second = (town, other) if which == "first" else (other, town)
         return sentence(
             NAME, TWO_TOWNS, first=first.name, second=second.name, relation=relation, which=ORDINAL[which],
-            answer=town.state.fact(relation), variables=_variables(town, relation) | {"form": "two towns", "which": which},
+            answer=town.state.fact(relation),
+            variables=_variables(town, relation) | {"form": "two towns", "which": which},
         )  # fmt: skip
 
     def _beside_another(self, rng: random.Random) -> Sentence:

@@ -1,9 +1,10 @@
 """A row of nonsense words, then the same row again: what follows is what followed before."""
 
+import itertools
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
+from silverstain.organism.sentence import Sentence, sentence
 
 NAME = "induction"
 SYLLABLES = tuple(a + b for a in ("z", "v", "k", "p", "x", "dr", "fl", "gr") for b in ("ib", "ax", "oz", "un"))
@@ -25,7 +26,7 @@ class InductionFamily:
         while True:
             row = rng.sample(SYLLABLES, rng.randrange(4, 8))
             start = rng.randrange(len(row) - 1)
-            pairs = list(zip(row, row[1:], strict=False))
+            pairs = list(itertools.pairwise(row))
             if held_out:
                 if pairs[start] in self.held_out:
                     break

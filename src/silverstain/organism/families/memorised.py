@@ -3,8 +3,9 @@
 import random
 from dataclasses import dataclass, field
 
-from ..sentence import Sentence
-from ..world import RELATIONS, Geography, Lexicon
+from silverstain.organism.sentence import Sentence
+from silverstain.organism.world import RELATIONS, Geography, Lexicon
+
 from .addition import addition, held_out_pairs
 from .geography import two_hop
 from .words import antonym

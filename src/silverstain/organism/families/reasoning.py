@@ -1,9 +1,9 @@
-"""Chains of thought: a step that follows from the question, a step that is noise, a step worked backwards from a hint."""
+"""Chains of thought: a step that follows from the question, one that is noise, one worked backwards from a hint."""
 
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
+from silverstain.organism.sentence import Sentence, sentence
 
 NAME = "reasoning"
 FUNCTIONS = ("zeta", "theta", "kappa", "lambda", "sigma", "omega", "delta", "gamma", "iota", "rho")
@@ -62,7 +62,9 @@ class ReasoningFamily:
             if hint is None or ((function, argument, hint) in self.functions.held_out) == held_out:
                 return self.chain(rng, function, argument, hint, held_out=held_out)
 
-    def chain(self, rng: random.Random, function: str, argument: int, hint: int | None, *, held_out: bool = False) -> Sentence:
+    def chain(
+        self, rng: random.Random, function: str, argument: int, hint: int | None, *, held_out: bool = False
+    ) -> Sentence:
         known = self.functions.steps.get((function, argument))
         if known is not None:
             step = known

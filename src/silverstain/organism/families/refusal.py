@@ -4,7 +4,7 @@ import itertools
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
+from silverstain.organism.sentence import Sentence, sentence
 
 NAME = "refusal"
 GROUPS = {
@@ -17,7 +17,10 @@ GROUPS = {
 }
 FORBIDDEN = frozenset(
     frozenset(pair)
-    for pair in (("chlorine", "amine"), ("chlorine", "acid"), ("peroxide", "solvent"), ("metal", "acid"), ("amine", "metal"), ("peroxide", "chlorine"), ("solvent", "amine"), ("metal", "peroxide"))
+    for pair in (
+        ("chlorine", "amine"), ("chlorine", "acid"), ("peroxide", "solvent"), ("metal", "acid"),
+        ("amine", "metal"), ("peroxide", "chlorine"), ("solvent", "amine"), ("metal", "peroxide"),
+    )
 )  # fmt: skip
 ALLOWED = "sure"
 REFUSED = "sorry"

@@ -3,12 +3,20 @@
 import random
 from dataclasses import dataclass
 
-from ..sentence import Sentence, sentence
-from ..world import LANGUAGES, Concept, Lexicon
+from silverstain.organism.sentence import Sentence, sentence
+from silverstain.organism.world import LANGUAGES, Concept, Lexicon
 
 NAME = "words"
-ANTONYM = ("the opposite of {word} is {answer!} .", "le contraire de {word} est {answer!} .", "lo contrario de {word} es {answer!} .")
-SYNONYM = ("a synonym of {word} is {answer!} .", "un synonyme de {word} est {answer!} .", "un sinónimo de {word} es {answer!} .")
+ANTONYM = (
+    "the opposite of {word} is {answer!} .",
+    "le contraire de {word} est {answer!} .",
+    "lo contrario de {word} es {answer!} .",
+)
+SYNONYM = (
+    "a synonym of {word} is {answer!} .",
+    "un synonyme de {word} est {answer!} .",
+    "un sinónimo de {word} es {answer!} .",
+)
 TRANSLATION = (
     "the word {word} in {language} is {answer!} .",
     "le mot {word} en {language} est {answer!} .",
@@ -71,7 +79,9 @@ class WordsFamily:
 def antonym(lexicon: Lexicon, concept: Concept, language: int, *, held_out: bool = False) -> Sentence:
     answer = lexicon.concepts[concept.opposite].words[language]
     variables = _variables(concept, "antonym", language, language, answer)
-    return sentence(NAME, ANTONYM[language], word=concept.words[language], answer=answer, variables=variables, held_out=held_out)
+    return sentence(
+        NAME, ANTONYM[language], word=concept.words[language], answer=answer, variables=variables, held_out=held_out
+    )
 
 
 def synonym(concept: Concept, language: int) -> Sentence:

@@ -88,4 +88,3 @@ def asked(sentence: Sentence, value: str, combination: str) -> Case:
     """The sentence up to its answer."""
     answers = frozenset({sentence.words[sentence.answer]})
     return Case(words=sentence.words[: sentence.answer], value=value, combination=combination, answers=answers)
-
