@@ -80,8 +80,8 @@ def _writes_at(
             [
                 columns[members][~beyond],
                 torch.full_like(late, layout.decoder_bias(layer)),
-                layout.error(layer, late),
-                layout.real_mlp(layer, early),
+                layout.error(torch.full_like(late, layer), late),
+                layout.real_mlp(torch.full_like(early, layer), early),
             ]
         ),
         torch.cat([at[~beyond], late, late, early]),
