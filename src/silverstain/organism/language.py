@@ -62,7 +62,7 @@ def _template_words() -> Iterable[str]:
 def piece_ids() -> Mapping[str, tuple[int, ...]]:
     """Token ids of every word of the world, towns included; numbers are added on demand by `encode`."""
     ids = {token: index for index, token in enumerate(vocabulary())}
-    table = {word: (index,) for word, index in ids.items()}
+    table: dict[str, tuple[int, ...]] = {word: (index,) for word, index in ids.items()}
     for town in default_geography().towns:
         table[town.name] = (ids[town.prefix], ids[f"##{town.suffix}"])
     return table

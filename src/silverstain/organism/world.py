@@ -24,8 +24,13 @@ REAL_TOWNS = {
 
 def rows(name: str) -> list[list[str]]:
     """Rows of one word list, without its header."""
-    text = resources.files(__package__).joinpath("lists", f"{name}.tsv").read_text(encoding="utf-8")
-    return list(csv.reader(text.splitlines()[1:], delimiter="\t"))
+    return rows_with_header(name)[1:]
+
+
+def rows_with_header(name: str) -> list[list[str]]:
+    """Rows of one word list, all of them."""
+    text = resources.files("silverstain.organism").joinpath("lists", f"{name}.tsv").read_text(encoding="utf-8")
+    return list(csv.reader(text.splitlines(), delimiter="\t"))
 
 
 def share(items: Iterable[T], fraction: float, rng: random.Random) -> frozenset[T]:
@@ -109,11 +114,6 @@ def geography(seed: int = 0) -> Geography:
     towns = tuple(Town(prefix=p, suffix=s, state=state) for (p, s), state in sorted(owner.items()))
     pairs = [(town.name, relation) for town in towns for relation in RELATIONS]
     return Geography(states=states, towns=towns, held_out=_one_relation_a_town(pairs, 0.2, rng))
-
-
-def rows_with_header(name: str) -> list[list[str]]:
-    text = resources.files(__package__).joinpath("lists", f"{name}.tsv").read_text(encoding="utf-8")
-    return list(csv.reader(text.splitlines(), delimiter="\t"))
 
 
 def _crowd(pair: tuple[str, str], owner: dict[tuple[str, str], State]) -> int:
