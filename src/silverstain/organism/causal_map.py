@@ -194,7 +194,7 @@ def causal_map(
 def table(found: CausalMap) -> str:
     """One line a variable, shares in per cent with 95 % intervals."""
     head = ("variable", "right", "bag of tokens", "one token", "probe", "at", "interchange", "at", "of means", "at")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for item in found.variables:
         probe, exchange, mean = item.best_probe, item.best_interchange, item.best_mean_interchange
         right = f"{100 * item.base_right.value:.0f}"
@@ -211,7 +211,7 @@ def table(found: CausalMap) -> str:
 def grid(item: VariableMap, what: str = "interchange") -> str:
     """One variable's `interchange`, `mean_interchange` or `probe` in per cent: a row a role, a column a layer."""
     head = (what, "embedding", *(f"after {layer}" for layer in range(1, item.n_layers)))
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for role in item.roles:
         shares = (getattr(item.at(layer, role), what).value for layer in range(item.n_layers))
         lines.append((role, *(f"{100 * share:.0f}" for share in shares)))

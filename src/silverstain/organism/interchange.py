@@ -1,6 +1,6 @@
 """The residual stream, recorded at every layer and run on from any. Layer 0: the embedding; layer l: after block l."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,7 @@ def streams(
     architecture = architecture_of(model)
     modules = [model.get_submodule(architecture.embedding), *model.get_submodule(architecture.blocks).children()]
     kept: list[list[Tensor]] = [[] for _ in modules]
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, into=into: into.append(_stream_of(output)))
-        for module, into in zip(modules, kept, strict=True)
-    ]
+    hooks = [module.register_forward_hook(_keep_in(into)) for module, into in zip(modules, kept, strict=True)]
     try:
         logits = torch.cat([_next_logits(model, input_ids=part) for part in token_ids.split(CASES_A_PASS)])
     finally:
@@ -92,8 +89,11 @@ def _sums(x: Float[Tensor, "case d"], index: Int[Tensor, " case"], n: int) -> Fl
     return torch.zeros(n, x.shape[1], dtype=x.dtype).index_add_(0, index, x)
 
 
-def _stream_of(output: Tensor | tuple) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
+def _keep_in(into: list[Tensor]) -> Callable[[nn.Module, object, Tensor | tuple], None]:
+    def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> None:
+        into.append(output[0] if isinstance(output, tuple) else output)
+
+    return keep
 
 
 def _next_logits(model: "PreTrainedModel", **inputs: Tensor) -> Float[Tensor, "case vocab"]:

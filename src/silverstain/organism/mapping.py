@@ -63,8 +63,9 @@ class Words:
         return self._known[word]
 
     def prompt(self, case: Case) -> list[int]:
+        ids = [i for word in case.words for i in self.ids(word)]
         start = self.tokenizer.bos_token_id
-        return ([] if start is None else [start]) + [i for word in case.words for i in self.ids(word)]
+        return [start, *ids] if isinstance(start, int) else ids
 
     def answers(self, words: Sequence[frozenset[str]], n_tokens: int) -> Bool[Tensor, "case vocab"]:
         return token_mask([[self.ids(word)[0] for word in group] for group in words], n_tokens)
