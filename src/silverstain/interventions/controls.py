@@ -1,14 +1,16 @@
 """Random features that are changed as much as the chosen ones: what any push of that size would do.
 
-A control lives at the same layers and positions, uses other features that are active there, and is scaled so that the
-vectors it adds are, layer and position for layer and position, as long as those of the edits it controls for.
+A control lives at the same layers and positions, moves as many other features by the same amounts, and is scaled so
+that the vectors it adds are, layer and position for layer and position, as long as those of the edits it controls for.
+The others are drawn from all features: those that fire on the prompt carry its answer, and moving a random few of them
+is a second edit rather than a control (measured with the demo's swap: it moved the answer more than the swap did).
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
@@ -23,8 +25,7 @@ def random_control(
 ) -> tuple[Edit, ...]:
     """Edits of random features, matched to `edits` in layer, position, number and size.
 
-    Features active at the place and not edited there come first; if they are fewer than the edited ones, all are
-    used, and if there is none, silent features stand in. Places that the edits leave unchanged get no control.
+    None of them is edited there. Places that the edits leave unchanged get no control.
     """
     ids = as_ids(model, prompt)
     sites = resolve_for(model, dictionary, [edits], [len(ids)])
@@ -42,35 +43,38 @@ def random_control(
         constants = torch.tensor([constant for _, _, constant in rules], device=activations.device)
         change = (factors.to(activations) - 1) * activations[features] + constants.to(activations)
         if bool((change != 0).any()):
-            chosen = _others(activations, features, generator)
-            control.extend(_matched(dictionary, layer, position, features, change, chosen))
+            others = _others(features, dictionary.n_features, generator)
+            amounts = _as_long(change[: len(others)], others, change, features, layer, dictionary)
+            control.append(_moved_to(layer, position, others, activations[others] + amounts))
     return tuple(control)
 
 
-def _others(activations: Float[Tensor, " feature"], edited: Tensor, generator: torch.Generator) -> Tensor:
-    """As many random features as were edited, none of them edited: active ones if there are any, else silent ones."""
-    is_free = torch.ones_like(activations, dtype=torch.bool)
-    is_free[edited] = False
-    candidates = (is_free & (activations > 0)).nonzero().flatten()
-    if not len(candidates):
-        candidates = is_free.nonzero().flatten()
-    order = torch.randperm(len(candidates), generator=generator).to(candidates.device)
-    return candidates[order[: len(edited)]]
+def _others(edited: Int[Tensor, " k"], n_features: int, generator: torch.Generator) -> Int[Tensor, " others"]:
+    """As many random features as are edited, or all others if these are fewer."""
+    is_free = torch.ones(n_features, dtype=torch.bool)
+    is_free[edited.cpu()] = False
+    candidates = is_free.nonzero().flatten()
+    order = torch.randperm(len(candidates), generator=generator)
+    return candidates[order[: len(edited)]].to(edited.device)
 
 
-def _matched(
-    dictionary: Dictionary,
+def _as_long(
+    amounts: Float[Tensor, " others"],
+    others: Int[Tensor, " others"],
+    change: Float[Tensor, " k"],
+    features: Int[Tensor, " k"],
     layer: int,
-    position: int,
-    features: Tensor,
-    change: Float[Tensor, " feature"],
-    chosen: Tensor,
-) -> list[Edit]:
-    """One `add` a chosen feature, of equal size each and of the edits' direction (up or down), as long in all."""
-    written = torch.einsum("f, f k d -> k d", change, dictionary.decoder_rows(layer, features).to(change))
-    rows = dictionary.decoder_rows(layer, chosen).to(change)
-    sign = -1.0 if float(change.sum()) < 0 else 1.0
-    length = float(torch.linalg.vector_norm(rows.sum(0)))
-    amount = sign * float(torch.linalg.vector_norm(written)) / length if length > 0 else 0.0
-    pairs = tuple((layer, feature) for feature in sorted(chosen.tolist()))
-    return [Edit(op="add", features=pairs, positions=(position,), value=amount)] if pairs else []
+    dictionary: Dictionary,
+) -> Float[Tensor, " others"]:
+    """`amounts` scaled so that what the others write is as long as what `change` of the features writes."""
+
+    def written(by: Tensor, rows: Tensor) -> Tensor:
+        return torch.einsum("f, f k d -> k d", by, dictionary.decoder_rows(layer, rows).to(by)).norm()
+
+    length = written(amounts, others)
+    return amounts * (written(change, features) / length) if float(length) > 0 else amounts
+
+
+def _moved_to(layer: int, position: int, features: Int[Tensor, " k"], values: Float[Tensor, " k"]) -> Edit:
+    pairs = tuple((layer, feature) for feature in features.tolist())
+    return Edit(op="patch", features=pairs, positions=(position,), donor=tuple(values.tolist()))

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.graphs import Graph, Story, StoryGroup
-from silverstain.interventions import Edit, Intervention, intervene_many
+from silverstain.interventions import Edit, Intervention, intervene_many, random_control
 from silverstain.models import harvest
 from silverstain.organism.world import default_geography
 from silverstain.replacement import ReplacementModel
@@ -110,8 +110,10 @@ def demonstrate(
     graph = loaded.trace(question.prompt, on_progress=on_progress).prune()
     answered = Answered.of(loaded, questions(loaded, like=question.prompt))
     one, other = (_towns(answered, state, question.town) for state in (question.state, question.other_state))
-    change, controls = moved(answered, question.prompt, one, other, n_controls=n_controls)
-    swap, *random = intervene_many(loaded.model, loaded.dictionary, [question.prompt], [change, *controls])
+    change = moved(answered, question.prompt, one, other)
+    model, dictionary = loaded.model, loaded.dictionary
+    controls = [random_control(model, dictionary, question.prompt, change, seed=seed) for seed in range(n_controls)]
+    swap, *random = intervene_many(model, dictionary, [question.prompt], [change, *controls])
     story = replace(loaded.read(graph), groups=variable_groups(answered, graph, question))
     return Demo(
         question=question,
@@ -133,16 +135,12 @@ def _towns(answered: Answered, state: str, without: str) -> Int[Tensor, " prompt
     return ((answered.asked.state == code) & (answered.asked.town != left_out)).nonzero().flatten()
 
 
-def moved(
-    answered: Answered, prompt: str, one: Int[Tensor, " one"], other: Int[Tensor, " other"], *, n_controls: int
-) -> tuple[list[Edit], list[list[Edit]]]:
-    """Edits at the last position, in every layer, by mean of `other` − mean of `one`; and random ones as large."""
+def moved(answered: Answered, prompt: str, one: Int[Tensor, " one"], other: Int[Tensor, " other"]) -> list[Edit]:
+    """Edits at the last position, in every layer, by mean of `other` − mean of `one`."""
     model, dictionary = answered.loaded.model, answered.loaded.dictionary
     ids = torch.tensor([model.tokenize(prompt)])
     inputs = harvest(model, ids).mlp_inputs[:, 0, -1]
-    generators = [torch.Generator().manual_seed(seed) for seed in range(n_controls)]
     change: list[Edit] = []
-    controls: list[list[Edit]] = [[] for _ in generators]
     for layer in range(dictionary.n_layers):
         activation = dictionary.encode_layer(layer, inputs[layer])
         everyone = answered.at(layer, -1)
@@ -150,14 +148,10 @@ def moved(
         rows = dictionary.decoder_rows(layer, torch.arange(dictionary.n_features)).flatten(1)
         features = _carriers(difference.abs() * rows.norm(dim=1))
         if len(features):
-            amounts = difference[features]
-            change.append(_moved_by(layer, len(ids[0]) - 1, features, activation[features] + amounts))
-            for control, generator in zip(controls, generators, strict=True):
-                others = _others(features, dictionary.n_features, generator)
-                length = (amounts @ rows[features]).norm() / (amounts @ rows[others]).norm()
-                values = activation[others] + amounts * length
-                control.append(_moved_by(layer, len(ids[0]) - 1, others, values))
-    return change, controls
+            values = activation[features] + difference[features]
+            pairs = tuple((layer, feature) for feature in features.tolist())
+            change.append(Edit(op="patch", features=pairs, positions=(len(ids[0]) - 1,), donor=tuple(values.tolist())))
+    return change
 
 
 def _carriers(size: Float[Tensor, " feature"]) -> Int[Tensor, " k"]:
@@ -167,19 +161,6 @@ def _carriers(size: Float[Tensor, " feature"]) -> Int[Tensor, " k"]:
         return order[:0]
     n = int((ranked.cumsum(0) < CARRIES * ranked.sum()).sum()) + 1
     return order[: min(n, len(size) // 2)].sort().values
-
-
-def _others(features: Int[Tensor, " k"], n: int, generator: torch.Generator) -> Int[Tensor, " k"]:
-    """As many random features as were moved, none of them moved."""
-    free = torch.ones(n, dtype=torch.bool)
-    free[features] = False
-    candidates = free.nonzero().flatten()
-    return candidates[torch.randperm(len(candidates), generator=generator)[: len(features)]]
-
-
-def _moved_by(layer: int, position: int, features: Int[Tensor, " k"], values: Float[Tensor, " k"]) -> Edit:
-    pairs = tuple((layer, feature) for feature in features.tolist())
-    return Edit(op="patch", features=pairs, positions=(position,), donor=tuple(values.tolist()))
 
 
 def variable_groups(answered: Answered, graph: Graph, question: SwapQuestion) -> tuple[StoryGroup, ...]:
