@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from silverstain.attribution import trace
-from silverstain.dictionaries import Dictionary, check_fits, open_dictionary
+from silverstain.dictionaries import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
 from silverstain.graphs import Graph, Story, story_groups
@@ -88,6 +88,7 @@ def load(
     reference: str | Path = ORGANISM,
     *,
     dictionary: str | Path | None = None,
+    check_dictionary: bool = True,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ReplacementModel:
@@ -95,22 +96,29 @@ def load(
 
     `reference` is "organism" (the small model that comes along), "organism/SIBLING", a Hugging Face folder or a hub
     id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
-    a folder and must be given. UsageError if either is not there, or they do not belong to each other.
+    a folder or a hub id, of any format that `open_dictionary` reads, and must be given. A dictionary that does not
+    carry the hash of its model is tried on a short text (`check_dictionary`): one that was trained elsewhere in the
+    block, or on other weights, gives no error by itself. UsageError if either is not there, or they do not belong to
+    each other.
     """
     name, _, sibling = str(reference).partition("/")
     if name == ORGANISM:
         from silverstain.organism import dictionary_path, load_organism_model
 
         sibling, kind = sibling or "general", str(dictionary or "cross-layer")
-        folder = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else Path(kind)
+        source = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else kind
         model = load_organism_model(sibling, device=device, dtype=dtype)
     elif dictionary is None:
-        raise UsageError(f"no dictionary is named for {reference}; give the folder of one that was trained on it")
+        raise UsageError(
+            f"no dictionary is named for {reference}; give the folder or the hub id of one that was trained on it"
+        )
     else:
-        folder, model = Path(dictionary), load_model(reference, device=device, dtype=dtype)
-    cards = folder / CARDS
+        source, model = dictionary, load_model(reference, device=device, dtype=dtype)
+    opened = fitted(open_dictionary(source, device=device, dtype=dtype), model)
+    check_fits(opened, model)
+    if check_dictionary and opened.model_hash is None:
+        check_fidelity(opened, model)
+    cards = None if opened.folder is None else opened.folder / CARDS
     return ReplacementModel(
-        model=model,
-        dictionary=open_dictionary(folder, device=device, dtype=dtype),
-        cards=Cards.load(cards) if cards.exists() else None,
+        model=model, dictionary=opened, cards=Cards.load(cards) if cards is not None and cards.exists() else None
     )

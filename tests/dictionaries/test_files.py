@@ -133,7 +133,7 @@ def test_folder_that_is_not_there_or_not_a_dictionary_is_named(tmp_path):
     ("config", "words"),
     [
         ("model_kind: sae", "model_kind is 'sae'; supported kinds: transcoder_set, cross_layer_transcoder"),
-        ("model_kind: transcoder_set\nactivation: topk", "activation 'topk' is not supported yet"),
+        ("model_kind: transcoder_set\nactivation: tanh", "activation 'tanh' is not supported"),
         ("model_kind: transcoder_set", r"layer_0\.safetensors is missing"),
         ("[", "cannot read"),
         ("", "holds no settings"),

@@ -8,7 +8,16 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import open_with_story
-from silverstain.cli.options import Device, DictionaryName, DType, Json, Model, Threads, load_replacement
+from silverstain.cli.options import (
+    CheckDictionary,
+    Device,
+    DictionaryName,
+    DType,
+    Json,
+    Model,
+    Threads,
+    load_replacement,
+)
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +63,7 @@ def intervene(
     seed: Annotated[int, typer.Option(help="Which random features.")] = 0,
     top: Annotated[int, typer.Option(min=1, help="Rows of the tables.")] = 5,
     generate: Annotated[int, typer.Option(min=0, help="Tokens to continue with.")] = 5,
+    check_dictionary: CheckDictionary = True,
     threads: Threads = None,
     device: Device = "cpu",
     dtype: DType = "float32",
@@ -66,7 +76,9 @@ def intervene(
     changes = (*parse_edits(edit or (), _groups(story)), *(load_edits(edits) if edits else ()))
     if not changes:
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
-    replacement = load_replacement(model, dictionary, threads=threads, device=device, dtype=dtype)
+    replacement = load_replacement(
+        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
+    )
     ours, dense = replacement.dictionary, replacement.model
     result = run(dense, ours, prompt, changes, attention=attention.value, position=at, n_top=top)
     report = {**result.to_json(), "edits": [str(change) for change in changes]}

@@ -27,6 +27,7 @@ VERBS = {
     "prune": "Keep the few nodes and edges that carry most of the influence.",
     "show": "Draw a graph's circuit in the terminal.",
     "intervene": "Change features in the running model and see what it says then.",
+    "convert": "Write a published dictionary of any known format in the common layout.",
     "organism": "Grow, check or describe the small model that comes along.",
     "doctor": "Check that this installation can do its work.",
 }

@@ -16,7 +16,17 @@ Model = Annotated[
 ]
 DictionaryName = Annotated[
     str | None,
-    typer.Option("--dictionary", help="cross-layer or per-layer for the organism; else a folder.", show_default=False),
+    typer.Option(
+        "--dictionary", help="cross-layer or per-layer for the organism; else a folder or hub id.", show_default=False
+    ),
+]
+CheckDictionary = Annotated[
+    bool,
+    typer.Option(
+        "--check-dictionary/--no-check-dictionary",
+        help="Try a dictionary that does not carry its model's hash on a short text first.",
+        rich_help_panel="Model",
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads. One is fastest for the organism.", show_default=False)
@@ -28,7 +38,13 @@ GraphFile = Annotated[Path, typer.Argument(help="A graph file, as `silverstain t
 
 
 def load_replacement(
-    model: str, dictionary: str | None, *, threads: int | None = None, device: str = "cpu", dtype: str = "float32"
+    model: str,
+    dictionary: str | None,
+    *,
+    check_dictionary: bool = True,
+    threads: int | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
 ) -> "ReplacementModel":
     """The model with its dictionary, and the number of threads set for it."""
     if dtype not in ("float32", "float64"):
@@ -41,4 +57,6 @@ def load_replacement(
         threads = 1  # measured: its matrices are so small that threads wait for each other
     if threads is not None:
         torch.set_num_threads(threads)
-    return silverstain.load(model, dictionary=dictionary, device=device, dtype=getattr(torch, dtype))
+    return silverstain.load(
+        model, dictionary=dictionary, check_dictionary=check_dictionary, device=device, dtype=getattr(torch, dtype)
+    )

@@ -8,7 +8,17 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
-from silverstain.cli.options import Device, DictionaryName, DType, Json, Model, Threads, Width, load_replacement
+from silverstain.cli.options import (
+    CheckDictionary,
+    Device,
+    DictionaryName,
+    DType,
+    Json,
+    Model,
+    Threads,
+    Width,
+    load_replacement,
+)
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +50,7 @@ def trace(
     ] = 0.0,
     prune: Annotated[bool, typer.Option(help="Also keep only what carries most of the influence.")] = True,
     out: Annotated[Path | None, typer.Option(help="Where to write the graph.", show_default=False)] = None,
+    check_dictionary: CheckDictionary = True,
     threads: Threads = None,
     device: Device = "cpu",
     dtype: DType = "float32",
@@ -51,7 +62,9 @@ def trace(
     if request is None or (token_ids is not None and prompt is not None):
         raise UsageError('give either a prompt or --token-ids; for example: silverstain trace "12 + 34 ="')
     start = perf_counter()
-    replacement = load_replacement(model, dictionary, threads=threads, device=device, dtype=dtype)
+    replacement = load_replacement(
+        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
+    )
     loaded = perf_counter()
     with output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(

@@ -4,21 +4,21 @@ A per-layer transcoder is a cross-layer one whose decoder reaches one layer; whi
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, Literal, Protocol, runtime_checkable
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.dictionaries.active import ActiveFeatures
+from silverstain.dictionaries.formats.found import Activation
+from silverstain.dictionaries.hashing import hash_source
+from silverstain.dictionaries.lazy import Lazy
+from silverstain.dictionaries.sites import READS_AT, WRITES_AT
 from silverstain.dictionaries.storage import MemorySource, TensorSource
 from silverstain.errors import UsageError
-from silverstain.storage import hash_tensors
-
-Activation = Literal["relu", "jumprelu"]
-READS_AT = "mlp.hook_in"  # circuit-tracer's name for the output of the pre-MLP norm, what `Recording.mlp_inputs` holds
-WRITES_AT = ("mlp.hook_out", "hook_mlp_out")  # the same place where no norm follows the MLP
 
 
 class Dictionary:
@@ -26,7 +26,8 @@ class Dictionary:
 
     Feature f of layer l has activation act(W_enc[l][f] · x[l] + b_enc[l][f]) and adds activation · W_dec[l][f, j] to
     the MLP output of layer targets(l)[j]. Layer m adds b_dec[m], and W_skip[m] x[m] where there is a skip.
-    jumprelu: x · (x > threshold), strict.
+    relu is x · (x > 0), jumprelu x · (x > threshold), strict; topk is either of them, for the k[l] features of a layer
+    that are furthest above their threshold.
     """
 
     def __init__(
@@ -34,26 +35,32 @@ class Dictionary:
         source: TensorSource,
         *,
         n_layers: int,
-        is_cross_layer: bool,
+        activation: Activation,
+        k: Sequence[int] | None = None,
         name: str,
         hash: str | None = None,
         model_hash: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Adopt the tensors of `source`, computed with in `dtype` on `device`; UsageError if shapes disagree."""
         self._source = source
         self.n_layers = n_layers
-        self.is_cross_layer = is_cross_layer
+        self.activation: Activation = activation
+        self.k = None if k is None else tuple(k)
+        """How many features of each layer are active at most, for topk."""
         self.name = name
         self._hash = hash
         self.model_hash = model_hash
         self.metadata: dict[str, Any] = dict(metadata or {})
+        self.folder = folder
+        """The folder on this disk that it was opened in, if any."""
         self.device = torch.device(device)
         self.dtype = dtype
+        self.is_cross_layer = len(source.shape(("W_dec", 0)) or ()) == 3
         self.n_features, self.d_model = self._checked_sizes()
-        self.activation: Activation = "relu" if source.shape(("threshold", 0)) is None else "jumprelu"
 
     @staticmethod
     def from_tensors(
@@ -64,13 +71,14 @@ class Dictionary:
         b_dec: Sequence[Tensor] | Tensor,
         threshold: Sequence[Tensor] | Tensor | None = None,
         W_skip: Sequence[Tensor] | Tensor | None = None,
+        k: Sequence[int] | int | None = None,
         name: str = "unnamed",
         model_hash: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         dtype: torch.dtype | None = None,
     ) -> "Dictionary":
         """From tensors in memory, one a layer (or stacked): W_enc [F, d], b_enc [F], b_dec [d], threshold [F],
-        W_skip [d, d]; W_dec [F, d] makes it per-layer, W_dec [F, L - l, d] cross-layer.
+        W_skip [d, d]; W_dec [F, d] makes it per-layer, W_dec [F, n, d] with n ≤ L - l cross-layer; `k` makes it TopK.
 
         The tensors are not copied, so gradients reach them. `dtype` defaults to that of W_enc.
         """
@@ -98,7 +106,8 @@ class Dictionary:
         return Dictionary(
             MemorySource(tensors),
             n_layers=n_layers,
-            is_cross_layer=tensors["W_dec", 0].ndim == 3,
+            activation="topk" if k is not None else "relu" if threshold is None else "jumprelu",
+            k=[k] * n_layers if isinstance(k, int) else k,
             name=name,
             model_hash=model_hash,
             metadata=metadata,
@@ -115,27 +124,43 @@ class Dictionary:
         return Dictionary(
             self._source,
             n_layers=self.n_layers,
-            is_cross_layer=self.is_cross_layer,
+            activation=self.activation,
+            k=self.k,
             name=self.name,
             hash=self._hash,
             model_hash=self.model_hash,
             metadata=self.metadata,
+            folder=self.folder,
             device=self.device if device is None else device,
             dtype=self.dtype if dtype is None else dtype,
         )
 
     @cached_property
     def hash(self) -> str:
-        """Hash of all tensors, as float32, so that a copy in another type of computing shares it."""
-        if self._hash is not None:
-            return self._hash
-        hashes = {
-            f"{key}.{layer}": torch.tensor(bytearray(hash_tensors({key: self._wide(key, layer)}).encode()))
-            for layer in range(self.n_layers)
-            for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
-            if self._source.shape((key, layer)) is not None
-        }
-        return hash_tensors(hashes)
+        """Hash of the tensors, as float32, so that a copy in another type of computing shares it."""
+        return self._hash or hash_source(self._source, self.n_layers)
+
+    @property
+    def reads_at(self) -> str:
+        """Where in a block the features read, by circuit-tracer's names: see `sites`."""
+        return self.metadata.get("feature_input_hook") or READS_AT
+
+    @property
+    def writes_at(self) -> str:
+        """Where in a block they write."""
+        return self.metadata.get("feature_output_hook") or WRITES_AT
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """The type its largest tensors are stored in, or come in once what the format keeps apart is folded in."""
+        keys = [("W_enc", layer) for layer in range(self.n_layers)] + [
+            ("W_dec", layer) for layer in range(self.n_layers)
+        ]
+        return reduce(torch.promote_types, (self._source.dtype(key) for key in keys))
+
+    @property
+    def has_skip(self) -> bool:
+        return any(self._source.shape(("W_skip", layer)) is not None for layer in range(self.n_layers))
 
     # tensors of a layer
 
@@ -146,8 +171,8 @@ class Dictionary:
         return self._whole("b_enc", layer)
 
     def threshold(self, layer: int) -> Float[Tensor, " feature"] | None:
-        """What a pre-activation must exceed, for jumprelu."""
-        if self.activation == "relu":
+        """What a pre-activation must exceed; None where that is 0."""
+        if self._source.shape(("threshold", layer)) is None:
             return None
         return self._whole("threshold", layer).expand(self.n_features)  # circuit-tracer also stores a scalar
 
@@ -164,6 +189,19 @@ class Dictionary:
         """The whole decoder of a layer; `decoder_rows` reads only what is needed."""
         return self._with_targets(self._whole("W_dec", layer))
 
+    def part(self, name: str, layer: int) -> Lazy | None:
+        """A stored tensor as it is, to be folded into another dictionary; None where there is none."""
+        shape = self._source.shape((name, layer))
+        if shape is None:
+            return None
+        source, key = self._source, (name, layer)
+        return Lazy(
+            shape,
+            source.dtype(key),
+            lambda rows: source.whole(key) if rows is None else source.rows(key, rows),
+            self.name,
+        )
+
     def encoder_rows(self, layer: int, features: Int[Tensor, " k"]) -> Float[Tensor, "k d_model"]:
         """Encoder rows of some features, read lazily from files."""
         return self._ours(self._source.rows(("W_enc", layer), features))
@@ -173,8 +211,10 @@ class Dictionary:
         return self._with_targets(self._ours(self._source.rows(("W_dec", layer), features)))
 
     def targets(self, layer: int) -> range:
-        """The layers whose MLP output the features of `layer` write to."""
-        return range(layer, self.n_layers) if self.is_cross_layer else range(layer, layer + 1)
+        """The layers whose MLP output the features of `layer` write to: its own and, cross-layer, some above."""
+        shape = self._source.shape(("W_dec", layer))
+        assert shape is not None  # checked when it was made
+        return range(layer, layer + (shape[1] if self.is_cross_layer else 1))
 
     # computing
 
@@ -183,9 +223,11 @@ class Dictionary:
         return torch.nn.functional.linear(x, self.W_enc(layer), self.b_enc(layer))
 
     def encode_layer(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
-        """Dense activations of the features of one layer; differentiable but for the step of jumprelu."""
+        """Dense activations of the features of one layer; differentiable but for the choice of which are active."""
         before = self.pre_activations(layer, x)
         threshold = self.threshold(layer)
+        if self.k is not None:
+            return before * _is_among_largest(before if threshold is None else before - threshold, self.k[layer])
         return torch.relu(before) if threshold is None else before * (before > threshold)
 
     def decode_layer(
@@ -237,9 +279,6 @@ class Dictionary:
     def _whole(self, key: str, layer: int) -> Tensor:
         return self._ours(self._source.whole((key, layer)))
 
-    def _wide(self, key: str, layer: int) -> Tensor:
-        return self._source.whole((key, layer)).to(torch.float32)
-
     def _with_targets(self, rows: Tensor) -> Tensor:
         return rows if self.is_cross_layer else rows.unsqueeze(1)
 
@@ -260,8 +299,14 @@ class Dictionary:
             )
         n_features, d_model = encoder
         has_threshold = self._source.shape(("threshold", 0)) is not None
+        if self.k is not None and (len(self.k) != self.n_layers or not all(0 < k <= n_features for k in self.k)):
+            raise UsageError(
+                f"the dictionary {self.name}: k is {list(self.k)}, {self.n_layers} numbers in 1 … {n_features} needed"
+            )
         for layer in range(self.n_layers):
-            n_targets = (self.n_layers - layer,) if self.is_cross_layer else ()
+            reached = (self._source.shape(("W_dec", layer)) or ())[1:2]  # layers written to: fewer than all will do
+            is_reach = self.is_cross_layer and reached and reached[0] in range(1, self.n_layers - layer + 1)
+            n_targets = reached if is_reach else (self.n_layers - layer,) if self.is_cross_layer else ()
             wanted: dict[str, tuple[tuple[int, ...] | None, ...]] = {
                 "W_enc": ((n_features, d_model),),
                 "b_enc": ((n_features,),),
@@ -280,34 +325,7 @@ class Dictionary:
         return n_features, d_model
 
 
-@runtime_checkable  # so that tests can check arguments
-class Model(Protocol):
-    """What a dictionary needs to know of a model to tell whether it belongs to it."""
-
-    name: str
-    n_layers: int
-    d_model: int
-
-    @property
-    def hash(self) -> str: ...
-
-
-def check_fits(dictionary: Dictionary, model: Model) -> None:
-    """UsageError unless the dictionary was made for this model, and reads and writes where we record."""
-    seen, wanted = (dictionary.n_layers, dictionary.d_model), (model.n_layers, model.d_model)
-    if seen != wanted:
-        raise UsageError(
-            f"the dictionary {dictionary.name} is for {seen[0]} layers of width {seen[1]}, {model.name} has "
-            f"{wanted[0]} of width {wanted[1]}; give the dictionary of this model"
-        )
-    if dictionary.model_hash is not None and dictionary.model_hash != model.hash:
-        raise UsageError(
-            f"the dictionary {dictionary.name} was trained on another model (hash {dictionary.model_hash}) than "
-            f"{model.name} (hash {model.hash}); give the dictionary of this model"
-        )
-    reads, writes = (dictionary.metadata.get(key) for key in ("feature_input_hook", "feature_output_hook"))
-    if reads not in (None, READS_AT) or writes not in (None, *WRITES_AT):
-        raise UsageError(
-            f"the dictionary {dictionary.name} reads at {reads} and writes at {writes}; supported are {READS_AT} and "
-            f"{' or '.join(WRITES_AT)}"
-        )
+def _is_among_largest(values: Float[Tensor, "*batch feature"], k: int) -> Float[Tensor, "*batch feature"]:
+    """1 for the k largest of the last axis that are above 0, else 0."""
+    largest, where = values.topk(k, dim=-1)
+    return torch.zeros_like(values).scatter(-1, where, (largest > 0).to(values.dtype))

@@ -4,6 +4,8 @@ Per-layer: layer_{i}.safetensors. Cross-layer: W_enc_{i}.safetensors (with all b
 config.yaml names the kind; silverstain.json beside it holds what we know more.
 """
 
+import re
+
 CONFIG = "config.yaml"
 FACTS = "silverstain.json"
 FORMAT = "silverstain.dictionary/1"
@@ -24,3 +26,10 @@ def place_of(key: str, layer: int, *, is_cross_layer: bool) -> tuple[str, str]:
 def first_file(layer: int, *, is_cross_layer: bool) -> str:
     """The file whose presence says that there is such a layer."""
     return place_of("W_enc", layer, is_cross_layer=is_cross_layer)[0]
+
+
+def layer_in(file: str, key: str, *, is_cross_layer: bool) -> int | None:
+    """The layer whose `key` a file holds, by its name; None for other files."""
+    stem = key if is_cross_layer else "layer"
+    found = re.fullmatch(rf"{stem}_(\d+)\.safetensors", file)
+    return int(found[1]) if found else None

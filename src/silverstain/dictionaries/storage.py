@@ -1,15 +1,14 @@
-"""Where a dictionary's tensors are: in memory, or in memory-mapped files of which only the rows asked for are read."""
+"""Where a dictionary's tensors are: in memory, or in mapped files of which only the rows asked for are read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from silverstain.storage import broken_file, check_is_file
+from silverstain.dictionaries.lazy import Lazy
+from silverstain.errors import UsageError
 
 CACHED_BYTES = 1 << 26
 """A stored tensor up to this size is kept in memory once touched; of a larger one only the rows asked for are read."""
@@ -24,6 +23,10 @@ class TensorSource(Protocol):
 
     def shape(self, key: Key) -> tuple[int, ...] | None:
         """The shape, or None where there is no such tensor."""
+        ...
+
+    def dtype(self, key: Key) -> torch.dtype:
+        """The type it is stored in."""
         ...
 
     def whole(self, key: Key) -> Tensor: ...
@@ -42,6 +45,9 @@ class MemorySource:
     def shape(self, key: Key) -> tuple[int, ...] | None:
         return tuple(self.tensors[key].shape) if key in self.tensors else None
 
+    def dtype(self, key: Key) -> torch.dtype:
+        return self.tensors[key].dtype
+
     def whole(self, key: Key) -> Tensor:
         return self.tensors[key]
 
@@ -51,58 +57,48 @@ class MemorySource:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor is on disk."""
-
-    path: Path
-    name: str
-
-
-@dataclass(frozen=True)
 class FileSource:
-    """Tensors in safetensors files, read when asked for; small ones are kept."""
+    """Tensors in files, read when asked for; small ones are kept, and everything read is checked to be numbers."""
 
-    places: Mapping[Key, Place]
-    _files: dict[Path, Any] = field(default_factory=dict)
+    parts: Mapping[Key, Lazy]
     _cache: dict[Key, Tensor] = field(default_factory=dict)
+    _checked: set[Key] = field(default_factory=set)
 
     def shape(self, key: Key) -> tuple[int, ...] | None:
-        return tuple(self._slice(key).get_shape()) if key in self.places else None
+        return self.parts[key].shape if key in self.parts else None
+
+    def dtype(self, key: Key) -> torch.dtype:
+        return self.parts[key].dtype
 
     def whole(self, key: Key) -> Tensor:
         if key in self._cache:
             return self._cache[key]
-        place = self.places[key]
-        try:
-            tensor = open_file(place.path, self._files).get_tensor(place.name)
-        except (SafetensorError, OSError) as error:
-            raise broken_file(place.path, error) from error
+        tensor = self.parts[key].read(None)
+        if key not in self._checked:  # once: a NaN in a large encoder must not go unseen, nor be looked for each time
+            self._check_numbers(key, tensor)
+            self._checked.add(key)
         if tensor.nbytes <= CACHED_BYTES:
             self._cache[key] = tensor
         return tensor
 
     def rows(self, key: Key, indices: Tensor) -> Tensor:
-        shape = self.shape(key)
-        assert shape is not None  # asked for by a dictionary that has it
-        n_bytes = 4 * torch.Size(shape).numel()
-        if n_bytes <= CACHED_BYTES:
+        part = self.parts[key]
+        if torch.Size(part.shape).numel() * part.dtype.itemsize <= CACHED_BYTES:
             return self.whole(key)[indices.cpu()]
-        if indices.numel() == 0:
-            return self._slice(key)[:0]
         unique, inverse = torch.unique(indices.cpu(), return_inverse=True)  # sorted: the disk is read forwards, once
-        return self._slice(key)[unique][inverse]
+        rows = part.read(unique)
+        if key not in self._checked:
+            self._check_numbers(key, rows)
+        return rows[inverse]
 
-    def _slice(self, key: Key) -> Any:
-        place = self.places[key]
-        return open_file(place.path, self._files).get_slice(place.name)
-
-
-def open_file(path: Path, opened: dict[Path, Any]) -> Any:
-    """A memory-mapped safetensors file, opened once; UsageError when it is missing, corrupt or truncated."""
-    if path not in opened:
-        check_is_file(path)
-        try:
-            opened[path] = safe_open(path, framework="pt")
-        except (SafetensorError, OSError, ValueError) as error:
-            raise broken_file(path, error) from error
-    return opened[path]
+    def _check_numbers(self, key: Key, tensor: Tensor) -> None:
+        if torch.isfinite(tensor.sum(dtype=torch.float64)):  # one pass without a copy; a NaN goes through a sum
+            return
+        name, layer = key
+        # an infinite threshold is a feature that was switched off, and is meant
+        bad = tensor.isnan() if name == "threshold" else ~torch.isfinite(tensor)
+        if bad.any():
+            raise UsageError(
+                f"{name} of layer {layer} in {self.parts[key].where} has {int(bad.sum())} values that are not numbers "
+                f"(NaN or infinite); fetch or train the dictionary again"
+            )

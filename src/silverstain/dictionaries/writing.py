@@ -1,6 +1,6 @@
 """Writing a dictionary in circuit-tracer's native layout, with what we know more in silverstain.json beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from silverstain.dictionaries.dictionary import READS_AT, WRITES_AT, Dictionary
+from silverstain.dictionaries.dictionary import Dictionary
+from silverstain.dictionaries.hashing import combine, hash_one
 from silverstain.dictionaries.layout import CONFIG, CROSS_LAYER, FACTS, FORMAT, PER_LAYER, place_of
+from silverstain.dictionaries.storage import Key
 from silverstain.errors import UsageError
 from silverstain.storage import save_tensors_whole, write_json_whole, write_text_whole
 
@@ -22,30 +24,39 @@ def save_dictionary(
     name: str | None = None,
     model_name: str | None = None,
     facts: Mapping[str, Any] | None = None,
+    on_layer: Callable[[int, int], None] = lambda done, total: None,
 ) -> str:
     """Write the dictionary to `folder`, stored in `dtype` (its own by default); returns the hash of what was written.
 
-    `facts` (training figures and the like, plain JSON) join the metadata. config.yaml goes first when an older
-    dictionary is replaced and comes last, so an interrupted run never leaves something that looks complete.
+    `facts` (training figures and the like, plain JSON) join the metadata. One layer is in memory at a time.
+    config.yaml goes first when an older dictionary is replaced and comes last, so an interrupted run never leaves
+    something that looks complete.
     """
     folder = Path(folder)
     dtype = dtype or dictionary.dtype
-    stored = _in_storage_type(dictionary, dtype)
     metadata = {**dictionary.metadata, **(facts or {})}
+    metadata.pop("format", None)  # of the files it came from
     _remove_old(folder)
-    for file, tensors in _files(stored).items():
-        save_tensors_whole(folder / file, tensors)
+    hashes: dict[Key, str] = {}
+    for layer in range(dictionary.n_layers):
+        tensors = _stored(dictionary, layer, dtype)
+        hashes |= {(key, layer): hash_one((key, layer), tensor) for key, tensor in tensors.items()}
+        for file, named in _files(tensors, layer, dictionary.is_cross_layer).items():
+            save_tensors_whole(folder / file, named)
+        on_layer(layer + 1, dictionary.n_layers)
+    written = combine(hashes)
     write_json_whole(
         folder / FACTS,
         {
             "format": FORMAT,
             "name": name or dictionary.name,
-            "hash": stored.hash,
+            "hash": written,
             "model_hash": dictionary.model_hash,
             "n_layers": dictionary.n_layers,
             "n_features": dictionary.n_features,
             "d_model": dictionary.d_model,
             "activation": dictionary.activation,
+            **({} if dictionary.k is None else {"k": list(dictionary.k)}),
             "is_cross_layer": dictionary.is_cross_layer,
             "metadata": metadata,
         },
@@ -53,58 +64,59 @@ def save_dictionary(
     config = {
         "model_name": model_name or metadata.get("model_name") or "unknown",
         "model_kind": CROSS_LAYER if dictionary.is_cross_layer else PER_LAYER,
-        "feature_input_hook": metadata.get("feature_input_hook") or READS_AT,
-        "feature_output_hook": metadata.get("feature_output_hook") or WRITES_AT[0],
+        "feature_input_hook": dictionary.reads_at,
+        "feature_output_hook": dictionary.writes_at,
         "scan": name or dictionary.name,
+        **_activation(dictionary),
     }
     write_text_whole(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
-    return stored.hash
+    return written
 
 
-def _in_storage_type(dictionary: Dictionary, dtype: torch.dtype) -> Dictionary:
-    """A copy in memory, rounded to `dtype`: its hash is that of the file to come.
+def _activation(dictionary: Dictionary) -> dict[str, Any]:
+    """What config.yaml must say of a TopK set: without it circuit-tracer reads a ReLU one."""
+    if dictionary.k is None:
+        return {}
+    same = len(set(dictionary.k)) == 1
+    return {"activation": "topk", "k": dictionary.k[0] if same else list(dictionary.k)}
+
+
+def _stored(dictionary: Dictionary, layer: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a layer as they will be in its files, rounded to `dtype`.
 
     Thresholds and biases are rounded as well, so a pre-activation a hair above its threshold may change sides.
     """
-    layers = range(dictionary.n_layers)
     wide = dictionary.to(device="cpu")
-    decoders = [wide.W_dec(i) if wide.is_cross_layer else wide.W_dec(i).squeeze(1) for i in layers]
-    thresholds = [t for i in layers if (t := wide.threshold(i)) is not None]
-    skips = [s for i in layers if (s := wide.W_skip(i)) is not None]
-    if len(skips) not in (0, dictionary.n_layers):
-        raise UsageError(f"the dictionary {dictionary.name} has a skip at some layers only; it cannot be stored")
-
-    def rounded(tensors: list[Tensor]) -> list[Tensor]:
-        return [tensor.detach().to(dtype).contiguous() for tensor in tensors]
-
-    return Dictionary.from_tensors(
-        W_enc=rounded([wide.W_enc(i) for i in layers]),
-        b_enc=rounded([wide.b_enc(i) for i in layers]),
-        W_dec=rounded(decoders),
-        b_dec=rounded(list(wide.b_dec)),
-        threshold=rounded(thresholds) or None,
-        W_skip=rounded(skips) or None,
-        name=dictionary.name,
-    )
+    decoder = wide.W_dec(layer)
+    if wide.is_cross_layer:  # the layout names every layer above, written to or not
+        decoder = torch.nn.functional.pad(decoder, (0, 0, 0, wide.n_layers - layer - decoder.shape[1]))
+    tensors = {
+        "W_enc": wide.W_enc(layer),
+        "b_enc": wide.b_enc(layer),
+        "W_dec": decoder if wide.is_cross_layer else decoder.squeeze(1),
+        "b_dec": wide.b_dec[layer],
+        "threshold": wide.threshold(layer),
+        "W_skip": wide.W_skip(layer),
+    }
+    return {key: _rounded(tensor, dtype, key) for key, tensor in tensors.items() if tensor is not None}
 
 
-def _files(dictionary: Dictionary) -> dict[str, dict[str, Tensor]]:
+def _rounded(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
+    rounded = tensor.detach().to(dtype).contiguous()
+    if rounded.isinf().any() and not tensor.isinf().any():
+        raise UsageError(
+            f"{key} has values up to {float(tensor.detach().abs().max()):.3g}, too large for {dtype}; store it as "
+            f"bfloat16 or float32"
+        )
+    return rounded
+
+
+def _files(tensors: dict[str, Tensor], layer: int, is_cross_layer: bool) -> dict[str, dict[str, Tensor]]:
     """The tensors of each file, by the names the layout gives them."""
     files: dict[str, dict[str, Tensor]] = {}
-    for layer in range(dictionary.n_layers):
-        decoder = dictionary.W_dec(layer)
-        tensors: dict[str, Tensor | None] = {
-            "W_enc": dictionary.W_enc(layer),
-            "b_enc": dictionary.b_enc(layer),
-            "W_dec": decoder if dictionary.is_cross_layer else decoder.squeeze(1),
-            "b_dec": dictionary.b_dec[layer],
-            "threshold": dictionary.threshold(layer),
-            "W_skip": dictionary.W_skip(layer),
-        }
-        for key, tensor in tensors.items():
-            if tensor is not None:
-                file, name = place_of(key, layer, is_cross_layer=dictionary.is_cross_layer)
-                files.setdefault(file, {})[name] = tensor
+    for key, tensor in tensors.items():
+        file, name = place_of(key, layer, is_cross_layer=is_cross_layer)
+        files.setdefault(file, {})[name] = tensor
     return files
 
 

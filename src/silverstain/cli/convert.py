@@ -1,0 +1,87 @@
+"""`silverstain convert`: write a published dictionary in the layout that circuit-tracer, Neuronpedia and we read."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from silverstain.cli import output
+from silverstain.cli.options import Json
+from silverstain.errors import UsageError
+
+if TYPE_CHECKING:
+    from silverstain.dictionaries import Dictionary
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+TYPES = ("float32", "bfloat16", "float16")
+
+
+@app.command(
+    no_args_is_help=True,
+    epilog="Example: silverstain convert EleutherAI/sae-pile dictionaries/mine --dtype bfloat16",
+)
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="A folder, or a hub id: org/name, org/name/sub/folder@revision.")
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")],
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="as stored")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it.", show_default="its own name")] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="Hub id of its model, for tools that load it by that.", show_default="as stored")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force/--no-force", help="Write over a dictionary in DST.")] = False,
+    json: Json = False,
+) -> None:
+    """Read a dictionary of any known format and write it in circuit-tracer's layout, one layer in memory at a time."""
+    if dtype not in (None, *TYPES):
+        raise UsageError(f"--dtype is {dtype!r}; give one of {', '.join(TYPES)}")
+    if (destination / "config.yaml").exists() and not force:
+        raise UsageError(f"there is a dictionary in {destination} already; choose another folder, or give --force")
+    import torch
+
+    from silverstain.dictionaries import open_dictionary, save_dictionary
+
+    began = perf_counter()
+    dictionary = open_dictionary(source)
+    stored = getattr(torch, dtype) if dtype else dictionary.stored_dtype
+    facts = {"converted_from": source, "converted_format": dictionary.metadata.get("format")}
+    with output.progress("converting", quiet=json) as advance:
+        written = save_dictionary(
+            dictionary, destination, dtype=stored, name=name, model_name=model_name, facts=facts, on_layer=advance
+        )
+    report = {**describe(dictionary), "source": source, "dictionary": str(destination), "hash": written}
+    report["dtype"] = str(stored).removeprefix("torch.")
+    report["bytes"] = sum(file.stat().st_size for file in destination.iterdir() if file.is_file())
+    report["seconds"] = perf_counter() - began
+    if json:
+        output.emit(report)
+        return
+    kind = "cross-layer" if report["is_cross_layer"] else "per-layer"
+    chosen = f"{report['activation']} (k {report['k']})" if report["k"] else report["activation"]
+    skip = ", with a linear skip" if report["has_skip"] else ""
+    output.data(
+        f"{report['format']}: {kind}, {report['n_layers']} layers of {report['n_features']} features of width "
+        f"{report['d_model']}, {chosen}{skip}; reads at {report['reads_at']}, writes at {report['writes_at']}"
+    )
+    output.talk(f"Wrote {destination}, {report['bytes'] / 1e6:.1f} MB as {report['dtype']}.")
+
+
+def describe(dictionary: "Dictionary") -> dict[str, Any]:
+    """What a dictionary is, as plain JSON."""
+    ks = set(dictionary.k or ())
+    return {
+        "name": dictionary.name,
+        "format": dictionary.metadata.get("format"),
+        "is_cross_layer": dictionary.is_cross_layer,
+        "activation": dictionary.activation,
+        "k": None if not ks else ks.pop() if len(ks) == 1 else list(dictionary.k or ()),
+        "n_layers": dictionary.n_layers,
+        "n_features": dictionary.n_features,
+        "d_model": dictionary.d_model,
+        "has_skip": dictionary.has_skip,
+        "reads_at": dictionary.reads_at,
+        "writes_at": dictionary.writes_at,
+        "model": dictionary.metadata.get("model_name"),
+    }

@@ -1,0 +1,108 @@
+"""Whether a dictionary and a model belong together, and what can be folded so that they do."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from silverstain.dictionaries.dictionary import Dictionary
+from silverstain.dictionaries.formats.found import NAMES
+from silverstain.dictionaries.lazy import Lazy, summed
+from silverstain.dictionaries.sites import MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
+from silverstain.dictionaries.storage import FileSource, Key
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+
+
+@runtime_checkable  # so that tests can check arguments
+class Model(Protocol):
+    """What a dictionary needs to know of a model to tell whether it belongs to it."""
+
+    name: str
+    n_layers: int
+    d_model: int
+
+    @property
+    def hash(self) -> str: ...
+
+
+def check_fits(dictionary: Dictionary, model: Model) -> None:
+    """UsageError unless the dictionary was made for this model, and reads and writes where we record."""
+    seen, wanted = (dictionary.n_layers, dictionary.d_model), (model.n_layers, model.d_model)
+    if seen != wanted:
+        raise UsageError(
+            f"the dictionary {dictionary.name} is for {seen[0]} layers of width {seen[1]}, {model.name} has "
+            f"{wanted[0]} of width {wanted[1]}; give the dictionary of this model"
+        )
+    if dictionary.model_hash is not None and dictionary.model_hash != model.hash:
+        raise UsageError(
+            f"the dictionary {dictionary.name} was trained on another model (hash {dictionary.model_hash}) than "
+            f"{model.name} (hash {model.hash}); give the dictionary of this model"
+        )
+    reads, writes = dictionary.reads_at, dictionary.writes_at
+    if reads != READS_AT or writes not in (WRITES_AT, MLP_OUTPUT):
+        raise UsageError(
+            f"the dictionary {dictionary.name} reads at {reads} and writes at {writes}; supported are {READS_AT} or "
+            f"{NORMALISED}, and {WRITES_AT} or {MLP_OUTPUT}"
+        )
+    if writes == MLP_OUTPUT and _has_norm_behind_mlp(model):
+        raise UsageError(
+            f"the dictionary {dictionary.name} writes at {MLP_OUTPUT}, before the norm that {model.name} has behind "
+            f"its MLP; supported is {WRITES_AT}, behind it"
+        )
+
+
+def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
+    """The same dictionary reading what the model's MLP reads, where a fixed linear map leads there.
+
+    One that reads at ln2.hook_normalized reads n where the MLP reads w n + b: W_enc n = (W_enc / w)(w n + b) −
+    (W_enc / w) b, and so for the skip. Others are given back as they are.
+    """
+    if dictionary.reads_at != NORMALISED or dictionary.n_layers != model.n_layers:
+        return dictionary
+    parts: dict[Key, Lazy] = {}
+    for layer in range(dictionary.n_layers):
+        norm = model.norm("mlp", layer)
+        if norm is None:
+            raise UsageError(
+                f"the dictionary {dictionary.name} reads at {NORMALISED}, and {model.name} has no norm before its MLP; "
+                f"give the dictionary of this model"
+            )
+        weight, bias = norm.weight.cpu().double(), norm.bias
+        if not weight.all():
+            raise UsageError(
+                f"the dictionary {dictionary.name} reads before the weight of the norm, and the norm of layer {layer} "
+                f"of {model.name} has weights that are 0, so what it reads cannot be found from what the MLP reads"
+            )
+        for name in NAMES:
+            if (part := dictionary.part(name, layer)) is not None:
+                parts[name, layer] = part
+        shift = None if bias is None else -(bias.cpu().double() / weight)
+        for name, constant in (("W_enc", "b_enc"), ("W_skip", "b_dec")):
+            if (name, layer) in parts:
+                matrix = parts[name, layer]
+                parts[name, layer] = matrix.map(lambda rows, w=weight: (rows.double() / w).to(rows.dtype))
+                if shift is not None:
+                    parts[constant, layer] = summed([parts[constant, layer], _applied(matrix, shift)])
+    return Dictionary(
+        FileSource(parts),
+        n_layers=dictionary.n_layers,
+        activation=dictionary.activation,
+        k=dictionary.k,
+        name=dictionary.name,
+        hash=dictionary.hash,  # it is the same dictionary, read from another place
+        model_hash=dictionary.model_hash,
+        metadata={**dictionary.metadata, "feature_input_hook": READS_AT, "published_input_hook": NORMALISED},
+        folder=dictionary.folder,
+        device=dictionary.device,
+        dtype=dictionary.dtype,
+    )
+
+
+def _applied(matrix: Lazy, vector) -> Lazy:
+    """matrix @ vector [row], computed once when it is needed."""
+    wide = matrix.map(lambda rows: rows)
+    read: Callable = lambda rows: (wide.read(rows).double() @ vector).to(wide.dtype)  # noqa: E731
+    return Lazy(matrix.shape[:1], wide.dtype, read, matrix.where).once()
+
+
+def _has_norm_behind_mlp(model: Model) -> bool:
+    return isinstance(model, LanguageModel) and model.norm("mlp_output", 0) is not None

@@ -1,0 +1,118 @@
+"""A tensor that is described now and read when it is asked for, by row: what every reader of a format makes.
+
+Files are mapped into memory, so a view of one (transposed, sliced) costs nothing until its rows are touched. What a
+format keeps beside its weights (norms, logarithms, shards) is applied to the rows that are read, never to a whole set.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+Rows = Int[Tensor, " k"] | None
+"""Rows of the first axis to read, or None for all of them."""
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A tensor of known shape and stored type, read by row."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[Rows], Tensor]
+    where: str
+    """The file, for errors."""
+
+    @staticmethod
+    def of(tensor: Tensor, where: str) -> "Lazy":
+        """A mapped tensor, or a view of one."""
+        return Lazy(
+            tuple(tensor.shape), tensor.dtype, lambda rows: tensor if rows is None else tensor[rows.cpu()], where
+        )
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Lazy":
+        """Apply a function of single rows, in float32 (or float64) whatever is stored."""
+        wide = _wide(self.dtype)
+        return replace(self, dtype=wide, read=lambda rows: change(self.read(rows).to(wide)))
+
+    def times(self, factor: "Tensor | float") -> "Lazy":
+        """The same factor for every row; it may differ along the other axes."""
+        return self.map(lambda tensor: tensor * factor)
+
+    def times_rows(self, factors: "Lazy") -> "Lazy":
+        """A factor [row] for each row, itself lazy."""
+        wide = _wide(self.dtype)
+
+        def read(rows: Rows) -> Tensor:
+            tensor = self.read(rows).to(wide)
+            return tensor * factors.read(rows).to(wide).reshape(-1, *[1] * (tensor.ndim - 1))
+
+        return replace(self, dtype=wide, read=read)
+
+    def once(self) -> "Lazy":
+        """Read at most once, and kept: for what is small or dear to compute."""
+        kept: list[Tensor] = []
+
+        def read(rows: Rows) -> Tensor:
+            if not kept:
+                kept.append(self.read(None))
+            return kept[0] if rows is None else kept[0][rows.cpu()]
+
+        return replace(self, read=read)
+
+
+def stacked(parts: Sequence[Lazy]) -> Lazy:
+    """Tensors [row, …] side by side along a new second axis: [row, part, …]."""
+    first = parts[0]
+    return Lazy(
+        (first.shape[0], len(parts), *first.shape[1:]),
+        _widest(parts),
+        lambda rows: torch.stack([part.read(rows) for part in parts], dim=1),
+        first.where,
+    )
+
+
+def joined(parts: Sequence[Lazy]) -> Lazy:
+    """Shards of the first axis, one after the other; only shards that hold a row asked for are read."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [part.shape[0] for part in parts]
+    ends = torch.tensor(sizes).cumsum(0)
+
+    def read(rows: Rows) -> Tensor:
+        if rows is None:
+            return torch.cat([part.read(None) for part in parts])
+        shard = torch.bucketize(rows.cpu(), ends, right=True)
+        out = torch.empty(len(rows), *parts[0].shape[1:], dtype=_widest(parts))
+        for i, part in enumerate(parts):
+            here = shard == i
+            if here.any():
+                out[here] = part.read(rows.cpu()[here] - int(ends[i]) + sizes[i]).to(out.dtype)
+        return out
+
+    return Lazy((sum(sizes), *parts[0].shape[1:]), _widest(parts), read, parts[0].where)
+
+
+def summed(parts: Sequence[Lazy]) -> Lazy:
+    """The sum of tensors of one shape."""
+    first = parts[0]
+    wide = _wide(_widest(parts))
+    return replace(first, dtype=wide, read=lambda rows: sum((p.read(rows).to(wide) for p in parts), torch.zeros(())))
+
+
+def constant(tensor: Tensor, where: str) -> Lazy:
+    """A small tensor that a format implies and no file holds, such as a missing bias."""
+    return Lazy.of(tensor, where)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _widest(parts: Sequence[Lazy]) -> torch.dtype:
+    dtype = parts[0].dtype
+    for part in parts[1:]:
+        dtype = torch.promote_types(dtype, part.dtype)
+    return dtype
