@@ -6,11 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silverstain.errors import UsageError
-from silverstain.graphs import exactness, prune, removed_as_error, scores
+from silverstain.graphs import exactness, prune, pruning, removed_as_error, scores
 from silverstain.graphs.pruning import carriers
 
 SEEDS = st.integers(0, 2**31)
 SHARES = st.floats(0, 1)
+
+
+@pytest.fixture(scope="module", params=[1, 16])
+def monkeypatch_at_once(request):
+    """So few items are sorted at once that halving does the work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pruning, "SORTED_AT_ONCE", request.param)
+        yield
 
 
 def edge_matrix(graph):
@@ -72,6 +80,20 @@ def test_pruning_at_full_shares_keeps_every_edge_that_has_influence(make_graph):
     pruned = graph.prune(1, 1)
     useful = (graph.nodes.influence[graph.targets] > 0) | graph.nodes.is_kind("logit")[graph.targets]
     assert torch.equal(pruned.edge_mask, useful & ~graph.nodes.is_kind("bias")[graph.indices])
+
+
+@given(seed=SEEDS, share=st.floats(0.01, 1), n=st.integers(1, 400), levels=st.integers(1, 50))
+def test_the_threshold_found_by_halving_is_the_sorted_one(monkeypatch_at_once, seed, share, n, levels):
+    generator = torch.Generator().manual_seed(seed)
+    # few levels: ties; whole numbers: sums are exact in any order
+    weights = torch.randint(0, levels, (n,), generator=generator).double()
+    found = carriers(weights, share)
+    if weights.sum() == 0:
+        assert not found.any()
+        return
+    ranked = weights.sort(descending=True).values
+    threshold = ranked[int(torch.searchsorted(ranked.cumsum(0), share * float(weights.sum())))]
+    assert torch.equal(found, (weights >= threshold) & (weights > 0))
 
 
 def test_carriers_are_the_fewest_that_reach_the_share_and_never_zeros():

@@ -10,6 +10,8 @@ from silverstain.errors import UsageError
 from silverstain.graphs._influence import edge_shares, influence, target_weights
 from silverstain.graphs.graph import Graph, error_node_of
 
+SORTED_AT_ONCE = 1 << 16
+
 
 def prune(graph: Graph, *, node_share: float = 0.8, edge_share: float = 0.98, keep_errors: bool = True) -> Graph:
     """The graph with masks that keep the most influential nodes, and among them the most influential edges.
@@ -44,12 +46,33 @@ def carriers(weights: Float[Tensor, " item"], share: float) -> Bool[Tensor, " it
     Items of weight 0 are never among them: circuit-tracer's threshold falls to 0, and keeps every absent edge, when
     rounding keeps the sum of all shares below 1.
     """
-    ranked = weights[weights > 0].sort(descending=True).values
-    if not len(ranked) or share <= 0:
+    present = weights[weights > 0]
+    if not len(present) or share <= 0:
         return torch.zeros_like(weights, dtype=torch.bool)
-    sums = ranked.cumsum(0)
-    last = int(torch.searchsorted(sums, share * float(sums[-1])))
-    return (weights > 0) & (weights >= ranked[min(last, len(ranked) - 1)])
+    return weights >= _smallest_needed(present, share)
+
+
+def _smallest_needed(weights: Float[Tensor, " item"], share: float) -> float:
+    """The largest of the weights (all above 0) such that those no smaller add up to `share` of all.
+
+    Found by halving the interval of bit patterns it lies in (those of positive numbers are ordered as the numbers are),
+    as sorting a hundred million edges takes several times their memory: what is surely kept becomes one number, what
+    is surely not is dropped, and only what is between is looked at again.
+    """
+    left = weights.double()
+    wanted, kept = share * float(left.sum()), 0.0
+    low, high = int(left.min().view(torch.int64)), int(left.max().view(torch.int64))
+    while len(left) > SORTED_AT_ONCE and low < high:
+        middle = (low + high) // 2
+        above = left.view(torch.int64) > middle
+        mass = kept + float(left[above].sum())
+        if mass >= wanted:
+            low, left = middle + 1, left[above]
+        else:
+            kept, high, left = mass, middle, left[~above]
+    ranked = left.sort(descending=True).values
+    last = int(torch.searchsorted(kept + ranked.cumsum(0), wanted))
+    return float(ranked[min(last, len(ranked) - 1)])
 
 
 def _without_loose_ends(
