@@ -10,43 +10,23 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 from silverstain.dictionaries import Dictionary
 from silverstain.models import LanguageModel, Recording, attention_through
 
-VOCABULARY = 48
-SHAPE: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 32,
-    "initializer_range": 0.3,
-}
-SHAPES = ("llama", "llama-biased", "llama-outlier", "qwen3", "qwen3-outlier")
+from ..zoo import SIZES, ZOO, build  # noqa: TID252 - tests are no package that could be named
+
+SHAPES = (*ZOO, "llama-outlier", "gpt2-outlier", "gemma2-outlier")
 KINDS = ("per-layer", "per-layer-skip", "cross-layer", "cross-layer-skip")
 PROMPT = [0, 11, 5, 23, 5, 40, 17]
 
 
 @cache
 def tiny_model(shape: str, dtype: torch.dtype = torch.float64, *, seed: int = 0, n_real: int = 1) -> LanguageModel:
-    """A random model: `llama`, `qwen3` (grouped values), `-biased` (attention biases), `-outlier` (huge channels)."""
-    torch.manual_seed(seed)
-    if shape.startswith("qwen3"):
-        hf: Any = Qwen3ForCausalLM(Qwen3Config(**SHAPE, num_key_value_heads=2, head_dim=6))
-    else:
-        hf = LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=4, attention_bias=shape.endswith("biased")))
-    with torch.no_grad():
-        for name, parameter in hf.named_parameters():
-            if parameter.ndim == 1:  # norm weights and biases start as ones and zeros
-                parameter.add_(0.3 * torch.randn_like(parameter))
-            if shape.endswith("outlier") and name.endswith("embed_tokens.weight"):
-                parameter[:, 3] += 300.0
-            if shape.endswith("outlier") and name.endswith("down_proj.weight"):
-                parameter[5] *= 100.0
-    words = {"<bos>": 0, **{f"w{i}": i for i in range(1, VOCABULARY)}}
+    """A random model of the zoo, with huge channels if `-outlier`."""
+    hf: Any = build(shape.removesuffix("-outlier"), seed=seed, has_outliers=shape.endswith("-outlier"))
+    words = {"<bos>": 0, **{f"w{i}": i for i in range(1, SIZES["vocab_size"])}}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<bos>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>")
@@ -57,7 +37,7 @@ def tiny_model(shape: str, dtype: torch.dtype = torch.float64, *, seed: int = 0,
 def tiny_dictionary(kind: str, dtype: torch.dtype = torch.float64, *, seed: int = 1, **facts: Any) -> Dictionary:
     """A random dictionary for a tiny model: per-layer or cross-layer, with a linear skip if `-skip`."""
     draw = torch.Generator().manual_seed(seed)
-    layers, d, features = SHAPE["num_hidden_layers"], SHAPE["hidden_size"], 20
+    layers, d, features = SIZES["num_hidden_layers"], SIZES["hidden_size"], 20
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype)
@@ -76,7 +56,8 @@ def tiny_dictionary(kind: str, dtype: torch.dtype = torch.float64, *, seed: int 
 
 
 class FrozenReads(NamedTuple):
-    """What a hand-frozen model reads, [layer pos d_model] and [pos d_model], and its logits [pos d_vocab]."""
+    """What a hand-frozen model reads, [layer pos d_model] and [pos d_model], and its logits [pos d_vocab] before any
+    soft-cap."""
 
     mlp_inputs: Tensor
     final: Tensor
@@ -101,51 +82,84 @@ class FrozenHuggingFace:
             stack.enter_context(attention_through(self.model.hf, lambda layer, _: self.recording.patterns[layer][None]))
             for module, hook in self._hooks(embedding, writes, kept):
                 stack.enter_context(_hooked(module, hook))
-            logits = self.model.hf(input_ids=self.recording.token_ids[None], use_cache=False).logits[0]
+            self.model.hf(input_ids=self.recording.token_ids[None], use_cache=False)
         mlp_inputs = torch.stack([kept[f"mlp{i}"] for i in range(self.model.n_layers)])
-        return FrozenReads(mlp_inputs, kept["final"], logits)
+        return FrozenReads(mlp_inputs, kept["final"], kept["logits"])
 
     def _hooks(self, embedding: Tensor, writes: Tensor, kept: dict[str, Tensor]) -> Iterator[tuple[Any, Callable]]:
-        model, recording = self.model, self.recording
+        """Norms are frozen by name of module and written out by hand: nothing here is the code under test."""
+        model, recording, table = self.model, self.recording, self.model.architecture
 
-        def norm(weight: Tensor, scale: Tensor, name: str | None) -> Callable:
+        def norm(scale: Tensor) -> Callable:
             def hook(module: Any, inputs: Any, _: Any) -> Tensor:
-                out = inputs[0] * scale[:, None] * weight
-                if name is not None:
-                    kept[name] = out[0]
-                return out
+                x = inputs[0]
+                if isinstance(module, torch.nn.LayerNorm):
+                    return (x - x.mean(-1, keepdim=True)) * scale[:, None] * module.weight + module.bias
+                weight = 1 + module.weight if "Gemma" in type(module).__name__ else module.weight
+                return x * scale[:, None] * weight
 
             return hook
 
-        def mlp(layer: int) -> Callable:
-            def hook(module: Any, inputs: Any, _: Any) -> Tensor:
+        def keep(name: str) -> Callable:
+            def hook(module: Any, inputs: Any, output: Any) -> None:
+                kept[name] = output[0]
+
+            return hook
+
+        def mlp_read(layer: int) -> Callable:
+            def hook(module: Any, inputs: Any, _: Any) -> None:
+                kept[f"mlp{layer}"] = inputs[0][0]
+
+            return hook
+
+        def written(layer: int) -> Callable:
+            def hook(module: Any, inputs: Any, output: Any) -> Any:
                 skip = None if self.dictionary is None else self.dictionary.W_skip(layer)
                 out = recording.mlp_outputs[layer] + writes[layer]
                 if skip is not None:
-                    moved = (inputs[0][0] - recording.mlp_inputs[layer]) @ skip.T
+                    moved = (kept[f"mlp{layer}"] - recording.mlp_inputs[layer]) @ skip.T
                     late = torch.arange(len(moved)) >= model.n_real
                     out = out + moved * late[:, None]
-                return out[None]
+                return (out[None], None) if isinstance(output, tuple) else out[None]
 
             return hook
 
-        yield model.hf.get_submodule(model.architecture.embedding), lambda m, i, out: out + embedding
+        yield model.block(0), _at_entrance(embedding)
+        scales = {
+            "attention_norm": recording.attention_norm_scale,
+            "attention_output_norm": recording.attention_output_norm_scale,
+            "mlp_norm": recording.mlp_norm_scale,
+        }
         for layer in range(model.n_layers):
-            weight, scale = model.norm_weight("attention", layer), recording.attention_norm_scale[layer]
-            yield model.norm("attention", layer), norm(weight, scale, None)
-            weight, scale = model.norm_weight("mlp", layer), recording.mlp_norm_scale[layer]
-            yield model.norm("mlp", layer), norm(weight, scale, f"mlp{layer}")
-            yield model.mlp(layer), mlp(layer)
-        yield model.norm("final"), norm(model.norm_weight("final"), recording.final_norm_scale, "final")
+            block = model.block(layer)
+            for place, scale in scales.items():
+                if getattr(table, place) is not None:
+                    yield block.get_submodule(getattr(table, place)), norm(scale[layer])
+            yield block.get_submodule(table.mlp), mlp_read(layer)
+            yield block.get_submodule(table.mlp_output_norm or table.mlp), written(layer)
+        yield model.hf.get_submodule(table.final_norm), norm(recording.final_norm_scale)
+        yield model.hf.get_submodule(table.final_norm), keep("final")
+        yield model.hf.get_submodule(table.unembedding), keep("logits")
 
     def no_change(self) -> tuple[Tensor, Tensor]:
         """An embedding and writes of zeros."""
         return torch.zeros_like(self.recording.embedding), torch.zeros_like(self.recording.mlp_outputs)
 
 
+class _at_entrance:
+    """Added to what a block reads, not to what it gives."""
+
+    def __init__(self, added: Tensor) -> None:
+        self.added = added
+
+
 @contextmanager
-def _hooked(module: Any, hook: Callable) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
+def _hooked(module: Any, hook: Any) -> Iterator[None]:
+    if isinstance(hook, _at_entrance):
+        added = hook.added
+        handle = module.register_forward_pre_hook(lambda _, inputs: (inputs[0] + added, *inputs[1:]))
+    else:
+        handle = module.register_forward_hook(hook)
     try:
         yield
     finally:

@@ -10,31 +10,44 @@ from torch import Tensor
 
 from silverstain.attribution import EMBEDDING, FrozenFlow, Gradients, Reads, freeze
 from silverstain.attribution.flow import attention_adjoint
+from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.models import record
 
 LAYERS, POSITIONS, WIDTH = 3, 5, 8
 
 
-def random_flow(seed: int, *, n_kv: int = 2, has_skip: bool = True, n_real: int = 1) -> FrozenFlow:
+def random_flow(
+    seed: int,
+    *,
+    n_kv: int = 2,
+    has_skip: bool = True,
+    n_real: int = 1,
+    is_centred: bool = False,
+    has_output_norm: bool = False,
+    is_parallel: bool = False,
+) -> FrozenFlow:
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
+    def norm() -> FrozenNorm:
+        return FrozenNorm(
+            scale=normal(POSITIONS).abs(), weight=normal(WIDTH), bias=normal(WIDTH), is_centred=is_centred
+        )
+
     scores = normal(LAYERS, 4, POSITIONS, POSITIONS)
     hidden = torch.ones(POSITIONS, POSITIONS, dtype=torch.bool).triu(1)
     return FrozenFlow(
         patterns=scores.masked_fill(hidden, -torch.inf).softmax(-1),
-        attention_scale=normal(LAYERS, POSITIONS).abs(),
-        mlp_scale=normal(LAYERS, POSITIONS).abs(),
-        final_scale=normal(POSITIONS).abs(),
-        attention_norm=normal(LAYERS, WIDTH),
-        mlp_norm=normal(LAYERS, WIDTH),
-        final_norm=normal(WIDTH),
+        attention_norms=tuple(norm() for _ in range(LAYERS)),
+        attention_output_norms=tuple(norm() if has_output_norm else None for _ in range(LAYERS)),
+        read_norms=tuple(norm() for _ in range(LAYERS + 1)),
         W_V=tuple(normal(n_kv, 3, WIDTH) / 3 for _ in range(LAYERS)),
         W_O=tuple(normal(4, WIDTH, 3) / 3 for _ in range(LAYERS)),
         W_skip=tuple(normal(WIDTH, WIDTH) / 3 if has_skip else None for _ in range(LAYERS)),
-        attention_bias=(None,) * LAYERS,
+        attention_bias=(None, normal(1, WIDTH), normal(POSITIONS, WIDTH)),
+        is_parallel=is_parallel,
         n_real=n_real,
     )
 
@@ -47,17 +60,24 @@ def written(gradients: Gradients, layer: int, position: int) -> Tensor:
     return (gradients.embedding if layer == EMBEDDING else gradients.mlp_outputs[layer])[:, position]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
-    n_kv=st.sampled_from([1, 2, 4]),
-    has_skip=st.booleans(),
-    n_real=st.integers(0, 2),
+    parts=st.fixed_dictionaries(
+        {
+            "n_kv": st.sampled_from([1, 2, 4]),
+            "has_skip": st.booleans(),
+            "n_real": st.integers(0, 2),
+            "is_centred": st.booleans(),
+            "has_output_norm": st.booleans(),
+            "is_parallel": st.booleans(),
+        }
+    ),
     to=st.tuples(st.integers(0, LAYERS), st.integers(0, POSITIONS - 1)),
     start=st.tuples(st.integers(EMBEDDING, LAYERS - 1), st.integers(0, POSITIONS - 1)),
 )
-def test_adjoint_is_the_transpose_of_forward(seed, n_kv, has_skip, n_real, to, start):
-    flow = random_flow(seed, n_kv=n_kv, has_skip=has_skip, n_real=n_real)
+def test_adjoint_is_the_transpose_of_forward(seed, parts, to, start):
+    flow = random_flow(seed, **parts)
     draw = torch.Generator().manual_seed(seed)
     sources, targets = torch.randn(2, 3, WIDTH, generator=draw, dtype=torch.float64)
     up = read(flow.forward(sources, *start), *to) @ targets.T
@@ -87,18 +107,34 @@ def test_attention_adjoint_is_the_sum_over_heads_and_queries(n_kv: int):
     torch.testing.assert_close(attention_adjoint(gradient, pattern, W_V, W_O), expected)
 
 
-def test_a_sweep_gives_each_target_what_it_gets_alone():
-    flow = random_flow(4)
+@pytest.mark.parametrize("is_parallel", [False, True])
+def test_a_sweep_gives_each_target_what_it_gets_alone(is_parallel: bool):
+    flow = random_flow(4, is_parallel=is_parallel)
     vectors = torch.randn(6, WIDTH, dtype=torch.float64)
     layers = [3, 3, 2, 2, 0, 0]
     alone = [flow.adjoint(vectors[i : i + 1], layer, 3) for i, layer in enumerate(layers)]
     for crossing in flow.sweep(vectors, layers, 3):
         reached = sum(layer > crossing.layer for layer in layers)
-        assert len(crossing.gradient) == reached
+        assert len(crossing.gradient) == len(crossing.constant) == reached
         for i in range(reached):
             for offset in range(crossing.gradient.shape[1]):
                 single = written(alone[i], crossing.layer, crossing.first + offset)[0]
                 torch.testing.assert_close(crossing.gradient[i, offset], single)
+
+
+@pytest.mark.parametrize("is_parallel", [False, True])
+@pytest.mark.parametrize("has_output_norm", [False, True])
+def test_constants_of_a_sweep_are_what_biases_alone_make_of_each_read(is_parallel: bool, has_output_norm: bool):
+    flow = random_flow(6, is_parallel=is_parallel, has_output_norm=has_output_norm)
+    nothing = torch.zeros(1, POSITIONS, WIDTH, dtype=torch.float64)
+    reads = flow.response(nothing, nothing.expand(LAYERS, 1, POSITIONS, WIDTH), with_biases=True)
+    layers = [3, 2, 1, 0]
+    vectors = torch.randn(4, WIDTH, dtype=torch.float64)
+    found = torch.zeros(4, dtype=torch.float64)
+    for crossing in flow.sweep(vectors, layers, 3):
+        found[: len(crossing.constant)] += crossing.constant
+    expected = torch.stack([read(reads, layer, 3)[0] @ vectors[i] for i, layer in enumerate(layers)])
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_flow_is_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: str):
@@ -137,7 +173,10 @@ def test_the_flow_with_its_biases_is_the_whole_run(tiny, shape: str):
     flow = freeze(model, recording)
     reads = flow.response(recording.embedding[None], recording.mlp_outputs[:, None], with_biases=True)
     torch.testing.assert_close(reads.mlp_inputs[:, 0], recording.mlp_inputs, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(reads.final[0] @ model.W_U.T, recording.logits, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(reads.final[0], recording.final, rtol=1e-9, atol=1e-9)
+    logits = recording.final @ model.W_U.T
+    capped = logits if model.softcap is None else model.softcap * torch.tanh(logits / model.softcap)
+    torch.testing.assert_close(capped, recording.logits, rtol=1e-9, atol=1e-9)
 
 
 def test_leading_positions_that_keep_their_real_mlp_pass_no_skip():

@@ -84,7 +84,7 @@ def test_numbers_of_a_card_are_those_of_the_firings(world, cards):
 def test_output_tokens_are_the_ends_of_the_direct_effects(world, cards):
     effects = direct_effects(world.model, world.dictionary, 0, torch.tensor([4]))[0]
     row = world.dictionary.decoder_rows(0, torch.tensor([4]))[0, 0]
-    slow = torch.stack([(world.model.norm_weight("final") * row) @ unembed for unembed in world.model.W_U])
+    slow = torch.stack([(world.model.final_norm.weight * row) @ unembed for unembed in world.model.W_U])
     torch.testing.assert_close(effects, slow - slow.mean(), atol=1e-5, rtol=1e-5)
     card = cards.card(0, 4)
     for listed, ends in ((card.promotes, effects.topk(5)), (card.suppresses, effects.topk(5, largest=False))):

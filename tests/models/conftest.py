@@ -6,28 +6,14 @@ import pytest
 import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from silverstain.models import LanguageModel
 
+from ..zoo import ZOO, build  # noqa: TID252 - tests are no package that could be named
+
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 
-SHAPE = {
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "head_dim": 6,  # not hidden_size / heads: widths must come from the configuration
-    "max_position_embeddings": 12,
-    "initializer_range": 0.3,
-}
 WORDS = ["the", "capital", "of", "is", "texas", "austin", "ohio", "dal", "##las", "##ton", "oak", "."]
 SPECIAL = ["<pad>", "<bos>", "<unk>"]
 
@@ -42,48 +28,26 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", unk_token="<unk>", pad_token="<pad>")
 
 
-def seeded(hf: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
-    """Random everywhere: norm weights and biases too, which start as ones and zeros and would hide mistakes."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in hf.named_parameters():
-        drawn = torch.randn(parameter.shape, generator=generator) * 0.3
-        parameter.data = drawn + 1 if "norm" in name else drawn
-    return hf
+def tiny(name: str) -> PreTrainedModel:
+    """A model of the zoo with the vocabulary above."""
+    return build(name, vocab_size=len(SPECIAL + WORDS), max_position_embeddings=12)
 
 
-def build(architecture: str) -> PreTrainedModel:
-    size = {"vocab_size": len(SPECIAL + WORDS), **SHAPE}
-    match architecture:
-        case "llama":
-            config = LlamaConfig(num_key_value_heads=2, tie_word_embeddings=False, **size)
-            return seeded(LlamaForCausalLM(config))
-        case "llama with biases, tied":
-            config = LlamaConfig(num_key_value_heads=4, tie_word_embeddings=True, attention_bias=True, **size)
-            return seeded(LlamaForCausalLM(config))
-        case "qwen3":
-            config = Qwen3Config(num_key_value_heads=1, tie_word_embeddings=True, **size)
-            return seeded(Qwen3ForCausalLM(config))
-    raise AssertionError(architecture)
-
-
-ARCHITECTURES = ["llama", "llama with biases, tied", "qwen3"]
-
-
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=ZOO)
 def any_model(request: pytest.FixtureRequest) -> LanguageModel:
-    return LanguageModel(build(request.param), word_tokenizer(), name=request.param)
+    return LanguageModel(tiny(request.param), word_tokenizer(), name=request.param)
 
 
 @pytest.fixture
 def model() -> LanguageModel:
-    return LanguageModel(build("llama"), word_tokenizer(), name="tiny")
+    return LanguageModel(tiny("llama"), word_tokenizer(), name="tiny")
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A folder with a model stored in float16 and its tokenizer."""
     folder = tmp_path / "small"
-    build("qwen3").to(torch.float16).save_pretrained(folder)
+    tiny("qwen3").to(torch.float16).save_pretrained(folder)
     word_tokenizer().save_pretrained(folder)
     return folder
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BloomConfig, BloomForCausalLM
 
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, load_model
@@ -123,10 +123,12 @@ def test_missing_tokenizer_is_refused(saved):
 
 
 def test_unsupported_architecture_is_refused_before_its_weights_are_read(tmp_path):
-    shape = {"n_layer": 1, "n_embd": 8, "n_head": 1, "vocab_size": 4}
-    GPT2LMHeadModel(GPT2Config(**shape)).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="type 'gpt2', which is not supported yet; supported: llama, qwen3"):
+    shape = {"n_layer": 1, "hidden_size": 8, "n_head": 1, "vocab_size": 4}
+    BloomForCausalLM(BloomConfig(**shape)).save_pretrained(tmp_path)
+    words = r"is of type 'bloom', which is not supported yet .*write an entry Architecture\(model_type='bloom', …\)"
+    with pytest.raises(UsageError, match=words) as caught:
         load_model(tmp_path)
+    one_line(caught)
 
 
 def test_a_reference_that_no_hub_id_can_be_is_refused():

@@ -68,7 +68,7 @@ def test_threads_that_share_a_model_record_their_own_prompts(model):
         torch.testing.assert_close(one.patterns, other.patterns)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31), lengths=st.lists(st.integers(1, 8), min_size=1, max_size=4))
 def test_harvest_of_a_right_padded_batch_equals_recording_each_row(any_model, seed, lengths):
     generator = torch.Generator().manual_seed(seed)

@@ -155,8 +155,7 @@ def _sums(flow: FrozenFlow, sources: Sources, targets: Targets) -> Float[Tensor,
     sums = targets.vectors.new_zeros(sources.n_columns, len(targets))
     sums[sources.constant_column] = targets.constants
     for crossing in flow.sweep(targets.vectors, targets.layers.tolist(), position):
-        if crossing.constant is not None:
-            sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
+        sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
         writes = sources.at(crossing.layer)
         bounds = writes.bounds[crossing.first : position + 2]
         products = [

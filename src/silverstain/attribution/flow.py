@@ -1,15 +1,18 @@
-"""The model of one recorded run with attention patterns, norm scales and MLPs held fixed: a linear map.
+"""The model of one recorded run with attention patterns, norm scales and MLPs held fixed: an affine map.
 
-The residual stream is the only state. With layers ℓ, positions p, and everything frozen at the recorded run,
+The residual stream is the only state. With layers ℓ, positions p, norms N (affine maps, now that their denominators
+are fixed; see frozen_norm) and everything frozen at the recorded run,
 
-    mid_ℓ[p]    = stream_ℓ[p] + Σ_h Σ_k pattern_ℓ[h, p, k] · W_O[h] W_V[h] (stream_ℓ[k] · scale_ℓ[k] · weight_ℓ)
-    stream_ℓ₊₁  = mid_ℓ + write_ℓ + W_skip (mid_ℓ · scale · weight)          (the skip only where there is one)
+    mid_ℓ[p]    = stream_ℓ[p] + N'_ℓ(Σ_h Σ_k pattern_ℓ[h, p, k] · W_O[h] W_V[h] N_ℓ(stream_ℓ)[k])      (+ its biases)
+    stream_ℓ₊₁  = mid_ℓ + write_ℓ + W_skip M_ℓ(mid_ℓ)                           (the skip only where there is one)
 
 `write_ℓ` is what the MLP of layer ℓ adds: a constant here, since the MLP is frozen, and the place where features,
-errors and biases write. What is read is the output of the norm before an MLP, or of the final norm.
+errors and biases write. What is read is M_ℓ(mid_ℓ), the output of the norm before an MLP, or of the final norm; in a
+parallel block it is M_ℓ(stream_ℓ). Norms that an architecture does not have are the identity.
 
 `response` pushes writes up to every read; `sweep` and `adjoint` pull the gradient of a read down to every write. Both
-are plain products with W_O, W_V and the pattern: no autograd, nothing per target is kept beyond one gradient.
+are plain products with W_O, W_V and the pattern: no autograd, nothing per target is kept beyond one gradient. Sources
+travel through the linear part; what biases of norms and attention add to a target is its constant.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +22,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from silverstain.attribution.frozen_norm import FrozenNorm
 
 EMBEDDING = -1
 """The write layer of the embedding; the layers of the model are 0, 1, …."""
@@ -33,8 +38,8 @@ class Crossing(NamedTuple):
     """The gradient is zero at positions before this one; `gradient` starts with it."""
     gradient: Float[Tensor, "target pos d_model"]
     """A view that is overwritten when the sweep goes on: use it or copy it at once."""
-    constant: Float[Tensor, " target"] | None
-    """What the biases of the attention block just crossed add to each target; None where it has none."""
+    constant: Float[Tensor, " target"]
+    """What the biases crossed since the last yield (of norms, attention and skips) add to each target."""
 
 
 class Gradients(NamedTuple):
@@ -53,15 +58,15 @@ class Reads(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenFlow:
-    """The frozen linear map of one run. Each tensor is held once, in the model's own layout."""
+    """The frozen affine map of one run. Each tensor is held once, in the model's own layout."""
 
     patterns: Float[Tensor, "layer head query key"]
-    attention_scale: Float[Tensor, "layer pos"]
-    mlp_scale: Float[Tensor, "layer pos"]
-    final_scale: Float[Tensor, " pos"]
-    attention_norm: Float[Tensor, "layer d_model"]
-    mlp_norm: Float[Tensor, "layer d_model"]
-    final_norm: Float[Tensor, " d_model"]
+    attention_norms: tuple[FrozenNorm, ...]
+    """Before the attention of each layer."""
+    attention_output_norms: tuple[FrozenNorm | None, ...]
+    """Between the attention of each layer and the stream, where there is one."""
+    read_norms: tuple[FrozenNorm, ...]
+    """Before the MLP of each layer, and the final norm at last."""
     W_V: tuple[Tensor, ...]
     """A layer's value matrices, [n_kv_heads, d_head, d_model]; query head h reads kv head h // (n_heads/n_kv_heads)."""
     W_O: tuple[Tensor, ...]
@@ -69,8 +74,9 @@ class FrozenFlow:
     W_skip: tuple[Tensor | None, ...]
     """A layer's linear skip [d_model, d_model], applied as x @ W_skip.T to the MLP's input, or None."""
     attention_bias: tuple[Tensor | None, ...]
-    """The constant [d_model] that a layer's attention adds at every position (its value bias, as patterns sum to 1,
-    and its output bias), or None. No part of the linear map."""
+    """What a layer's attention adds whatever the stream holds, [pos, d_model] or [1, d_model]; None for nothing."""
+    is_parallel: bool = False
+    """Attention and MLP of a block read the same stream."""
     n_real: int = 1
     """Leading positions that keep their real MLP: no skip passes there."""
 
@@ -84,17 +90,7 @@ class FrozenFlow:
 
     @property
     def d_model(self) -> int:
-        return self.final_norm.shape[0]
-
-    def read_gain(self, layer: int) -> Float[Tensor, "pos d_model"]:
-        """What the norm before the MLP of `layer` (or the final norm, for `layer == n_layers`) multiplies with."""
-        if layer == self.n_layers:
-            return self.final_scale[:, None] * self.final_norm
-        return self.mlp_scale[layer, :, None] * self.mlp_norm[layer]
-
-    def attention_gain(self, layer: int) -> Float[Tensor, "pos d_model"]:
-        """What the norm before the attention of `layer` multiplies with."""
-        return self.attention_scale[layer, :, None] * self.attention_norm[layer]
+        return self.read_norms[-1].weight.shape[0]
 
     def sweep(
         self, vectors: Float[Tensor, "target d_model"], layers: Sequence[int], position: int
@@ -111,26 +107,28 @@ class FrozenFlow:
         """
         assert list(layers) == sorted(layers, reverse=True)  # so that the reached targets are a prefix
         stream = vectors.new_zeros(len(vectors), position + 1, self.d_model)
-        reached = 0
+        # the first attention block that each target crosses on its way down
+        blocks = [read - 1 if self.is_parallel else min(read, self.n_layers - 1) for read in layers]
+        first = position
         for layer in range(max(layers, default=-1), -1, -1):
-            entering = slice(reached, reached + sum(1 for read in layers if read == layer))
-            stream[entering, position] = vectors[entering] * self.read_gain(layer)[position]
-            constant = None
+            before = sum(read > layer for read in layers)
+            reached = sum(read >= layer for read in layers)
+            constant = vectors.new_zeros(reached)
+            entering = slice(before, reached)
+            entered = self._entered(layer, vectors[entering], position, constant[entering])
             if layer == self.n_layers:
-                first = position
+                stream[entering, position] += entered
             else:
-                bias = self.attention_bias[layer]
-                if bias is not None:
-                    constant = stream[: entering.stop].sum(dim=1) @ bias
-                # A gradient is at the reading position alone until it has passed its first attention block.
-                spread = 0 if layer == self.n_layers - 1 else reached
-                self._attention_adjoint_(layer, stream[:spread], first=0)
-                self._attention_adjoint_(layer, stream[spread : entering.stop], first=position)
-                first = 0
-            reached = entering.stop
+                skipped = self._skip_adjoint(layer, stream[:before], first, constant[:before])
+                if not self.is_parallel:
+                    _add_reads_(stream, skipped, entered, entering, position)
+                spread, crossing = sum(block > layer for block in blocks), sum(block >= layer for block in blocks)
+                self._attention_adjoint_(layer, stream[:spread], 0, constant[:spread])
+                self._attention_adjoint_(layer, stream[spread:crossing], position, constant[spread:crossing])
+                if self.is_parallel:
+                    _add_reads_(stream, skipped, entered, entering, position)
+                first = 0 if crossing else position
             yield Crossing(layer - 1, first, stream[:reached, first:], constant)
-            if layer > 0:
-                self._skip_adjoint_(layer - 1, stream[:reached], first)
 
     def adjoint(self, vectors: Float[Tensor, "target d_model"], layer: int, position: int) -> Gradients:
         """The gradient of each target, read at (layer, position), at every MLP output and at the embedding.
@@ -161,7 +159,7 @@ class FrozenFlow:
         *,
         with_biases: bool = False,
     ) -> Reads:
-        """Push whole runs of writes up: what every read becomes; `with_biases` adds those of attention."""
+        """Push whole runs of writes up: what every read becomes; `with_biases` adds those of norms and attention."""
         stream = embedding
         mlp_inputs = []
         for layer in range(self.n_layers):
@@ -169,16 +167,26 @@ class FrozenFlow:
             bias = self.attention_bias[layer]
             if with_biases and bias is not None:
                 mid = mid + bias
-            mlp_inputs.append(mid * self.read_gain(layer))
+            mlp_inputs.append(self.read(layer, stream if self.is_parallel else mid, with_bias=with_biases))
             stream = mid + writes[layer] + self.skip(layer, mlp_inputs[-1])
-        return Reads(torch.stack(mlp_inputs), stream * self.read_gain(self.n_layers))
+        return Reads(torch.stack(mlp_inputs), self.read(self.n_layers, stream, with_bias=with_biases))
+
+    def read(
+        self, layer: int, stream: Float[Tensor, "source pos d_model"], *, with_bias: bool = False
+    ) -> Float[Tensor, "source pos d_model"]:
+        """What the norm before the MLP of `layer` (or the final norm, for `layer == n_layers`) makes of the stream."""
+        norm = self.read_norms[layer]
+        out = norm.linear(stream)
+        return out + norm.bias if with_bias and norm.bias is not None else out
 
     def attention(self, layer: int, stream: Float[Tensor, "source pos d_model"]) -> Float[Tensor, "source pos d_model"]:
-        """What the frozen attention of `layer` adds to the stream."""
+        """What the frozen attention of `layer` adds to the stream, its biases left out."""
         W_V, W_O, pattern = self.W_V[layer], self.W_O[layer], self.patterns[layer]
-        normed = stream * self.attention_gain(layer)
+        normed = self.attention_norms[layer].linear(stream)
         values = torch.einsum("skd,ved->svke", normed, W_V).repeat_interleave(len(W_O) // len(W_V), dim=1)
-        return torch.einsum("shke,hqk,hde->sqd", values, pattern, W_O)
+        added = torch.einsum("shke,hqk,hde->sqd", values, pattern, W_O)
+        output_norm = self.attention_output_norms[layer]
+        return added if output_norm is None else output_norm.linear(added)
 
     def skip(self, layer: int, mlp_input: Float[Tensor, "source pos d_model"]) -> Float[Tensor, "source pos d_model"]:
         """What the dictionary's linear skip of `layer` adds; nothing at positions that keep their real MLP."""
@@ -188,21 +196,71 @@ class FrozenFlow:
             written[:, self.n_real :] = mlp_input[:, self.n_real :] @ W_skip.T
         return written
 
-    def _attention_adjoint_(self, layer: int, stream: Float[Tensor, "target pos d_model"], *, first: int) -> None:
+    def _entered(
+        self, layer: int, vectors: Float[Tensor, "target d_model"], position: int, constant: Float[Tensor, " target"]
+    ) -> Float[Tensor, "target d_model"]:
+        """The gradient of targets at the stream where they read it; what the norm's bias adds goes to `constant`."""
+        norm = self.read_norms[layer]
+        if norm.bias is not None:
+            constant += vectors @ norm.bias
+        return norm.pull(vectors[:, None], position)[:, 0]
+
+    def _attention_adjoint_(
+        self,
+        layer: int,
+        stream: Float[Tensor, "target pos d_model"],
+        first: int,
+        constant: Float[Tensor, " target"],
+    ) -> None:
         """Add to each gradient, in place, what comes through attention; `first`: zero before this position."""
         n_targets, n_keys, _ = stream.shape
         if n_targets == 0:
             return
+        gradient = stream[:, first:]
+        bias = self.attention_bias[layer]
+        if bias is not None:
+            constant += _summed_products(gradient, bias[first:n_keys] if len(bias) > 1 else bias)
+        output_norm = self.attention_output_norms[layer]
+        if output_norm is not None:
+            gradient = output_norm.pull(gradient, first)
         pattern = self.patterns[layer, :, first:n_keys, :n_keys]
-        through = attention_adjoint(stream[:, first:], pattern, self.W_V[layer], self.W_O[layer])
-        stream.addcmul_(through, self.attention_gain(layer)[:n_keys])
+        through = attention_adjoint(gradient, pattern, self.W_V[layer], self.W_O[layer])
+        self.attention_norms[layer].pull_into_(stream, through, 0)
 
-    def _skip_adjoint_(self, layer: int, stream: Float[Tensor, "target pos d_model"], first: int) -> None:
-        W_skip = self.W_skip[layer]
+    def _skip_adjoint(
+        self, layer: int, stream: Float[Tensor, "target pos d_model"], first: int, constant: Float[Tensor, " target"]
+    ) -> Float[Tensor, "target late d_model"] | None:
+        """The gradient of each target through the skip, at the last positions; None where nothing passes."""
+        W_skip, norm = self.W_skip[layer], self.read_norms[layer]
         first = max(first, self.n_real)
-        if W_skip is not None and first < stream.shape[1]:
-            gain = self.read_gain(layer)[first : stream.shape[1]]
-            stream[:, first:] += (stream[:, first:] @ W_skip) * gain
+        if W_skip is None or first >= stream.shape[1]:
+            return None
+        at_input = stream[:, first:] @ W_skip
+        if norm.bias is not None:
+            constant += _summed_products(at_input, norm.bias[None])
+        return norm.pull(at_input, first)
+
+
+def _add_reads_(
+    stream: Float[Tensor, "target pos d_model"],
+    skipped: Float[Tensor, "before late d_model"] | None,
+    entered: Float[Tensor, "entering d_model"],
+    entering: slice,
+    position: int,
+) -> None:
+    """Add, in place, what an MLP's read sends into the stream: old targets through the skip, new ones themselves."""
+    if skipped is not None:
+        stream[: len(skipped), stream.shape[1] - skipped.shape[1] :] += skipped
+    stream[entering, position] += entered
+
+
+def _summed_products(
+    gradient: Float[Tensor, "target some d_model"], bias: Float[Tensor, "#some d_model"]
+) -> Float[Tensor, " target"]:
+    """Σ over positions of gradient · bias."""
+    if len(bias) == 1:
+        return gradient.sum(dim=1) @ bias[0]
+    return torch.einsum("tpd,pd->t", gradient, bias)
 
 
 def attention_adjoint(

@@ -5,18 +5,18 @@ replaced, have made. This is the headline test of a dictionary (how often does t
 says) and, being differentiable, the loss that makes it pass. Positions below `model.n_real` keep their real MLP.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
+from silverstain.models import LanguageModel, MlpCall, mlps_through
+from silverstain.models.mlps import MlpFunction
 
 
 @runtime_checkable
@@ -100,8 +100,8 @@ def replaced_logits(
     added = [
         [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
     ]
-    forwards = _replaced_forwards(model, substitute, token_ids, mask, added)
-    with _forwards_of([model.mlp(layer) for layer in range(model.n_layers)], forwards):
+    function = _replaced(model, substitute, token_ids, mask, added)
+    with mlps_through(model, function):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 
 
@@ -109,19 +109,17 @@ def edited_logits(model: LanguageModel, token_ids: Tensor, deltas: Mapping[int, 
     """Logits [batch, pos, d_vocab] of the real model with `deltas` added to its MLP outputs: what the replaced model
     should say under the same edit."""
 
-    def adding(real: Callable[[Tensor], Tensor], delta: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda x: real(x) + delta
+    def adding(call: MlpCall) -> Tensor:
+        return call.real(call.x) + deltas[call.layer]
 
-    mlps = {layer: model.mlp(layer) for layer in deltas}
-    forwards = [adding(mlp.forward, deltas[layer]) for layer, mlp in mlps.items()]
-    with torch.no_grad(), _forwards_of(list(mlps.values()), forwards):
+    with torch.no_grad(), mlps_through(model, adding, deltas.keys()):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 
 
-def _replaced_forwards(
+def _replaced(
     model: LanguageModel, substitute: Substitute, token_ids: Tensor, mask: Tensor | None, added: list[list[Tensor]]
-) -> list[Callable[[Tensor], Tensor]]:
-    """For each MLP the function that takes its place during one run, layer after layer."""
+) -> MlpFunction:
+    """What takes the place of every MLP during one run, layer after layer."""
     n_real = model.n_real
     counted = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask.clone()
     counted[:, :n_real] = False
@@ -129,37 +127,14 @@ def _replaced_forwards(
     ids = token_ids.flatten()[index]
     pending: dict[int, Tensor] = {}
 
-    def forward_of(layer: int) -> Callable[[Tensor], Tensor]:
-        real = model.mlp(layer).forward
+    def replaced(call: MlpCall) -> Tensor:
+        layer, x = call.layer, call.x
+        written = substitute.writes(layer, x.flatten(0, 1)[index], ids)
+        for target, part in enumerate(written.unbind(1), start=layer):
+            pending[target] = pending[target] + part if target in pending else part
+        out = x.new_zeros(x.shape[0] * x.shape[1], x.shape[2])
+        out = out.index_copy(0, index, pending.pop(layer)).view_as(x)
+        out = torch.cat([call.real(x[:, :n_real]), out[:, n_real:]], dim=1)
+        return sum(added[layer], start=out)
 
-        def forward(x: Tensor) -> Tensor:
-            written = substitute.writes(layer, x.flatten(0, 1)[index], ids)
-            for target, part in enumerate(written.unbind(1), start=layer):
-                pending[target] = pending[target] + part if target in pending else part
-            out = x.new_zeros(x.shape[0] * x.shape[1], x.shape[2])
-            out = out.index_copy(0, index, pending.pop(layer)).view_as(x)
-            out = torch.cat([real(x[:, :n_real]), out[:, n_real:]], dim=1)
-            return sum(added[layer], start=out)
-
-        return forward
-
-    return [forward_of(layer) for layer in range(model.n_layers)]
-
-
-@contextmanager
-def _forwards_of(modules: list[nn.Module], forwards: list[Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Give modules another forward for a while. A hook could replace the output too, but would compute the real one
-    first: half of the model's work, thrown away."""
-    with ExitStack() as stack:
-        for module, forward in zip(modules, forwards, strict=True):
-            before = module.__dict__.get("forward")
-            module.forward = forward  # type: ignore[method-assign]
-            stack.callback(_restore, module, before)
-        yield
-
-
-def _restore(module: nn.Module, before: Callable | None) -> None:
-    if before is None:
-        del module.forward
-    else:
-        module.forward = before  # type: ignore[method-assign]
+    return replaced

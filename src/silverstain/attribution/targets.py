@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.attribution.edges import Targets
@@ -64,24 +65,34 @@ def feature_targets(recording: Recording, dictionary: Dictionary, active: Active
         layers=active.layer.long(),
         positions=active.position.long(),
         constants=constants,
-        # float64: this is what the sums of edges are held against
-        values=((vectors.double() * inputs.double()).sum(-1) + constants.double()).to(inputs),
+        values=_values(vectors, inputs, constants),
     )
 
 
 def logit_targets(model: LanguageModel, recording: Recording, token_ids: Sequence[int]) -> Targets:
-    """Logits at the last position, each less the mean over the vocabulary; their values are the recorded logits."""
-    W_U, b_U, logits = model.W_U, model.b_U, recording.logits[-1]
-    ids = torch.tensor(token_ids, device=logits.device)
-    vectors = (W_U[ids].double() - W_U.mean(dim=0, dtype=torch.float64)).to(logits)
-    constants = torch.zeros_like(logits[ids]) if b_U is None else demeaned(b_U, ids)
+    """Logits at the last position, before any soft-cap, each less the mean over the vocabulary; their values are what
+    the unembedding makes of the recorded output of the final norm."""
+    W_U, b_U = model.W_U, model.b_U
+    final = recording.final[-1]
+    ids = torch.tensor(token_ids, device=final.device)
+    vectors = (W_U[ids].double() - W_U.mean(dim=0, dtype=torch.float64)).to(final)
+    constants = torch.zeros_like(vectors[:, 0]) if b_U is None else demeaned(b_U, ids)
     return Targets(
         vectors=vectors,
         layers=torch.full_like(ids, model.n_layers),
         positions=torch.full_like(ids, recording.n_positions - 1),
         constants=constants,
-        values=demeaned(logits, ids),
+        values=_values(vectors, final[None], constants),
     )
+
+
+def _values(
+    vectors: Float[Tensor, "target d_model"],
+    inputs: Float[Tensor, "#target d_model"],
+    constants: Float[Tensor, " target"],
+) -> Float[Tensor, " target"]:
+    """What targets read in the recorded run, in float64: this is what the sums of edges are held against."""
+    return ((vectors.double() * inputs.double()).sum(-1) + constants.double()).to(vectors)
 
 
 def demeaned(column: Tensor, ids: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """What a feature says by itself: its writes taken straight to the logits, the last norm's weight crossed.
 
 For a feature f the direct effect on token t is W_U[t] · (w_final ⊙ Σ_targets W_dec[f, target]), less its mean over the
-vocabulary: what unit activation adds to the demeaned logit when the last norm's scale is 1. It ignores everything
-in between, so it tells what late features say and little about early ones.
+vocabulary (where the last norm centres, so is what the feature writes): what unit activation adds to the demeaned
+logit when the last norm's scale is 1. It ignores everything in between, so it tells what late features say and little
+about early ones.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def direct_effects(
 ) -> Float[Tensor, "feature d_vocab"]:
     """Demeaned direct effect of unit activation on every logit."""
     written = dictionary.decoder_rows(layer, features).sum(1).to(model.W_U)
-    effects = (written * model.norm_weight("final")) @ model.W_U.T
+    norm = model.final_norm
+    effects = (norm.centred(written) * norm.weight) @ model.W_U.T
     return effects - effects.mean(-1, keepdim=True)
 
 

@@ -8,8 +8,8 @@ The MLP itself stays: a change of a feature is (new − activation) · its decod
 every layer it writes to, so the dictionary's error is kept. Everything downstream recomputes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.sites import Sites, resolve
-from silverstain.models import LanguageModel, attention_through, harvest
-from silverstain.models.language_model import NormPlace
+from silverstain.models import LanguageModel, MlpCall, Norm, attention_through, harvest, mlps_through
+from silverstain.models.mlps import forwards_of
 
 ATTENTION = ("live", "frozen")
 BASE = ("clean", "current")
@@ -142,51 +142,41 @@ def _edited_rows(
     twin: Int[Tensor, " batch"],
     regime: Regime,
 ) -> Iterator[None]:
-    """Hooks under which the rows that sites name are edited; twin[row] is the clean row of each (a clean row's own)."""
+    """A `with` in which the rows that sites name are edited; twin[row] is the clean row of each (a clean row's own)."""
     _check_layers(regime.held_layers, model.n_layers)
     pending: dict[int, Tensor] = {}  # what is still to be added to the MLP output of each layer, all rows
 
-    def hook(layer: int) -> Any:
-        here = sites.at_layer(layer)
-        read_rows = twin[here.row] if regime.base == "clean" else here.row
-
-        def add_changes(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            if len(here):
-                change = here.change(_activations(dictionary, layer, arguments[0], read_rows, here))
-                _queue(pending, dictionary, layer, change, here, like=output)
-            if layer in regime.held_layers:
-                output = output[twin] + _skip_response(dictionary, layer, arguments[0], twin)
-            return output + pending.pop(layer) if layer in pending else output
-
-        return add_changes
+    def edited(call: MlpCall) -> Tensor:
+        layer, here = call.layer, sites.at_layer(call.layer)
+        output = call.real(call.x)
+        if len(here):
+            read_rows = twin[here.row] if regime.base == "clean" else here.row
+            change = here.change(_activations(dictionary, layer, call.x, read_rows, here))
+            _queue(pending, dictionary, layer, change, here, like=output)
+        if layer in regime.held_layers:
+            output = output[twin] + _skip_response(dictionary, layer, call.x, twin)
+        return output + pending.pop(layer) if layer in pending else output
 
     def clean_patterns(_: int, pattern: Tensor) -> Tensor:
         return pattern[twin]
 
     with ExitStack() as stack:
-        for layer in range(model.n_layers):
-            stack.callback(model.mlp(layer).register_forward_hook(hook(layer)).remove)
         if regime.norms == "frozen":
-            _hold_norms(model, twin, stack)
+            stack.enter_context(_held_norms(model, twin))  # first: what an MLP adds may have passed a norm
+        stack.enter_context(mlps_through(model, edited))
         if regime.attention == "frozen":
             stack.enter_context(attention_through(model.hf, clean_patterns))
         yield
 
 
-def _hold_norms(model: LanguageModel, twin: Int[Tensor, " batch"], stack: ExitStack) -> None:
-    """Let every norm scale each row as it scales its twin, until the stack closes."""
+def _held_norms(model: LanguageModel, twin: Int[Tensor, " batch"]) -> AbstractContextManager[None]:
+    """Let every norm scale each row as it scales its twin."""
 
-    def hold(where: NormPlace, layer: int | None) -> None:
-        def rescale(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            scale = model.norm_scale(where, layer, arguments[0])
-            return output * (scale[twin] / scale).unsqueeze(-1)
+    def held(norm: Norm) -> Callable[[Tensor], Tensor]:
+        return lambda x: norm.with_scale(x, norm.scale(x)[twin])
 
-        stack.callback(model.norm(where, layer).register_forward_hook(rescale).remove)
-
-    hold("final", None)
-    for layer in range(model.n_layers):
-        hold("attention", layer)
-        hold("mlp", layer)
+    norms = list(model.norms())
+    return forwards_of([norm.module for norm in norms], [held(norm) for norm in norms])
 
 
 def _skip_response(

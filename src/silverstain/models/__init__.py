@@ -6,6 +6,9 @@ from silverstain.models.attention import attention_through as attention_through
 from silverstain.models.attention import causal_pattern as causal_pattern
 from silverstain.models.language_model import LanguageModel as LanguageModel
 from silverstain.models.loading import load_model as load_model
+from silverstain.models.mlps import MlpCall as MlpCall
+from silverstain.models.mlps import mlps_through as mlps_through
+from silverstain.models.norms import Norm as Norm
 from silverstain.models.recording import Harvest as Harvest
 from silverstain.models.recording import Recording as Recording
 from silverstain.models.recording import harvest as harvest
@@ -16,10 +19,13 @@ __all__ = [
     "Architecture",
     "Harvest",
     "LanguageModel",
+    "MlpCall",
+    "Norm",
     "Recording",
     "attention_through",
     "causal_pattern",
     "harvest",
     "load_model",
+    "mlps_through",
     "record",
 ]

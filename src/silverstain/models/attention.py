@@ -46,16 +46,25 @@ def causal_pattern(
     key: Float[Tensor, "batch head key d_head"],
     mask: Tensor | None,
     scaling: float,
+    *,
+    softcap: float | None = None,
+    sinks: Float[Tensor, " head"] | None = None,
 ) -> Float[Tensor, "batch head query key"]:
     """softmax(scaling · q·k + mask) over keys, in float32 at least (as transformers' eager attention does).
 
+    With `softcap`, scores are softcap · tanh(score / softcap) before the mask. With `sinks`, a score of its own in
+    each head takes its share of the attention and carries nothing: rows then sum to less than 1.
     Unlike there, float64 stays float64: identities that hold to 1e-10 are tested on it.
     """
     scores = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
         scores = scores + mask[..., : key.shape[-2]]
+    if sinks is not None:
+        scores = torch.cat([scores, sinks[:, None, None].to(scores).expand(*scores.shape[:-1], 1)], dim=-1)
     wide = torch.promote_types(query.dtype, torch.float32)
-    return torch.softmax(scores, dim=-1, dtype=wide).to(query.dtype)
+    return torch.softmax(scores, dim=-1, dtype=wide)[..., : key.shape[-2]].to(query.dtype)
 
 
 def _attention(
@@ -65,6 +74,8 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,  # as transformers calls the sinks
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
     """Eager attention whose pattern passes through the current function; key and value heads may serve several."""
@@ -73,6 +84,7 @@ def _attention(
     group = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
     layer: Any = module.layer_idx
-    pattern = function(layer, causal_pattern(query, key, attention_mask, scaling))
+    pattern = causal_pattern(query, key, attention_mask, scaling, softcap=softcap, sinks=s_aux)
+    pattern = function(layer, pattern)
     mixed = torch.matmul(pattern, value)
     return mixed.transpose(1, 2).contiguous(), pattern

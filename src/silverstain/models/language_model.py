@@ -1,25 +1,35 @@
 """A Hugging Face language model, as it is, with the names that the rest of the package uses for its parts."""
 
-from collections.abc import Sequence
-from functools import cached_property, partial
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from silverstain.errors import UsageError
 from silverstain.models.architecture import Architecture, architecture_of
+from silverstain.models.norms import Norm
 from silverstain.models.words import encode, one_token
 from silverstain.storage import hash_tensors
 
-NormPlace = Literal["attention", "mlp", "final"]
+NormPlace = Literal["attention", "attention_output", "mlp", "mlp_output"]
+"""Before attention or the MLP, or behind it."""
+NORM_PLACES: tuple[NormPlace, ...] = ("attention", "attention_output", "mlp", "mlp_output")
 
 # what two configurations must share to be the same model; the rest (defaults, versions, paths) changes with releases
 HASHED_SETTINGS = (
     "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps",
+)  # fmt: skip
+# of architectures that came later, so only where a configuration has them
+MORE_HASHED_SETTINGS = (
+    "activation_function", "hidden_activation", "layer_norm_epsilon", "layer_norm_eps", "use_parallel_residual",
+    "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar", "sliding_window",
+    "num_experts_per_tok",
 )  # fmt: skip
 
 
@@ -54,8 +64,12 @@ class LanguageModel:
         self.d_head: int = getattr(config, "head_dim", None) or self.d_model // self.n_heads
         self.d_vocab: int = self.W_U.shape[0]
         self.max_positions: int = config.max_position_embeddings
+        self.is_parallel: bool = bool(self._setting(self.architecture.parallel))
+        """Whether attention and MLP of a block read the same stream."""
+        self.softcap: float | None = self._setting(self.architecture.softcap)
+        """Logits are soft-capped at this, where they are: softcap · tanh(x / softcap)."""
         if self.dtype == torch.float64:
-            self._keep_norms_in_float64()
+            self._compute_in_float64()
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name!r}, layers={self.n_layers}, d_model={self.d_model}, vocab={self.d_vocab})"
@@ -71,9 +85,10 @@ class LanguageModel:
     @cached_property
     def hash(self) -> str:
         """Hash of weights and settings; the weights as float32, so that float64 copies of a model share it."""
-        settings = "|".join(f"{key}={getattr(self.hf.config, key, None)}" for key in HASHED_SETTINGS)
+        more = [key for key in MORE_HASHED_SETTINGS if self._setting(key) is not None]
+        settings = "|".join(f"{key}={self._setting(key)}" for key in (*HASHED_SETTINGS, *more))
         parameters = {name: p.detach().to(torch.float32) for name, p in self.hf.named_parameters()}
-        parameters["rotary:inv_freq"] = self._rotary_frequencies()
+        parameters |= self._rotary_frequencies()
         parameters[f"settings:{settings}"] = torch.zeros(0)
         return hash_tensors(parameters)
 
@@ -118,101 +133,114 @@ class LanguageModel:
         return blocks[layer]
 
     def mlp(self, layer: int) -> nn.Module:
-        """Reads `Recording.mlp_inputs`; what it returns is added to the stream."""
+        """Reads `Recording.mlp_inputs`."""
         return self.block(layer).get_submodule(self.architecture.mlp)
 
+    def mlp_writer(self, layer: int) -> nn.Module:
+        """The module whose output is what the MLP adds to the stream: the norm behind it, or else itself."""
+        norm = self.norm("mlp_output", layer)
+        return self.mlp(layer) if norm is None else norm.module
+
     def attention(self, layer: int) -> nn.Module:
-        """The attention module; the first of what it returns is added to the stream."""
+        """The attention module; the first of what it returns is added to the stream, or read by the norm behind it."""
         return self.block(layer).get_submodule(self.architecture.attention)
 
-    def norm(self, where: NormPlace, layer: int | None = None) -> nn.Module:
-        """The norm before attention, before the MLP (both of `layer`), or before the unembedding."""
-        if where == "final":
-            return self.hf.get_submodule(self.architecture.final_norm)
-        if layer is None:
-            raise ValueError(f"norm({where!r}) needs a layer")
-        path = self.architecture.attention_norm if where == "attention" else self.architecture.mlp_norm
-        return self.block(layer).get_submodule(path)
+    def norm(self, where: NormPlace, layer: int) -> Norm | None:
+        """A norm of a block; None where the architecture has none."""
+        path: str | None = getattr(self.architecture, f"{where}_norm")
+        return None if path is None else Norm(module=self.block(layer).get_submodule(path), kind=self.architecture.norm)
 
-    def norm_scale(self, where: NormPlace, layer: int | None, x: Tensor) -> Tensor:
-        """1 / sqrt(mean(x²) + eps) over the last axis, from the norm's own input; in float32 at least."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        epsilon = getattr(self.norm(where, layer), self.architecture.norm_epsilon)
-        return torch.rsqrt(wide.square().mean(dim=-1) + epsilon).to(x.dtype)
+    @property
+    def final_norm(self) -> Norm:
+        """The norm before the unembedding."""
+        return Norm(module=self.hf.get_submodule(self.architecture.final_norm), kind=self.architecture.norm)
+
+    def norms(self) -> Iterator[Norm]:
+        """Every norm that the stream, or what is added to it, goes through."""
+        for layer in range(self.n_layers):
+            yield from filter(None, (self.norm(where, layer) for where in NORM_PLACES))
+        yield self.final_norm
 
     # weights, as they are stored
 
-    def norm_weight(self, where: NormPlace, layer: int | None = None) -> Float[Tensor, " d_model"]:
-        """What a norm multiplies its normalised input with."""
-        return _parameter(self.norm(where, layer), "weight")
-
     def W_V(self, layer: int) -> Float[Tensor, "kv_head d_head d_model"]:
         """Value vectors of normalised inputs x: einsum("k h d, d -> k h")."""
-        weight = _parameter(self.block(layer).get_submodule(self.architecture.value), "weight")
-        return weight.view(self.n_kv_heads, self.d_head, self.d_model)
+        return self._values_of(_weight(self._value_projection(layer)))
 
     def b_V(self, layer: int) -> Float[Tensor, "kv_head d_head"] | None:
         """The bias of the value vectors, where the architecture has one."""
-        bias = self.block(layer).get_submodule(self.architecture.value).bias
-        return bias.view(self.n_kv_heads, self.d_head) if isinstance(bias, Tensor) else None
+        bias = _bias(self._value_projection(layer))
+        return None if bias is None else self._values_of(bias)
 
     def W_O(self, layer: int) -> Float[Tensor, "head d_model d_head"]:
         """What a head adds to the stream for its mixed values z: einsum("n d h, n h -> d"); head n reads values of
         key-value head n // (n_heads / n_kv_heads)."""
-        weight = _parameter(self.block(layer).get_submodule(self.architecture.output), "weight")
+        weight = _weight(self.block(layer).get_submodule(self.architecture.output))
         return weight.view(self.d_model, self.n_heads, self.d_head).permute(1, 0, 2)
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"] | None:
         """The bias that attention adds to the stream, where the architecture has one."""
-        bias = self.block(layer).get_submodule(self.architecture.output).bias
-        return bias if isinstance(bias, Tensor) else None
+        return _bias(self.block(layer).get_submodule(self.architecture.output))
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
         """Embedding rows."""
-        return _parameter(self.hf.get_submodule(self.architecture.embedding), "weight")
+        return _weight(self.hf.get_submodule(self.architecture.embedding))
 
     @property
     def W_U(self) -> Float[Tensor, "d_vocab d_model"]:
-        """Unembedding rows: logits = final norm's output @ W_U.T (+ b_U)."""
-        return _parameter(self.hf.get_submodule(self.architecture.unembedding), "weight")
+        """Unembedding rows: logits = final norm's output @ W_U.T (+ b_U), soft-capped where there is a cap."""
+        return _weight(self.hf.get_submodule(self.architecture.unembedding))
 
     @property
     def b_U(self) -> Float[Tensor, " d_vocab"] | None:
         """The bias of the logits, where the architecture has one."""
-        bias = self.hf.get_submodule(self.architecture.unembedding).bias
-        return bias if isinstance(bias, Tensor) else None
+        return _bias(self.hf.get_submodule(self.architecture.unembedding))
 
     def _token_string(self, token: int) -> str:
         text = self.tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)  # one sequence of ids decodes to one text
         return text or str(self.tokenizer.convert_ids_to_tokens(token))
 
-    def _rotary_frequencies(self) -> Tensor:
-        """The rotary frequencies (a buffer, no parameter), empty where there are none."""
-        for name, buffer in self.hf.named_buffers():
-            if name.endswith("rotary_emb.inv_freq"):
-                return buffer.to(torch.float32)
-        return torch.zeros(0)
+    def _setting(self, key: str | None) -> Any:
+        """A setting of the configuration, None where it has none of that name."""
+        return None if key is None else getattr(self.hf.config, key, None)
 
-    def _keep_norms_in_float64(self) -> None:
-        """Recompute the output of every norm in float64: transformers rounds the norm's input to float32 whatever the
-        model's type, and then nothing in a float64 model is exact beyond 1e-7."""
-        places: list[tuple[NormPlace, int | None]] = [("final", None)]
-        places.extend(("attention", layer) for layer in range(self.n_layers))
-        places.extend(("mlp", layer) for layer in range(self.n_layers))
-        for where, layer in places:
-            self.norm(where, layer).register_forward_hook(partial(self._norm_in_float64, where, layer))
+    def _value_projection(self, layer: int) -> nn.Module:
+        return self.block(layer).get_submodule(self.architecture.value)
 
-    def _norm_in_float64(
-        self, where: NormPlace, layer: int | None, module: nn.Module, inputs: tuple[Tensor], _: Tensor
-    ) -> Tensor:
-        (x,) = inputs
-        return _parameter(module, "weight") * x * self.norm_scale(where, layer, x).unsqueeze(-1)
+    def _values_of(self, rows: Float[Tensor, "out ..."]) -> Float[Tensor, "kv_head d_head ..."]:
+        """The outputs of the value projection that are values, by head."""
+        if self.architecture.is_value_interleaved:
+            return rows.view(self.n_kv_heads, 3, self.d_head, *rows.shape[1:])[:, 2].contiguous()
+        return rows[-self.n_kv_heads * self.d_head :].view(self.n_kv_heads, self.d_head, *rows.shape[1:])
+
+    def _rotary_frequencies(self) -> dict[str, Tensor]:
+        """The rotary frequencies in use (buffers, no parameters): one tensor, empty where there are none, or one for
+        each type of layer."""
+        found = {
+            f"rotary:{name.rpartition('.')[2]}": buffer.to(torch.float32)
+            for name, buffer in self.hf.named_buffers()
+            if "rotary_emb." in name and name.endswith("inv_freq") and "original_" not in name
+        }
+        return found or {"rotary:inv_freq": torch.zeros(0)}
+
+    def _compute_in_float64(self) -> None:
+        """Let nothing fall back to float32: transformers rounds every norm's input to it whatever the model's type,
+        and then nothing in a float64 model is exact beyond 1e-7; its fast product of experts refuses float64."""
+        for norm in self.norms():
+            norm.module.forward = norm.__call__  # type: ignore[method-assign]
+        if self._setting("_experts_implementation") is not None:
+            self.hf.config._experts_implementation = "eager"
 
 
-def _parameter(module: nn.Module, name: str) -> Tensor:
-    """A parameter without its gradient history, sharing memory."""
-    parameter = getattr(module, name)
-    assert isinstance(parameter, Tensor)  # the architecture table named a module that has it
-    return parameter.detach()
+def _weight(module: nn.Module) -> Float[Tensor, "out d_in"]:
+    """A weight without its gradient history, sharing memory, as [out, in] whatever the layout of the module."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # the architecture table named a module that has it
+    return weight.detach().T if isinstance(module, Conv1D) else weight.detach()
+
+
+def _bias(module: nn.Module) -> Tensor | None:
+    bias = getattr(module, "bias", None)
+    return bias.detach() if isinstance(bias, Tensor) else None

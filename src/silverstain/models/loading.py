@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from silverstain.errors import UsageError
-from silverstain.models.architecture import ARCHITECTURES
+from silverstain.models.architecture import check_supported
 from silverstain.models.language_model import LanguageModel
 
 # what transformers, the hub client and the file readers raise for something missing or broken
@@ -50,7 +50,7 @@ def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel
     """The model of `source`, every parameter of it read from the file."""
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=is_local)
-        _check_supported(source, config.model_type)
+        check_supported(config.model_type, source)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source, config=config, dtype=dtype, local_files_only=is_local, output_loading_info=True
         )
@@ -64,12 +64,6 @@ def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UsageError(f"the weights of {source} {what} {names[0]}{more}; fetch or grow the model again")
     return hf
-
-
-def _check_supported(source: str, model_type: str) -> None:
-    if model_type not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise UsageError(f"{source} is a model of type {model_type!r}, which is not supported yet; supported: {known}")
 
 
 def _tokenizer(source: str, is_local: bool) -> PreTrainedTokenizerBase:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from silverstain.errors import UsageError
 from silverstain.models.attention import attention_through
-from silverstain.models.language_model import LanguageModel
+from silverstain.models.language_model import LanguageModel, NormPlace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +22,22 @@ class Recording:
     embedding: Float[Tensor, "pos d_model"]
     """As it enters the residual stream."""
     attention_norm_scale: Float[Tensor, "layer pos"]
-    """1/sqrt(mean(x²) + eps) of the norm's input: a multiplier. The same for the two below."""
+    """1/sqrt(mean(x²) + eps) of the norm's input (centred, if the norm centres): a multiplier, and 1 where there is no
+    norm. The same for the others."""
+    attention_output_norm_scale: Float[Tensor, "layer pos"]
+    """Of the norm between attention and the stream."""
     mlp_norm_scale: Float[Tensor, "layer pos"]
     final_norm_scale: Float[Tensor, " pos"]
     patterns: Float[Tensor, "layer head query key"]
-    """Attention after the softmax; rows sum to 1."""
+    """Attention after the softmax; rows sum to 1, or to less where sinks take their share."""
     mlp_inputs: Float[Tensor, "layer pos d_model"]
-    """Output of the pre-MLP norm, its weight applied: what the MLP and a dictionary read."""
+    """What the MLP and a dictionary read: the output of the norm before it, its weight and bias applied."""
     mlp_outputs: Float[Tensor, "layer pos d_model"]
-    """What is added to the stream."""
+    """What is added to the stream: the MLP's output, after the norm behind it where there is one."""
+    final: Float[Tensor, "pos d_model"]
+    """Output of the final norm: what the unembedding reads."""
     logits: Float[Tensor, "pos d_vocab"]
+    """As the model gives them: soft-capped where it does so."""
 
     @property
     def n_layers(self) -> int:
@@ -69,21 +75,29 @@ def record(model: LanguageModel, token_ids: Sequence[int] | Tensor) -> Recording
         stack.enter_context(torch.no_grad())
         stack.enter_context(attention_through(model.hf, keep_pattern))
         embedding = stack.enter_context(_kept([model.block(0)], inputs=True))
-        attention_reads = stack.enter_context(_kept([model.norm("attention", i) for i in layers], inputs=True))
-        mlp_reads = stack.enter_context(_kept([model.norm("mlp", i) for i in layers], inputs=True))
-        final_reads = stack.enter_context(_kept([model.norm("final")], inputs=True))
+        norm_inputs = stack.enter_context(_kept([norm.module for norm in model.norms()], inputs=True))
         mlp_inputs = stack.enter_context(_kept([model.mlp(i) for i in layers], inputs=True))
-        mlp_outputs = stack.enter_context(_kept([model.mlp(i) for i in layers], inputs=False))
+        mlp_outputs = stack.enter_context(_kept([model.mlp_writer(i) for i in layers], inputs=False))
+        final = stack.enter_context(_kept([model.final_norm.module], inputs=False))
         logits = model.hf(input_ids=ids[None], use_cache=False).logits
+        reads = {norm.module: norm_inputs[i][0] for i, norm in enumerate(model.norms())}
+        ones = torch.ones_like(embedding[0][0, :, 0])
+
+        def scales_of(where: NormPlace) -> Tensor:
+            norms = [model.norm(where, i) for i in layers]
+            return torch.stack([ones if norm is None else norm.scale(reads[norm.module]) for norm in norms])
+
         return Recording(
             token_ids=ids,
             embedding=embedding[0][0],
-            attention_norm_scale=torch.stack([model.norm_scale("attention", i, attention_reads[i][0]) for i in layers]),
-            mlp_norm_scale=torch.stack([model.norm_scale("mlp", i, mlp_reads[i][0]) for i in layers]),
-            final_norm_scale=model.norm_scale("final", None, final_reads[0][0]),
+            attention_norm_scale=scales_of("attention"),
+            attention_output_norm_scale=scales_of("attention_output"),
+            mlp_norm_scale=scales_of("mlp"),
+            final_norm_scale=model.final_norm.scale(reads[model.final_norm.module]),
             patterns=torch.stack([patterns[i][0] for i in layers]),
             mlp_inputs=torch.stack([mlp_inputs[i][0] for i in layers]),
             mlp_outputs=torch.stack([mlp_outputs[i][0] for i in layers]),
+            final=final[0][0],
             logits=logits[0],
         )
 
@@ -99,10 +113,10 @@ def harvest(model: LanguageModel, token_ids: Tensor) -> Harvest:
             f"harvest takes a batch of tokens [batch, pos], got shape {list(ids.shape)}; pad to one length"
         )
     check_ids(model, ids)
-    mlps = [model.mlp(layer) for layer in range(model.n_layers)]
-    with torch.no_grad(), _kept(mlps, inputs=True) as inputs, _kept(mlps, inputs=False) as outputs:
+    layers = range(model.n_layers)
+    mlps, writers = [model.mlp(layer) for layer in layers], [model.mlp_writer(layer) for layer in layers]
+    with torch.no_grad(), _kept(mlps, inputs=True) as inputs, _kept(writers, inputs=False) as outputs:
         logits = model.hf(input_ids=ids, use_cache=False).logits
-        layers = range(model.n_layers)
         return Harvest(torch.stack([inputs[i] for i in layers]), torch.stack([outputs[i] for i in layers]), logits)
 
 
@@ -134,8 +148,11 @@ def _kept(modules: Sequence[nn.Module], *, inputs: bool) -> Iterator[dict[int, T
 
 
 def _keeper(kept: dict[int, Tensor], index: int, inputs: bool) -> Callable[..., None]:
-    def keep(_: nn.Module, arguments: tuple, named: dict, output: Tensor) -> None:
-        # blocks are called with the stream first, by position in some versions of transformers and by name in others
-        kept[index] = (arguments[0] if arguments else named["hidden_states"]) if inputs else output
+    def keep(_: nn.Module, arguments: tuple, named: dict, output: Tensor | tuple[Tensor, ...]) -> None:
+        if inputs:
+            # blocks are called with the stream first, by position in some versions of transformers, by name in others
+            kept[index] = arguments[0] if arguments else named["hidden_states"]
+        else:
+            kept[index] = output[0] if isinstance(output, tuple) else output
 
     return keep

@@ -1,0 +1,84 @@
+"""MLPs computed by a function of ours for the length of a `with`: to edit what they add, or to replace them.
+
+What an MLP adds to the stream is its output after the norm that may follow it. One door so serves every architecture,
+and what is not asked for is not computed.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from silverstain.models.language_model import LanguageModel
+
+
+class MlpCall(NamedTuple):
+    """One MLP about to run."""
+
+    layer: int
+    x: Float[Tensor, "batch pos d_model"]
+    """What the MLP reads."""
+    real: Callable[[Tensor], Tensor]
+    """What the model itself would add to the stream for such an input."""
+
+
+MlpFunction = Callable[[MlpCall], Tensor]
+"""What is added to the stream, [batch pos d_model]."""
+
+
+@contextmanager
+def mlps_through(model: LanguageModel, function: MlpFunction, layers: Collection[int] | None = None) -> Iterator[None]:
+    """Let what MLPs (of all layers, or of some) add to the stream be computed by `function` inside the `with`."""
+    modules: list[nn.Module] = []
+    forwards: list[Callable[..., Any]] = []
+    for layer in range(model.n_layers) if layers is None else sorted(layers):
+        for module, forward in _patches(model, function, layer):
+            modules.append(module)
+            forwards.append(forward)
+    with forwards_of(modules, forwards):
+        yield
+
+
+def _patches(model: LanguageModel, function: MlpFunction, layer: int) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+    """Modules of one layer and the forwards they get."""
+    mlp, writer = model.mlp(layer), model.mlp_writer(layer)
+    mlp_forward, writer_forward = mlp.forward, writer.forward
+    is_first = model.architecture.is_mlp_output_first
+
+    def output(x: Tensor) -> Tensor:
+        out = mlp_forward(x)
+        return out[0] if is_first else out
+
+    if writer is mlp:
+
+        def alone(x: Tensor) -> Any:
+            out = function(MlpCall(layer, x, output))
+            return (out, None) if is_first else out  # nobody reads the router's scores
+
+        yield mlp, alone
+        return
+
+    # The MLP hands its input through, and the norm behind it computes the whole.
+    yield mlp, lambda x: (x, None) if is_first else x
+    yield writer, lambda x: function(MlpCall(layer, x, lambda x: writer_forward(output(x))))
+
+
+@contextmanager
+def forwards_of(modules: Sequence[nn.Module], forwards: Sequence[Callable[..., Any]]) -> Iterator[None]:
+    """Give modules another forward for a while. A hook could replace the output too, but would compute the real one
+    first: half of the model's work, thrown away."""
+    with ExitStack() as stack:
+        for module, forward in zip(modules, forwards, strict=True):
+            before = module.__dict__.get("forward")
+            module.forward = forward  # type: ignore[method-assign]
+            stack.callback(_restore, module, before)
+        yield
+
+
+def _restore(module: nn.Module, before: Callable[..., Any] | None) -> None:
+    if before is None:
+        del module.forward
+    else:
+        module.forward = before  # type: ignore[method-assign]
