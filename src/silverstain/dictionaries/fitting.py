@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from silverstain.dictionaries.dictionary import Dictionary
 from silverstain.dictionaries.formats.found import NAMES
 from silverstain.dictionaries.lazy import Lazy, summed
-from silverstain.dictionaries.sites import MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
+from silverstain.dictionaries.sites import BEFORE_NORM, MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
 from silverstain.dictionaries.storage import FileSource, Key
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
@@ -38,10 +38,10 @@ def check_fits(dictionary: Dictionary, model: Model) -> None:
             f"{model.name} (hash {model.hash}); give the dictionary of this model"
         )
     reads, writes = dictionary.reads_at, dictionary.writes_at
-    if reads != READS_AT or writes not in (WRITES_AT, MLP_OUTPUT):
+    if reads not in (READS_AT, BEFORE_NORM) or writes not in (WRITES_AT, MLP_OUTPUT):
         raise UsageError(
-            f"the dictionary {dictionary.name} reads at {reads} and writes at {writes}; supported are {READS_AT} or "
-            f"{NORMALISED}, and {WRITES_AT} or {MLP_OUTPUT}"
+            f"the dictionary {dictionary.name} reads at {reads} and writes at {writes}; supported are {READS_AT}, "
+            f"{NORMALISED} or {BEFORE_NORM}, and {WRITES_AT} or {MLP_OUTPUT}"
         )
     if writes == MLP_OUTPUT and _has_norm_behind_mlp(model):
         raise UsageError(

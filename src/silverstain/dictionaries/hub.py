@@ -1,7 +1,8 @@
 """Where a reference leads: a folder on this disk, or one on the Hugging Face hub, fetched into its cache.
 
 org/name, org/name@revision, org/name/sub/folder@revision; hf://… means the same, and hf:// alone may name one file.
-Only files of weights and settings are fetched, and what was fetched before is not fetched again.
+A * in a folder stands for what differs between layers: org/name/transcoder_all/layer_*_width_16k_l0_small. Only files
+of weights and settings are fetched, and what was fetched before is not fetched again.
 """
 
 import fnmatch
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import huggingface_hub
@@ -54,13 +56,23 @@ def hub_place(reference: str) -> HubPlace | None:
     return HubPlace(found[1], (found[3] or "").strip("/"), revision or found[2] or found[4])
 
 
-def resolve(reference: str | Path) -> Path:
+class Local(NamedTuple):
+    """A folder on this disk, and, where the reference had a *, which of the folders in it are meant."""
+
+    root: Path
+    pattern: str = "*"
+
+
+def resolve(reference: str | Path) -> Local:
     """The local folder of a reference, fetched when it is on the hub; UsageError when it is nowhere."""
     text = str(reference)
     local = Path(text).expanduser()
     if not text.startswith(SCHEME):
         if local.is_dir():
-            return local
+            return Local(local)
+        plain, pattern = _split_wildcard(str(local))
+        if pattern != "*" and Path(plain).is_dir():
+            return Local(Path(plain), pattern)
         if local.exists():
             raise UsageError(f"there is no dictionary at {local}: it is a file; give the folder that it is in")
     place = None if isinstance(reference, Path) else hub_place(text)
@@ -88,7 +100,7 @@ def fetch_file(entry: str, base: Path) -> Path:
         )
 
 
-def _fetch_folder(place: HubPlace) -> Path:
+def _fetch_folder(place: HubPlace) -> Local:
     inside = f"{place.inside}/" if place.inside else ""
     with _one_line(place, None):
         root = Path(
@@ -100,21 +112,22 @@ def _fetch_folder(place: HubPlace) -> Path:
                 endpoint=os.environ.get("HF_ENDPOINT"),
             )
         )
-    folder = root / _without_wildcards(place.inside)
+    plain, pattern = _split_wildcard(place.inside)
+    folder = root / plain
     names = [path.relative_to(root).as_posix() for path in folder.rglob("*")] if folder.is_dir() else []
     if not any(fnmatch.fnmatch(name, inside + pattern) for name in names for pattern in WANTED):
         raise UsageError(
             f"{place.repository} has no files of weights or settings in {place.inside or 'it'}"
             f"{f' at revision {place.revision}' if place.revision else ''}; look at its files on the hub"
         )
-    return folder
+    return Local(folder, pattern)
 
 
-def _without_wildcards(inside: str) -> str:
-    """The part of a sub-folder before the first with a *: the folder that holds all that match."""
-    parts = inside.split("/")
-    plain = [i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")]
-    return "/".join(parts[: plain[0]] if plain else parts)
+def _split_wildcard(path: str) -> tuple[str, str]:
+    """The part of a path before the first folder with a *, and the rest as a pattern of the files meant."""
+    parts = path.split("/")
+    wild = [i for i, part in enumerate(parts) if "*" in part]
+    return (path, "*") if not wild else ("/".join(parts[: wild[0]]), "/".join([*parts[wild[0] :], "*"]))
 
 
 @contextmanager
@@ -138,9 +151,16 @@ def _one_line(place: HubPlace, config: Path | None) -> Iterator[None]:
             f"there is no dictionary {place}{named}: neither a folder here nor a repository on the hub that you may "
             f"read; check the name, or log in with `hf auth login` if it is private"
         ) from error
-    except errors.EntryNotFoundError as error:
+    except errors.RemoteEntryNotFoundError as error:
         raise UsageError(f"{place.repository} has no file {place.inside}{named}; check the path") from error
-    except (errors.HFValidationError, errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (
+        errors.HFValidationError,
+        errors.HfHubHTTPError,
+        errors.EntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+        OSError,
+        ValueError,
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"cannot fetch {place}{named}: {reason[:200]}; check the connection and try again") from error
     finally:

@@ -4,12 +4,17 @@ Files are mapped into memory, so a view of one (transposed, sliced) costs nothin
 format keeps beside its weights (norms, logarithms, shards) is applied to the rows that are read, never to a whole set.
 """
 
+import ctypes
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+LARGE = 1 << 26
+"""Bytes from which on a file is read by row without reading ahead."""
 
 Rows = Int[Tensor, " k"] | None
 """Rows of the first axis to read, or None for all of them."""
@@ -29,7 +34,7 @@ class Lazy:
     def of(tensor: Tensor, where: str) -> "Lazy":
         """A mapped tensor, or a view of one."""
         return Lazy(
-            tuple(tensor.shape), tensor.dtype, lambda rows: tensor if rows is None else tensor[rows.cpu()], where
+            tuple(tensor.shape), tensor.dtype, lambda rows: tensor if rows is None else _gathered(tensor, rows), where
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Lazy":
@@ -105,6 +110,20 @@ def summed(parts: Sequence[Lazy]) -> Lazy:
 def constant(tensor: Tensor, where: str) -> Lazy:
     """A small tensor that a format implies and no file holds, such as a missing bias."""
     return Lazy.of(tensor, where)
+
+
+def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a mapped tensor. A large one is told not to read ahead meanwhile: 100 rows of 8 kB in a cold file of
+    1 GB took 1.30 s with reading ahead and 0.18 s without."""
+    size = tensor.untyped_storage().nbytes()
+    if size < LARGE or not hasattr(mmap, "MADV_RANDOM"):
+        return tensor[rows.cpu()]
+    address, advise = ctypes.c_void_p(tensor.untyped_storage().data_ptr() & -mmap.PAGESIZE), ctypes.CDLL(None).madvise
+    advise(address, ctypes.c_size_t(size), mmap.MADV_RANDOM)  # only advice: where it fails, nothing is lost
+    try:
+        return tensor[rows.cpu()]
+    finally:
+        advise(address, ctypes.c_size_t(size), mmap.MADV_NORMAL)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

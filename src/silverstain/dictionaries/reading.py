@@ -23,8 +23,8 @@ def open_dictionary(
     UsageError for a reference that leads nowhere, a folder that is no dictionary, an unfinished or broken one, and
     kinds that cannot be represented exactly.
     """
-    root = resolve(reference)
-    folder = Folder(root, str(reference))
+    root, pattern = resolve(reference)
+    folder = Folder(root, str(reference), pattern)
     _check_shards(folder)
     kind = format_of(folder)
     if kind is None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,12 +26,14 @@ class Folder:
 
     root: Path
     where: str
+    pattern: str = "*"
+    """Only files whose relative names match are seen."""
     _weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @cached_property
     def files(self) -> tuple[str, ...]:
         """Files of weights and settings, relative, sorted."""
-        return tuple(sorted(_listed(self.root, self.root)))
+        return tuple(sorted(name for name in _listed(self.root, self.root) if fnmatch(name, self.pattern)))
 
     @cached_property
     def weight_files(self) -> tuple[str, ...]:
