@@ -179,8 +179,8 @@ def test_a_dictionary_fits_its_own_model_alone(dictionary):
 
 
 def test_a_dictionary_that_reads_elsewhere_is_refused(dictionary):
-    dictionary.metadata["feature_input_hook"] = "hook_resid_mid"
-    with pytest.raises(UsageError, match="reads at hook_resid_mid"):
+    dictionary.metadata["feature_input_hook"] = "hook_resid_post"
+    with pytest.raises(UsageError, match="reads at hook_resid_post"):
         check_fits(dictionary, model_like(dictionary))
 
 

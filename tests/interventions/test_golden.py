@@ -13,20 +13,22 @@ from silverstain.models import load_model
 from silverstain.storage import read_tensors
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "golden"
-GOLDEN = Path(os.environ.get("SILVERSTAIN_GOLDEN", BESIDE)) / "a_llama_plt"
+GOLDEN = Path(os.environ.get("SILVERSTAIN_GOLDEN", BESIDE))
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not here")
 
 
+@pytest.mark.parametrize("case", ["a_llama_plt", "a_gpt2_plt", "b_gemma2_clt"])
 @pytest.mark.parametrize("name", ["double_one", "ablate_two", "switch_on_dead"])
 @pytest.mark.parametrize("mode", ["attn_frozen", "free", "direct"])
-def test_logits_under_edits_equal_circuit_tracers(name: str, mode: str):
-    model = load_model(GOLDEN / "model")
-    dictionary = open_dictionary(GOLDEN / "transcoder")
-    tensors, _ = read_tensors(GOLDEN / "intervention.safetensors")
-    graph, _ = read_tensors(GOLDEN / "graph.safetensors")
+def test_logits_under_edits_equal_circuit_tracers(case: str, name: str, mode: str):
+    folder = GOLDEN / case
+    model = load_model(folder / "model")
+    dictionary = open_dictionary(folder / "transcoder")
+    tensors, _ = read_tensors(folder / "intervention.safetensors")
+    graph, _ = read_tensors(folder / "graph.safetensors")
     edits = [
         Edit(op="set", features=((layer, feature),), positions=(position,), value=value)
-        for layer, position, feature, value in json.loads((GOLDEN / "intervention.json").read_text())["interventions"][
+        for layer, position, feature, value in json.loads((folder / "intervention.json").read_text())["interventions"][
             name
         ]
     ]

@@ -8,6 +8,7 @@ from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.frozen_norm import FrozenNorm, no_norm
 from silverstain.dictionaries import Dictionary
 from silverstain.models import LanguageModel, Norm, Recording
+from silverstain.models.recording import MLP_INPUT
 
 
 def freeze(model: LanguageModel, recording: Recording, dictionary: Dictionary | None = None) -> FrozenFlow:
@@ -15,6 +16,7 @@ def freeze(model: LanguageModel, recording: Recording, dictionary: Dictionary | 
     layers = range(model.n_layers)
     like = recording.embedding
     skips = [None if dictionary is None else dictionary.W_skip(layer) for layer in layers]
+    read_norms = [model.norm("mlp", layer) if recording.reads_at == MLP_INPUT else None for layer in layers]
     attention_norms = [
         _frozen(model.norm("attention", layer), recording.attention_norm_scale[layer], like) for layer in layers
     ]
@@ -28,7 +30,7 @@ def freeze(model: LanguageModel, recording: Recording, dictionary: Dictionary | 
         attention_norms=tuple(attention_norms),
         attention_output_norms=tuple(output_norms),
         read_norms=(
-            *(_frozen(model.norm("mlp", layer), recording.mlp_norm_scale[layer], like) for layer in layers),
+            *(_frozen(read_norms[layer], recording.mlp_norm_scale[layer], like) for layer in layers),
             _frozen(model.final_norm, recording.final_norm_scale, like),
         ),
         W_V=tuple(model.W_V(layer) for layer in layers),

@@ -17,6 +17,7 @@ from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, MlpCall, mlps_through
 from silverstain.models.mlps import MlpFunction
+from silverstain.models.recording import MLP_INPUT
 
 
 @runtime_checkable
@@ -101,7 +102,8 @@ def replaced_logits(
         [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
     ]
     function = _replaced(model, substitute, token_ids, mask, added)
-    with mlps_through(model, function):
+    reads_at = dictionary.reads_at if isinstance(dictionary, Dictionary) else MLP_INPUT
+    with mlps_through(model, function, reads_at=reads_at):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 
 
@@ -129,7 +131,7 @@ def _replaced(
 
     def replaced(call: MlpCall) -> Tensor:
         layer, x = call.layer, call.x
-        written = substitute.writes(layer, x.flatten(0, 1)[index], ids)
+        written = substitute.writes(layer, call.read.flatten(0, 1)[index], ids)
         for target, part in enumerate(written.unbind(1), start=layer):
             pending[target] = pending[target] + part if target in pending else part
         out = x.new_zeros(x.shape[0] * x.shape[1], x.shape[2])

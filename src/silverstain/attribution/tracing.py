@@ -58,7 +58,7 @@ def trace(
     token_ids = _tokens(model, prompt, position)
 
     start = perf_counter()
-    recording = record(model, token_ids)
+    recording = record(model, token_ids, reads_at=dictionary.reads_at)
     n_real = min(model.n_real, recording.n_positions)
     ours = dictionary.to(device=model.device, dtype=model.dtype)
     active = ours.encode(recording.mlp_inputs, n_real=n_real)

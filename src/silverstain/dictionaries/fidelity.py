@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.dictionaries.dictionary import Dictionary
-from silverstain.dictionaries.sites import BEFORE_NORM, NORMALISED
+from silverstain.dictionaries.sites import BEFORE_NORM, NORMALISED, READS_AT
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording, record
 
@@ -51,7 +51,7 @@ def fidelity(
 def check_fidelity(dictionary: Dictionary, model: LanguageModel) -> Fidelity:
     """Run the model on a short text; UsageError where the dictionary does not stand in for its MLPs, with the hook
     point that it does fit, if there is one."""
-    recording = record(model, _probe(model))
+    recording = record(model, _probe(model), reads_at=dictionary.reads_at)
     ours = dictionary.to(device=model.device, dtype=model.dtype)
     found = fidelity(ours, recording, n_real=model.n_real)
     if found.median < WORST:
@@ -83,6 +83,8 @@ def _probe(model: LanguageModel) -> list[int]:
 
 def _other_inputs(recording: Recording, model: LanguageModel) -> dict[str, Float[Tensor, "layer pos d_model"]]:
     """What would be read at the places that dictionaries are most often trained at, found from what the MLPs read."""
+    if recording.reads_at != READS_AT:
+        return {}
     found: dict[str, list[Tensor]] = {NORMALISED: [], BEFORE_NORM: []}
     for layer, x in enumerate(recording.mlp_inputs):
         norm = model.norm("mlp", layer)

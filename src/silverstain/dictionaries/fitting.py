@@ -1,7 +1,9 @@
 """Whether a dictionary and a model belong together, and what can be folded so that they do."""
 
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
 
 from silverstain.dictionaries.dictionary import Dictionary
 from silverstain.dictionaries.formats.found import NAMES
@@ -24,7 +26,7 @@ class Model(Protocol):
     def hash(self) -> str: ...
 
 
-def check_fits(dictionary: Dictionary, model: Model) -> None:
+def check_fits(dictionary: Dictionary, model: Model | LanguageModel) -> None:
     """UsageError unless the dictionary was made for this model, and reads and writes where we record."""
     seen, wanted = (dictionary.n_layers, dictionary.d_model), (model.n_layers, model.d_model)
     if seen != wanted:
@@ -97,12 +99,13 @@ def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
     )
 
 
-def _applied(matrix: Lazy, vector) -> Lazy:
+def _applied(matrix: Lazy, vector: Tensor) -> Lazy:
     """matrix @ vector [row], computed once when it is needed."""
-    wide = matrix.map(lambda rows: rows)
-    read: Callable = lambda rows: (wide.read(rows).double() @ vector).to(wide.dtype)  # noqa: E731
-    return Lazy(matrix.shape[:1], wide.dtype, read, matrix.where).once()
+    dtype = torch.promote_types(matrix.dtype, torch.float32)
+    return Lazy(
+        matrix.shape[:1], dtype, lambda rows: (matrix.read(rows).double() @ vector).to(dtype), matrix.where
+    ).once()
 
 
-def _has_norm_behind_mlp(model: Model) -> bool:
+def _has_norm_behind_mlp(model: Model | LanguageModel) -> bool:
     return isinstance(model, LanguageModel) and model.norm("mlp_output", 0) is not None

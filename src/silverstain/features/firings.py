@@ -56,7 +56,7 @@ def collect_firings(
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         token_ids, place = _padded(corpus, rows)
-        mlp_inputs, *_ = harvest(model, token_ids.to(model.device))
+        mlp_inputs, *_ = harvest(model, token_ids.to(model.device), reads_at=dictionary.reads_at)
         counted = (place >= 0) & corpus.counted[place]
         kept = torch.from_numpy(counted).to(mlp_inputs.device)
         for layer in range(dictionary.n_layers):

@@ -29,7 +29,7 @@ def random_control(
     """
     ids = as_ids(model, prompt)
     sites = resolve_for(model, dictionary, [edits], [len(ids)])
-    mlp_inputs = harvest(model, ids[None]).mlp_inputs[:, 0]
+    mlp_inputs = harvest(model, ids[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0]
     edited: dict[tuple[int, int], list[tuple[int, float, float]]] = defaultdict(list)
     columns = (sites.layer, sites.position, sites.feature, sites.factor, sites.constant)
     for layer, position, feature, factor, constant in zip(*(column.tolist() for column in columns), strict=True):

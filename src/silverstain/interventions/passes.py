@@ -151,10 +151,10 @@ def _edited_rows(
         output = call.real(call.x)
         if len(here):
             read_rows = twin[here.row] if regime.base == "clean" else here.row
-            change = here.change(_activations(dictionary, layer, call.x, read_rows, here))
+            change = here.change(_activations(dictionary, layer, call.read, read_rows, here))
             _queue(pending, dictionary, layer, change, here, like=output)
         if layer in regime.held_layers:
-            output = output[twin] + _skip_response(dictionary, layer, call.x, twin)
+            output = output[twin] + _skip_response(dictionary, layer, call.read, twin)
         return output + pending.pop(layer) if layer in pending else output
 
     def clean_patterns(_: int, pattern: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def _edited_rows(
     with ExitStack() as stack:
         if regime.norms == "frozen":
             stack.enter_context(_held_norms(model, twin))  # first: what an MLP adds may have passed a norm
-        stack.enter_context(mlps_through(model, edited))
+        stack.enter_context(mlps_through(model, edited, reads_at=dictionary.reads_at))
         if regime.attention == "frozen":
             stack.enter_context(attention_through(model.hf, clean_patterns))
         yield
@@ -235,7 +235,7 @@ def edit_deltas(
     deltas: dict[int, Tensor] = {}
     if not len(sites):
         return deltas
-    mlp_inputs, *_ = harvest(model, prompts)
+    mlp_inputs, *_ = harvest(model, prompts, reads_at=dictionary.reads_at)
     for layer in range(dictionary.n_layers):
         here = sites.at_layer(layer)
         if len(here):

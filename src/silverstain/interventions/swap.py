@@ -107,7 +107,7 @@ def activations_at(
     ]
     if outside:
         raise UsageError(f"There is no {outside[0]} (layer, position, feature) in a prompt of {len(ids)} tokens here.")
-    mlp_inputs = harvest(model, ids[None]).mlp_inputs[:, 0]
+    mlp_inputs = harvest(model, ids[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0]
     dense: dict[tuple[int, int], torch.Tensor] = {}
     values: list[float] = []
     for layer, position, feature in places:

@@ -3,7 +3,7 @@
 A new architecture is one entry in `ARCHITECTURES` and one line in tests/zoo.py (docs/architectures.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -73,12 +73,14 @@ class Architecture:
     """Setting that holds what logits are soft-capped with: cap · tanh(x / cap). Logits are explained before it."""
 
 
-GEMMA = {
-    "attention_output_norm": "post_attention_layernorm",
-    "mlp_norm": "pre_feedforward_layernorm",
-    "mlp_output_norm": "post_feedforward_layernorm",
-    "softcap": "final_logit_softcapping",
-}
+GEMMA2 = Architecture(
+    model_type="gemma2",
+    attention_output_norm="post_attention_layernorm",
+    mlp_norm="pre_feedforward_layernorm",
+    mlp_output_norm="post_feedforward_layernorm",
+    norm=ZERO_CENTRED_RMS,
+    softcap="final_logit_softcapping",
+)
 
 ARCHITECTURES: dict[str, Architecture] = {
     entry.model_type: entry
@@ -111,8 +113,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(model_type="mistral"),
         Architecture(model_type="qwen2"),
         Architecture(model_type="qwen3"),
-        Architecture(model_type="gemma2", norm=ZERO_CENTRED_RMS, **GEMMA),
-        Architecture(model_type="gemma3_text", norm=ZERO_CENTRED_RMS, **GEMMA),
+        GEMMA2,
+        replace(GEMMA2, model_type="gemma3_text"),
         Architecture(
             model_type="olmo2",
             attention_norm=None,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from silverstain.models.language_model import LanguageModel
+from silverstain.models.recording import MLP_INPUT, readers
 
 
 class MlpCall(NamedTuple):
@@ -20,53 +21,67 @@ class MlpCall(NamedTuple):
     layer: int
     x: Float[Tensor, "batch pos d_model"]
     """What the MLP reads."""
+    read: Float[Tensor, "batch pos d_model"]
+    """What a dictionary reads: x, or the input of the norm before the MLP."""
     real: Callable[[Tensor], Tensor]
     """What the model itself would add to the stream for such an input."""
 
+
+Forward = Callable[..., Any]
 
 MlpFunction = Callable[[MlpCall], Tensor]
 """What is added to the stream, [batch pos d_model]."""
 
 
 @contextmanager
-def mlps_through(model: LanguageModel, function: MlpFunction, layers: Collection[int] | None = None) -> Iterator[None]:
+def mlps_through(
+    model: LanguageModel,
+    function: MlpFunction,
+    layers: Collection[int] | None = None,
+    *,
+    reads_at: str = MLP_INPUT,
+) -> Iterator[None]:
     """Let what MLPs (of all layers, or of some) add to the stream be computed by `function` inside the `with`."""
-    modules: list[nn.Module] = []
-    forwards: list[Callable[..., Any]] = []
-    for layer in range(model.n_layers) if layers is None else sorted(layers):
-        for module, forward in _patches(model, function, layer):
-            modules.append(module)
-            forwards.append(forward)
-    with forwards_of(modules, forwards):
+    chosen = range(model.n_layers) if layers is None else sorted(layers)
+    places = readers(model, reads_at)
+    patches = [patch for layer in chosen for patch in _patches(model, function, layer, places[layer])]
+    with forwards_of([module for module, _ in patches], [forward for _, forward in patches]):
         yield
 
 
-def _patches(model: LanguageModel, function: MlpFunction, layer: int) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+def _patches(
+    model: LanguageModel, function: MlpFunction, layer: int, reader: nn.Module
+) -> Iterator[tuple[nn.Module, Forward]]:
     """Modules of one layer and the forwards they get."""
     mlp, writer = model.mlp(layer), model.mlp_writer(layer)
-    mlp_forward, writer_forward = mlp.forward, writer.forward
+    reader_forward, mlp_forward, writer_forward = reader.forward, mlp.forward, writer.forward
     is_first = model.architecture.is_mlp_output_first
+    seen: list[Tensor] = []
+
+    def read(x: Tensor) -> Tensor:
+        seen.append(x)
+        return reader_forward(x)
 
     def output(x: Tensor) -> Tensor:
         out = mlp_forward(x)
         return out[0] if is_first else out
 
+    def written(x: Tensor, real: Callable[[Tensor], Tensor]) -> Tensor:
+        return function(MlpCall(layer, x, seen.pop() if seen else x, real))
+
+    if reader is not mlp:
+        yield reader, read
     if writer is mlp:
-
-        def alone(x: Tensor) -> Any:
-            out = function(MlpCall(layer, x, output))
-            return (out, None) if is_first else out  # nobody reads the router's scores
-
-        yield mlp, alone
-        return
-
-    # The MLP hands its input through, and the norm behind it computes the whole.
-    yield mlp, lambda x: (x, None) if is_first else x
-    yield writer, lambda x: function(MlpCall(layer, x, lambda x: writer_forward(output(x))))
+        # nobody reads the router's scores
+        yield mlp, lambda x: (written(x, output), None) if is_first else written(x, output)
+    else:
+        # The MLP hands its input through, and the norm behind it computes the whole.
+        yield mlp, lambda x: (x, None) if is_first else x
+        yield writer, lambda x: written(x, lambda x: writer_forward(output(x)))
 
 
 @contextmanager
-def forwards_of(modules: Sequence[nn.Module], forwards: Sequence[Callable[..., Any]]) -> Iterator[None]:
+def forwards_of(modules: Sequence[nn.Module], forwards: Sequence[Forward]) -> Iterator[None]:
     """Give modules another forward for a while. A hook could replace the output too, but would compute the real one
     first: half of the model's work, thrown away."""
     with ExitStack() as stack:
@@ -77,7 +92,7 @@ def forwards_of(modules: Sequence[nn.Module], forwards: Sequence[Callable[..., A
         yield
 
 
-def _restore(module: nn.Module, before: Callable[..., Any] | None) -> None:
+def _restore(module: nn.Module, before: Forward | None) -> None:
     if before is None:
         del module.forward
     else:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from silverstain.errors import UsageError
 from silverstain.models.attention import attention_through
 from silverstain.models.language_model import LanguageModel, NormPlace
+
+ReadsAt = Literal["mlp.hook_in", "hook_resid_mid"]
+"""Where a dictionary reads: what the MLP reads, or the stream that the norm before the MLP reads."""
+MLP_INPUT: ReadsAt = "mlp.hook_in"
+BEFORE_NORM: ReadsAt = "hook_resid_mid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +36,16 @@ class Recording:
     patterns: Float[Tensor, "layer head query key"]
     """Attention after the softmax; rows sum to 1, or to less where sinks take their share."""
     mlp_inputs: Float[Tensor, "layer pos d_model"]
-    """What the MLP and a dictionary read: the output of the norm before it, its weight and bias applied."""
+    """What the MLP and a dictionary read: the output of the norm before it, its weight and bias applied. For a
+    dictionary that reads before that norm: the norm's input (see `reads_at`)."""
     mlp_outputs: Float[Tensor, "layer pos d_model"]
     """What is added to the stream: the MLP's output, after the norm behind it where there is one."""
     final: Float[Tensor, "pos d_model"]
     """Output of the final norm: what the unembedding reads."""
     logits: Float[Tensor, "pos d_vocab"]
     """As the model gives them: soft-capped where it does so."""
+    reads_at: str = MLP_INPUT
+    """Where `mlp_inputs` were read."""
 
     @property
     def n_layers(self) -> int:
@@ -49,15 +57,16 @@ class Recording:
 
 
 class Harvest(NamedTuple):
-    """What a dictionary is trained on: a batch of sequences seen by every MLP."""
+    """What a dictionary reads and imitates: a batch of sequences seen by every MLP."""
 
     mlp_inputs: Float[Tensor, "layer batch pos d_model"]
     mlp_outputs: Float[Tensor, "layer batch pos d_model"]
     logits: Float[Tensor, "batch pos d_vocab"]
 
 
-def record(model: LanguageModel, token_ids: Sequence[int] | Tensor) -> Recording:
-    """Run one prompt and keep what attribution needs; UsageError for no tokens, too many, or ids out of range."""
+def record(model: LanguageModel, token_ids: Sequence[int] | Tensor, *, reads_at: str = MLP_INPUT) -> Recording:
+    """Run one prompt and keep what attribution needs, the inputs where a dictionary `reads_at`; UsageError for no
+    tokens, too many, or ids out of range."""
     ids = torch.as_tensor(token_ids, dtype=torch.long, device=model.device)
     if ids.ndim != 1:
         raise UsageError(
@@ -76,7 +85,7 @@ def record(model: LanguageModel, token_ids: Sequence[int] | Tensor) -> Recording
         stack.enter_context(attention_through(model.hf, keep_pattern))
         embedding = stack.enter_context(_kept([model.block(0)], inputs=True))
         norm_inputs = stack.enter_context(_kept([norm.module for norm in model.norms()], inputs=True))
-        mlp_inputs = stack.enter_context(_kept([model.mlp(i) for i in layers], inputs=True))
+        mlp_inputs = stack.enter_context(_kept(readers(model, reads_at), inputs=True))
         mlp_outputs = stack.enter_context(_kept([model.mlp_writer(i) for i in layers], inputs=False))
         final = stack.enter_context(_kept([model.final_norm.module], inputs=False))
         logits = model.hf(input_ids=ids[None], use_cache=False).logits
@@ -99,10 +108,11 @@ def record(model: LanguageModel, token_ids: Sequence[int] | Tensor) -> Recording
             mlp_outputs=torch.stack([mlp_outputs[i][0] for i in layers]),
             final=final[0][0],
             logits=logits[0],
+            reads_at=reads_at,
         )
 
 
-def harvest(model: LanguageModel, token_ids: Tensor) -> Harvest:
+def harvest(model: LanguageModel, token_ids: Tensor, *, reads_at: str = MLP_INPUT) -> Harvest:
     """MLP inputs, outputs and logits of a batch [batch, pos]; attention is causal, so padding on the right is harmless.
 
     Values at padded positions are what the model computes on the padding; leave them out of what you train on.
@@ -114,8 +124,12 @@ def harvest(model: LanguageModel, token_ids: Tensor) -> Harvest:
         )
     check_ids(model, ids)
     layers = range(model.n_layers)
-    mlps, writers = [model.mlp(layer) for layer in layers], [model.mlp_writer(layer) for layer in layers]
-    with torch.no_grad(), _kept(mlps, inputs=True) as inputs, _kept(writers, inputs=False) as outputs:
+    writers = [model.mlp_writer(layer) for layer in layers]
+    with (
+        torch.no_grad(),
+        _kept(readers(model, reads_at), inputs=True) as inputs,
+        _kept(writers, inputs=False) as outputs,
+    ):
         logits = model.hf(input_ids=ids, use_cache=False).logits
         return Harvest(torch.stack([inputs[i] for i in layers]), torch.stack([outputs[i] for i in layers]), logits)
 
@@ -131,6 +145,14 @@ def check_ids(model: LanguageModel, token_ids: Tensor) -> None:
         raise UsageError(
             f"token id {seen} is not in the vocabulary of {model.name}; give ids from 0 to {model.d_vocab - 1}"
         )
+
+
+def readers(model: LanguageModel, reads_at: str) -> list[nn.Module]:
+    """The module of each layer whose input is what a dictionary reads; UsageError for another place."""
+    if reads_at not in (MLP_INPUT, BEFORE_NORM):
+        raise UsageError(f"a dictionary cannot be read at {reads_at}; the places are {MLP_INPUT} and {BEFORE_NORM}")
+    norms = [model.norm("mlp", layer) if reads_at == BEFORE_NORM else None for layer in range(model.n_layers)]
+    return [model.mlp(layer) if norm is None else norm.module for layer, norm in enumerate(norms)]
 
 
 @contextmanager
