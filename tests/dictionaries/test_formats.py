@@ -1,5 +1,6 @@
 """Every published format: read, compared with its own formula, converted and read again."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tests.dictionaries.published import WRITERS, D, Draw, F, L
 from torch import Tensor
 
+from silverstain.cli import main
 from silverstain.dictionaries import Dictionary, open_dictionary, save_dictionary
 
 EXPECTED = {  # the first words of a case name its format
@@ -90,3 +92,19 @@ def test_rows_are_those_of_the_whole(case: str, tmp_path: Path):
     for layer in range(L):
         assert torch.equal(by_row.decoder_rows(layer, features), whole.W_dec(layer)[features])
         assert torch.equal(by_row.encoder_rows(layer, features), whole.W_enc(layer)[features])
+
+
+def test_convert_says_what_it_read_and_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    WRITERS["sparsify"](tmp_path / "theirs", Draw(4))
+    words = ["convert", str(tmp_path / "theirs"), str(tmp_path / "ours"), "--model-name", "org/model"]
+    assert main([*words, "--dtype", "bfloat16", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    ours = open_dictionary(tmp_path / "ours")
+    assert (report["format"], report["activation"], report["k"]) == ("sparsify", "topk", 2)
+    assert (report["hash"], report["dtype"], ours.stored_dtype) == (ours.hash, "bfloat16", torch.bfloat16)
+    assert ours.metadata["model_name"] == "org/model"
+    assert main(words) == 2
+    assert "there is a dictionary in" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0
+    said = "sparsify: per-layer, 3 layers of 7 features of width 4, topk (k 2), with a linear skip"
+    assert said in capsys.readouterr().out

@@ -16,6 +16,7 @@ from silverstain.dictionaries.active import ActiveFeatures
 from silverstain.dictionaries.formats.found import Activation
 from silverstain.dictionaries.hashing import hash_source
 from silverstain.dictionaries.lazy import Lazy
+from silverstain.dictionaries.shapes import checked_sizes
 from silverstain.dictionaries.sites import READS_AT, WRITES_AT
 from silverstain.dictionaries.storage import MemorySource, TensorSource
 from silverstain.errors import UsageError
@@ -60,7 +61,7 @@ class Dictionary:
         self.device = torch.device(device)
         self.dtype = dtype
         self.is_cross_layer = len(source.shape(("W_dec", 0)) or ()) == 3
-        self.n_features, self.d_model = self._checked_sizes()
+        self.n_features, self.d_model = checked_sizes(source, n_layers, self.k, name)
 
     @staticmethod
     def from_tensors(
@@ -289,40 +290,6 @@ class Dictionary:
                 f"the dictionary {self.name} reads [{self.n_layers} layers, positions, {self.d_model}], got {seen}; "
                 f"record the model it was trained on"
             )
-
-    def _checked_sizes(self) -> tuple[int, int]:
-        """(n_features, d_model); UsageError unless every tensor has the shape these give it."""
-        encoder = self._source.shape(("W_enc", 0))
-        if encoder is None or len(encoder) != 2:
-            raise UsageError(
-                f"the dictionary {self.name}: W_enc of layer 0 has shape {encoder}, [features, d_model] needed"
-            )
-        n_features, d_model = encoder
-        has_threshold = self._source.shape(("threshold", 0)) is not None
-        if self.k is not None and (len(self.k) != self.n_layers or not all(0 < k <= n_features for k in self.k)):
-            raise UsageError(
-                f"the dictionary {self.name}: k is {list(self.k)}, {self.n_layers} numbers in 1 … {n_features} needed"
-            )
-        for layer in range(self.n_layers):
-            reached = (self._source.shape(("W_dec", layer)) or ())[1:2]  # layers written to: fewer than all will do
-            is_reach = self.is_cross_layer and reached and reached[0] in range(1, self.n_layers - layer + 1)
-            n_targets = reached if is_reach else (self.n_layers - layer,) if self.is_cross_layer else ()
-            wanted: dict[str, tuple[tuple[int, ...] | None, ...]] = {
-                "W_enc": ((n_features, d_model),),
-                "b_enc": ((n_features,),),
-                "W_dec": ((n_features, *n_targets, d_model),),
-                "b_dec": ((d_model,),),
-                "threshold": ((n_features,), ()) if has_threshold else (None,),
-                "W_skip": (None, (d_model, d_model)),
-            }
-            for key, shapes in wanted.items():
-                seen = self._source.shape((key, layer))
-                if seen not in shapes:
-                    raise UsageError(
-                        f"the dictionary {self.name}: {key} of layer {layer} has shape {seen}, {shapes[0]} needed; "
-                        f"all layers must have the same sizes and kind"
-                    )
-        return n_features, d_model
 
 
 def _is_among_largest(values: Float[Tensor, "*batch feature"], k: int) -> Float[Tensor, "*batch feature"]:

@@ -11,7 +11,6 @@ FACTS = "silverstain.json"
 FORMAT = "silverstain.dictionary/1"
 PER_LAYER, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"  # `model_kind` in config.yaml
 
-NAMES = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
 OPTIONAL = frozenset({"threshold", "W_skip"})
 
 

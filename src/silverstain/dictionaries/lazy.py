@@ -107,11 +107,6 @@ def summed(parts: Sequence[Lazy]) -> Lazy:
     return replace(first, dtype=wide, read=lambda rows: sum((p.read(rows).to(wide) for p in parts), torch.zeros(())))
 
 
-def constant(tensor: Tensor, where: str) -> Lazy:
-    """A small tensor that a format implies and no file holds, such as a missing bias."""
-    return Lazy.of(tensor, where)
-
-
 def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:
     """Rows of a mapped tensor. A large one is told not to read ahead meanwhile: 100 rows of 8 kB in a cold file of
     1 GB took 1.30 s with reading ahead and 0.18 s without."""

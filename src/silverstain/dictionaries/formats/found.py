@@ -81,9 +81,3 @@ def assemble(layers: Sequence[LayerParts], where: str, **more: Any) -> Found:
         k=tuple(found.k for found in layers if found.k is not None) or None,
         metadata={**metadata, **more},
     )
-
-
-def cross_layer(W_dec: Mapping[tuple[int, int], Lazy], layer: int, stack: Any) -> Lazy:
-    """The decoder [F, target, d] of a layer from tensors [F, d] by (source, target)."""
-    targets = sorted(target for source, target in W_dec if source == layer)
-    return stack([W_dec[layer, target] for target in targets])

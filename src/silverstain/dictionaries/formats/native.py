@@ -91,7 +91,7 @@ def _count_layers(folder: Folder, is_cross_layer: bool) -> int:
 
 def _layer(folder: Folder, layer: int, is_cross_layer: bool, config: dict[str, Any], facts: dict) -> LayerParts:
     """One layer; opens its files, so a missing or truncated one is found now."""
-    parts: dict[str, Lazy] = {}
+    parts: dict[str, Any] = {}
     for key in NAMES:
         file, name = place_of(key, layer, is_cross_layer=is_cross_layer)
         if folder.has(file, name):
@@ -144,5 +144,7 @@ def _listed_layer(folder: Folder, config: dict, layer: int, tensors: dict[str, T
     if missing:
         raise UsageError(f"{where} has no tensor {min(missing)}; it is not a transcoder's file, check {CONFIG}")
     names = {"threshold": THRESHOLD}
-    parts = {key: Lazy.of(tensors[name], where) for key in NAMES if (name := names.get(key, key)) in tensors}
+    parts: dict[str, Any] = {
+        key: Lazy.of(tensors[name], where) for key in NAMES if (name := names.get(key, key)) in tensors
+    }
     return LayerParts(**parts, k=_k(folder, layer, config, {}, tensors.get("k")))

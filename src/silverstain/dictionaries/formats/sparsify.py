@@ -56,7 +56,7 @@ def config_of(folder: Folder, file: str) -> dict[str, Any]:
     return config
 
 
-def sites(file: str) -> dict[str, str]:
+def sites(file: str) -> dict[str, Any]:
     """Where it reads and writes, by the module its folder is named for: a module's input and output."""
     module = parent(file).split("/")[-1]
     if not module or module.endswith("mlp"):
