@@ -1,0 +1,43 @@
+"""One measurement of Silverstain.
+
+python ours.py CASE_FOLDER per-layer|cross-layer N_TOKENS N_FEATURES|all BATCH REPEATS OUT
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from case import prompt_of, write_result
+from measuring import measured, peak_bytes
+
+import silverstain
+from silverstain.dictionaries import open_dictionary
+from silverstain.models import load_model
+
+
+def main() -> None:
+    folder, kind, n_tokens, n_features, _, repeats, out = sys.argv[1:]
+    torch.set_num_threads(1)
+    model = load_model(Path(folder) / "model", dtype=torch.float32)
+    dictionary = open_dictionary(Path(folder) / kind)
+    prompt = prompt_of(int(n_tokens))
+    limit = None if n_features == "all" else int(n_features)
+    before = peak_bytes()
+
+    def run():
+        return silverstain.trace(model, dictionary, prompt, max_features=limit)
+
+    graph, seconds = measured(run, int(repeats))
+    figures = {**seconds, "peak_bytes": peak_bytes() - before, "nodes": graph.n_nodes, "edges": graph.n_edges}
+    n = graph.nodes
+    features = n.is_kind("feature")
+    places = torch.stack((n.layer, n.position, n.feature), 1)[features]
+    rows = torch.repeat_interleave(graph.row_nodes, graph.indptr.diff())
+    tensors = {
+        "features": places, "kinds": n.kind, "layers": n.layer, "positions": n.position, "tokens": n.token,
+        "rows": rows, "columns": graph.indices, "values": graph.values,
+    }  # fmt: skip
+    write_result(Path(out), figures, tensors)
+
+
+main()
