@@ -137,6 +137,7 @@ def test_constants_of_a_sweep_are_what_biases_alone_make_of_each_read(is_paralle
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("kind", ["per-layer", "per-layer-skip"])  # what the flow knows of a dictionary
 def test_the_flow_is_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: str):
     model, dictionary = tiny.model(shape), tiny.dictionary(kind)
     recording = record(model, tiny.prompt)
@@ -150,6 +151,7 @@ def test_the_flow_is_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: 
     torch.testing.assert_close(moved.final[0], after.final - before.final, **close)
 
 
+@pytest.mark.parametrize("kind", ["per-layer", "per-layer-skip"])  # what the flow knows of a dictionary
 def test_adjoint_is_autograd_through_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: str):
     model, dictionary = tiny.model(shape), tiny.dictionary(kind)
     recording = record(model, tiny.prompt)

@@ -81,9 +81,7 @@ def dictionary_saying(model: LanguageModel, says: dict[tuple[int, int], list[str
         # Least squares: equal effect on the named words, none on the others.
         wanted = torch.zeros(len(WORDS))
         wanted[ids] = 1.0
-        W_dec[layer, feature] = torch.linalg.lstsq(model.W_U * model.final_norm.weight, wanted[:, None]).solution[
-            :, 0
-        ]
+        W_dec[layer, feature] = torch.linalg.lstsq(model.W_U * model.final_norm.weight, wanted[:, None]).solution[:, 0]
     W_enc = torch.randn(N_LAYERS, N_FEATURES, D_MODEL, generator=generator)
     zeros = torch.zeros(N_LAYERS, N_FEATURES)
     return Dictionary.from_tensors(

@@ -136,7 +136,8 @@ def _replaced(
             pending[target] = pending[target] + part if target in pending else part
         out = x.new_zeros(x.shape[0] * x.shape[1], x.shape[2])
         out = out.index_copy(0, index, pending.pop(layer)).view_as(x)
-        out = torch.cat([call.real(x[:, :n_real]), out[:, n_real:]], dim=1)
+        early = call.real(x[:, :n_real].contiguous())  # GPT-2's products take views of their input
+        out = torch.cat([early, out[:, n_real:]], dim=1)
         return sum(added[layer], start=out)
 
     return replaced
