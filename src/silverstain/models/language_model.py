@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from silverstain.errors import UsageError
 from silverstain.models.architecture import Architecture, architecture_of
+from silverstain.models.chat import Message, chat_tokens, conversation, head_length
 from silverstain.models.norms import Norm
 from silverstain.models.words import encode, one_token
 from silverstain.storage import hash_tensors
@@ -47,9 +48,11 @@ class LanguageModel:
     ) -> None:
         """Adopt `hf`: it is put into evaluation mode and its parameters stop asking for gradients.
 
-        `n_real` leading positions keep their real MLP under a replacement; `known_words` are suggested beside the
-        vocabulary when a prompt has unknown words.
+        `n_real` leading positions keep their real MLP under a replacement: the first token, or the head of a chat
+        template (`chat_head`). `known_words` are suggested beside the vocabulary when a prompt has unknown words.
         """
+        if n_real < 0:
+            raise UsageError(f"n_real is {n_real}; give the number of leading positions that keep their real MLP")
         self.architecture: Architecture = architecture_of(hf)
         self.hf: PreTrainedModel = hf.eval().requires_grad_(False)
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
@@ -99,6 +102,20 @@ class LanguageModel:
         ids = encode(self.tokenizer, prompt, self.known_words)
         self.check_length(len(ids))
         return ids
+
+    def chat(self, messages: str | Sequence[Message], *, system: str | None = None) -> list[int]:
+        """Token ids of a conversation (or of one thing the user says) in the model's chat template, up to the answer.
+
+        UsageError where the model has no template or the conversation does not fit. See `chat_head`.
+        """
+        said = conversation(messages, system) if isinstance(messages, str) else messages
+        ids = chat_tokens(self.tokenizer, said, self.name)
+        self.check_length(len(ids))
+        return ids
+
+    def chat_head(self, *, system: str | None = None) -> int:
+        """How many tokens of every conversation come before what the user says: a value for `n_real`."""
+        return head_length(self.tokenizer, self.name, system)
 
     def token_strings(self, ids: Sequence[int] | Tensor) -> list[str]:
         """How each token reads by itself."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from silverstain.errors import UsageError
 from silverstain.models.architecture import check_supported
+from silverstain.models.chat import head_length
 from silverstain.models.language_model import LanguageModel
 
 # what transformers, the hub client and the file readers raise for something missing or broken
@@ -26,10 +27,15 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 
 
 def load_model(
-    reference: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    reference: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    n_real: int | Literal["chat"] = 1,
 ) -> LanguageModel:
     """A model from a local folder or a hub id, its weights cast to `dtype` whatever they are stored in.
 
+    `n_real` leading positions keep their real MLP under a replacement; "chat": the head of its chat template.
     UsageError, in one line, for a folder or id that is not there, a type that is not supported, and weights that are
     missing, truncated or do not fit the configuration.
     """
@@ -43,7 +49,8 @@ def load_model(
         hf = _weights(source, dtype, is_local)
         nn.Module.to(hf, device=device)  # the typed method; the one of transformers is wrapped beyond recognition
         tokenizer = _tokenizer(source, is_local)
-    return LanguageModel(hf, tokenizer, name=local.resolve().name if is_local else source)
+    name = local.resolve().name if is_local else source
+    return LanguageModel(hf, tokenizer, name=name, n_real=head_length(tokenizer, name) if n_real == "chat" else n_real)
 
 
 def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel:
