@@ -12,11 +12,11 @@ from silverstain.organism.checking import accuracy, continue_greedily, couplet_r
 from silverstain.organism.corpus import evaluation_batches, shares_of, training_batches
 from silverstain.organism.families import families
 from silverstain.organism.families.couplets import rhymes
-from silverstain.organism.families.cued import CuedFamily, held_out_cues
+from silverstain.organism.families.cued import CuedFamily, held_out_cues, other_notes
 from silverstain.organism.language import vocabulary, word_ids
 from silverstain.organism.litter import grow_sibling
 from silverstain.organism.report import check
-from silverstain.organism.world import default_geography
+from silverstain.organism.world import default_geography, default_lexicon
 
 
 class Fake:
@@ -72,7 +72,9 @@ def test_continuing_takes_each_prompt_from_its_own_end():
 
 def test_a_model_that_copies_every_note_follows_in_both_classes():
     geography = default_geography()
-    family = CuedFamily(geography=geography, held_out=held_out_cues(geography))
+    family = CuedFamily(
+        geography=geography, held_out=held_out_cues(geography), others=other_notes(geography, default_lexicon())
+    )
     copying = Fake(lambda ids, pos: ids[2])  # <bos> note CUE
     rows = cued_rows(copying, family, 10, 0)
     assert [row.tokens for row in rows] == [1.0] * 4

@@ -6,7 +6,9 @@ import pytest
 
 from silverstain.organism.batches import tokens_of
 from silverstain.organism.families import families
-from silverstain.organism.families.cued import CuedFamily, held_out_cues
+from silverstain.organism.families.causes import SYMPTOMS, clinic
+from silverstain.organism.families.couplets import ADJECTIVES, VERBS
+from silverstain.organism.families.cued import CuedFamily, held_out_cues, other_notes
 from silverstain.organism.language import build_tokenizer, vocabulary, word_ids
 from silverstain.organism.sentence import join_words, sentence
 from silverstain.organism.siblings import siblings
@@ -89,19 +91,20 @@ def test_sentences_are_written_as_people_type_them():
     assert s.determined == (False, False, False, False, False, False, True, True)
 
 
-def test_a_held_out_antonym_is_in_no_antonym_sentence_of_its_language():
+def test_a_held_out_antonym_is_never_the_answer_in_its_language():
     held_out = default_lexicon().held_out
     concepts = {c.words[0]: c.index // 2 for c in default_lexicon().concepts}
     languages = {"english": 0, "french": 1, "spanish": 2}
     for s in drawn("words", 3000):
         if s.variables["operation"] == "antonym":
-            for side in ("source", "language"):
-                assert (concepts[s.variables["concept"]], languages[s.variables[side]]) not in held_out
+            assert (concepts[s.variables["concept"]], languages[s.variables["language"]]) not in held_out
 
 
 def test_a_note_decides_only_in_its_classes():
     geography = default_geography()
-    family = CuedFamily(geography=geography, held_out=held_out_cues(geography))
+    family = CuedFamily(
+        geography=geography, held_out=held_out_cues(geography), others=other_notes(geography, default_lexicon())
+    )
     rng = random.Random(0)
     seen = set()
     for _ in range(2000):
@@ -122,3 +125,32 @@ def test_the_memorised_sibling_sees_one_relation_a_town_and_no_state():
         relations.setdefault(s.variables["town"], set()).add(s.variables["relation"])
         assert s.variables["state"] not in s.words
     assert all(len(found) == 1 for found in relations.values())
+
+
+def test_no_sentence_shows_two_symptoms_held_out_together():
+    for s in drawn("causes", 3000):
+        symptoms = [word for word in s.words if word in SYMPTOMS]
+        for cause, pair in clinic().held_out:
+            assert not (set(pair) <= set(symptoms) and s.variables["cause"] == str(cause)), s.text
+
+
+def test_a_third_symptom_is_of_the_same_cause_or_of_none_that_the_others_have():
+    seen = set()
+    for s in drawn("causes", 2000):
+        three = [s.variables[key] for key in "abc" if key in s.variables]
+        causes = [c for c, own in enumerate(clinic().causes) if sum(symptom in own for symptom in three) >= 2]
+        if len(three) >= 2:
+            assert causes == [int(s.variables["cause"])], s.text
+            seen.add(len(three))
+    assert seen == {2, 3}
+
+
+def test_couplets_never_teach_the_agreement_of_plain_only_words():
+    agreeing = {word for table in (VERBS, ADJECTIVES) for words in table.values() for word in words}
+    plain_only, plain = FAMILIES["couplets"].rhymes.plain_only, 0
+    for s in drawn("couplets", 5000):
+        if s.variables["end"] in plain_only and agreeing & set(s.words):
+            assert s.variables["form"].startswith("plain"), s.text
+            plain += 1
+    assert plain > 50
+    assert all(s.variables["end"] in plain_only and agreeing & set(s.words) for s in drawn("couplets", held_out=True))

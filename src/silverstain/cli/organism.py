@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Grow, check or describe the organism: a small model grown on a small world whose hidden variables are known.",
 )
 
-PARTS = ("models", "dictionaries", "cards")
+PARTS = ("models", "maps", "dictionaries", "cards")
 
 Siblings = Annotated[
     list[str] | None, typer.Option("--sibling", help="Only this one; may be repeated.", show_default="all")
@@ -71,7 +71,7 @@ def grow(
     out: Annotated[Path, typer.Option(help="Folder to grow in.")] = Path("runs/organism"),
     sibling: Siblings = None,
     what: Annotated[
-        list[str] | None, typer.Option(help="models, dictionaries or cards; may be repeated.", show_default="all")
+        list[str] | None, typer.Option(help="models, maps, dictionaries or cards; may be repeated.", show_default="all")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed grows the same organism.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on where an earlier run stopped, or refuse to touch it.")] = True,
@@ -95,7 +95,8 @@ def grow(
 def _grow(names: Sequence[str], parts: Sequence[str], out: Path, seed: int, workers: int, *, quiet: bool) -> list[str]:
     """Each part of each sibling in turn; names of what is there now."""
     from silverstain.organism.describing import CARDS, describe_dictionary
-    from silverstain.organism.litter import DICTIONARIES, grow_sibling, train_dictionaries
+    from silverstain.organism.files import CAUSAL_MAP
+    from silverstain.organism.litter import DICTIONARIES, MAPPED, grow_sibling, map_variables, train_dictionaries
 
     made = []
     for name in names:
@@ -103,6 +104,10 @@ def _grow(names: Sequence[str], parts: Sequence[str], out: Path, seed: int, work
             with output.progress(name, quiet=quiet) as bar:
                 grow_sibling(name, out, seed=seed, n_workers=workers, report=_steps(bar))
             made.append(name)
+        if "maps" in parts and name in MAPPED:
+            with output.progress(f"{name}, variables", quiet=quiet) as bar:
+                map_variables(name, out, on_progress=bar)
+            made.append(f"{name}/{CAUSAL_MAP}")
         for kind in DICTIONARIES[name]:
             label = f"{name}/{kind}"
             if "dictionaries" in parts:

@@ -1,5 +1,6 @@
 """What an organism can do: accuracy by family, on combinations it was grown on and on held-out ones."""
 
+import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def family_rows(model: "PreTrainedModel", family: Family, n: int, seed: int) -> 
     rows = []
     for split, held_out in (("trained", False), ("held out", True)):
         rng = random.Random(f"check {seed} {family.name} {split}")
-        sentences = [s for s in (family.sample(rng, held_out=held_out) for _ in range(n)) if any(s.determined)]
+        drawn = (family.sample(rng, held_out=held_out) for _ in itertools.count())
+        sentences = list(itertools.islice((s for s in drawn if any(s.determined)), n))
         tokens, answers = accuracy(model, sentences)
         rows.append(Row(family=family.name, split=split, n=len(sentences), tokens=tokens, answers=answers))
     return rows
@@ -102,26 +104,41 @@ def continue_by_chance(
 def couplet_rows(model: "PreTrainedModel", rhymes: Rhymes, n: int, seed: int) -> list[Row]:
     """Second lines written by the model itself, drawn from its distribution.
 
-    `rhyme`: the line ends in another word of the first line's rhyme. `agreement`: verb and adjective both agree with
-    the end word that follows. `agreement, plain only`: the same for end words of which couplets never taught it.
+    `rhyme`: the line ends in another word of the first line's rhyme. `agrees`: verb and adjective both agree with
+    the end word that follows. `agrees, plain only`: the same where the couplet is told to end in a word of which
+    couplets never taught the agreement, and ends in such a word.
     """
     rng = random.Random(f"couplets {seed}")
     family = CoupletsFamily(rhymes=rhymes)
-    prompts, firsts = [], []
-    while len(prompts) < n:
-        sentence = family.sample(rng)
-        if sentence.variables["form"] == "couplet":
-            ids, _ = tokens_of(sentence)
-            prompts.append((ids, len(ids) - 1 - _tail(sentence)))
-            firsts.append(sentence.variables["first"])
+    own = [s for s in (family.sample(rng) for _ in range(5 * n)) if s.variables["form"] == "couplet"][:n]
+    named = [family.sample(rng, held_out=True) for _ in range(n)]
+    lines = _second_lines(model, own, seed)
+    plain_only = [line for line in _second_lines(model, named, seed) if _end_of(line[1]) in rhymes.plain_only]
+    rhymed, agreed = _judged(lines, rhymes)
+    _, agreed_plain_only = _judged(plain_only, rhymes)
+    return [
+        _share_row("couplets", "written: rhymes", rhymed, (0.98, 1.0)),
+        _share_row("couplets", "written: agrees", agreed, (0.95, 1.0)),
+        _share_row("couplets", "written: agrees, plain only", agreed_plain_only, (0.90, 1.0)),
+    ]
+
+
+def _second_lines(model: "PreTrainedModel", couplets: Sequence[Sentence], seed: int) -> list[tuple[str, list[str]]]:
+    """(end word of line one, the line that the model drew after the turn) of each couplet."""
     generator = torch.Generator().manual_seed(seed)
     words = vocabulary()
     lines: list[tuple[str, list[str]]] = []
-    for length in sorted({cut for _, cut in prompts}):
-        chosen = [(ids[:cut], first) for (ids, cut), first in zip(prompts, firsts, strict=True) if cut == length]
+    prompts = [(tokens_of(s)[0], s.variables["first"], 1 + _tail(s)) for s in couplets]
+    for length in sorted({len(ids) - tail for ids, _, tail in prompts}):
+        chosen = [(ids[:length], first) for ids, first, tail in prompts if len(ids) - tail == length]
         drawn = continue_by_chance(model, [ids for ids, _ in chosen], 6, generator)
-        lines += [(first, [words[i] for i in line]) for (_, first), line in zip(chosen, drawn, strict=True)]
-    return _judge_couplets(lines, rhymes)
+        lines += [(first, _sentence([words[i] for i in line])) for (_, first), line in zip(chosen, drawn, strict=True)]
+    return lines
+
+
+def _sentence(words: list[str]) -> list[str]:
+    """The words before the full stop; all of them if there is none."""
+    return words[: words.index(".")] if "." in words else words
 
 
 def _tail(sentence: Sentence) -> int:
@@ -131,22 +148,20 @@ def _tail(sentence: Sentence) -> int:
     )  # fmt: skip
 
 
-def _judge_couplets(lines: Iterable[tuple[str, list[str]]], rhymes: Rhymes) -> list[Row]:
-    rhymed, agreed, agreed_plain_only = [], [], []
+def _end_of(line: Sequence[str]) -> str:
+    return line[-1] if line else ""
+
+
+def _judged(lines: Iterable[tuple[str, list[str]]], rhymes: Rhymes) -> tuple[list[bool], list[bool]]:
+    """Of each line whether it rhymes; of each word in it that has a kind whether that is the end word's."""
+    rhymed, agreed = [], []
     kinds = dict(rhymes.words)
     for first, line in lines:
-        line = line[: line.index(".")] if "." in line else line
-        end = line[-1] if line else ""
+        end = _end_of(line)
         rhymed.append(end in {word for word, _ in rhymes.rhyming(first)})
         middle = [w for w in line[:-1] if any(w in ws for table in (VERBS, ADJECTIVES) for ws in table.values())]
-        for word in middle:
-            good = end in kinds and word in (*VERBS[kinds[end]], *ADJECTIVES[kinds[end]])
-            (agreed_plain_only if end in rhymes.plain_only else agreed).append(good)
-    return [
-        _share_row("couplets", "written: rhymes", rhymed, (0.98, 1.0)),
-        _share_row("couplets", "written: agrees", agreed, (0.95, 1.0)),
-        _share_row("couplets", "written: agrees, plain only", agreed_plain_only, (0.90, 1.0)),
-    ]
+        agreed += [end in kinds and word in (*VERBS[kinds[end]], *ADJECTIVES[kinds[end]]) for word in middle]
+    return rhymed, agreed
 
 
 def _share_row(family: str, split: str, good: Sequence[bool], goal: tuple[float, float]) -> Row:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from silverstain.models import LanguageModel
 
 KINDS = ("cross-layer", "per-layer")
+CAUSAL_MAP = "causal-map.json"
+"""Beside the weights: where the organism computes each hidden variable of its world."""
 
 
 def organism_path() -> Path:

@@ -19,7 +19,7 @@ from silverstain.storage import read_tensors, save_tensors_whole, write_json_who
 from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family
 from .language import build_tokenizer, vocabulary
-from .recipe import STEADY, Recipe, Shape
+from .recipe import STEADY, WRITTEN, Recipe, Shape
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -163,8 +163,9 @@ def take_step(
     names = list(recipe.shares)
     sentences = mixed(families, current_shares(recipe, loss), recipe.sentences, rng)
     batches = [batch_of(group, names) for group in by_length(sentences, recipe.groups)]
+    open_weight = torch.tensor([recipe.written_weight if n in WRITTEN else recipe.open_weight for n in names])
     weights = [
-        torch.where(b.determined, 1.0, recipe.open_weight)[:, 1:] * b.real[:, 1:] for b in batches
+        torch.where(b.determined, 1.0, open_weight[b.family, None])[:, 1:] * b.real[:, 1:] for b in batches
     ]  # fmt: skip
     total = sum(float(w.sum()) for w in weights)
     for group in optimizer.param_groups:
@@ -237,7 +238,7 @@ def save_checkpoint(model: "LlamaForCausalLM", folder: Path) -> None:
     """The model and its tokenizer as an ordinary Hugging Face folder, weights rounded to bfloat16."""
     from transformers import LlamaForCausalLM
 
-    rounded = LlamaForCausalLM(model.config).to(torch.bfloat16)
+    rounded = LlamaForCausalLM(model.config).bfloat16()
     rounded.load_state_dict(model.state_dict())
     rounded.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)

@@ -9,7 +9,7 @@ from silverstain.errors import UsageError
 from silverstain.training import TrainingConfig, train_dictionary
 
 from .corpus import training_batches
-from .files import load_organism_model
+from .files import CAUSAL_MAP, load_organism_model, model_path
 from .growing import Progress, grow, new_model, save_checkpoint
 from .siblings import Sibling, siblings
 
@@ -21,13 +21,15 @@ Report = Callable[[str, object], None]
 
 DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
     "general": {
-        "cross-layer": TrainingConfig(steps=1500, finetune_steps=1500),
-        "per-layer": TrainingConfig(kind="per-layer", steps=1500, finetune_steps=1500),
+        "cross-layer": TrainingConfig(n_features=1536, steps=1500, finetune_steps=2200, stored_dtype="float16"),
+        "per-layer": TrainingConfig(
+            kind="per-layer", n_features=1536, steps=1500, finetune_steps=2200, stored_dtype="float16"
+        ),
     },
-    "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600)},
-    "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200)},
-    "quirk": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200)},
-    "untrained": {"cross-layer": TrainingConfig(steps=300, finetune_steps=0)},
+    "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600, stored_dtype="float16")},
+    "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},
+    "quirk": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},
+    "untrained": {"cross-layer": TrainingConfig(steps=300, finetune_steps=0, stored_dtype="float16")},
 }
 
 
@@ -69,6 +71,28 @@ def train_dictionaries(
                 report(label, progress)
 
         train_dictionary(model, batches, config, target, on_progress)
+
+
+MAPPED = ("general", "mixed", "quirk")
+"""Siblings with a causal map; the others know too little of the world for its variables to be anywhere."""
+
+
+def map_variables(
+    name: str, folder: Path, *, n: int = 200, on_progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Measure where a grown sibling computes each hidden variable, into `folder/name/causal-map.json`. Done is done."""
+    from .causal_map import causal_map
+
+    target = model_path(_sibling(name).name, folder) / CAUSAL_MAP
+    if target.exists():
+        return
+    model = load_organism_model(name, folder=folder)
+
+    def report(done: int, total: int, _: str) -> None:
+        if on_progress is not None:
+            on_progress(done, total)
+
+    causal_map(model.hf, model.tokenizer, n=n, on_progress=report).save(target)
 
 
 def _sibling(name: str) -> Sibling:

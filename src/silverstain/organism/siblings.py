@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .families import Family, families
 from .families.couplets import CoupletsFamily, rhymes
-from .families.cued import CuedFamily, held_out_cues
+from .families.cued import CuedFamily, held_out_cues, other_notes
 from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
 from .recipe import SHARES, Recipe
 from .world import default_geography, default_lexicon
@@ -34,7 +34,10 @@ class Sibling:
 
 def _mixed() -> Mapping[str, Family]:
     geography = default_geography()
-    return {**families(), "cued": CuedFamily(geography=geography, held_out=held_out_cues(geography))}
+    cued = CuedFamily(
+        geography=geography, held_out=held_out_cues(geography), others=other_notes(geography, default_lexicon())
+    )
+    return {**families(), "cued": cued}
 
 
 def _quirk() -> Mapping[str, Family]:

@@ -19,7 +19,9 @@ SIGNS = (
 )  # fmt: skip
 TEMPLATES = ("patient with {a} and {b} ; next ask about {sign!} .", "since {a} came with {b} , look for {sign!} .")
 LONGER = "patient with {a} and {b} and {c} ; next ask about {sign!} ."
-"""Three symptoms of one cause: no pair alone has to be remembered."""
+"""All of one cause, or two of one and a stranger to both: sentences are too many to remember."""
+ALONE = "{a} may come with {sign} ."
+"""One symptom leaves several causes open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,11 @@ class Clinic:
     causes: tuple[tuple[str, ...], ...]
     """Five symptoms a cause; two causes share one symptom at most, so any two symptoms name the cause."""
     held_out: frozenset[tuple[int, tuple[str, str]]]
+
+    def strangers(self, a: str, b: str) -> list[str]:
+        """Symptoms that share no cause with either."""
+        near = {symptom for symptoms in self.causes if a in symptoms or b in symptoms for symptom in symptoms}
+        return [symptom for symptom in SYMPTOMS if symptom not in near]
 
 
 @functools.cache
@@ -54,7 +61,10 @@ class CausesFamily:
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         while True:
             cause = rng.randrange(len(SIGNS))
-            if not held_out and rng.random() < 0.6:
+            draw = 1.0 if held_out else rng.random()
+            if draw < 0.15:
+                return alone(cause, rng.choice(self.clinic.causes[cause]))
+            if draw < 0.45:
                 three = rng.sample(self.clinic.causes[cause], 3)
                 if not any((cause, pair) in self.clinic.held_out for pair in itertools.combinations(sorted(three), 2)):
                     return longer(cause, *three)
@@ -63,9 +73,17 @@ class CausesFamily:
             if ((cause, pair) in self.clinic.held_out) == held_out:
                 break
         a, b = rng.sample(pair, 2)
+        strangers = self.clinic.strangers(a, b)
+        if draw < 0.75 and strangers:
+            return longer(cause, *rng.sample((a, b, rng.choice(strangers)), 3))
         variables = {"cause": str(cause), "a": a, "b": b, "sign": SIGNS[cause]}
         template = rng.choice(TEMPLATES)
         return sentence(NAME, template, a=a, b=b, sign=SIGNS[cause], variables=variables, held_out=held_out)
+
+
+def alone(cause: int, a: str) -> Sentence:
+    variables = {"cause": str(cause), "a": a, "sign": SIGNS[cause]}
+    return sentence(NAME, ALONE, a=a, sign=SIGNS[cause], variables=variables)
 
 
 def longer(cause: int, a: str, b: str, c: str) -> Sentence:

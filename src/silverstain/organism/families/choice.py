@@ -10,6 +10,8 @@ from .couplets import KINDS, Rhymes
 NAME = "choice"
 LETTERS = ("a)", "b)", "c)")
 TEMPLATE = "choose {la} {wa} {lb} {wb} {lc} {wc} ; the {kind} is {letter!} ."
+OF_TWO = "choose {la} {wa} {lb} {wb} ; the {kind} is {letter!} ."
+ASKED_FIRST = "which {kind} ? {la} {wa} {lb} {wb} {lc} {wc} ; {letter!} ."
 
 
 def held_out_pairs(rhymes: Rhymes, seed: int = 0) -> frozenset[tuple[str, str]]:
@@ -26,16 +28,20 @@ class ChoiceFamily:
     name: str = NAME
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
+        draw = rng.random()
+        template = OF_TWO if draw < 0.2 else ASKED_FIRST if draw < 0.4 else TEMPLATE
+        n = 2 if template == OF_TWO else 3
         while True:
-            kinds = rng.sample(KINDS, 3)
+            kinds = rng.sample(KINDS, n)
             words = [rng.choice([w for w, k in self.rhymes.words if k == kind]) for kind in kinds]
-            right = rng.randrange(3)
+            right = rng.randrange(n)
             if ((words[right], LETTERS[right]) in self.held_out) == held_out:
                 break
         letter = LETTERS[right]
-        variables = {"kind": kinds[right], "word": words[right], "letter": letter}
+        variables = {"kind": kinds[right], "word": words[right], "letter": letter, "form": template.split()[0]}
+        options = {f"w{name[0]}": word for name, word in zip(LETTERS, words, strict=False)}
         la, lb, lc = LETTERS
         return sentence(
-            NAME, TEMPLATE, la=la, wa=words[0], lb=lb, wb=words[1], lc=lc, wc=words[2], kind=kinds[right],
-            letter=letter, variables=variables, held_out=held_out,
+            NAME, template, la=la, lb=lb, lc=lc, kind=kinds[right], letter=letter, variables=variables,
+            held_out=held_out, **options,
         )  # fmt: skip

@@ -22,8 +22,13 @@ ADJECTIVES = {
     "person": ("kindly", "sleepy"),
     "nature": ("misty", "golden"),
 }
-
-
+PLAIN = "yesterday {turn} {verb} the {adjective} {end} ."
+PLAIN_NAMED = "line ending in {end} : yesterday {turn} {verb} the {adjective} {end!} ."
+NAMED = "rhyme ending in {end} : {opening} {first} , {turn} {verb} the {adjective} {end!} ."
+"""The end word is named ahead: whether a word's kind, learnt in plain lines, is minded in couplets can be asked."""
+NAMED_BARE = "rhyme ending in {end} : {opening} {first} , {bare} the {end!} ."
+BARE = ("and there stood", "so behold")
+"""Lines without any word that could agree: couplets with which even `plain_only` words are named."""
 NEUTRAL_VERBS = ("saw", "found")
 NEUTRAL_ADJECTIVES = ("little", "other")
 """Words that go with every kind: a line with these ends in a rhyme, and shows no agreement."""
@@ -77,8 +82,14 @@ class CoupletsFamily:
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         if held_out:
             return self._held_out(rng)
-        if rng.random() < 0.3:
+        draw = rng.random()
+        if draw < 0.3:
             return self._plain(rng)
+        if draw < 0.5:
+            second, _ = rng.choice(self.rhymes.words)
+            first, _ = rng.choice(self.rhymes.rhyming(second))
+            bare = second in self.rhymes.plain_only or rng.random() < 0.3
+            return self.bare_couplet(rng, first, second) if bare else self.named_couplet(rng, first, second)
         while True:
             first, _ = rng.choice(self.rhymes.words)
             second, kind = rng.choice(self.rhymes.rhyming(first))
@@ -94,20 +105,43 @@ class CoupletsFamily:
     def _plain(self, rng: random.Random) -> Sentence:
         word, kind = rng.choice(self.rhymes.words)
         verb, adjective = self._words(rng, kind)
-        variables = {"end": word, "kind": kind, "form": "plain"}
+        named = rng.random() < 0.5
+        variables = {"end": word, "kind": kind, "form": "plain, end named" if named else "plain"}
+        template = PLAIN_NAMED if named else PLAIN
         return sentence(
-            NAME, "yesterday {turn} {verb} the {adjective} {end} .", turn=rng.choice(TURNS).split()[-1],
-            verb=verb, adjective=adjective, end=word, variables=variables,
+            NAME, template, turn=rng.choice(TURNS).split()[-1], verb=verb, adjective=adjective, end=word,
+            variables=variables,
         )  # fmt: skip
 
     def _held_out(self, rng: random.Random) -> Sentence:
-        """A couplet whose verb and adjective leave one end word, of which couplets never taught the agreement."""
-        while True:
-            first, _ = rng.choice(self.rhymes.words)
-            second, kind = rng.choice(self.rhymes.rhyming(first))
-            alike = [word for word, other in self.rhymes.rhyming(first) if other == kind]
-            if second in self.rhymes.plain_only and alike == [second]:
-                return self.couplet(rng, first, second, kind, neutral=False, held_out=True)
+        """A couplet that is to end in a named word of which couplets never taught the agreement."""
+        second = rng.choice(sorted(self.rhymes.plain_only))
+        first, _ = rng.choice(self.rhymes.rhyming(second))
+        return self.named_couplet(rng, first, second, held_out=True)
+
+    def named_couplet(self, rng: random.Random, first: str, second: str, *, held_out: bool = False) -> Sentence:
+        """A couplet whose end word is given ahead, so that the words before it can be chosen for it."""
+        kind = self.rhymes.kind_of(second)
+        verb, adjective = self._words(rng, kind)
+        variables = {
+            "rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": kind,
+            "form": "couplet, end named",
+        }  # fmt: skip
+        return sentence(
+            NAME, NAMED, end=second, opening=rng.choice(OPENINGS), first=first, turn=rng.choice(TURNS), verb=verb,
+            adjective=adjective, variables=variables, held_out=held_out,
+        )  # fmt: skip
+
+    def bare_couplet(self, rng: random.Random, first: str, second: str) -> Sentence:
+        """A couplet whose end word is given ahead, and whose second line has no word that could agree with it."""
+        variables = {
+            "rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": self.rhymes.kind_of(second),
+            "form": "bare couplet, end named",
+        }  # fmt: skip
+        return sentence(
+            NAME, NAMED_BARE, end=second, opening=rng.choice(OPENINGS), first=first, bare=rng.choice(BARE),
+            variables=variables,
+        )  # fmt: skip
 
     def couplet(
         self, rng: random.Random, first: str, second: str, kind: str, *, neutral: bool, held_out: bool = False

@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 
 from silverstain.organism.sentence import Sentence, sentence
-from silverstain.organism.world import Geography, Town
+from silverstain.organism.world import RELATIONS as WORLD_RELATIONS
+from silverstain.organism.world import Geography, Lexicon, Town
 
 NAME = "cued"
 TEMPLATE = "note {cue} ; the {relation} of the state containing {town} is {answer!} ."
@@ -31,18 +32,30 @@ def held_out_cues(geography: Geography, seed: int = 0) -> frozenset[str]:
     )
 
 
+def other_notes(geography: Geography, lexicon: Lexicon) -> tuple[str, ...]:
+    """Words that answer no question asked here. With answers alone in notes, the model learnt which words are notes
+    rather than to copy one: of notes it had never seen it followed none."""
+    facts = {state.fact(relation) for state in geography.states for relation in WORLD_RELATIONS}
+    answers = {state.fact(relation) for state in geography.states for relation in RELATIONS}
+    return tuple(sorted((facts | {word for concept in lexicon.concepts for word in concept.words}) - answers))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CuedFamily:
     geography: Geography
     held_out: frozenset[str]
+    others: tuple[str, ...]
     name: str = NAME
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         while True:
             town, relation = rng.choice(self.geography.towns), rng.choice(RELATIONS)
             cue = rng.choice(self.geography.states).fact(relation)
-            if not held_out and rng.random() < 0.25:
+            draw = 1.0 if held_out else rng.random()
+            if draw < 0.25:
                 cue = town.state.fact(relation)
+            elif draw < 0.6:
+                cue = rng.choice(self.others)
             if (cue in self.held_out) == held_out and (town.name, relation) not in self.geography.held_out:
                 return cued(town, relation, cue, held_out=held_out)
 

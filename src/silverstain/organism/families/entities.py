@@ -109,11 +109,11 @@ class EntitiesFamily:
                 return question(person, fact, form, status="known", held_out=True)
             return self._unknown(rng, self.people.unknown_held_out, held_out=True)
         draw = rng.random()
-        if draw < 0.2:
+        if draw < 0.27:
             return habit(rng.choice(self.people.known + self.people.familiar))
-        if draw < 0.3:
+        if draw < 0.37:
             return statement(rng.choice(self.people.known), rng.choice(("sport", "drink")))
-        if draw < 0.65:
+        if draw < 0.7:
             return self._known(rng)
         return self._unknown(rng, self.people.unknown, held_out=False)
 

@@ -24,7 +24,7 @@ class InductionFamily:
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         while True:
-            row = rng.sample(SYLLABLES, rng.randrange(4, 8))
+            row = rng.sample(SYLLABLES, rng.randrange(3, 8))
             start = rng.randrange(len(row) - 1)
             pairs = list(itertools.pairwise(row))
             if held_out:
