@@ -65,6 +65,7 @@ ZOO: dict[str, Kind] = {
         {"num_key_value_heads": 2, "head_dim": 6, "query_pre_attn_scalar": 5, **WINDOW}
         | {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
     ),
+    "gemma3-images": Kind("Gemma3ForConditionalGeneration", "Gemma3Config", {"num_key_value_heads": 2, **WINDOW}),
     "olmo2": Kind("Olmo2ForCausalLM", "Olmo2Config", {"num_key_value_heads": 2}),
     "phi3": Kind("Phi3ForCausalLM", "Phi3Config", {"num_key_value_heads": 2, **WINDOW}),
     "gpt_oss": Kind(
@@ -81,12 +82,25 @@ def build(name: str, *, seed: int = 0, has_outliers: bool = False, **changes: An
     """One model of the zoo; `changes` are settings by Llama's names. With outliers, one channel of the embedding and
     one of each MLP's output are huge, as in models of the world."""
     kind = ZOO[name]
-    config: Any = getattr(transformers, kind.config)(**SIZES | kind.settings | changes)
+    settings = SIZES | kind.settings | changes
+    config: Any = getattr(transformers, kind.config)(**with_eyes(settings) if "images" in name else settings)
     hf: PreTrainedModel = getattr(transformers, kind.model)(config)
     randomize_(hf, seed)
     if has_outliers:
         _add_outliers_(hf)
     return hf
+
+
+def with_eyes(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a model that also sees images: what it sees with is as small as can be."""
+    eyes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokens = {"boi_token_index": 1, "eoi_token_index": 2, "image_token_index": 13}
+    return {
+        "text_config": settings,
+        "vision_config": eyes | {"image_size": 16, "patch_size": 8, "vision_use_head": False},
+        "mm_tokens_per_image": 1,
+        **tokens,
+    }
 
 
 def randomize_(hf: PreTrainedModel, seed: int) -> None:

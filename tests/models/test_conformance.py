@@ -97,7 +97,7 @@ def test_patterns_are_causal_and_sum_to_one_but_for_sinks(any_model):
 
 def test_patterns_are_those_of_transformers_eager_attention(any_model):
     run = record(any_model, PROMPT)
-    any_model.hf.config._attn_implementation = "eager"
+    any_model.hf.config.get_text_config()._attn_implementation = "eager"
     theirs = any_model.hf(input_ids=torch.tensor([PROMPT]), output_attentions=True).attentions
     torch.testing.assert_close(run.patterns, torch.cat(theirs))
 
@@ -124,8 +124,9 @@ def test_every_architecture_of_the_table_is_tested_here():
 
 def test_unknown_architecture_is_refused_with_the_entry_to_write():
     words = (
-        "this model is of type 'Linear', which is not supported yet (supported: gemma2, gemma3_text, gpt2, gpt_neox, "
-        "gpt_oss, llama, mistral, olmo2, phi3, qwen2, qwen3); write an entry Architecture(model_type='Linear', …)"
+        "this model is of type 'Linear', which is not supported yet (supported: gemma2, gemma3, gemma3_text, gpt2, "
+        "gpt_neox, gpt_oss, llama, mistral, olmo2, phi3, qwen2, qwen3); write an entry "
+        "Architecture(model_type='Linear', …)"
     )
     with pytest.raises(UsageError, match=re.escape(words)):
         architecture_of(torch.nn.Linear(1, 1))

@@ -115,6 +115,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(model_type="qwen3"),
         GEMMA2,
         replace(GEMMA2, model_type="gemma3_text"),
+        replace(
+            GEMMA2,
+            model_type="gemma3",  # sees images too; its language model is what is traced
+            embedding="model.language_model.embed_tokens",
+            blocks="model.language_model.layers",
+            final_norm="model.language_model.norm",
+        ),
         Architecture(
             model_type="olmo2",
             attention_norm=None,

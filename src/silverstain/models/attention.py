@@ -31,13 +31,14 @@ def attention_through(hf: PreTrainedModel, function: PatternFunction) -> Iterato
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, eager_mask)  # additive masks, as eager attention gets them
     with _lock:
-        before = hf.config._attn_implementation
+        config = hf.config.get_text_config()
+        before = config._attn_implementation
         token = _current.set(function)
-        hf.config._attn_implementation = NAME
+        config._attn_implementation = NAME
         try:
             yield
         finally:
-            hf.config._attn_implementation = before
+            config._attn_implementation = before
             _current.reset(token)
 
 

@@ -59,7 +59,7 @@ class LanguageModel:
         self.name = name
         self.n_real = n_real
         self.known_words: Sequence[str] = known_words
-        config = hf.config
+        config = self._config = hf.config.get_text_config()  # of the language model, where there is more
         self.n_layers: int = config.num_hidden_layers
         self.d_model: int = config.hidden_size
         self.n_heads: int = config.num_attention_heads
@@ -221,7 +221,7 @@ class LanguageModel:
 
     def _setting(self, key: str | None) -> Any:
         """A setting of the configuration, None where it has none of that name."""
-        return None if key is None else getattr(self.hf.config, key, None)
+        return None if key is None else getattr(self._config, key, None)
 
     def _value_projection(self, layer: int) -> nn.Module:
         return self.block(layer).get_submodule(self.architecture.value)
@@ -248,7 +248,7 @@ class LanguageModel:
         for norm in self.norms():
             norm.module.forward = norm.__call__  # type: ignore[method-assign]
         if self._setting("_experts_implementation") is not None:
-            self.hf.config._experts_implementation = "eager"
+            self._config._experts_implementation = "eager"
 
 
 def _weight(module: nn.Module) -> Float[Tensor, "out d_in"]:
