@@ -47,7 +47,7 @@ def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]):
         (["trace", "x", "--model", "organism/none"], "organism"),
         (["intervene", "x"], "no edit is given; name one: --edit ablate:L1.F23@5"),
         (["intervene", "x", "--edit", "destroy"], "Cannot read the edit 'destroy'"),
-        (["organism", "grow", "--what", "trees"], "there is no part 'trees'; there are models, maps, dictionaries, cards"),
+        (["organism", "grow", "--what", "trees"], "there is no part 'trees'; there are models, maps, dictionaries,"),
         (["organism", "check", "--sibling", "x"], "there is no sibling 'x'; there are general, memorised"),
     ],
 )
