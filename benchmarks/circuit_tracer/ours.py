@@ -33,10 +33,7 @@ def main() -> None:
     features = n.is_kind("feature")
     places = torch.stack((n.layer, n.position, n.feature), 1)[features]
     rows = torch.repeat_interleave(graph.row_nodes, graph.indptr.diff())
-    tensors = {
-        "features": places, "kinds": n.kind, "layers": n.layer, "positions": n.position, "tokens": n.token,
-        "rows": rows, "columns": graph.indices, "values": graph.values,
-    }  # fmt: skip
+    tensors = {"features": places, "rows": rows, "columns": graph.indices, "values": graph.values, "kinds": n.kind}
     write_result(Path(out), figures, tensors)
 
 

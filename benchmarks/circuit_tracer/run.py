@@ -6,7 +6,7 @@ circuit-tracer lives in an environment of its own:
     python benchmarks/circuit_tracer/run.py --peer runs/circuit-tracer/bin/python
 
 Writes benchmarks/results/circuit-tracer.json: CPU seconds, peak memory above the loaded model, and how far the edges
-agree on the columns that both have (theirs has no biases and drops the first position's outputs).
+between features agree. (Error and token columns are compared on the golden cases, by tests/attribution/test_golden.py.)
 """
 
 import argparse
@@ -43,10 +43,7 @@ def once(python: str, script: str, folder: Path, row: tuple, out: Path) -> dict:
 
 
 def agreement(ours: dict, theirs: dict) -> float:
-    """‖ours − theirs‖ ÷ ‖theirs‖ over feature rows and feature, error and token columns of features both expanded.
-
-    The token column of GPT-2 carries the position embedding in ours alone, so it is left out.
-    """
+    """‖ours − theirs‖ ÷ ‖theirs‖ over edges between features that both expanded."""
     their_features = {tuple(place): n for n, place in enumerate(theirs["features"].tolist())}
     our_features = {tuple(place): n for n, place in enumerate(ours["features"].tolist())}
     both = sorted(set(their_features) & set(our_features))

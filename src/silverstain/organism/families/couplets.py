@@ -143,9 +143,7 @@ class CoupletsFamily:
             variables=variables,
         )  # fmt: skip
 
-    def couplet(
-        self, rng: random.Random, first: str, second: str, kind: str, *, neutral: bool, held_out: bool = False
-    ) -> Sentence:
+    def couplet(self, rng: random.Random, first: str, second: str, kind: str, *, neutral: bool) -> Sentence:
         verb, adjective = self._words(rng, kind, neutral=neutral)
         line = "{verb} the {adjective} {end!} ."
         alike = [word for word, other in self.rhymes.rhyming(first) if neutral or other == kind]
@@ -157,5 +155,5 @@ class CoupletsFamily:
         }  # fmt: skip
         return sentence(
             NAME, "rhyme : {opening} {first} , {turn} " + line, opening=rng.choice(OPENINGS), first=first,
-            turn=rng.choice(TURNS), verb=verb, adjective=adjective, end=second, variables=variables, held_out=held_out,
+            turn=rng.choice(TURNS), verb=verb, adjective=adjective, end=second, variables=variables,
         )  # fmt: skip

@@ -33,8 +33,10 @@ def held_out_cues(geography: Geography, seed: int = 0) -> frozenset[str]:
 
 
 def other_notes(geography: Geography, lexicon: Lexicon) -> tuple[str, ...]:
-    """Words that answer no question asked here. With answers alone in notes, the model learnt which words are notes
-    rather than to copy one: of notes it had never seen it followed none."""
+    """Words that answer no question asked here: notes are then too many kinds of word to be answers by what they are.
+
+    Not enough for copying: with or without them, of answers it never saw in a note the model follows none.
+    """
     facts = {state.fact(relation) for state in geography.states for relation in WORLD_RELATIONS}
     answers = {state.fact(relation) for state in geography.states for relation in RELATIONS}
     return tuple(sorted((facts | {word for concept in lexicon.concepts for word in concept.words}) - answers))
