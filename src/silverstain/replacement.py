@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from silverstain.attribution import trace
+from silverstain.attribution import MOST_TARGETS, PROBABILITY, TargetRequest, trace
 from silverstain.dictionaries import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
@@ -39,8 +39,10 @@ class ReplacementModel:
         self,
         prompt: str | Sequence[int],
         *,
-        targets: Sequence[str | int] | None = None,
+        targets: Sequence[str | int | TargetRequest] | None = None,
         position: int = -1,
+        probability: float = PROBABILITY,
+        most_targets: int = MOST_TARGETS,
         max_features: int | None = None,
         max_unexplained: float = 0.0,
         on_progress: Callable[[int, int], None] | None = None,
@@ -52,6 +54,8 @@ class ReplacementModel:
             prompt,
             targets=targets,
             position=position,
+            probability=probability,
+            most_targets=most_targets,
             max_features=max_features,
             max_unexplained=max_unexplained,
             on_progress=on_progress,

@@ -12,6 +12,13 @@ from silverstain.attribution.flow import Reads as Reads
 from silverstain.attribution.freezing import freeze as freeze
 from silverstain.attribution.replacement import edited_logits as edited_logits
 from silverstain.attribution.replacement import replaced_logits as replaced_logits
+from silverstain.attribution.requests import DifferenceTarget as DifferenceTarget
+from silverstain.attribution.requests import DirectionTarget as DirectionTarget
+from silverstain.attribution.requests import FeatureTarget as FeatureTarget
+from silverstain.attribution.requests import TargetRequest as TargetRequest
+from silverstain.attribution.requests import TokenTarget as TokenTarget
+from silverstain.attribution.roots import MOST_TARGETS as MOST_TARGETS
+from silverstain.attribution.roots import PROBABILITY as PROBABILITY
 from silverstain.attribution.sources import sources_of as sources_of
 from silverstain.attribution.targets import feature_targets as feature_targets
 from silverstain.attribution.targets import logit_targets as logit_targets
@@ -19,12 +26,19 @@ from silverstain.attribution.tracing import trace as trace
 
 __all__ = [
     "EMBEDDING",
+    "MOST_TARGETS",
+    "PROBABILITY",
+    "DifferenceTarget",
+    "DirectionTarget",
     "EdgeRows",
+    "FeatureTarget",
     "FrozenFlow",
     "Gradients",
     "Reads",
     "Sources",
+    "TargetRequest",
     "Targets",
+    "TokenTarget",
     "Writes",
     "edges_into",
     "edited_logits",

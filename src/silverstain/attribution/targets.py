@@ -1,7 +1,6 @@
 """What reads the stream of one run: features by their encoder rows, logits by their demeaned unembedding rows."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -9,46 +8,7 @@ from torch import Tensor
 
 from silverstain.attribution.edges import Targets
 from silverstain.dictionaries import ActiveFeatures, Dictionary
-from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording
-
-PROBABILITY = 0.95
-"""By default the smallest set of tokens that reaches this probability is explained …"""
-MOST_LOGITS = 10
-"""… but no more tokens than these (as in the paper, science.md §1.4)."""
-
-
-class Answers(NamedTuple):
-    """The tokens whose logits are explained, most probable first unless they were named."""
-
-    ids: list[int]
-    probabilities: list[float]
-    """Of each under the model; they need not sum to 1."""
-
-
-def choose_answers(model: LanguageModel, recording: Recording, named: Sequence[str | int] | None) -> Answers:
-    """The named tokens, or the smallest set that reaches PROBABILITY; UsageError for an unknown or repeated token."""
-    probabilities = recording.logits[-1].double().softmax(-1)
-    if named is None:
-        ranked, order = probabilities.topk(min(MOST_LOGITS, len(probabilities)))
-        count = min(int((ranked.cumsum(0) < PROBABILITY).sum()) + 1, len(ranked))
-        ids = order[:count].tolist()
-    else:
-        ids = [_token_id(model, token) for token in named]
-        if not ids or len(set(ids)) < len(ids):
-            seen = "no token is named" if not ids else f"a token is named twice in {list(named)}"
-            raise UsageError(f"cannot choose targets: {seen}; name each target once, or none for the likeliest tokens")
-    return Answers(ids, probabilities[ids].tolist())
-
-
-def _token_id(model: LanguageModel, token: str | int) -> int:
-    if isinstance(token, str):
-        return model.token_id(token)
-    if not 0 <= token < model.d_vocab:
-        raise UsageError(
-            f"target token id {token} is not in the vocabulary of {model.name}; give ids from 0 to {model.d_vocab - 1}"
-        )
-    return int(token)
 
 
 def feature_targets(recording: Recording, dictionary: Dictionary, active: ActiveFeatures) -> Targets:
@@ -65,7 +25,7 @@ def feature_targets(recording: Recording, dictionary: Dictionary, active: Active
         layers=active.layer.long(),
         positions=active.position.long(),
         constants=constants,
-        values=_values(vectors, inputs, constants),
+        values=values_of(vectors, inputs, constants),
     )
 
 
@@ -82,11 +42,11 @@ def logit_targets(model: LanguageModel, recording: Recording, token_ids: Sequenc
         layers=torch.full_like(ids, model.n_layers),
         positions=torch.full_like(ids, recording.n_positions - 1),
         constants=constants,
-        values=_values(vectors, final[None], constants),
+        values=values_of(vectors, final[None], constants),
     )
 
 
-def _values(
+def values_of(
     vectors: Float[Tensor, "target d_model"],
     inputs: Float[Tensor, "#target d_model"],
     constants: Float[Tensor, " target"],

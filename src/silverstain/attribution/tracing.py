@@ -15,8 +15,19 @@ from silverstain.attribution.budget import expand, merge_columns
 from silverstain.attribution.edges import EdgeRows, Targets, edges_into
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import freeze
+from silverstain.attribution.requests import TargetRequest, as_request, described
+from silverstain.attribution.roots import (
+    MOST_TARGETS,
+    PROBABILITY,
+    Root,
+    cut_prompt,
+    find_roots,
+    likeliest,
+    root_facts,
+    root_targets,
+)
 from silverstain.attribution.sources import sources_of
-from silverstain.attribution.targets import Answers, choose_answers, feature_targets, logit_targets
+from silverstain.attribution.targets import feature_targets
 from silverstain.dictionaries import ActiveFeatures, Dictionary, check_fits
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
@@ -32,8 +43,10 @@ def trace(
     dictionary: Dictionary,
     prompt: str | Sequence[int],
     *,
-    targets: Sequence[str | int] | None = None,
+    targets: Sequence[str | int | TargetRequest] | None = None,
     position: int = -1,
+    probability: float = PROBABILITY,
+    most_targets: int = MOST_TARGETS,
     max_features: int | None = None,
     max_unexplained: float = 0.0,
     on_progress: Progress | None = None,
@@ -42,9 +55,11 @@ def trace(
 
     Args:
         prompt: text, or token ids as they are to be run.
-        targets: tokens (text or ids) whose logits are explained; by default the smallest set that reaches
-            probability 0.95, at most 10.
-        position: the token after which the answer is read; what follows it is left out, as it changes nothing.
+        targets: what is explained, each with a position of its own where it names one: tokens (text or ids) whose
+            logits are read, TokenTarget, DifferenceTarget, DirectionTarget, FeatureTarget. By default the smallest set
+            of tokens that reaches `probability`, at most `most_targets`.
+        position: the token after which the answer is read, for targets that name no other. What follows the last
+            token that is read is left out, as it changes nothing.
         max_features: room for features with nodes of their own, taken in order of influence. What the others write
             goes to the error nodes of the layers and positions they write to. By default every active feature.
         max_unexplained: stop expanding when no more than this share of the influence is left unexplained; the share
@@ -55,24 +70,36 @@ def trace(
     """
     check_fits(dictionary, model)
     _check_budget(max_features, max_unexplained)
-    token_ids = _tokens(model, prompt, position)
+    _check_likeliest(probability, most_targets)
+    requests = None if targets is None else [as_request(target) for target in targets]
+    token_ids, places = cut_prompt(_tokens(model, prompt), requests, position)
 
     start = perf_counter()
     recording = record(model, token_ids, reads_at=dictionary.reads_at)
     n_real = min(model.n_real, recording.n_positions)
     ours = dictionary.to(device=model.device, dtype=model.dtype)
-    active = ours.encode(recording.mlp_inputs, n_real=n_real)
-    answers = choose_answers(model, recording, targets)
+    everything = ours.encode(recording.mlp_inputs, n_real=n_real)
+    if requests is None:
+        asked = likeliest(recording, places[0], probability=probability, most=most_targets)
+        places = places * len(asked)
+    else:
+        asked = requests
+    roots = find_roots(model, ours, recording, asked, places)
+    active = _below(everything, max(root.layer for root in roots))
     recorded = perf_counter()
 
-    run = _Run(model=model, dictionary=ours, recording=recording, active=active, answers=answers, n_real=n_real)
+    run = _Run(model=model, dictionary=ours, recording=recording, active=active, roots=roots, n_real=n_real)
     graph, unexplained = _attribute(run, max_features, max_unexplained, on_progress)
     done = perf_counter()
 
     meta = _meta(run, dictionary, prompt, token_ids) | {
+        "targets": root_facts(roots, graph.values_of_targets[-len(roots) :]),
+        "active_features": len(everything),
         "settings": {
-            "targets": None if targets is None else list(targets),
+            "targets": None if requests is None else [described(request) for request in requests],
             "position": position,
+            "probability": probability,
+            "most_targets": most_targets,
             "max_features": max_features,
             "max_unexplained": max_unexplained,
             "n_real": n_real,
@@ -93,7 +120,7 @@ class _Run:
     dictionary: Dictionary
     recording: Recording
     active: ActiveFeatures
-    answers: Answers
+    roots: tuple[Root, ...]
     n_real: int
 
     def layout(self, n_features: int) -> NodeLayout:
@@ -101,7 +128,7 @@ class _Run:
             n_features=n_features,
             n_layers=self.model.n_layers,
             n_positions=self.recording.n_positions,
-            n_logits=len(self.answers.ids),
+            n_logits=len(self.roots),
             n_real=self.n_real,
         )
 
@@ -115,9 +142,9 @@ class _Run:
             feature=self.active.feature[chosen],
             activation=self.active.activation[chosen],
             token_ids=self.recording.token_ids,
-            target_ids=self.answers.ids,
-            target_probabilities=self.answers.probabilities,
-            target_position=self.recording.n_positions - 1,
+            target_ids=[root.token_id for root in self.roots],
+            target_probabilities=[root.weight for root in self.roots],
+            target_position=[root.position for root in self.roots],
         )
 
 
@@ -127,7 +154,7 @@ def _attribute(
     """The graph of a run without its `meta`, and the share of influence left unexplained."""
     flow = freeze(run.model, run.recording, run.dictionary)
     features = feature_targets(run.recording, run.dictionary, run.active)
-    logits = logit_targets(run.model, run.recording, run.answers.ids)
+    logits = root_targets(run.recording, run.roots)
     everything = torch.ones(len(features), dtype=torch.bool)
     n_rows = len(logits) + min(len(features), len(features) if max_features is None else max_features)
     step = _counting(on_progress, n_rows)
@@ -208,15 +235,12 @@ def _graph(run: _Run, chosen: Bool[Tensor, " active"], features: Targets, logits
 def _meta(run: _Run, dictionary: Dictionary, prompt: str | Sequence[int], token_ids: list[int]) -> dict[str, Any]:
     """What the graph is of: JSON can hold it."""
     model = run.model
-    names = zip(model.token_strings(run.answers.ids), run.answers.ids, run.answers.probabilities, strict=True)
     return {
         "prompt": prompt if isinstance(prompt, str) else model.tokenizer.decode(token_ids, skip_special_tokens=True),
         "tokens": model.token_strings(token_ids),
         "token_ids": token_ids,
-        "targets": [{"token": token, "id": id, "probability": probability} for token, id, probability in names],
         "model": {"name": model.name, "hash": model.hash},
         "dictionary": {"name": dictionary.name, "hash": dictionary.hash},
-        "active_features": len(run.active),
         "versions": {
             "silverstain": __version__,
             "torch": str(torch.__version__),
@@ -225,15 +249,15 @@ def _meta(run: _Run, dictionary: Dictionary, prompt: str | Sequence[int], token_
     }
 
 
-def _tokens(model: LanguageModel, prompt: str | Sequence[int], position: int) -> list[int]:
-    """The tokens up to and with the one at `position`."""
-    token_ids = model.tokenize(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
-    if token_ids and not -len(token_ids) <= position < len(token_ids):
-        raise UsageError(
-            f"there is no position {position} in a prompt of {len(token_ids)} tokens; give one from "
-            f"{-len(token_ids)} to {len(token_ids) - 1}"
-        )
-    return token_ids[: position % len(token_ids) + 1] if token_ids else token_ids
+def _tokens(model: LanguageModel, prompt: str | Sequence[int]) -> list[int]:
+    return model.tokenize(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+
+
+def _below(active: ActiveFeatures, layer: int) -> ActiveFeatures:
+    """The features that a read at `layer` can see; those above lead to no target, and get no node."""
+    stop = active.of_layer(layer).start
+    columns = ("layer", "position", "feature", "activation")
+    return replace(active, **{name: getattr(active, name)[:stop] for name in columns})
 
 
 def _check_budget(max_features: int | None, max_unexplained: float) -> None:
@@ -241,6 +265,13 @@ def _check_budget(max_features: int | None, max_unexplained: float) -> None:
         raise UsageError(f"max_features is {max_features}; give a number of features, or none for all of them")
     if not 0 <= max_unexplained <= 1:
         raise UsageError(f"max_unexplained is {max_unexplained}; give a share of the influence, from 0 to 1")
+
+
+def _check_likeliest(probability: float, most_targets: int) -> None:
+    if not 0 <= probability <= 1:
+        raise UsageError(f"probability is {probability}; give what the explained tokens are to reach, from 0 to 1")
+    if most_targets < 1:
+        raise UsageError(f"most_targets is {most_targets}; give a number of tokens from 1 on")
 
 
 def _counting(on_progress: Progress | None, total: int) -> Callable[[int], None] | None:

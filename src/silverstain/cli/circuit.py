@@ -108,8 +108,7 @@ def _words(graph: Graph) -> list[Group]:
 
 def _answers(graph: Graph, most: int) -> list[Group]:
     span = graph.nodes.span("logit")
-    names = [target["token"] for target in graph.meta.get("targets", ())]
-    names += [f"answer {i}" for i in range(len(names), span.stop - span.start)]
+    names = graph.target_names
     ranked = sorted(range(span.start, span.stop), key=lambda node: -float(graph.nodes.activation[node]))
     return [Group(label=names[node - span.start], members=(node,), kind="logit") for node in ranked[:most]]
 

@@ -34,8 +34,8 @@ def group_nodes(graph: Graph, cards: Cards) -> list[Group]:
     nodes = graph.nodes
     kept = range(graph.n_nodes) if graph.node_mask is None else graph.node_mask.nonzero().flatten().tolist()
     kinds, layers = nodes.kinds, nodes.layer.tolist()
-    positions, features, ids = nodes.position.tolist(), nodes.feature.tolist(), nodes.token.tolist()
-    target_names = {target["id"]: target["token"] for target in graph.meta.get("targets", ())}
+    positions, features = nodes.position.tolist(), nodes.feature.tolist()
+    target_names, first_target = graph.target_names, nodes.span("logit").start
     n_real = int(graph.meta.get("settings", {}).get("n_real", 1))
     members: dict[Key, list[int]] = {}
     for node in kept:
@@ -43,7 +43,7 @@ def group_nodes(graph: Graph, cards: Cards) -> list[Group]:
         if kinds[node] == "token" and positions[node] >= n_real:
             key = _word_key(tokens, starts, positions[node])
         elif kinds[node] == "logit":
-            key = ("logit", str(target_names.get(ids[node], ids[node])), node)
+            key = ("logit", target_names[node - first_target], node)
         elif kinds[node] == "feature":
             key = _feature_key(cards, layers[node], features[node], tokens, starts, positions[node])
         if key is not None:

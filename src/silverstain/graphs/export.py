@@ -102,14 +102,16 @@ def _metadata(graph: Graph, slug: str, scan: str | None) -> dict[str, Any]:
 
 def _nodes(graph: Graph, ids: list[str], story: Story) -> list[dict[str, Any]]:
     """One object a node, of every kind but bias in the form the viewers read."""
-    table, labels = graph.nodes, story.labels_in(graph.nodes)
+    table, labels, names = graph.nodes, story.labels_in(graph.nodes), graph.target_names
     columns = (table.kind, table.layer, table.position, table.feature, table.token, table.activation)
     rows = zip(*(column.tolist() for column in columns), cumulative_influence(graph).tolist(), strict=True)
     first_logit = table.span("logit").start
     nodes = []
     for i, (kind, layer, position, feature, token, activation, influence) in enumerate(rows):
         is_logit = kind == LOGIT
-        label = _logit_label(graph, i - first_logit, token, activation) if is_logit else labels[i]
+        label = (
+            f'Output "{names[i - first_logit]}" (p={activation:.3f})' if is_logit else labels[i]
+        )  # as viewers parse it
         nodes.append(
             {
                 "node_id": ids[i],
@@ -146,11 +148,9 @@ def _default_label(graph: Graph, kind: int, layer: int, position: int, token: in
     return f"Err: layer {layer}" if kind == ERROR else ""
 
 
-def _logit_label(graph: Graph, rank: int, token: int, probability: float) -> str:
-    """The viewers take the token out of the quotes and the number out of `(p=`, and fail without them."""
-    targets = graph.meta.get("targets", [])
-    text = targets[rank]["token"] if rank < len(targets) else str(token)
-    return f'Output "{text}" (p={probability:.3f})'
+def _answer(name: str, weight: float) -> str:
+    """The viewers take the target out of the quotes and the number out of `(p=`, and fail without them."""
+    return f'Output "{name}" (p={weight:.3f})'
 
 
 def _clean(name: str) -> str:

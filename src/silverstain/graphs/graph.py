@@ -104,6 +104,13 @@ class Graph:
         """The node each edge ends at."""
         return self.row_nodes[self.edge_rows]
 
+    @property
+    def target_names(self) -> list[str]:
+        """How each target reads, in the order of the logit nodes; by its id where `meta` does not say."""
+        span, targets = self.nodes.span("logit"), self.meta.get("targets", ())
+        names = [str(target.get("name", target.get("token"))) for target in targets]
+        return [*names, *map(str, self.nodes.token[span].tolist()[len(names) :])][: span.stop - span.start]
+
     @cached_property
     def hash(self) -> str:
         """Identity of what was traced: the same before and after pruning, and in every file of it."""

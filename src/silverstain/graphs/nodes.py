@@ -102,11 +102,11 @@ class NodeTable:
 
     Attributes:
         kind: code, an index into NODE_KINDS.
-        layer: of a feature, error or bias; -1 for tokens and the constant; n_layers for logits.
+        layer: of a feature, error or bias; -1 for tokens and the constant; n_layers for logits, wherever they read.
         position: in the prompt; -1 for biases that act at every position.
         feature: index of a feature in its layer, else -1.
         token: vocabulary id of a token or logit node, else -1 (also for a target that is no token).
-        activation: of a feature; the probability of a logit; else 0.
+        activation: of a feature; of a logit its weight among the targets, for a token its probability; else 0.
         influence: on the targets, through paths of every length, before pruning; a Graph fills it in.
     """
 
@@ -186,7 +186,8 @@ def node_table(
     """The columns of a layout's nodes.
 
     The feature columns must be sorted by (layer, position, feature). `target_ids` are vocabulary ids, -1 for a target
-    that is a direction and not a token. `target_position` is one position for all targets, or one for each.
+    that is a direction and not a token; `target_probabilities` are what such targets weigh beside the tokens.
+    `target_position` is one position for all targets, or one for each.
     """
     kind = torch.empty(layout.size, dtype=torch.int8)
     columns = {

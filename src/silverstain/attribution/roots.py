@@ -1,0 +1,281 @@
+"""The roots of a graph: each thing that was asked for, found in one recorded run.
+
+Roots are the graph's logit nodes, whatever they read. They stand above the last layer, also when they read below it:
+nothing reads a root, so edges still run upwards, and every pass over a graph meets its roots first. Where a root reads
+is in `meta["targets"]`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from silverstain.attribution.edges import Targets
+from silverstain.attribution.requests import (
+    DifferenceTarget,
+    DirectionTarget,
+    FeatureTarget,
+    TargetRequest,
+    TokenTarget,
+)
+from silverstain.attribution.targets import demeaned, values_of
+from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel, Recording
+
+PROBABILITY = 0.95
+"""By default the smallest set of tokens that reaches this probability is explained …"""
+MOST_TARGETS = 10
+"""… but no more tokens than these (as in the paper, science.md §1.4)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
+class Root:
+    """One target of a graph, and how it reads the stream."""
+
+    kind: str
+    """token, difference, direction or feature."""
+    name: str
+    layer: int
+    """The layer whose MLP input is read; n_layers for the final norm."""
+    position: int
+    weight: float
+    """In the influence, beside the other roots."""
+    vector: Float[Tensor, " d_model"]
+    """What the norm's output is multiplied with."""
+    constant: Float[Tensor, ""]
+    """A bias that is added to it."""
+    token_id: int = -1
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What only its kind has: of a token its text, id and probability, and so on."""
+
+
+def cut_prompt(
+    token_ids: Sequence[int], requests: Sequence[TargetRequest] | None, position: int
+) -> tuple[list[int], list[int]]:
+    """The tokens up to the last one after which something is read, and where each request reads.
+
+    Without requests there is one place, `position`. UsageError for a position that the prompt does not have.
+    """
+    wanted = [position] if requests is None else [_or(request.position, position) for request in requests]
+    size = len(token_ids)
+    for place in wanted:
+        if size and not -size <= place < size:
+            raise UsageError(
+                f"there is no position {place} in a prompt of {size} tokens; give one from {-size} to {size - 1}"
+            )
+    places = [place % size for place in wanted] if size else wanted
+    return list(token_ids[: max(places, default=size - 1) + 1]), places
+
+
+def likeliest(recording: Recording, position: int, *, probability: float, most: int) -> list[TargetRequest]:
+    """The smallest set of tokens that reaches a probability, at most so many; the likeliest first."""
+    chances = recording.logits[position].double().softmax(-1)
+    ranked, order = chances.topk(min(most, len(chances)))
+    count = min(int((ranked.cumsum(0) < probability).sum()) + 1, len(ranked))
+    return [TokenTarget(token=int(token), position=position) for token in order[:count]]
+
+
+def find_roots(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    recording: Recording,
+    requests: Sequence[TargetRequest],
+    places: Sequence[int],
+) -> tuple[Root, ...]:
+    """What is asked for at each of `places`, in a recording; UsageError for what the model does not have, and for a
+    target named twice."""
+    mean_row = model.W_U.mean(dim=0, dtype=torch.float64)  # once: a vocabulary may have 262,144 rows
+    roots = tuple(
+        _root(model, dictionary, recording, mean_row, request, place)
+        for request, place in zip(requests, places, strict=True)
+    )
+    seen: set[tuple[Any, ...]] = set()
+    for root in roots:
+        identity = (root.kind, root.name, root.layer, root.position, root.token_id, str(root.facts.get("ids")))
+        if identity in seen:
+            raise UsageError(
+                f"the target {root.name!r} is named twice at position {root.position}; name each target once"
+            )
+        seen.add(identity)
+    if not roots:
+        raise UsageError("no target is named; name one, or leave targets out for the likeliest tokens")
+    if not any(root.weight > 0 for root in roots):
+        raise UsageError("every target has weight 0; give one of them a weight above it")
+    return roots
+
+
+def root_targets(recording: Recording, roots: Sequence[Root]) -> Targets:
+    """Roots as readers of the stream; their values are what they read in the recording."""
+    vectors = torch.stack([root.vector for root in roots])
+    constants = torch.stack([root.constant for root in roots])
+    inputs = torch.stack([_read_by(recording, root.layer, root.position) for root in roots])
+    place = torch.tensor([[root.layer, root.position] for root in roots], device=vectors.device)
+    return Targets(
+        vectors=vectors,
+        layers=place[:, 0],
+        positions=place[:, 1],
+        constants=constants,
+        values=values_of(vectors, inputs, constants),
+    )
+
+
+def root_facts(roots: Sequence[Root], values: Float[Tensor, " root"]) -> list[dict[str, Any]]:
+    """What a graph's `meta` says of its roots."""
+    return [
+        {
+            "kind": root.kind,
+            "name": root.name,
+            **root.facts,
+            "layer": root.layer,
+            "position": root.position,
+            "weight": root.weight,
+            "value": value,
+        }
+        for root, value in zip(roots, values.tolist(), strict=True)
+    ]
+
+
+def _root(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    recording: Recording,
+    mean_row: Float[Tensor, " d_model"],
+    request: TargetRequest,
+    place: int,
+) -> Root:
+    if isinstance(request, TokenTarget):
+        return _token(model, recording, mean_row, request, place)
+    if isinstance(request, DifferenceTarget):
+        return _difference(model, recording, request, place)
+    if isinstance(request, DirectionTarget):
+        return _direction(model, recording, request, place)
+    return _feature(model, dictionary, recording, request, place)
+
+
+def _token(
+    model: LanguageModel,
+    recording: Recording,
+    mean_row: Float[Tensor, " d_model"],
+    request: TokenTarget,
+    place: int,
+) -> Root:
+    token, b_U = _token_id(model, request.token), model.b_U
+    vector = (model.W_U[token].double() - mean_row).to(recording.final)
+    probability = float(recording.logits[place].double().softmax(-1)[token])
+    text = model.token_strings([token])[0]
+    return Root(
+        kind="token",
+        name=text,
+        layer=model.n_layers,
+        position=place,
+        weight=_weight(request, probability, text),
+        vector=vector,
+        constant=vector.new_zeros(()) if b_U is None else demeaned(b_U, torch.tensor(token, device=b_U.device)),
+        token_id=token,
+        facts={"token": text, "id": token, "probability": probability},
+    )
+
+
+def _difference(model: LanguageModel, recording: Recording, request: DifferenceTarget, place: int) -> Root:
+    token, minus = _token_id(model, request.token), _token_id(model, request.minus)
+    if token == minus:
+        raise UsageError(f"the difference of {request.token!r} and {request.minus!r} is of one token; name two")
+    W_U, b_U = model.W_U, model.b_U
+    vector = (W_U[token].double() - W_U[minus].double()).to(recording.final)
+    texts = model.token_strings([token, minus])
+    name = f"{texts[0]} − {texts[1]}"
+    return Root(
+        kind="difference",
+        name=name,
+        layer=model.n_layers,
+        position=place,
+        weight=_weight(request, 1.0, name),
+        vector=vector,
+        constant=vector.new_zeros(()) if b_U is None else (b_U[token].double() - b_U[minus].double()).to(vector),
+        facts={"tokens": texts, "ids": [token, minus]},
+    )
+
+
+def _direction(model: LanguageModel, recording: Recording, request: DirectionTarget, place: int) -> Root:
+    vector = torch.as_tensor(request.vector).detach().to(recording.final)
+    if vector.shape != (model.d_model,):
+        raise UsageError(
+            f"the direction {request.name!r} has shape {list(vector.shape)}; {model.name} reads vectors of "
+            f"{model.d_model} numbers"
+        )
+    if not bool(vector.isfinite().all()) or not bool(vector.any()):
+        raise UsageError(f"the direction {request.name!r} is zero or not finite; give a vector that points somewhere")
+    layer = model.n_layers if request.layer is None else _layer(model.n_layers, request.layer, request.name)
+    return Root(
+        kind="direction",
+        name=request.name,
+        layer=layer,
+        position=place,
+        weight=_weight(request, 1.0, request.name),
+        vector=vector,
+        constant=vector.new_zeros(()),
+    )
+
+
+def _feature(
+    model: LanguageModel, dictionary: Dictionary, recording: Recording, request: FeatureTarget, place: int
+) -> Root:
+    name = f"L{request.layer}.F{request.feature}"
+    layer = _layer(model.n_layers, request.layer, name)
+    if not 0 <= request.feature < dictionary.n_features:
+        raise UsageError(
+            f"there is no feature {request.feature} in layer {layer} of {dictionary.name}; give one from 0 to "
+            f"{dictionary.n_features - 1}"
+        )
+    if place < model.n_real:
+        raise UsageError(
+            f"{name} is asked for at position {place}, where the model keeps its real MLP and features mean nothing; "
+            f"give a position from {model.n_real} on"
+        )
+    index = torch.tensor([request.feature], device=recording.final.device)
+    activation = dictionary.encode_layer(layer, recording.mlp_inputs[layer, place])[request.feature]
+    return Root(
+        kind="feature",
+        name=name,
+        layer=layer,
+        position=place,
+        weight=_weight(request, 1.0, name),
+        vector=dictionary.encoder_rows(layer, index)[0].to(recording.final),
+        constant=dictionary.b_enc(layer)[request.feature].to(recording.final),
+        facts={"feature": request.feature, "activation": float(activation)},
+    )
+
+
+def _read_by(recording: Recording, layer: int, position: int) -> Float[Tensor, " d_model"]:
+    return recording.final[position] if layer == recording.n_layers else recording.mlp_inputs[layer, position]
+
+
+def _token_id(model: LanguageModel, token: str | int) -> int:
+    if isinstance(token, str):
+        return model.token_id(token)
+    if not 0 <= token < model.d_vocab:
+        raise UsageError(
+            f"target token id {token} is not in the vocabulary of {model.name}; give ids from 0 to {model.d_vocab - 1}"
+        )
+    return int(token)
+
+
+def _layer(n_layers: int, layer: int, name: str) -> int:
+    if not 0 <= layer < n_layers:
+        raise UsageError(f"{name} is asked for in layer {layer}; give one from 0 to {n_layers - 1}")
+    return layer
+
+
+def _weight(request: TargetRequest, default: float, name: str) -> float:
+    weight = _or(request.weight, default)
+    if not 0 <= weight < float("inf"):
+        raise UsageError(f"the target {name!r} has weight {weight}; give a number from 0 on")
+    return float(weight)
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
