@@ -27,8 +27,8 @@ class Box:
     """Where most of the influence is."""
     positions: tuple[int, ...]
     """All positions of the members."""
-    share: float
-    """Of the influence on the answer; for an answer, its probability."""
+    share: float | None
+    """Of the influence on the answer; for an answer its probability, None if it is no token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def circuit_of(graph: Graph, story: Story, *, max_boxes: int = 10, max_answers: 
     arrows = _useful(_without_rings(_strongest(collapsed.weights, boxes), len(boxes)), boxes)
     drawn = sorted({end for arrow in arrows for end in (arrow.source, arrow.target)} | _indices(boxes, "logit"))
     place = {old: new for new, old in enumerate(drawn)}
-    seen = sum(boxes[i].share for i in drawn if boxes[i].kind not in ("token", "logit"))
+    seen = sum(boxes[i].share or 0.0 for i in drawn if boxes[i].kind not in ("token", "logit"))
     return Circuit(
         boxes=tuple(boxes[i] for i in drawn),
         arrows=tuple(replace(a, source=place[a.source], target=place[a.target]) for a in arrows),
@@ -119,14 +119,14 @@ def _box(graph: Graph, group: Group, share: float) -> Box:
     weight = weight / weight.sum() if float(weight.sum()) > 0 else torch.full_like(weight, 1 / len(members))
     positions = graph.nodes.position[members]
     places = tuple(positions.unique().tolist())
-    is_answer = group.kind == "logit"
+    first = graph.nodes.span("logit").start
     return Box(
         label=group.label,
         kind=group.kind,
         layer=float((graph.nodes.layer[members].double() * weight).sum()),
         position=max(places, key=lambda p: float(weight[positions == p].sum())),
         positions=places,
-        share=float(graph.nodes.activation[members].sum()) if is_answer else share,
+        share=graph.target_probabilities[group.members[0] - first] if group.kind == "logit" else share,
     )
 
 

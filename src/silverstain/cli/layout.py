@@ -136,7 +136,7 @@ def _placed_word(circuit: Circuit, box: Box, columns: list[int]) -> Placed:
 
 def _text(box: Box, room: int) -> str:
     """The name, cut to the room there is, with its share or an answer's probability beside it."""
-    share = f"  {100 * box.share:.0f} %"
+    share = "" if box.share is None else f"  {100 * box.share:.0f} %"
     return shortened(box.label, max(room - len(share), 1)) + share
 
 

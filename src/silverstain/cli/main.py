@@ -15,22 +15,26 @@ import typer
 from typer.core import TyperGroup
 
 from silverstain import __version__
-from silverstain.errors import SilverstainError, UsageError
+from silverstain.errors import OutOfMemory, SilverstainError, UsageError, is_out_of_memory
 
 FAULT, MISTAKE, OUT_OF_MEMORY, INTERRUPTED, PIPE_CLOSED = 1, 2, 4, 130, 141
 GRAPH_SUFFIX = ".safetensors"
 
-# Verb -> what it is for. Each is the module `silverstain.cli.VERB` with an `app`.
+# Verb -> what it is for. Each is the module `silverstain.cli.VERB` with an `app`, but for what MODULES says.
 VERBS = {
     "demo": "Trace, draw and prove one answer of the organism. Start here.",
     "trace": "Find the circuit that led from a prompt to its answer.",
     "prune": "Keep the few nodes and edges that carry most of the influence.",
     "show": "Draw a graph's circuit in the terminal.",
+    "compare": "Say how the nodes, activations and edges of two graphs agree.",
+    "import": "Read a graph of circuit-tracer or Neuronpedia.",
     "intervene": "Change features in the running model and see what it says then.",
     "convert": "Write a published dictionary of any known format in the common layout.",
     "organism": "Grow, check or describe the small model that comes along.",
     "doctor": "Check that this installation can do its work.",
 }
+
+MODULES = {"import": "import_graph"}  # a word that Python keeps for itself
 
 # typer carries click inside since 0.2x: its errors are found through a class it gives out, whichever click is used.
 ClickError = typer.BadParameter.__mro__[2]
@@ -45,7 +49,7 @@ class VerbGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in VERBS:
             raise UsageError(_no_verb(cmd_name))
-        command = typer.main.get_command(import_module(f"silverstain.cli.{cmd_name}").app)
+        command = typer.main.get_command(import_module(f"silverstain.cli.{MODULES.get(cmd_name, cmd_name)}").app)
         command.name = cmd_name
         return command
 
@@ -99,9 +103,11 @@ def _explain(error: BaseException) -> int:
         return _say("interrupted", INTERRUPTED)
     if isinstance(error, ClickError):
         return _explain_words(error)
+    if isinstance(error, OutOfMemory):
+        return _say(str(error), OUT_OF_MEMORY)
     if isinstance(error, SilverstainError):
         return _say(str(error), MISTAKE)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return _say(
             f"out of memory: {error}; close other programs, shorten the prompt or give --max-features", OUT_OF_MEMORY
         )
@@ -124,12 +130,6 @@ def _explain_words(error: Any) -> int:
 def _say(text: str, code: int) -> int:
     print("silverstain: " + " ".join(text.split()), file=sys.stderr)
     return code
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's, torch's on a GPU, and torch's on a CPU, which is a RuntimeError known by its words alone."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _without_debug(words: list[str]) -> tuple[list[str], bool]:

@@ -9,6 +9,8 @@ from silverstain.graphs._influence import target_weights as target_weights
 from silverstain.graphs._scores import Scores as Scores
 from silverstain.graphs._scores import exactness as exactness
 from silverstain.graphs._scores import scores as scores
+from silverstain.graphs.comparison import Comparison as Comparison
+from silverstain.graphs.comparison import compare as compare
 from silverstain.graphs.export import graph_json as graph_json
 from silverstain.graphs.export import write_graph_json as write_graph_json
 from silverstain.graphs.files import load_graph as load_graph
@@ -18,6 +20,7 @@ from silverstain.graphs.nodes import NODE_KINDS as NODE_KINDS
 from silverstain.graphs.nodes import NodeLayout as NodeLayout
 from silverstain.graphs.nodes import NodeTable as NodeTable
 from silverstain.graphs.nodes import node_table as node_table
+from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.pruning import prune as prune
 from silverstain.graphs.pruning import removed_as_error as removed_as_error
 from silverstain.graphs.story import Story as Story

@@ -102,16 +102,14 @@ def _metadata(graph: Graph, slug: str, scan: str | None) -> dict[str, Any]:
 
 def _nodes(graph: Graph, ids: list[str], story: Story) -> list[dict[str, Any]]:
     """One object a node, of every kind but bias in the form the viewers read."""
-    table, labels, names = graph.nodes, story.labels_in(graph.nodes), graph.target_names
+    table, labels, answers = graph.nodes, story.labels_in(graph.nodes), _answers(graph)
     columns = (table.kind, table.layer, table.position, table.feature, table.token, table.activation)
     rows = zip(*(column.tolist() for column in columns), cumulative_influence(graph).tolist(), strict=True)
     first_logit = table.span("logit").start
     nodes = []
     for i, (kind, layer, position, feature, token, activation, influence) in enumerate(rows):
         is_logit = kind == LOGIT
-        label = (
-            f'Output "{names[i - first_logit]}" (p={activation:.3f})' if is_logit else labels[i]
-        )  # as viewers parse it
+        label = answers[i - first_logit] if is_logit else labels[i]
         nodes.append(
             {
                 "node_id": ids[i],
@@ -148,9 +146,12 @@ def _default_label(graph: Graph, kind: int, layer: int, position: int, token: in
     return f"Err: layer {layer}" if kind == ERROR else ""
 
 
-def _answer(name: str, weight: float) -> str:
-    """The viewers take the target out of the quotes and the number out of `(p=`, and fail without them."""
-    return f'Output "{name}" (p={weight:.3f})'
+def _answers(graph: Graph) -> list[str]:
+    """The viewers take the target out of the quotes and the number out of `(p=`, and fail without them: what is no
+    token says 1."""
+    chances = (1.0 if chance is None else chance for chance in graph.target_probabilities)
+    named = zip(graph.target_names, chances, strict=True)
+    return [f'Output "{name}" (p={chance:.3f})' for name, chance in named]
 
 
 def _clean(name: str) -> str:

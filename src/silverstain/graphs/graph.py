@@ -111,6 +111,18 @@ class Graph:
         names = [str(target.get("name", target.get("token"))) for target in targets]
         return [*names, *map(str, self.nodes.token[span].tolist()[len(names) :])][: span.stop - span.start]
 
+    @property
+    def target_probabilities(self) -> list[float | None]:
+        """Of each target under the model, in the order of the logit nodes; None for what is no token."""
+        span = self.nodes.span("logit")
+        columns = zip(self.nodes.token[span].tolist(), self.nodes.activation[span].tolist(), strict=True)
+        said = [target.get("probability") for target in self.meta.get("targets", ())]
+        said += [None] * (span.stop - span.start - len(said))
+        return [
+            None if token < 0 else weight if known is None else known
+            for (token, weight), known in zip(columns, said, strict=False)
+        ]
+
     @cached_property
     def hash(self) -> str:
         """Identity of what was traced: the same before and after pruning, and in every file of it."""

@@ -1,0 +1,77 @@
+"""`silverstain compare`: how the nodes, activations and edges of two graphs agree."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from silverstain.cli import output
+from silverstain.cli.options import Json
+
+if TYPE_CHECKING:
+    from silverstain.graphs import Comparison
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+READS = "Our file, a .pt of circuit-tracer, or the JSON of a graph."
+
+
+@app.command(no_args_is_help=True, epilog="Example: silverstain compare ours.safetensors published.json")
+def compare(
+    left: Annotated[Path, typer.Argument(metavar="A", help=READS)],
+    right: Annotated[Path, typer.Argument(metavar="B", help=READS)],
+    pruned: Annotated[bool, typer.Option(help="Compare only what pruning kept of them.")] = False,
+    json: Json = False,
+) -> None:
+    """Say how the nodes, activations and edges of two graphs agree; nodes are matched by their ids."""
+    from silverstain.graphs import compare as compare_graphs
+    from silverstain.graphs import open_graph
+
+    comparison = compare_graphs(open_graph(left)[0], open_graph(right)[0], pruned=pruned)
+    if json:
+        output.emit({"left": str(left), "right": str(right), "pruned": pruned, **_plain(comparison)})
+    else:
+        _tell(comparison)
+
+
+def _plain(comparison: "Comparison") -> dict[str, Any]:
+    report = asdict(comparison)
+    report["nodes"] = {kind: overlap._asdict() for kind, overlap in comparison.nodes.items()}
+    for kind, agreement in comparison.edges.items():
+        report["edges"][kind]["count"] = agreement.count._asdict()
+    return report
+
+
+def _tell(comparison: "Comparison") -> None:
+    rows = [["nodes", "in both", "only A", "only B"]]
+    rows += [[kind, *map(str, overlap)] for kind, overlap in comparison.nodes.items() if any(overlap)]
+    output.data(output.table(rows, right=(1, 2, 3)))
+    found = comparison.activations
+    output.data(
+        f"\n  activations of {found.n} features: correlation {_figure(found.correlation)}, "
+        f"largest relative difference {_figure(found.max_relative_difference)}\n"
+    )
+    rows = [["edges from", "in both", "only A", "only B", "difference", "cosine", "of A alone", "of B alone"]]
+    rows += [
+        [
+            kind,
+            *map(str, edges.count),
+            _figure(edges.relative_difference),
+            _figure(edges.cosine),
+            output.percent(edges.left_share),
+            output.percent(edges.right_share),
+        ]
+        for kind, edges in comparison.edges.items()
+    ]
+    output.data(output.table(rows, right=tuple(range(1, 8))))
+    output.data("")
+    rows = [["target", "A", "B"]]
+    rows += [[target.name, _figure(target.left), _figure(target.right)] for target in comparison.targets]
+    output.data(output.table(rows, right=(1, 2)))
+    output.talk("\ndifference: ‖A − B‖ / ‖B‖ over the edges in both; alone: share of Σ |edge| on edges the other lacks")
+
+
+def _figure(number: float | None) -> str:
+    if number is None:
+        return "–"
+    return f"{number:.4f}" if number == 0 or abs(number) >= 1e-3 else f"{number:.1e}"

@@ -1,0 +1,43 @@
+"""`silverstain import`: graphs that other tools made, as files of ours."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from silverstain.cli import output
+from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
+from silverstain.cli.options import Json
+from silverstain.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(name="import", no_args_is_help=True, epilog="Example: silverstain import graph.pt --out graph.safetensors")
+def import_graph(
+    file: Annotated[Path, typer.Argument(help="A .pt of circuit-tracer, or the JSON of a graph.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the graph.", show_default="FILE.safetensors")] = None,
+    json: Json = False,
+) -> None:
+    """Read a graph of circuit-tracer or Neuronpedia, as far as its file says, and write it as ours.
+
+    Nothing that is in the file is ever run. Labels, pins and groups go into the story beside the graph.
+    """
+    from silverstain.graphs import Story, open_graph
+
+    destination = out or file.with_suffix(".safetensors")
+    if destination.resolve() == file.resolve():
+        raise UsageError(f"{file} would be written over; name another file with --out")
+    graph, story = open_graph(file)
+    graph.save(destination)
+    if story != Story(graph_hash=graph.hash):
+        story.save(story_beside(destination))
+    unsure = graph.meta.get("imported", {}).get("ambiguous_links", 0)
+    if json:
+        extra = {"prompt": graph.meta.get("prompt"), "targets": graph.meta.get("targets"), "ambiguous_links": unsure}
+        output.emit({"graph": str(destination), **counts(graph), "scores": scores_of(graph), **extra})
+        return
+    output.data(f"{graph.meta.get('prompt', '')!r}: {size_in_words(graph)}")
+    if unsure:
+        output.talk(f"{unsure} links may begin at an error where a feature is taken: the file names both alike.")
+    output.talk(f"Wrote {destination}. Next: silverstain show {destination}")
