@@ -10,6 +10,13 @@ from silverstain.attribution.flow import FrozenFlow as FrozenFlow
 from silverstain.attribution.flow import Gradients as Gradients
 from silverstain.attribution.flow import Reads as Reads
 from silverstain.attribution.freezing import freeze as freeze
+from silverstain.attribution.many import INDEX as INDEX
+from silverstain.attribution.many import ManySettings as ManySettings
+from silverstain.attribution.many import Outcome as Outcome
+from silverstain.attribution.many import trace_many as trace_many
+from silverstain.attribution.prompt_files import BadLine as BadLine
+from silverstain.attribution.prompt_files import PromptLine as PromptLine
+from silverstain.attribution.prompt_files import read_prompts as read_prompts
 from silverstain.attribution.replacement import edited_logits as edited_logits
 from silverstain.attribution.replacement import replaced_logits as replaced_logits
 from silverstain.attribution.requests import DifferenceTarget as DifferenceTarget
@@ -20,20 +27,26 @@ from silverstain.attribution.requests import TokenTarget as TokenTarget
 from silverstain.attribution.roots import MOST_TARGETS as MOST_TARGETS
 from silverstain.attribution.roots import PROBABILITY as PROBABILITY
 from silverstain.attribution.sources import sources_of as sources_of
+from silverstain.attribution.target_text import read_target as read_target
 from silverstain.attribution.targets import feature_targets as feature_targets
 from silverstain.attribution.targets import logit_targets as logit_targets
 from silverstain.attribution.tracing import trace as trace
 
 __all__ = [
     "EMBEDDING",
+    "INDEX",
     "MOST_TARGETS",
     "PROBABILITY",
+    "BadLine",
     "DifferenceTarget",
     "DirectionTarget",
     "EdgeRows",
     "FeatureTarget",
     "FrozenFlow",
     "Gradients",
+    "ManySettings",
+    "Outcome",
+    "PromptLine",
     "Reads",
     "Sources",
     "TargetRequest",
@@ -45,7 +58,10 @@ __all__ = [
     "feature_targets",
     "freeze",
     "logit_targets",
+    "read_prompts",
+    "read_target",
     "replaced_logits",
     "sources_of",
     "trace",
+    "trace_many",
 ]

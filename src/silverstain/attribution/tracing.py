@@ -16,6 +16,7 @@ from silverstain.attribution.edges import EdgeRows, Targets, edges_into
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import freeze
 from silverstain.attribution.requests import TargetRequest, as_request, described
+from silverstain.attribution.room import saying_what_fits
 from silverstain.attribution.roots import (
     MOST_TARGETS,
     PROBABILITY,
@@ -89,7 +90,14 @@ def trace(
     recorded = perf_counter()
 
     run = _Run(model=model, dictionary=ours, recording=recording, active=active, roots=roots, n_real=n_real)
-    graph, unexplained = _attribute(run, max_features, max_unexplained, on_progress)
+    with saying_what_fits(
+        n_features=len(active) if max_features is None else min(len(active), max_features),
+        n_others=run.layout(0).size,
+        n_targets=len(roots),
+        itemsize=model.dtype.itemsize,
+        device=model.device,
+    ):
+        graph, unexplained = _attribute(run, max_features, max_unexplained, on_progress)
     done = perf_counter()
 
     meta = _meta(run, dictionary, prompt, token_ids) | {

@@ -33,14 +33,26 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 )
 def trace(
     prompt: Annotated[str | None, typer.Argument(help="Text that the model is to continue.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="A file of prompts (JSONL or Parquet) instead; --out is a folder then.", show_default=False),
+    ] = None,
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
     ] = None,
     model: Model = "organism",
     dictionary: DictionaryName = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="A token to explain; may be repeated. Default: the likeliest ones.")
+        list[str] | None,
+        typer.Option(
+            help="What to explain; may be repeated: TOKEN, id:40, diff:TOKEN,TOKEN, feature:L2.F17, "
+            "direction:FILE.safetensors:NAME, each with @POSITION behind. Default: the likeliest tokens."
+        ),
     ] = None,
+    probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Without --target: explain tokens until they reach this probability.")
+    ] = 0.95,
+    most_targets: Annotated[int, typer.Option(min=1, help="… but no more tokens than these.")] = 10,
     at: Annotated[int, typer.Option(help="The token after which the answer is read; negative from the end.")] = -1,
     max_features: Annotated[
         int | None, typer.Option(min=0, help="Room for features; the rest goes to error nodes.", show_default=False)
@@ -58,19 +70,40 @@ def trace(
     json: Json = False,
 ) -> None:
     """Find the circuit that led from a prompt to its answer."""
-    request = _token_ids(token_ids) if token_ids is not None else prompt
-    if request is None or (token_ids is not None and prompt is not None):
-        raise UsageError('give either a prompt or --token-ids; for example: silverstain trace "12 + 34 ="')
+    if sum(given is not None for given in (prompt, prompts, token_ids)) != 1:
+        raise UsageError(
+            'give either a prompt or --token-ids, or a file with --prompts; for example: silverstain trace "12 + 34 ="'
+        )
+    from silverstain.attribution import read_target
+
+    targets = tuple(read_target(text) for text in target or ())
     start = perf_counter()
     replacement = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
     loaded = perf_counter()
+    if prompts is not None:
+        from silverstain.attribution import ManySettings
+        from silverstain.cli.trace_many import trace_file
+
+        settings = ManySettings(
+            targets=targets or None,
+            position=at,
+            probability=probability,
+            most_targets=most_targets,
+            max_features=max_features,
+            max_unexplained=bound,
+            prune=prune,
+        )
+        trace_file(replacement, prompts, out, settings, json=json)
+        return
     with output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(
-            request,
-            targets=target or None,
+            _token_ids(token_ids) if prompt is None else prompt,
+            targets=targets or None,
             position=at,
+            probability=probability,
+            most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
             on_progress=on_progress,
@@ -129,18 +162,36 @@ def _tell(graph: "Graph", story: "Story", out: Path | None, seconds: dict[str, f
 def figures(graph: "Graph") -> str:
     """The answer, the size, the scores and the exactness of a graph, for a person."""
     scores = scores_of(graph)
-    answers = ", ".join(f"{t['token']} {output.percent(t['probability'])}" for t in graph.meta.get("targets", ()))
     rows = [
-        ["answer", answers],
+        ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
         ["replacement", f"{scores['replacement']:.3f}  of the influence never passes an error"],
         ["completeness", f"{scores['completeness']:.3f}  of what enters the nodes is explained"],
-        ["exactness", f"{graph.exactness():.1e}  largest error of any node's sum of edges, relative"],
+        ["exactness", _exactness(graph.exactness())],
     ]
     return output.table(rows)
 
 
-def _token_ids(text: str) -> list[int]:
+def _exactness(error: float) -> str:
+    if error != error:  # NaN: a file of another tool, without the values that sums could be held against
+        return "not known; the graph was imported without the values of its nodes"
+    return f"{error:.1e}  largest error of any node's sum of edges, relative"
+
+
+def _in_words(target: dict[str, Any], graph: "Graph") -> str:
+    """A target with what it came to: a token's probability, the value of anything else."""
+    name = target.get("name", target.get("token"))
+    position = target.get("position", len(graph.meta["tokens"]) - 1)
+    where = "" if position == len(graph.meta["tokens"]) - 1 else f" @{position}"
+    if target.get("probability") is not None:
+        return f"{name}{where} {output.percent(target['probability'])}"
+    if target.get("kind") == "feature":
+        return f"{name}{where} {target['value']:.2f}, {'active' if target['activation'] > 0 else 'not active'}"
+    return f"{name}{where} {target['value']:+.2f}"
+
+
+def _token_ids(text: str | None) -> list[int]:
+    assert text is not None  # it is asked for where there is no prompt
     try:
         return [int(piece) for piece in text.split(",")]
     except ValueError:

@@ -1,0 +1,89 @@
+"""Targets as text, for the command line and for files of prompts.
+
+    austin                              a token, by its text
+    id:40                               a token, by its id
+    diff:austin,sacramento              the first token's logit less the second's; id:40 names one here, too
+    feature:L2.F17                      the pre-activation of a feature, active or not
+    direction:FILE.safetensors:NAME     a vector of a file, behind the final norm
+    direction:FILE.safetensors:NAME/L3  … where the dictionary reads in layer 3
+
+Each may end in a position: `austin@-2` is read after the last token but one. Features are named as in edits.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from silverstain.attribution.requests import (
+    DifferenceTarget,
+    DirectionTarget,
+    FeatureTarget,
+    TargetRequest,
+    TokenTarget,
+)
+from silverstain.errors import UsageError
+from silverstain.storage import read_tensors
+
+PLACED = re.compile(r"(?P<what>.+)@(?P<position>-?\d+)", re.DOTALL)
+FEATURE = re.compile(r"L(?P<layer>\d+)\.F(?P<feature>\d+)")
+DIRECTION = re.compile(r"(?P<file>.+?\.safetensors)(?::(?P<name>.+?))?(?:/L(?P<layer>\d+))?")
+FORMS = (
+    "TOKEN, id:NUMBER, diff:TOKEN,TOKEN, feature:L2.F17 or direction:FILE.safetensors:NAME, each with @POSITION behind"
+)
+
+
+def read_target(text: str) -> TargetRequest:
+    """The target a text names; UsageError says what it could have been."""
+    placed = PLACED.fullmatch(text)
+    target = _what(placed["what"] if placed else text)
+    return replace(target, position=int(placed["position"])) if placed else target
+
+
+def _what(text: str) -> TargetRequest:
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "diff":
+        return _difference(rest)
+    if colon and kind == "feature":
+        named = FEATURE.fullmatch(rest)
+        if not named:
+            raise UsageError(f"cannot read the target {text!r}: name a feature as feature:L2.F17, layer and feature")
+        return FeatureTarget(layer=int(named["layer"]), feature=int(named["feature"]))
+    if colon and kind == "direction":
+        return _direction(text, rest)
+    if not text:
+        raise UsageError(f"a target is empty; give {FORMS}")
+    return TokenTarget(token=_token(text))
+
+
+def _token(text: str) -> str | int:
+    number = text.removeprefix("id:")
+    if number == text:
+        return text
+    if not number.isdecimal():
+        raise UsageError(f"cannot read the target {text!r}: an id is a number, as id:40")
+    return int(number)
+
+
+def _difference(pair: str) -> DifferenceTarget:
+    tokens = pair.split(",")
+    if len(tokens) != 2 or not all(tokens):
+        raise UsageError(
+            f"cannot read the target 'diff:{pair}': name two tokens with one comma between them, as "
+            "diff:austin,sacramento, and a token that has a comma by its id, as diff:id:40,id:41"
+        )
+    return DifferenceTarget(token=_token(tokens[0]), minus=_token(tokens[1]))
+
+
+def _direction(text: str, rest: str) -> DirectionTarget:
+    parts = DIRECTION.fullmatch(rest)
+    if not parts:
+        raise UsageError(f"cannot read the target {text!r}: name a file, as direction:FILE.safetensors:NAME")
+    vectors, _ = read_tensors(parts["file"])
+    name = parts["name"] or (next(iter(vectors)) if len(vectors) == 1 else None)
+    if name not in vectors:
+        what = "no vector is named" if name is None else f"there is no vector {name!r}"
+        known = ", ".join(sorted(vectors)) or "none"
+        raise UsageError(f"cannot read the target {text!r}: {what}; {Path(parts['file']).name} has {known}")
+    return DirectionTarget(
+        name=name, vector=vectors[name], layer=None if parts["layer"] is None else int(parts["layer"])
+    )

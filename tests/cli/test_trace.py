@@ -1,0 +1,172 @@
+"""`silverstain trace`: targets as text, and files of prompts."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from silverstain.cli import main
+from silverstain.errors import OutOfMemory
+from silverstain.graphs import Graph, Story
+from silverstain.storage import save_tensors_whole
+
+PROMPT = "the capital of the state containing dallas is"
+
+
+@pytest.fixture
+def of_tiny(tiny: dict[str, str]) -> list[str]:
+    return ["--model", tiny["model"], "--dictionary", tiny["dictionary"], "--threads", "1"]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr)"""
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    code, out, err = said(capsys, *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_every_kind_of_target_is_traced_and_drawn(
+    of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    save_tensors_whole(tmp_path / "v.safetensors", {"up": torch.ones(16)})
+    targets = [
+        "austin",
+        "id:10@-2",
+        "diff:austin,sacramento",
+        "feature:L1.F3",
+        f"direction:{tmp_path}/v.safetensors:up/L2",
+    ]
+    words = [word for target in targets for word in ("--target", target)]
+    file = tmp_path / "g.safetensors"
+    report = asked(capsys, "trace", PROMPT, *of_tiny, *words, "--out", str(file))
+    assert [target["kind"] for target in report["targets"]] == ["token", "token", "difference", "feature", "direction"]
+    assert report["exactness"]["max_relative_error"] <= 1e-5
+    assert report["nodes"]["logit"] == 5
+    code, out, err = said(capsys, "show", str(file), "--width", "100")
+    assert code == 0, err
+    assert re.search(r"austin − sacramento [+-]\d+\.\d\d", out)
+    assert re.search(r"L1\.F3 -?\d+\.\d\d, (not )?active", out)
+    assert re.search(r"sacramento @7 \d+\.\d %", out)
+    assert re.search(r"up [+-]\d+\.\d\d", out)
+
+
+def test_a_target_that_is_no_token_has_no_probability_in_the_drawing(
+    of_tiny: list[str], capsys: pytest.CaptureFixture[str]
+):
+    code, out, err = said(capsys, "trace", PROMPT, *of_tiny, "--target", "diff:austin,sacramento", "--width", "100")
+    assert code == 0, err
+    assert "│ austin − sacramento │" in out
+
+
+def test_the_default_targets_can_be_fewer(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
+    assert len(asked(capsys, "trace", PROMPT, *of_tiny, "--most-targets", "2")["targets"]) == 2
+    assert len(asked(capsys, "trace", PROMPT, *of_tiny, "--probability", "0")["targets"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["x", "--target", "feature:3"], "cannot read the target 'feature:3': name a feature as feature:L2.F17"),
+        (["x", "--target", "direction:none.safetensors"], "there is no file none.safetensors"),
+        (["--prompts", "none.jsonl"], "--prompts none.jsonl makes many graphs; name their folder: --out FOLDER"),
+        (["x", "--prompts", "none.jsonl"], "give either a prompt or --token-ids, or a file with --prompts"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], line: str, of_tiny: list[str], capsys: pytest.CaptureFixture[str]
+):
+    code, out, err = said(capsys, "trace", *words, *of_tiny)
+    assert (code, out) == (2, "")
+    assert line in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    lines = [{"id": "texas", "prompt": PROMPT}, {"prompt": "the capital of", "targets": ["state"]}]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_file_of_prompts_becomes_a_folder_of_graphs(
+    of_tiny: list[str], prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "graphs"
+    words = ["trace", "--prompts", str(prompts), *of_tiny, "--out", str(folder)]
+    report = asked(capsys, *words)
+    assert {key: report[key] for key in ("traced", "skipped", "failed")} == {"traced": 2, "skipped": 0, "failed": 0}
+    graph = Graph.load(folder / "texas.safetensors")
+    assert Story.load(folder / "texas.story.json").graph_hash == graph.hash
+    assert len((folder / "index.jsonl").read_text().splitlines()) == 2
+    code, out, err = said(capsys, *words)
+    assert (code, out) == (0, "0 traced, 2 skipped, 0 failed\n")
+    assert "line 1 of 2: texas is there already" in err
+
+
+def test_a_bad_line_is_named_and_the_others_are_made(
+    of_tiny: list[str], prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    prompts.write_text('{"prompt": 3}\n' + prompts.read_text())
+    words = ["trace", "--prompts", str(prompts), *of_tiny, "--out", str(tmp_path / "graphs")]
+    code, out, err = said(capsys, *words, "--json")
+    assert code == 2
+    assert f"{prompts}, line 1: its prompt is 3; give a text" in err
+    assert err.splitlines()[-1].startswith(f"silverstain: 1 of 3 lines of {prompts} failed (line 1); what is wrong")
+    report = json.loads(out)
+    assert (report["traced"], report["failed"]) == (2, 1)
+    assert report["failures"][0]["line"] == 1
+
+
+def test_ctrl_c_keeps_what_is_done(
+    of_tiny: list[str],
+    prompts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from silverstain.attribution import trace as real
+
+    def interrupted(model: Any, dictionary: Any, prompt: Any, **options: Any) -> Graph:
+        if prompt == "the capital of":
+            raise KeyboardInterrupt
+        return real(model, dictionary, prompt, **options)
+
+    words = ["trace", "--prompts", str(prompts), *of_tiny, "--out", str(tmp_path / "graphs")]
+    with monkeypatch.context() as patched:
+        patched.setattr("silverstain.attribution.many.trace", interrupted)
+        code, _, err = said(capsys, *words)
+    assert code == 130
+    assert "1 of 2 lines are done; the same command goes on behind them" in err
+    assert (tmp_path / "graphs" / "texas.safetensors").is_file()
+    assert asked(capsys, *words)["skipped"] == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_out_of_memory_is_exit_code_4_with_what_fits(
+    many: bool,
+    of_tiny: list[str],
+    prompts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def full(*_: object, **__: object) -> None:
+        raise OutOfMemory("out of memory: max_features=12 (--max-features 12) should fit")
+
+    monkeypatch.setattr("silverstain.attribution.many.trace", full)
+    monkeypatch.setattr("silverstain.replacement.trace", full)
+    words = ["--prompts", str(prompts), "--out", str(tmp_path / "graphs")] if many else [PROMPT]
+    code, _, err = said(capsys, "trace", *words, *of_tiny)
+    assert code == 4
+    assert "--max-features 12" in err
+    assert "Traceback" not in err
