@@ -21,7 +21,7 @@ from silverstain.attribution import (
 from silverstain.attribution.budget import merge_columns
 from silverstain.attribution.edges import join_rows
 from silverstain.attribution.flow import EMBEDDING
-from silverstain.attribution.tracing import joined
+from silverstain.attribution.run import joined
 from silverstain.graphs import NodeLayout
 from silverstain.models import record
 
@@ -41,7 +41,7 @@ def one_by_one(flow: FrozenFlow, sources: Sources, targets: Targets) -> Tensor:
         writes = sources.at(layer)
         for position in range(flow.n_positions):
             here = slice(writes.bounds[position], writes.bounds[position + 1])
-            reads = flow.forward(writes.rows[here], layer, position)
+            reads = flow.forward(writes.rows(here.start, here.stop), layer, position)
             everywhere = torch.cat([reads.mlp_inputs, reads.final[None]])
             for seen, column in zip(everywhere.unbind(1), writes.columns[here].tolist(), strict=True):
                 out[:, column] += (seen[targets.layers, targets.positions] * targets.vectors).sum(-1)

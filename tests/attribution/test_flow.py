@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from silverstain.attribution import EMBEDDING, FrozenFlow, Gradients, Reads, freeze
-from silverstain.attribution.flow import attention_adjoint
+from silverstain.attribution.flow import values_adjoint
 from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.models import record
 
@@ -104,22 +104,32 @@ def test_attention_adjoint_is_the_sum_over_heads_and_queries(n_kv: int):
         for query in range(POSITIONS):
             for key in range(query + 1):
                 expected[:, key] += pattern[head, query, key] * gradient[:, query] @ circuit
-    torch.testing.assert_close(attention_adjoint(gradient, pattern, W_V, W_O), expected)
+    at_values = values_adjoint(gradient, pattern, W_O, n_kv)
+    torch.testing.assert_close(at_values @ W_V.reshape(-1, WIDTH), expected)
 
 
 @pytest.mark.parametrize("is_parallel", [False, True])
 def test_a_sweep_gives_each_target_what_it_gets_alone(is_parallel: bool):
     flow = random_flow(4, is_parallel=is_parallel)
     vectors = torch.randn(6, WIDTH, dtype=torch.float64)
-    layers = [3, 3, 2, 2, 0, 0]
-    alone = [flow.adjoint(vectors[i : i + 1], layer, 3) for i, layer in enumerate(layers)]
-    for crossing in flow.sweep(vectors, layers, 3):
+    layers, positions = [3, 3, 2, 2, 0, 0], [3, 1, 3, 2, 1, 3]
+    places = zip(layers, positions, strict=True)
+    alone = [flow.adjoint(vectors[i : i + 1], *place) for i, place in enumerate(places)]
+    for crossing in flow.sweep(vectors, layers, torch.tensor(positions)):
         reached = sum(layer > crossing.layer for layer in layers)
         assert len(crossing.gradient) == len(crossing.constant) == reached
         for i in range(reached):
             for offset in range(crossing.gradient.shape[1]):
                 single = written(alone[i], crossing.layer, crossing.first + offset)[0]
                 torch.testing.assert_close(crossing.gradient[i, offset], single)
+
+
+def test_blocks_of_keys_leave_nothing_out(monkeypatch: pytest.MonkeyPatch):
+    flow = random_flow(3)
+    gradient = torch.randn(2, POSITIONS, WIDTH, dtype=torch.float64)
+    whole = values_adjoint(gradient, flow.patterns[0], flow.W_O[0], 4)
+    monkeypatch.setattr("silverstain.attribution.flow.KEYS_AT_ONCE", 2)
+    torch.testing.assert_close(values_adjoint(gradient, flow.patterns[0], flow.W_O[0], 4), whole)
 
 
 @pytest.mark.parametrize("is_parallel", [False, True])
@@ -131,7 +141,7 @@ def test_constants_of_a_sweep_are_what_biases_alone_make_of_each_read(is_paralle
     layers = [3, 2, 1, 0]
     vectors = torch.randn(4, WIDTH, dtype=torch.float64)
     found = torch.zeros(4, dtype=torch.float64)
-    for crossing in flow.sweep(vectors, layers, 3):
+    for crossing in flow.sweep(vectors, layers, torch.full((4,), 3)):
         found[: len(crossing.constant)] += crossing.constant
     expected = torch.stack([read(reads, layer, 3)[0] @ vectors[i] for i, layer in enumerate(layers)])
     torch.testing.assert_close(found, expected)

@@ -1,34 +1,60 @@
 """Edges: what each source adds to each target through the frozen flow.
 
 `A[target, source] = Σ_places ⟨what the source writes there, gradient of the target there⟩`, plus the target's own
-constant (its encoder bias) in the column of the constant node. Targets are swept in groups that read at one position,
-so that nothing above a target's layer or right of its position is computed; sources lie grouped by the position they
-write to, so that a place costs one matrix product and no gathered copy of a gradient.
+constant (its encoder bias) in the column of the constant node. Targets are swept in groups that read at neighbouring
+positions, so that nothing above a target's layer and little right of its position is computed; sources lie grouped by
+the position they write to, so that a place costs one matrix product and no gathered copy of a gradient.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.attribution.flow import EMBEDDING, FrozenFlow
+from silverstain.attribution.flow import EMBEDDING, VALUES, FrozenFlow
 
-GRADIENT_BYTES = 256 * 2**20
-"""Room for the gradients and sums of one group of targets; larger groups are cut."""
+if TYPE_CHECKING:
+    from silverstain.attribution.resuming import RowStore
+
+GRADIENT_BYTES = 48 * 2**20
+"""Room for the gradients and sums of one group of targets on a processor, where what fits its caches is fastest."""
+DEVICE_SHARE = 0.25
+"""On a GPU a group may take this share of the memory that is free."""
+TOGETHER = 64
+"""Targets of neighbouring positions are swept together until there are this many: smaller products are slower."""
+WRITTEN_OUT_BYTES = 64 * 2**20
+"""What is written at one layer is written out while it takes no more room than this."""
+SPREAD = 0.2
+"""… but over no more than this share of the positions before them, as each is computed up to the last position."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writes:
-    """Everything written at one layer's MLP output (or at the embedding), sorted by position."""
+    """Everything written at one layer's MLP output (or at the embedding), sorted by position.
 
-    rows: Float[Tensor, "write d_model"]
+    A feature that is active at many positions writes multiples of one decoder row; where writing all of them out would
+    take much room, each is held once.
+    """
+
+    table: Float[Tensor, "unique d_model"]
+    row: Int[Tensor, " write"] | None
+    """Which row of the table each write is a multiple of; None where the table is what is written."""
+    scale: Float[Tensor, " write"]
+    """… and which multiple."""
     columns: Int[Tensor, " write"]
-    """The source each row belongs to; a source may write at many places."""
+    """The source each write belongs to; a source may write at many places."""
     bounds: tuple[int, ...]
-    """Rows of position p are `bounds[p] : bounds[p + 1]`."""
+    """Writes at position p are `bounds[p] : bounds[p + 1]`."""
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "some d_model"]:
+        """What is written by the writes start, …, stop − 1."""
+        if self.row is None:
+            return self.table[start:stop]
+        return self.table[self.row[start:stop]] * self.scale[start:stop, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +67,16 @@ class Sources:
     embedding: Writes
     constant_column: int
     """The column of the constant node, through which targets' own biases come."""
+    values: Writes | None = None
+    """All that is written below the attention of layer `floor`, as its values have it: targets read it there."""
+    floor: int | None = None
+    """None: gradients cross every attention. 1: what the embedding and the biases of layer 0's attention write has been
+    brought behind that attention (`FrozenFlow.carried`)."""
 
     def at(self, layer: int) -> Writes:
+        if layer == VALUES:
+            assert self.values is not None
+            return self.values
         return self.embedding if layer == EMBEDDING else self.writes[layer]
 
 
@@ -86,16 +120,21 @@ class EdgeRows:
 
 
 def sort_writes(
-    rows: Float[Tensor, "write d_model"],
+    table: Float[Tensor, "unique d_model"],
+    row: Int[Tensor, " write"],
+    scale: Float[Tensor, " write"],
     columns: Int[Tensor, " write"],
     positions: Int[Tensor, " write"],
     n_positions: int,
 ) -> Writes:
-    """Bring rows written at one layer into the order of their positions."""
+    """Bring what is written at one layer into the order of its positions."""
     order = positions.argsort(stable=True)
     counts = torch.bincount(positions, minlength=n_positions)
     bounds = (0, *counts.cumsum(0).tolist())
-    return Writes(rows=rows[order], columns=columns[order], bounds=bounds)
+    row, scale = row[order], scale[order]
+    if len(row) * table[:1].nbytes <= WRITTEN_OUT_BYTES:
+        table, row = table[row] * scale[:, None], None
+    return Writes(table=table, row=row, scale=scale, columns=columns[order], bounds=bounds)
 
 
 def edges_into(
@@ -104,20 +143,43 @@ def edges_into(
     targets: Targets,
     *,
     on_progress: Callable[[int], None] | None = None,
+    store: "RowStore | None" = None,
 ) -> EdgeRows:
     """All edges into `targets`, in their order; `on_progress` is told how many more targets are done."""
-    groups: list[Tensor] = []
-    pieces: list[EdgeRows] = []
-    for group in _groups(flow, sources, targets):
-        sums = _sums(flow, sources, targets[group])
+    groups, pieces = [], []
+    for group, rows in pieces_into(flow, sources, targets, store=store):
         groups.append(group)
-        pieces.append(_compress(sums))
+        pieces.append(rows)
         if on_progress is not None:
             on_progress(len(group))
     if not pieces:
         nothing = targets.positions[:0]
         return EdgeRows(indptr=nothing.new_zeros(1), columns=nothing, values=targets.values[:0])
     return join_rows(pieces, groups)
+
+
+def pieces_into(
+    flow: FrozenFlow,
+    sources: Sources,
+    targets: Targets,
+    *,
+    finish: Callable[[EdgeRows], EdgeRows] | None = None,
+    store: "RowStore | None" = None,
+) -> Iterator[tuple[Int[Tensor, " group"], EdgeRows]]:
+    """The edges into targets, group by group: which targets, and their rows after `finish`.
+
+    What a `store` has from an interrupted run is not computed again, and what is computed goes into it.
+    """
+    for group in groups_of(flow, sources, targets):
+        wanted = targets[group]
+        key = None if store is None else store.key(wanted, sources.n_columns)
+        rows = None if store is None else store.get(key)
+        if rows is None:
+            rows = edges_of_group(flow, sources, wanted)
+            rows = rows if finish is None else finish(rows)
+            if store is not None:
+                store.put(key, rows)
+        yield group, rows
 
 
 def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
@@ -127,46 +189,67 @@ def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
     order = place.argsort()  # row at each place
     ends = counts[order].cumsum(0)
     indptr = torch.cat([ends.new_zeros(1), ends])
-    starts = counts.cumsum(0) - counts
-    # Every edge of the result, found in the pieces: where its row starts there, and how far along the row it is.
-    shift = (starts[order] - indptr[:-1]).repeat_interleave(counts[order])
-    at = torch.arange(len(shift), device=shift.device) + shift
-    columns = torch.cat([piece.columns for piece in pieces])
-    values = torch.cat([piece.values for piece in pieces])
-    return EdgeRows(indptr=indptr, columns=columns[at], values=values[at])
+    columns = torch.empty(int(indptr[-1]), dtype=pieces[0].columns.dtype, device=pieces[0].columns.device)
+    values = torch.empty(len(columns), dtype=pieces[0].values.dtype, device=columns.device)
+    first = 0
+    for piece in pieces:  # one at a time: there may be a hundred million edges
+        rows = slice(first, first + len(piece))
+        shift = indptr[place[rows]] - piece.indptr[:-1]
+        at = torch.arange(len(piece.columns), device=columns.device) + shift.repeat_interleave(piece.indptr.diff())
+        columns[at], values[at] = piece.columns, piece.values
+        first = rows.stop
+    return EdgeRows(indptr=indptr, columns=columns, values=values)
 
 
-def _groups(flow: FrozenFlow, sources: Sources, targets: Targets) -> list[Tensor]:
-    """Targets that read at one position, top layer first, in groups whose gradients fit."""
-    groups = []
-    for position in targets.positions.unique().tolist():
-        group = (targets.positions == position).nonzero().flatten()
+def groups_of(flow: FrozenFlow, sources: Sources, targets: Targets) -> list[Tensor]:
+    """Targets that read at neighbouring positions, top layer first, in groups whose gradients fit."""
+    if not len(targets):
+        return []
+    groups, bounds = [], [0]
+    order = targets.positions.argsort(stable=True)
+    positions = targets.positions[order].tolist()
+    for index, position in enumerate(positions):
+        start = positions[bounds[-1]]
+        is_apart = position > start + SPREAD * position or index - bounds[-1] >= TOGETHER
+        if position > start and position > positions[index - 1] and is_apart:
+            bounds.append(index)
+    for start, stop in pairwise([*bounds, len(positions)]):
+        group = order[start:stop]
         group = group[targets.layers[group].argsort(descending=True, stable=True)]
-        # The gradient, three temporaries of its size in the attention, and the sums twice.
-        numbers = 4 * (position + 1) * flow.d_model + 2 * sources.n_columns
-        room = max(1, GRADIENT_BYTES // (numbers * targets.vectors.element_size()))
-        groups += group.split(room)
+        groups += group.split(_group_size(flow, sources, positions[stop - 1] + 1))
     return groups
 
 
-def _sums(flow: FrozenFlow, sources: Sources, targets: Targets) -> Float[Tensor, "column target"]:
-    """Edges into targets of one position (top layer first), dense."""
-    position = int(targets.positions[0])
+def _group_size(flow: FrozenFlow, sources: Sources, n_positions: int) -> int:
+    """How many targets' gradients, with four temporaries of their size and their sums, fit."""
+    device = sources.embedding.table.device
+    room = GRADIENT_BYTES
+    if device.type == "cuda":
+        room = max(room, int(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]))
+    numbers = 5 * n_positions * flow.d_model + 3 * sources.n_columns
+    return max(1, room // (numbers * sources.embedding.table.element_size()))
+
+
+def edges_of_group(flow: FrozenFlow, sources: Sources, targets: Targets) -> EdgeRows:
+    """The edges into targets that stand top layer first."""
     sums = targets.vectors.new_zeros(sources.n_columns, len(targets))
     sums[sources.constant_column] = targets.constants
-    for crossing in flow.sweep(targets.vectors, targets.layers.tolist(), position):
+    sweep = flow.sweep(
+        targets.vectors,
+        targets.layers.tolist(),
+        targets.positions,
+        floor=sources.floor,
+    )
+    for crossing in sweep:
         sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
         writes = sources.at(crossing.layer)
-        bounds = writes.bounds[crossing.first : position + 2]
-        products = [
-            writes.rows[start:stop] @ crossing.gradient[:, offset].T
-            for offset, (start, stop) in enumerate(pairwise(bounds))
-            if start < stop
-        ]
-        if products:
-            reached = sums[:, : len(crossing.gradient)]
-            reached.index_add_(0, writes.columns[bounds[0] : bounds[-1]], torch.cat(products))
-    return sums
+        bounds = writes.bounds[crossing.first : crossing.first + crossing.gradient.shape[1] + 1]
+        reached = sums[:, : len(crossing.gradient)]
+        for offset, (start, stop) in enumerate(pairwise(bounds)):
+            if start < stop:
+                products = writes.rows(start, stop) @ crossing.gradient[:, offset].T
+                reached.index_add_(0, writes.columns[start:stop], products)
+    return _compress(sums)
 
 
 def _compress(sums: Float[Tensor, "column target"]) -> EdgeRows:

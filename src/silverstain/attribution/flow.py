@@ -20,23 +20,29 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.frozen_norm import FrozenNorm
 
 EMBEDDING = -1
 """The write layer of the embedding; the layers of the model are 0, 1, …."""
+VALUES = -2
+"""Stands for the values of the last attention that a sweep comes to (its `floor`)."""
+
+
+KEYS_AT_ONCE = 256
+"""Keys that share a product with the pattern: fewer leave more of the zeros above its diagonal out."""
 
 
 class Crossing(NamedTuple):
     """The gradient of a batch of targets at one place where the stream is written."""
 
     layer: int
-    """Layer whose MLP writes here, or EMBEDDING."""
+    """Layer whose MLP writes here, EMBEDDING or VALUES."""
     first: int
     """The gradient is zero at positions before this one; `gradient` starts with it."""
-    gradient: Float[Tensor, "target pos d_model"]
+    gradient: Float[Tensor, "target pos width"]
     """A view that is overwritten when the sweep goes on: use it or copy it at once."""
     constant: Float[Tensor, " target"]
     """What the biases crossed since the last yield (of norms, attention and skips) add to each target."""
@@ -93,42 +99,91 @@ class FrozenFlow:
         return self.read_norms[-1].weight.shape[0]
 
     def sweep(
-        self, vectors: Float[Tensor, "target d_model"], layers: Sequence[int], position: int
+        self,
+        vectors: Float[Tensor, "target d_model"],
+        layers: Sequence[int],
+        positions: Int[Tensor, " target"],
+        *,
+        floor: int | None = None,
     ) -> Iterator[Crossing]:
-        """Pull the gradients of targets read at one position down through the model, top layer first.
+        """Pull the gradients of targets down through the model, top layer first.
 
         Args:
             vectors: what each target multiplies the norm's output with (an encoder row, a logit vector).
             layers: where each target reads, never rising: `n_layers` for the final norm, ℓ for the MLP input of ℓ.
-            position: where all of them read.
+            positions: where each reads. Nothing right of the last one is computed, so targets that read close to
+                each other belong together.
+            floor: the attention of this layer is not crossed: once its values are reached their gradient is given,
+                as VALUES, and what comes from below is missing what passes it (see `at_values`). Attention below it
+                is never computed.
 
         Yields the gradient at every MLP output, and at last at the embedding, of the targets that have been reached:
-        a prefix of `vectors`. A target costs nothing above its layer and nothing right of its position.
+        a prefix of `vectors`. A target costs nothing above its layer.
         """
         assert list(layers) == sorted(layers, reverse=True)  # so that the reached targets are a prefix
-        stream = vectors.new_zeros(len(vectors), position + 1, self.d_model)
+        if not len(vectors):
+            return
+        first, last = int(positions.min()), int(positions.max())
+        stream = vectors.new_zeros(len(vectors), last + 1, self.d_model)
         # the first attention block that each target crosses on its way down
         blocks = [read - 1 if self.is_parallel else min(read, self.n_layers - 1) for read in layers]
-        first = position
-        for layer in range(max(layers, default=-1), -1, -1):
+        for layer in range(layers[0], -1, -1):
             before = sum(read > layer for read in layers)
             reached = sum(read >= layer for read in layers)
             constant = vectors.new_zeros(reached)
             entering = slice(before, reached)
-            entered = self._entered(layer, vectors[entering], position, constant[entering])
+            entered = self._entered(layer, vectors[entering], positions[entering], constant[entering])
             if layer == self.n_layers:
-                stream[entering, position] += entered
-            else:
-                skipped = self._skip_adjoint(layer, stream[:before], first, constant[:before])
-                if not self.is_parallel:
-                    _add_reads_(stream, skipped, entered, entering, position)
-                spread, crossing = sum(block > layer for block in blocks), sum(block >= layer for block in blocks)
-                self._attention_adjoint_(layer, stream[:spread], 0, constant[:spread])
-                self._attention_adjoint_(layer, stream[spread:crossing], position, constant[spread:crossing])
-                if self.is_parallel:
-                    _add_reads_(stream, skipped, entered, entering, position)
-                first = 0 if crossing else position
+                _enter_(stream, entered, entering, positions)
+                yield Crossing(layer - 1, first, stream[:reached, first:], constant)
+                continue
+            skipped = self._skip_adjoint(layer, stream[:before], first, constant[:before])
+            if not self.is_parallel:
+                _add_skipped_(stream, skipped)
+                _enter_(stream, entered, entering, positions)
+            spread, crossing = sum(block > layer for block in blocks), sum(block >= layer for block in blocks)
+            old, new = slice(0, spread), slice(spread, crossing)
+            if floor is None or layer > floor:
+                self._attention_adjoint_(layer, stream[old], constant[old])
+                self._first_attention_adjoint_(layer, stream[new], positions[new], constant[new])
+            elif layer == floor:
+                at_values = torch.cat(
+                    [
+                        self._values_adjoint(layer, stream[old], constant[old]),
+                        self._first_values_adjoint(layer, stream[new], positions[new], constant[new]),
+                    ]
+                )
+                yield Crossing(VALUES, 0, at_values, constant[:0])
+            if self.is_parallel:
+                _add_skipped_(stream, skipped)
+                _enter_(stream, entered, entering, positions)
+            first = 0 if crossing else first
             yield Crossing(layer - 1, first, stream[:reached, first:], constant)
+
+    def at_values(
+        self, layer: int, rows: Float[Tensor, "write d_model"], positions: Int[Tensor, " write"]
+    ) -> Float[Tensor, "write values"]:
+        """What each row, written into the stream below a layer, makes of the values of that layer's attention."""
+        W_V = self.W_V[layer]
+        normed = self.attention_norms[layer].linear_at(rows, positions)
+        return normed @ W_V.reshape(-1, self.d_model).T.to(normed)
+
+    def carried(self, embedding: Float[Tensor, "pos d_model"]) -> Float[Tensor, "query key d_model"]:
+        """What the embedding of each key position puts into the stream at each query position behind layer 0's
+        attention, its biases left out: zero for keys after the query.
+
+        Targets read all of it there, so that no gradient has to cross that attention (`sweep`).
+        """
+        W_V, W_O, pattern = self.W_V[0].to(embedding), self.W_O[0].to(embedding), self.patterns[0]
+        normed = self.attention_norms[0].linear(embedding)
+        values = torch.einsum("kd,ved->vke", normed, W_V).repeat_interleave(len(W_O) // len(W_V), dim=0)
+        by_head = torch.einsum("hke,hde->hkd", values, W_O)
+        carried = torch.einsum("hqk,hkd->qkd", pattern, by_head)
+        output_norm = self.attention_output_norms[0]
+        if output_norm is not None:
+            carried = output_norm.linear(carried.transpose(0, 1)).transpose(0, 1)
+        carried.diagonal(dim1=0, dim2=1).add_(embedding.T)
+        return carried
 
     def adjoint(self, vectors: Float[Tensor, "target d_model"], layer: int, position: int) -> Gradients:
         """The gradient of each target, read at (layer, position), at every MLP output and at the embedding.
@@ -139,7 +194,8 @@ class FrozenFlow:
         shape = (len(vectors), self.n_positions, self.d_model)
         writes = vectors.new_zeros(self.n_layers, *shape)
         embedding = vectors.new_zeros(shape)
-        for crossing in self.sweep(vectors, [layer] * len(vectors), position):
+        positions = torch.full((len(vectors),), position, device=vectors.device)
+        for crossing in self.sweep(vectors, [layer] * len(vectors), positions):
             into = embedding if crossing.layer == EMBEDDING else writes[crossing.layer]
             into[:, crossing.first : position + 1] = crossing.gradient
         return Gradients(writes, embedding)
@@ -197,35 +253,91 @@ class FrozenFlow:
         return written
 
     def _entered(
-        self, layer: int, vectors: Float[Tensor, "target d_model"], position: int, constant: Float[Tensor, " target"]
+        self,
+        layer: int,
+        vectors: Float[Tensor, "target d_model"],
+        positions: Int[Tensor, " target"],
+        constant: Float[Tensor, " target"],
     ) -> Float[Tensor, "target d_model"]:
         """The gradient of targets at the stream where they read it; what the norm's bias adds goes to `constant`."""
         norm = self.read_norms[layer]
         if norm.bias is not None:
             constant += vectors @ norm.bias
-        return norm.pull(vectors[:, None], position)[:, 0]
+        return norm.pull_at(vectors, positions)
 
     def _attention_adjoint_(
+        self, layer: int, stream: Float[Tensor, "target pos d_model"], constant: Float[Tensor, " target"]
+    ) -> None:
+        """Add to each gradient, in place, what comes through attention."""
+        if not len(stream):
+            return
+        at_values = self._values_adjoint(layer, stream, constant)
+        through = at_values.to(self.W_V[layer].dtype) @ self.W_V[layer].reshape(-1, self.d_model)
+        self.attention_norms[layer].pull_into_(stream, through.to(stream.dtype), 0)
+
+    def _first_attention_adjoint_(
         self,
         layer: int,
         stream: Float[Tensor, "target pos d_model"],
-        first: int,
+        positions: Int[Tensor, " target"],
         constant: Float[Tensor, " target"],
     ) -> None:
-        """Add to each gradient, in place, what comes through attention; `first`: zero before this position."""
+        """The same for targets whose gradient is at one position yet: W_O and W_V are crossed once, not at every key.
+
+        What a head passes down is the same vector at every key, times its pattern there.
+        """
         n_targets, n_keys, _ = stream.shape
         if n_targets == 0:
             return
-        gradient = stream[:, first:]
-        bias = self.attention_bias[layer]
+        W_V, norm = self.W_V[layer], self.attention_norms[layer]
+        at_heads = self._at_heads(layer, stream, positions, constant)
+        by_head = torch.einsum("tvge,ved->tvgd", at_heads.to(W_V.dtype), W_V).to(stream.dtype)
+        by_head = norm.pull_weight(by_head.flatten(1, 2))
+        pattern = self.patterns[layer, :, positions, :n_keys] * norm.scale[:n_keys]
+        stream.baddbmm_(pattern.permute(1, 2, 0), by_head)
+
+    def _values_adjoint(
+        self, layer: int, stream: Float[Tensor, "target pos d_model"], constant: Float[Tensor, " target"]
+    ) -> Float[Tensor, "target pos values"]:
+        """The gradient at the values of a layer's attention; what its biases add goes to `constant`."""
+        bias, output_norm = self.attention_bias[layer], self.attention_output_norms[layer]
+        n_keys = stream.shape[1]
         if bias is not None:
-            constant += _summed_products(gradient, bias[first:n_keys] if len(bias) > 1 else bias)
-        output_norm = self.attention_output_norms[layer]
+            constant += _summed_products(stream, bias[:n_keys] if len(bias) > 1 else bias)
+        gradient = stream if output_norm is None else output_norm.pull(stream, 0)
+        pattern = self.patterns[layer, :, :n_keys, :n_keys]
+        return values_adjoint(gradient, pattern, self.W_O[layer], len(self.W_V[layer]))
+
+    def _first_values_adjoint(
+        self,
+        layer: int,
+        stream: Float[Tensor, "target pos d_model"],
+        positions: Int[Tensor, " target"],
+        constant: Float[Tensor, " target"],
+    ) -> Float[Tensor, "target pos values"]:
+        """The same for targets whose gradient is at one position yet."""
+        at_heads = self._at_heads(layer, stream, positions, constant)
+        pattern = self.patterns[layer, :, positions, : stream.shape[1]].unflatten(0, at_heads.shape[1:3])
+        return torch.einsum("tvge,vgtk->tkve", at_heads, pattern).flatten(2)
+
+    def _at_heads(
+        self,
+        layer: int,
+        stream: Float[Tensor, "target pos d_model"],
+        positions: Int[Tensor, " target"],
+        constant: Float[Tensor, " target"],
+    ) -> Float[Tensor, "target kv_head group d_head"]:
+        """The gradient at the heads of a layer's attention, each target's at its own position."""
+        gradient = stream[torch.arange(len(stream), device=stream.device), positions]
+        bias, output_norm = self.attention_bias[layer], self.attention_output_norms[layer]
+        if bias is not None:
+            constant += (gradient * (bias[positions] if len(bias) > 1 else bias)).sum(-1)
         if output_norm is not None:
-            gradient = output_norm.pull(gradient, first)
-        pattern = self.patterns[layer, :, first:n_keys, :n_keys]
-        through = attention_adjoint(gradient, pattern, self.W_V[layer], self.W_O[layer])
-        self.attention_norms[layer].pull_into_(stream, through, 0)
+            gradient = output_norm.pull_at(gradient, positions)
+        W_O = self.W_O[layer]
+        at_heads = gradient.to(W_O.dtype) @ flat_heads(W_O)
+        n_kv = len(self.W_V[layer])
+        return at_heads.to(gradient.dtype).view(len(stream), n_kv, len(W_O) // n_kv, W_O.shape[-1])
 
     def _skip_adjoint(
         self, layer: int, stream: Float[Tensor, "target pos d_model"], first: int, constant: Float[Tensor, " target"]
@@ -241,17 +353,21 @@ class FrozenFlow:
         return norm.pull(at_input, first)
 
 
-def _add_reads_(
+def _enter_(
     stream: Float[Tensor, "target pos d_model"],
-    skipped: Float[Tensor, "before late d_model"] | None,
     entered: Float[Tensor, "entering d_model"],
     entering: slice,
-    position: int,
+    positions: Int[Tensor, " target"],
 ) -> None:
-    """Add, in place, what an MLP's read sends into the stream: old targets through the skip, new ones themselves."""
+    """Add, in place, the gradients of new targets at the positions where they read."""
+    at = torch.arange(entering.start, entering.stop, device=stream.device)
+    stream[at, positions[entering]] += entered
+
+
+def _add_skipped_(stream: Float[Tensor, "target pos d_model"], skipped: Tensor | None) -> None:
+    """Add, in place, what comes through the skip at the last positions."""
     if skipped is not None:
         stream[: len(skipped), stream.shape[1] - skipped.shape[1] :] += skipped
-    stream[entering, position] += entered
 
 
 def _summed_products(
@@ -263,23 +379,33 @@ def _summed_products(
     return torch.einsum("tpd,pd->t", gradient, bias)
 
 
-def attention_adjoint(
+def flat_heads(W_O: Float[Tensor, "head d_model d_head"]) -> Float[Tensor, "d_model heads"]:
+    """All heads in one matrix; o_proj.weight itself has this layout, so that no weight is copied."""
+    return W_O.permute(1, 0, 2).reshape(W_O.shape[1], -1)
+
+
+def values_adjoint(
     gradient: Float[Tensor, "target query d_model"],
     pattern: Float[Tensor, "head query key"],
-    W_V: Float[Tensor, "kv_head d_head d_model"],
     W_O: Float[Tensor, "head d_model d_head"],
-) -> Float[Tensor, "target key d_model"]:
-    """Σ_h Σ_q pattern[h, q, k] · W_V[h]ᵀ W_O[h]ᵀ gradient[q], the heads that share values summed before W_V."""
-    n_targets, n_queries, d_model = gradient.shape
-    n_kv, d_head, _ = W_V.shape
-    n_heads, n_keys = len(W_O), pattern.shape[-1]
-    group = n_heads // n_kv
+    n_kv: int,
+) -> Float[Tensor, "target key values"]:
+    """Σ_q pattern[h, q, k] · W_O[h]ᵀ gradient[q] for each head h, those that share values summed.
 
-    # One product for all heads; o_proj.weight itself has this layout, so that no weight is copied.
-    at_heads = gradient.reshape(-1, d_model) @ W_O.permute(1, 0, 2).reshape(d_model, n_heads * d_head)
-    at_heads = at_heads.view(n_targets, n_queries, n_kv, group, d_head)
-    at_heads = at_heads.permute(2, 3, 1, 0, 4).reshape(n_kv, group * n_queries, n_targets * d_head)
-    mixing = pattern.view(n_kv, group, n_queries, n_keys).permute(0, 3, 1, 2).reshape(n_kv, n_keys, group * n_queries)
-    at_values = torch.bmm(mixing, at_heads).view(n_kv, n_keys, n_targets, d_head)
-    at_values = at_values.permute(2, 1, 0, 3).reshape(n_targets * n_keys, n_kv * d_head)
-    return (at_values @ W_V.reshape(n_kv * d_head, d_model)).view(n_targets, n_keys, d_model)
+    Products run in the dtype of the weights. Queries before a key are never looked at.
+    """
+    n_targets, n_queries, d_model = gradient.shape
+    n_heads, _, d_head = W_O.shape
+    n_keys, group = pattern.shape[-1], n_heads // n_kv
+
+    at_heads = gradient.reshape(-1, d_model).to(W_O.dtype) @ flat_heads(W_O)
+    at_heads = at_heads.view(n_targets, n_queries, n_kv, group, d_head).permute(3, 2, 1, 0, 4)
+    at_heads = at_heads.reshape(group, n_kv, n_queries, n_targets * d_head)
+    mixing = pattern.to(W_O.dtype).view(n_kv, group, n_queries, n_keys).permute(1, 0, 3, 2)
+    at_values = at_heads.new_zeros(n_kv, n_keys, n_targets * d_head)
+    for start in range(0, n_keys, KEYS_AT_ONCE):
+        keys = slice(start, start + KEYS_AT_ONCE)
+        for mix, heads in zip(mixing, at_heads, strict=True):
+            at_values[:, keys].baddbmm_(mix[:, keys, start:], heads[:, start:])
+    at_values = at_values.view(n_kv, n_keys, n_targets, d_head).permute(2, 1, 0, 3)
+    return at_values.reshape(n_targets, n_keys, n_kv * d_head).to(gradient.dtype)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -25,9 +25,27 @@ class FrozenNorm:
         centred = x - x.mean(dim=-1, keepdim=True) if self.is_centred else x
         return centred * self.gain(0, x.shape[-2])
 
+    def linear_at(
+        self, x: Float[Tensor, "write d_model"], positions: Int[Tensor, " write"]
+    ) -> Float[Tensor, "write d_model"]:
+        """`linear` for rows that are each at one position."""
+        centred = x - x.mean(dim=-1, keepdim=True) if self.is_centred else x
+        return centred * self.weight * self.scale[positions, None]
+
     def pull(self, gradient: Float[Tensor, "target some d_model"], first: int) -> Float[Tensor, "target some d_model"]:
         """The gradient at the input, given the one at the output, at positions from `first` on."""
         into = gradient * self.gain(first, first + gradient.shape[1])
+        return into - into.mean(dim=-1, keepdim=True) if self.is_centred else into
+
+    def pull_at(
+        self, gradient: Float[Tensor, "target d_model"], positions: Int[Tensor, " target"]
+    ) -> Float[Tensor, "target d_model"]:
+        """`pull` for gradients that are each at one position."""
+        return self.pull_weight(gradient) * self.scale[positions, None]
+
+    def pull_weight(self, gradient: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """`pull` without the scale, which is all that depends on the position."""
+        into = gradient * self.weight
         return into - into.mean(dim=-1, keepdim=True) if self.is_centred else into
 
     def pull_into_(

@@ -1,13 +1,21 @@
 """What writes into the stream of one run: features, errors, tokens, biases."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.edges import Sources, Writes, sort_writes
+from silverstain.attribution.flow import FrozenFlow
 from silverstain.dictionaries import ActiveFeatures, Dictionary
 from silverstain.graphs import NodeLayout
 from silverstain.models import Recording
+
+WRITES_AT_ONCE = 1 << 14
+CARRIED_BYTES = 64 * 2**20
+"""Embeddings are carried through layer 0's attention ahead of time while that takes no more room than this."""
 
 
 def sources_of(
@@ -16,37 +24,83 @@ def sources_of(
     active: ActiveFeatures,
     columns: Int[Tensor, " active"],
     layout: NodeLayout,
+    flow: FrozenFlow | None = None,
 ) -> Sources:
     """Everything that writes in a recorded run, with the node it belongs to.
 
     `columns` says for each active feature the node it is, or -1 for one beyond the budget: what that one writes goes
-    to the error node of each layer and position it writes to, so that no mass vanishes.
+    to the error node of each layer and position it writes to, so that no mass vanishes. With the run's `flow` what
+    is lowest is brought as far up as pays, once for all targets: the embedding to the values of layer 0's attention,
+    or, of a short prompt, behind that attention and with the writes of layer 0 to the values of the next.
     """
-    written = feature_writes(dictionary, active, recording.mlp_outputs)
+    at = [_features_at(target, dictionary, active) for target in range(dictionary.n_layers)]
     writes = tuple(
-        _writes_at(layer, recording, dictionary, active, columns, written[layer], layout)
+        _writes_at(layer, recording, dictionary, active, columns, at[layer], layout)
         for layer in range(recording.n_layers)
     )
     positions = torch.arange(recording.n_positions, device=recording.embedding.device)
-    embedding = sort_writes(recording.embedding, layout.token(positions), positions, recording.n_positions)
-    return Sources(n_columns=layout.logits.start, writes=writes, embedding=embedding, constant_column=layout.constant)
+    embedding = _dense_writes(recording.embedding, layout.token(positions), positions, recording.n_positions)
+    sources = Sources(
+        n_columns=layout.logits.start, writes=writes, embedding=embedding, constant_column=layout.constant
+    )
+    return sources if flow is None else _read_at_values(sources, recording, layout, flow)
 
 
-def feature_writes(
-    dictionary: Dictionary, active: ActiveFeatures, like: Tensor
-) -> list[tuple[Int[Tensor, " write"], Float[Tensor, "write d_model"]]]:
-    """For each layer: which active features write to its MLP output, and what (activation times decoder row)."""
-    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(dictionary.n_layers)]
-    for layer in range(dictionary.n_layers):
+def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, flow: FrozenFlow) -> Sources:
+    """The same sources, the lowest of them as the values of an attention have them, so that it need not be crossed."""
+    n = recording.n_positions
+    positions = torch.arange(n, device=recording.embedding.device)
+    fits = n * n * recording.embedding[0].nbytes <= CARRIED_BYTES
+    if flow.is_parallel or flow.W_skip[0] is not None or not fits:
+        rows = flow.at_values(0, recording.embedding, positions)
+        values = _dense_writes(rows, sources.embedding.columns, positions, n)
+        return replace(sources, values=values, floor=0)
+    query, key = torch.tril_indices(n, n, device=positions.device)
+    rows, columns, at = [flow.carried(recording.embedding)[query, key]], [layout.token(key)], [query]
+    bias = flow.attention_bias[0]
+    if bias is not None:
+        rows.append(bias.expand(n, -1))
+        columns.append(torch.full_like(positions, layout.constant))
+        at.append(positions)
+    embedding = _dense_writes(torch.cat(rows), torch.cat(columns), torch.cat(at), n)
+    if flow.n_layers == 1:
+        return replace(sources, embedding=embedding, floor=1)
+    first = sources.writes[0]
+    below = torch.cat([first.rows(0, len(first.columns)), embedding.rows(0, len(embedding.columns))])
+    places = torch.cat([_positions_of(first), _positions_of(embedding)])
+    columns_below = torch.cat([first.columns, embedding.columns])
+    values = _dense_writes(flow.at_values(1, below, places), columns_below, places, n)
+    return replace(sources, embedding=embedding, values=values, floor=1)
+
+
+def _positions_of(writes: Writes) -> Int[Tensor, " write"]:
+    counts = torch.tensor(writes.bounds, device=writes.columns.device).diff()
+    return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+
+
+class _Features(NamedTuple):
+    """The active features that write at one layer's MLP output, each a multiple of a decoder row."""
+
+    table: Float[Tensor, "unique d_model"]
+    row: Int[Tensor, " write"]
+    member: Int[Tensor, " write"]
+    """Which of all active features."""
+
+
+def _features_at(target: int, dictionary: Dictionary, active: ActiveFeatures) -> _Features:
+    tables, rows, members, n_rows = [], [], [], 0
+    for layer in range(target + 1):
+        if target not in dictionary.targets(layer):
+            continue
         here = active.of_layer(layer)
-        members = torch.arange(here.start, here.stop, device=active.layer.device)
-        rows = dictionary.decoder_rows(layer, active.feature[here]).to(like)
-        rows = rows * active.activation[here].to(like)[:, None, None]
-        for offset, target in enumerate(dictionary.targets(layer)):
-            found[target].append((members, rows[:, offset]))
-    return [
-        (torch.cat([members for members, _ in pieces]), torch.cat([rows for _, rows in pieces])) for pieces in found
-    ]
+        features, row = active.feature[here].unique(return_inverse=True)
+        offset = list(dictionary.targets(layer)).index(target)
+        table = dictionary.decoder_rows(layer, features)[:, offset].to(active.activation)
+        tables.append(table)
+        rows.append(row + n_rows)
+        members.append(torch.arange(here.start, here.stop, device=row.device))
+        n_rows += len(table)
+    return _Features(torch.cat(tables), torch.cat(rows), torch.cat(members))
 
 
 def _writes_at(
@@ -55,38 +109,65 @@ def _writes_at(
     dictionary: Dictionary,
     active: ActiveFeatures,
     columns: Int[Tensor, " active"],
-    written: tuple[Tensor, Tensor],
+    features: _Features,
     layout: NodeLayout,
 ) -> Writes:
     """What is written at the MLP output of one layer: features, the decoder's bias, errors, real MLPs kept."""
-    members, rows = written
     n_real, output = layout.n_real, recording.mlp_outputs[layer]
-    bias = dictionary.b_dec[layer].to(output).expand_as(output[n_real:])
+    bias = dictionary.b_dec[layer].to(output)
     constant = _add_skip(bias, dictionary.W_skip(layer), recording.mlp_inputs[layer, n_real:])
 
     # Recorded output − reconstruction, never the remainder of a sum of edges.
-    at = active.position[members].long()
-    reconstruction = torch.zeros_like(output).index_add_(0, at, rows)[n_real:] + constant
+    at, scale = active.position[features.member].long(), active.activation[features.member].to(output)
+    reconstruction = _summed(features, scale, at, output)[n_real:] + constant
     errors = output[n_real:] - reconstruction
 
-    beyond = columns[members] < 0
-    errors = errors + torch.zeros_like(output).index_add_(0, at[beyond], rows[beyond])[n_real:]
+    is_beyond = columns[features.member] < 0
+    errors = errors + _summed(features, torch.where(is_beyond, scale, 0.0), at, output)[n_real:]
+    shown = ~is_beyond
 
     positions = torch.arange(recording.n_positions, device=output.device)
     late, early = positions[n_real:], positions[:n_real]
+    rest = torch.cat([bias[None], errors, output[:n_real]])
+    rest_row = torch.cat([torch.zeros_like(late), 1 + torch.arange(len(rest) - 1, device=output.device)])
     return sort_writes(
-        torch.cat([rows[~beyond], bias, errors, output[:n_real]]),
+        torch.cat([features.table.to(output), rest]),
+        torch.cat([features.row[shown], rest_row + len(features.table)]),
+        torch.cat([scale[shown], torch.ones_like(rest_row).to(scale)]),
         torch.cat(
             [
-                columns[members][~beyond],
+                columns[features.member][shown],
                 torch.full_like(late, layout.decoder_bias(layer)),
                 layout.error(torch.full_like(late, layer), late),
                 layout.real_mlp(torch.full_like(early, layer), early),
             ]
         ),
-        torch.cat([at[~beyond], late, late, early]),
+        torch.cat([at[shown], late, late, early]),
         recording.n_positions,
     )
+
+
+def _dense_writes(
+    rows: Float[Tensor, "write d_model"],
+    columns: Int[Tensor, " write"],
+    positions: Int[Tensor, " write"],
+    n_positions: int,
+) -> Writes:
+    each = torch.arange(len(rows), device=rows.device)
+    return sort_writes(rows, each, torch.ones_like(rows[:, 0]), columns, positions, n_positions)
+
+
+def _summed(
+    features: _Features,
+    scale: Float[Tensor, " write"],
+    at: Int[Tensor, " write"],
+    like: Float[Tensor, "pos d_model"],
+) -> Float[Tensor, "pos d_model"]:
+    """What the features write at each position, a piece at a time: the rows of all together may not fit."""
+    total = torch.zeros_like(like)
+    for part in torch.arange(len(at), device=at.device).split(WRITES_AT_ONCE):
+        total.index_add_(0, at[part], features.table[features.row[part]].to(like) * scale[part, None])
+    return total
 
 
 def _add_skip(bias: Tensor, W_skip: Tensor | None, mlp_input: Tensor) -> Tensor:

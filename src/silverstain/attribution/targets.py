@@ -1,9 +1,10 @@
 """What reads the stream of one run: features by their encoder rows, logits by their demeaned unembedding rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.edges import Targets
@@ -11,12 +12,21 @@ from silverstain.dictionaries import ActiveFeatures, Dictionary
 from silverstain.models import LanguageModel, Recording
 
 
-def feature_targets(recording: Recording, dictionary: Dictionary, active: ActiveFeatures) -> Targets:
-    """Active features as readers: their values are pre-activations at the recorded MLP inputs."""
+def feature_targets(
+    recording: Recording,
+    dictionary: Dictionary,
+    active: ActiveFeatures,
+    chosen: Int[Tensor, " chosen"] | None = None,
+) -> Targets:
+    """Active features (all, or those with the chosen indices) as readers: their values are pre-activations at the
+    recorded MLP inputs. Only their encoder rows are read."""
+    if chosen is not None:
+        columns = ("layer", "position", "feature", "activation")
+        active = replace(active, **{name: getattr(active, name)[chosen] for name in columns})
     inputs = recording.mlp_inputs[active.layer.long(), active.position.long()]
     vectors, constants = torch.zeros_like(inputs), torch.zeros_like(inputs[:, 0])
-    for layer in range(active.n_layers):
-        here = active.of_layer(layer)
+    for layer in active.layer.unique().tolist():
+        here = active.layer == layer
         features = active.feature[here].long()
         vectors[here] = dictionary.encoder_rows(layer, features).to(inputs)
         constants[here] = dictionary.b_enc(layer)[features].to(inputs)

@@ -5,6 +5,7 @@ from silverstain.graphs._influence import cumulative_influence as cumulative_inf
 from silverstain.graphs._influence import edge_shares as edge_shares
 from silverstain.graphs._influence import influence as influence
 from silverstain.graphs._influence import path_lengths as path_lengths
+from silverstain.graphs._influence import shares_of_rows as shares_of_rows
 from silverstain.graphs._influence import target_weights as target_weights
 from silverstain.graphs._scores import Scores as Scores
 from silverstain.graphs._scores import exactness as exactness

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from silverstain.graphs.graph import Graph
@@ -25,18 +25,26 @@ def row_sums(graph: Graph, terms: Float[Tensor, " edge"]) -> Float64[Tensor, " r
     return sums.index_add_(0, graph.edge_rows, terms.double())
 
 
+def shares_of_rows(
+    indptr: Int[Tensor, " row_and_one"], values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]
+) -> Float64[Tensor, " edge"]:
+    """Each edge's share of its row: |value| / Σ |values of the row|. Those left out have share 0 and count nowhere."""
+    size = values.double().abs()
+    size[is_left_out] = 0
+    counts = indptr.diff()
+    row = torch.arange(len(counts), device=indptr.device).repeat_interleave(counts)
+    totals = torch.zeros(len(counts), dtype=torch.float64, device=size.device).index_add_(0, row, size)
+    return size.div_(totals.clamp_(min=torch.finfo(totals.dtype).tiny)[row])
+
+
 def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
     """Each edge's share of its target's input: |value| / Σ |values of the row|.
 
     Bias columns have share 0 and do not count in the sum: a bias is no answer to "which part of the prompt", and
     circuit-tracer and the papers have no such nodes. With `kept`, the other edges count as absent.
     """
-    size = graph.values.double().abs()
-    size[graph.nodes.kind[graph.indices] == BIAS] = 0
-    if kept is not None:
-        size[~kept] = 0
-    totals = row_sums(graph, size)[graph.edge_rows]
-    return torch.where(totals > 0, size / totals, 0.0)
+    is_left_out = graph.nodes.kind[graph.indices] == BIAS
+    return shares_of_rows(graph.indptr, graph.values, is_left_out if kept is None else is_left_out | ~kept)
 
 
 def influence(

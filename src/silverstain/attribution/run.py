@@ -1,0 +1,182 @@
+"""One recorded prompt with what is asked about it, and the graph that answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from silverstain.attribution.budget import Question, expand, merge_columns
+from silverstain.attribution.edges import EdgeRows, Sources, Targets, edges_into
+from silverstain.attribution.flow import FrozenFlow
+from silverstain.attribution.freezing import freeze
+from silverstain.attribution.resuming import RowStore
+from silverstain.attribution.roots import Root, root_targets
+from silverstain.attribution.sources import sources_of
+from silverstain.attribution.targets import feature_targets
+from silverstain.dictionaries import ActiveFeatures, Dictionary
+from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
+from silverstain.models import LanguageModel, Recording
+
+Progress = Callable[[int, int], None]
+"""Told (targets done, targets in all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One recorded prompt, with what is asked about it."""
+
+    model: LanguageModel
+    dictionary: Dictionary
+    recording: Recording
+    active: ActiveFeatures
+    roots: tuple[Root, ...]
+    n_real: int
+
+    def layout(self, n_features: int) -> NodeLayout:
+        return NodeLayout(
+            n_features=n_features,
+            n_layers=self.model.n_layers,
+            n_positions=self.recording.n_positions,
+            n_logits=len(self.roots),
+            n_real=self.n_real,
+        )
+
+    def nodes(self, chosen: Bool[Tensor, " active"]) -> NodeTable:
+        """The node columns when only the chosen features are nodes."""
+        chosen = chosen.to(self.active.layer.device)
+        return node_table(
+            self.layout(int(chosen.sum())),
+            layer=self.active.layer[chosen],
+            position=self.active.position[chosen],
+            feature=self.active.feature[chosen],
+            activation=self.active.activation[chosen],
+            token_ids=self.recording.token_ids,
+            target_ids=[root.token_id for root in self.roots],
+            target_probabilities=[root.weight for root in self.roots],
+            target_position=[root.position for root in self.roots],
+        )
+
+    @property
+    def root_weights(self) -> Tensor:
+        """How much of the influence starts at each root, as the graph's `target_weights` has it."""
+        weights = torch.tensor([root.weight for root in self.roots], dtype=torch.float64)
+        weights = weights if weights.sum() > 0 else torch.ones_like(weights)
+        return weights / weights.sum()
+
+    def features(self, chosen: Int[Tensor, " chosen"]) -> Targets:
+        """The chosen active features as targets."""
+        return feature_targets(self.recording, self.dictionary, self.active, chosen)
+
+    def sources(self, flow: FrozenFlow, columns: Int[Tensor, " active"], layout: NodeLayout) -> Sources:
+        """What writes in this run, in the columns of a layout; see `sources_of`."""
+        return sources_of(self.recording, self.dictionary, self.active, columns, layout, flow)
+
+
+def attribute(
+    run: Run,
+    max_features: int | None,
+    max_unexplained: float,
+    *,
+    store: RowStore | None = None,
+    on_progress: Progress | None = None,
+) -> tuple[Graph, float]:
+    """The graph of a run without its `meta`, and the share of influence left unexplained."""
+    n_active = len(run.active)
+    flow = freeze(run.model, run.recording, run.dictionary)
+    roots = root_targets(run.recording, run.roots)
+    everything = torch.ones(n_active, dtype=torch.bool)
+    columns = torch.arange(n_active, device=run.active.layer.device)
+    layout = run.layout(n_active)
+    limit = n_active if max_features is None else min(max_features, n_active)
+
+    if limit == n_active and max_unexplained == 0:
+        targets = joined(run.features(columns), roots)
+        step = _counting(on_progress, len(targets))
+        rows = edges_into(flow, run.sources(flow, columns, layout), targets, on_progress=step, store=store)
+        return _graph(run, everything, targets.values, rows), 0.0
+
+    question = Question(
+        flow=flow,
+        sources=run.sources(flow, columns, layout),
+        layout=layout,
+        layers=run.active.layer.long(),
+        features=run.features,
+        roots=roots,
+        weights=run.root_weights,
+    )
+    expansion = expand(
+        question,
+        max_features=limit,
+        max_unexplained=max_unexplained,
+        # A cross-layer column is a sum over the layers written to, and its parts belong to different error nodes.
+        keeps_rows=not run.dictionary.is_cross_layer,
+        store=store,
+        on_progress=_counting(on_progress, limit + len(roots)),
+    )
+    del question
+    return _within_budget(run, flow, roots, expansion.chosen, expansion.rows, store), expansion.unexplained
+
+
+def _within_budget(
+    run: Run,
+    flow: FrozenFlow,
+    roots: Targets,
+    chosen: Bool[Tensor, " active"],
+    rows: EdgeRows | None,
+    store: RowStore | None,
+) -> Graph:
+    """The graph of chosen features and roots when what the other features write belongs to error nodes."""
+    on_device = chosen.to(run.active.layer.device)
+    small = run.layout(int(chosen.sum()))
+    columns = torch.where(on_device, on_device.cumsum(0) - 1, -1)
+    targets = joined(run.features(on_device.nonzero().flatten()), roots)
+    if rows is None:
+        rows = edges_into(flow, run.sources(flow, columns, small), targets, store=store)
+    else:
+        rows = merge_columns(rows, _renamed(run, columns, small))
+    return _graph(run, chosen, targets.values, rows)
+
+
+def _renamed(run: Run, columns: Int[Tensor, " active"], small: NodeLayout) -> Int[Tensor, " column"]:
+    """For each column of all active features its node in the small layout."""
+    own_error = small.error(run.active.layer.long(), run.active.position.long())
+    others = torch.arange(small.errors.start, small.logits.start, device=columns.device)
+    return torch.cat([torch.where(columns < 0, own_error, columns), others])
+
+
+def joined(first: Targets, second: Targets) -> Targets:
+    """Two sets of targets, one behind the other."""
+    return Targets(
+        vectors=torch.cat([first.vectors, second.vectors]),
+        layers=torch.cat([first.layers, second.layers]),
+        positions=torch.cat([first.positions, second.positions]),
+        constants=torch.cat([first.constants, second.constants]),
+        values=torch.cat([first.values, second.values]),
+    )
+
+
+def _graph(run: Run, chosen: Bool[Tensor, " active"], values: Tensor, rows: EdgeRows) -> Graph:
+    nodes, n_features = run.nodes(chosen), int(chosen.sum())
+    return Graph(
+        nodes=nodes,
+        row_nodes=torch.cat([torch.arange(n_features), torch.arange(len(nodes) - len(run.roots), len(nodes))]),
+        indptr=rows.indptr.cpu(),
+        indices=rows.columns.cpu(),
+        values=rows.values.cpu(),
+        values_of_targets=values.cpu(),
+    )
+
+
+def _counting(on_progress: Progress | None, total: int) -> Callable[[int], None] | None:
+    if on_progress is None:
+        return None
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        on_progress(done, total)
+
+    return count
