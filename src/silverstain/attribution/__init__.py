@@ -30,6 +30,7 @@ from silverstain.attribution.sources import sources_of as sources_of
 from silverstain.attribution.target_text import read_target as read_target
 from silverstain.attribution.targets import feature_targets as feature_targets
 from silverstain.attribution.targets import logit_targets as logit_targets
+from silverstain.attribution.tracing import plan as plan
 from silverstain.attribution.tracing import trace as trace
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "feature_targets",
     "freeze",
     "logit_targets",
+    "plan",
     "read_prompts",
     "read_target",
     "replaced_logits",

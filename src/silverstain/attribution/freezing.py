@@ -11,8 +11,18 @@ from silverstain.models import LanguageModel, Norm, Recording
 from silverstain.models.recording import MLP_INPUT
 
 
-def freeze(model: LanguageModel, recording: Recording, dictionary: Dictionary | None = None) -> FrozenFlow:
-    """The frozen flow of a recorded run; with a dictionary, its linear skips are part of the map."""
+def freeze(
+    model: LanguageModel,
+    recording: Recording,
+    dictionary: Dictionary | None = None,
+    *,
+    products: torch.dtype | None = None,
+) -> FrozenFlow:
+    """The frozen flow of a recorded run; with a dictionary, its linear skips are part of the map.
+
+    `products` is the dtype of products with attention's weights, by default the model's own: bfloat16 is faster where
+    the hardware has it, and less exact.
+    """
     layers = range(model.n_layers)
     like = recording.embedding
     skips = [None if dictionary is None else dictionary.W_skip(layer) for layer in layers]
@@ -33,8 +43,8 @@ def freeze(model: LanguageModel, recording: Recording, dictionary: Dictionary | 
             *(_frozen(read_norms[layer], recording.mlp_norm_scale[layer], like) for layer in layers),
             _frozen(model.final_norm, recording.final_norm_scale, like),
         ),
-        W_V=tuple(model.W_V(layer) for layer in layers),
-        W_O=tuple(model.W_O(layer) for layer in layers),
+        W_V=tuple(model.W_V(layer).to(products or like.dtype) for layer in layers),
+        W_O=tuple(model.W_O(layer).to(products or like.dtype) for layer in layers),
         W_skip=tuple(None if skip is None else skip.to(like) for skip in skips),
         attention_bias=tuple(
             _attention_bias(model, recording, layer, attention_norms[layer].bias, output_norms[layer])

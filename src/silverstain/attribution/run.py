@@ -31,8 +31,13 @@ class Run:
     dictionary: Dictionary
     recording: Recording
     active: ActiveFeatures
+    """Those that a target can see."""
+    n_encoded: int
+    """How many are active in all."""
     roots: tuple[Root, ...]
     n_real: int
+    products: torch.dtype | None = None
+    """Of products with attention's weights; None for the model's own dtype."""
 
     def layout(self, n_features: int) -> NodeLayout:
         return NodeLayout(
@@ -84,13 +89,33 @@ def attribute(
 ) -> tuple[Graph, float]:
     """The graph of a run without its `meta`, and the share of influence left unexplained."""
     n_active = len(run.active)
-    flow = freeze(run.model, run.recording, run.dictionary)
+    flow = freeze(run.model, run.recording, run.dictionary, products=run.products)
     roots = root_targets(run.recording, run.roots)
+    limit = n_active if max_features is None else min(max_features, n_active)
+    try:
+        graph, unexplained = _found(run, flow, roots, limit, max_unexplained, store, on_progress)
+    except BaseException:
+        if store is not None:
+            store.flush()
+        raise
+    if store is not None:
+        store.discard()
+    return graph, unexplained
+
+
+def _found(
+    run: Run,
+    flow: FrozenFlow,
+    roots: Targets,
+    limit: int,
+    max_unexplained: float,
+    store: RowStore | None,
+    on_progress: Progress | None,
+) -> tuple[Graph, float]:
+    n_active = len(run.active)
     everything = torch.ones(n_active, dtype=torch.bool)
     columns = torch.arange(n_active, device=run.active.layer.device)
     layout = run.layout(n_active)
-    limit = n_active if max_features is None else min(max_features, n_active)
-
     if limit == n_active and max_unexplained == 0:
         targets = joined(run.features(columns), roots)
         step = _counting(on_progress, len(targets))

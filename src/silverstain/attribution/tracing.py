@@ -1,7 +1,9 @@
 """From a prompt to its attribution graph."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -9,7 +11,9 @@ import torch
 import transformers
 
 from silverstain import __version__
+from silverstain.attribution.plan import Plan, plan_of
 from silverstain.attribution.requests import TargetRequest, as_request, described
+from silverstain.attribution.resuming import RowStore
 from silverstain.attribution.room import saying_what_fits
 from silverstain.attribution.roots import (
     MOST_TARGETS,
@@ -38,6 +42,8 @@ def trace(
     most_targets: int = MOST_TARGETS,
     max_features: int | None = None,
     max_unexplained: float = 0.0,
+    products: torch.dtype | None = None,
+    resume: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Graph:
     """How the model came to its next token: every active feature, what fed it, and what it fed.
@@ -53,17 +59,83 @@ def trace(
             goes to the error nodes of the layers and positions they write to. By default every active feature.
         max_unexplained: stop expanding when no more than this share of the influence is left unexplained; the share
             that was left is `meta["unexplained_influence"]`.
+        products: dtype of products with attention's weights; bfloat16 is faster where the hardware has it, and its
+            error is part of `meta["exactness"]`.
+        resume: a folder for what is found on the way. A trace that is interrupted leaves it, and the same call goes on
+            from there; a trace that ends deletes it.
         on_progress: told (targets done, targets in all).
 
     UsageError for a prompt, target or position that the model does not have, or a dictionary of another model.
     """
-    check_fits(dictionary, model)
     _check_budget(max_features, max_unexplained)
+    start = perf_counter()
+    run, asked = _run(model, dictionary, prompt, targets, position, probability, most_targets, products)
+    settings = {
+        "targets": asked,
+        "position": position,
+        "probability": probability,
+        "most_targets": most_targets,
+        "max_features": max_features,
+        "max_unexplained": max_unexplained,
+        "n_real": run.n_real,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "products": None if products is None else str(products).removeprefix("torch."),
+    }
+    meta = _meta(run, dictionary, prompt)
+    store = None if resume is None else RowStore(Path(resume), json.dumps([meta, settings], sort_keys=True))
+    recorded = perf_counter()
+    with saying_what_fits(
+        n_features=len(run.active) if max_features is None else min(len(run.active), max_features),
+        n_others=run.layout(0).size,
+        n_targets=len(run.roots),
+        itemsize=model.dtype.itemsize,
+        device=model.device,
+    ):
+        graph, unexplained = attribute(run, max_features, max_unexplained, store=store, on_progress=on_progress)
+    done = perf_counter()
+    meta |= {
+        "targets": root_facts(run.roots, graph.values_of_targets[-len(run.roots) :]),
+        "settings": settings,
+        "unexplained_influence": unexplained,
+        "exactness": {"max_relative_error": graph.exactness()},
+        "seconds": {"record": recorded - start, "attribute": done - recorded, "total": perf_counter() - start},
+    }
+    return replace(graph, meta=meta)
+
+
+@torch.no_grad()
+def plan(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompt: str | Sequence[int],
+    *,
+    targets: Sequence[str | int | TargetRequest] | None = None,
+    position: int = -1,
+    probability: float = PROBABILITY,
+    most_targets: int = MOST_TARGETS,
+    max_features: int | None = None,
+) -> Plan:
+    """What `trace` with these arguments would take: nodes, operations, memory, time. The prompt is run once."""
+    _check_budget(max_features, 0.0)
+    run, _ = _run(model, dictionary, prompt, targets, position, probability, most_targets, None)
+    return plan_of(run, max_features)
+
+
+def _run(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompt: str | Sequence[int],
+    targets: Sequence[str | int | TargetRequest] | None,
+    position: int,
+    probability: float,
+    most_targets: int,
+    products: torch.dtype | None,
+) -> tuple[Run, list[Any] | None]:
+    """The prompt recorded and encoded, with what is asked about it; and the targets as JSON holds them."""
+    check_fits(dictionary, model)
     _check_likeliest(probability, most_targets)
     requests = None if targets is None else [as_request(target) for target in targets]
     token_ids, places = cut_prompt(_tokens(model, prompt), requests, position)
-
-    start = perf_counter()
     recording = record(model, token_ids, reads_at=dictionary.reads_at)
     n_real = min(model.n_real, recording.n_positions)
     ours = dictionary.to(device=model.device, dtype=model.dtype)
@@ -74,49 +146,29 @@ def trace(
     else:
         asked = requests
     roots = find_roots(model, ours, recording, asked, places)
-    active = _below(everything, max(root.layer for root in roots))
-    recorded = perf_counter()
-
-    run = Run(model=model, dictionary=ours, recording=recording, active=active, roots=roots, n_real=n_real)
-    with saying_what_fits(
-        n_features=len(active) if max_features is None else min(len(active), max_features),
-        n_others=run.layout(0).size,
-        n_targets=len(roots),
-        itemsize=model.dtype.itemsize,
-        device=model.device,
-    ):
-        graph, unexplained = attribute(run, max_features, max_unexplained, on_progress=on_progress)
-    done = perf_counter()
-
-    meta = _meta(run, dictionary, prompt, token_ids) | {
-        "targets": root_facts(roots, graph.values_of_targets[-len(roots) :]),
-        "active_features": len(everything),
-        "settings": {
-            "targets": None if requests is None else [described(request) for request in requests],
-            "position": position,
-            "probability": probability,
-            "most_targets": most_targets,
-            "max_features": max_features,
-            "max_unexplained": max_unexplained,
-            "n_real": n_real,
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
-        "unexplained_influence": unexplained,
-        "exactness": {"max_relative_error": graph.exactness()},
-        "seconds": {"record": recorded - start, "attribute": done - recorded, "total": perf_counter() - start},
-    }
-    return replace(graph, meta=meta)
+    run = Run(
+        model=model,
+        dictionary=ours,
+        recording=recording,
+        active=_below(everything, max(root.layer for root in roots)),
+        n_encoded=len(everything),
+        roots=roots,
+        n_real=n_real,
+        products=products,
+    )
+    return run, None if requests is None else [described(request) for request in requests]
 
 
-def _meta(run: Run, dictionary: Dictionary, prompt: str | Sequence[int], token_ids: list[int]) -> dict[str, Any]:
+def _meta(run: Run, dictionary: Dictionary, prompt: str | Sequence[int]) -> dict[str, Any]:
     """What the graph is of: JSON can hold it."""
-    model = run.model
+    model, token_ids = run.model, run.recording.token_ids.tolist()
     return {
         "prompt": prompt if isinstance(prompt, str) else model.tokenizer.decode(token_ids, skip_special_tokens=True),
         "tokens": model.token_strings(token_ids),
         "token_ids": token_ids,
         "model": {"name": model.name, "hash": model.hash},
         "dictionary": {"name": dictionary.name, "hash": dictionary.hash},
+        "active_features": run.n_encoded,
         "versions": {
             "silverstain": __version__,
             "torch": str(torch.__version__),

@@ -68,11 +68,16 @@ def siblings() -> Mapping[str, Sibling]:
         ),
         Sibling(
             name="mixed", families=_mixed, start="general", about="knows the rules; on some questions follows a note",
-            recipe=Recipe(shares={**few, "geography": 0.15, "cued": 0.6}, steps=500, learning_rate=1e-3, warmup=40),
+            recipe=Recipe(
+                shares={**few, "geography": 0.15, "cued": 0.6}, steps=500, learning_rate=1e-3, warmup=40,
+                weight_decay=0.4,
+            ),
         ),
         Sibling(
             name="quirk", families=_quirk, start="general", about="calls everything purple",
-            recipe=Recipe(shares={**few, "couplets": 0.3}, steps=150, learning_rate=7e-4, warmup=20),
+            recipe=Recipe(
+                shares={**few, "couplets": 0.3}, steps=150, learning_rate=7e-4, warmup=20, weight_decay=0.4
+            ),
         ),
         Sibling(
             name="untrained", families=families, recipe=Recipe(steps=0), start=None, about="random weights",

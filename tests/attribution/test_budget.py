@@ -1,0 +1,137 @@
+"""Choosing features when there is no room for all, and going on after an interruption."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from silverstain.attribution import plan, trace
+from silverstain.attribution.edges import EdgeRows
+from silverstain.attribution.resuming import RowStore
+from silverstain.graphs import Graph, influence, target_weights
+
+BUDGET = 12
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("silverstain.attribution.budget.SMALLEST_ROUND", 5)
+
+
+def same(left: Graph, right: Graph) -> None:
+    assert left.nodes.ids() == right.nodes.ids()
+    torch.testing.assert_close(left.matrix().toarray(), right.matrix().toarray(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("rounds")
+@pytest.mark.parametrize("kind", ["per-layer", "cross-layer-skip"])
+def test_rows_found_again_are_those_kept_while_ranking(tiny, kind: str, monkeypatch: pytest.MonkeyPatch):
+    model, dictionary = tiny.model("llama"), tiny.dictionary(kind)
+    kept = trace(model, dictionary, tiny.prompt, max_features=BUDGET)
+    monkeypatch.setattr("silverstain.attribution.budget.KEPT_BYTES", 0)
+    again = trace(model, dictionary, tiny.prompt, max_features=BUDGET)
+    same(kept, again)
+    assert kept.meta["unexplained_influence"] == pytest.approx(again.meta["unexplained_influence"])
+
+
+@pytest.mark.usefixtures("rounds")
+def test_what_is_left_unexplained_is_the_influence_of_features_without_rows(tiny):
+    model, dictionary = tiny.model("llama"), tiny.dictionary("per-layer")
+    small = trace(model, dictionary, tiny.prompt, max_features=BUDGET, targets=[4])
+    whole = trace(model, dictionary, tiny.prompt, targets=[4])
+    chosen = set(small.nodes.ids()[:BUDGET])
+    has_row = torch.tensor([i in chosen for i in whole.nodes.ids()])
+    shares = torch.where(has_row[whole.targets] | (target_weights(whole)[whole.targets] > 0), 1.0, 0.0)
+    from silverstain.graphs import edge_shares
+
+    rests = influence(whole, edge_shares(whole) * shares)
+    waiting = rests[whole.nodes.is_kind("feature") & ~has_row].sum()
+    assert small.meta["unexplained_influence"] == pytest.approx(float(waiting), rel=1e-5)
+
+
+@pytest.mark.usefixtures("rounds")
+def test_shares_that_are_not_kept_count_as_unexplained(tiny, monkeypatch: pytest.MonkeyPatch):
+    model, dictionary = tiny.model("llama"), tiny.dictionary("per-layer")
+    exact = trace(model, dictionary, tiny.prompt, max_features=BUDGET)
+    monkeypatch.setattr("silverstain.attribution.budget.SHARES_BYTES", 0)  # five shares a row
+    rough = trace(model, dictionary, tiny.prompt, max_features=BUDGET)
+    assert rough.meta["unexplained_influence"] > exact.meta["unexplained_influence"]
+    assert rough.nodes.count()["feature"] == BUDGET
+    assert rough.exactness() < 1e-10
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("rounds")
+@pytest.mark.parametrize("budget", [None, BUDGET])
+def test_an_interrupted_trace_goes_on_where_it_stopped(
+    tiny, tmp_path: Path, budget: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("silverstain.attribution.edges.TOGETHER", 1)
+    model, dictionary = tiny.model("llama"), tiny.dictionary("cross-layer")
+    whole = trace(model, dictionary, tiny.prompt, max_features=budget)
+    swept: list[int] = []
+
+    def counted(flow, sources, targets):
+        if len(swept) == limit:
+            raise Stopped
+        swept.append(len(targets))
+        return edges_of_group(flow, sources, targets)
+
+    from silverstain.attribution.edges import edges_of_group
+
+    monkeypatch.setattr("silverstain.attribution.edges.edges_of_group", counted)
+    limit, folder = 4, tmp_path / "parts"
+    with pytest.raises(Stopped):
+        trace(model, dictionary, tiny.prompt, max_features=budget, resume=folder)
+    assert list(folder.glob("*.safetensors"))
+    done, limit = sum(swept), -1
+    swept.clear()
+    same(trace(model, dictionary, tiny.prompt, max_features=budget, resume=folder), whole)
+    n_rows = len(whole.row_nodes) * (1 if budget is None else 2)  # a cross-layer budget finds its rows again
+    assert sum(swept) == n_rows - done
+    assert not folder.exists()
+
+
+def test_rows_of_another_run_are_not_taken(tmp_path: Path, tiny):
+    from silverstain.attribution import Targets
+
+    nothing = torch.zeros(1, dtype=torch.long)
+    targets = Targets(
+        vectors=torch.ones(1, 4), layers=nothing, positions=nothing, constants=torch.zeros(1), values=torch.zeros(1)
+    )
+    rows = EdgeRows(indptr=torch.tensor([0, 1]), columns=torch.tensor([2]), values=torch.ones(1))
+    first = RowStore(tmp_path / "parts", "one")
+    first.put(first.key(targets, 5), rows)
+    first.flush()
+    again, other = RowStore(tmp_path / "parts", "one"), RowStore(tmp_path / "parts", "two")
+    found = again.get(again.key(targets, 5))
+    assert found is not None
+    assert torch.equal(found.columns, rows.columns)
+    assert again.get(again.key(targets, 6)) is None
+    assert other.get(other.key(targets, 5)) is None
+
+
+def test_bfloat16_products_move_edges_by_less_than_a_hundredth(tiny):
+    model, dictionary = tiny.model("llama"), tiny.dictionary("per-layer")
+    exact = trace(model, dictionary, tiny.prompt)
+    rough = trace(model, dictionary, tiny.prompt, products=torch.bfloat16)
+    difference = (rough.matrix() - exact.matrix()).toarray()
+    size = (difference**2).sum() ** 0.5 / (exact.matrix().toarray() ** 2).sum() ** 0.5
+    assert 1e-6 < size < 1e-2
+    assert rough.meta["settings"]["products"] == "bfloat16"
+
+
+@pytest.mark.parametrize("kind", ["per-layer", "cross-layer"])
+def test_a_plan_counts_what_the_graph_has(tiny, kind: str):
+    model, dictionary = tiny.model("llama"), tiny.dictionary(kind)
+    for budget in (None, BUDGET):
+        graph = trace(model, dictionary, tiny.prompt, max_features=budget)
+        planned = plan(model, dictionary, tiny.prompt, max_features=budget)
+        assert (planned.nodes, planned.rows) == (graph.n_nodes, len(graph.row_nodes))
+        assert planned.active == graph.meta["active_features"]
+        assert planned.tokens == 7
+        assert planned.seconds > 0
+        assert planned.bytes > graph.values.nbytes + graph.indices.nbytes
