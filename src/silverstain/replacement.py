@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from silverstain.attribution import MOST_TARGETS, PROBABILITY, TargetRequest, trace
+from silverstain.attribution import MOST_TARGETS, PROBABILITY, Plan, TargetRequest, plan_trace, trace
 from silverstain.dictionaries import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
@@ -45,6 +45,8 @@ class ReplacementModel:
         most_targets: int = MOST_TARGETS,
         max_features: int | None = None,
         max_unexplained: float = 0.0,
+        products: torch.dtype | None = None,
+        resume: str | Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Graph:
         """The attribution graph of a prompt: see `silverstain.trace`."""
@@ -58,7 +60,31 @@ class ReplacementModel:
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=max_unexplained,
+            products=products,
+            resume=resume,
             on_progress=on_progress,
+        )
+
+    def plan(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        targets: Sequence[str | int | TargetRequest] | None = None,
+        position: int = -1,
+        probability: float = PROBABILITY,
+        most_targets: int = MOST_TARGETS,
+        max_features: int | None = None,
+    ) -> Plan:
+        """What a trace of the prompt would take: see `silverstain.attribution.plan_trace`."""
+        return plan_trace(
+            self.model,
+            self.dictionary,
+            prompt,
+            targets=targets,
+            position=position,
+            probability=probability,
+            most_targets=most_targets,
+            max_features=max_features,
         )
 
     def intervene(

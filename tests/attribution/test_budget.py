@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from silverstain.attribution import plan, trace
+from silverstain.attribution import plan_trace, trace
 from silverstain.attribution.edges import EdgeRows
 from silverstain.attribution.resuming import RowStore
 from silverstain.graphs import Graph, influence, target_weights
@@ -129,7 +129,7 @@ def test_a_plan_counts_what_the_graph_has(tiny, kind: str):
     model, dictionary = tiny.model("llama"), tiny.dictionary(kind)
     for budget in (None, BUDGET):
         graph = trace(model, dictionary, tiny.prompt, max_features=budget)
-        planned = plan(model, dictionary, tiny.prompt, max_features=budget)
+        planned = plan_trace(model, dictionary, tiny.prompt, max_features=budget)
         assert (planned.nodes, planned.rows) == (graph.n_nodes, len(graph.row_nodes))
         assert planned.active == graph.meta["active_features"]
         assert planned.tokens == 7

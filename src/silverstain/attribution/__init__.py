@@ -14,6 +14,7 @@ from silverstain.attribution.many import INDEX as INDEX
 from silverstain.attribution.many import ManySettings as ManySettings
 from silverstain.attribution.many import Outcome as Outcome
 from silverstain.attribution.many import trace_many as trace_many
+from silverstain.attribution.plan import Plan as Plan
 from silverstain.attribution.prompt_files import BadLine as BadLine
 from silverstain.attribution.prompt_files import PromptLine as PromptLine
 from silverstain.attribution.prompt_files import read_prompts as read_prompts
@@ -30,7 +31,7 @@ from silverstain.attribution.sources import sources_of as sources_of
 from silverstain.attribution.target_text import read_target as read_target
 from silverstain.attribution.targets import feature_targets as feature_targets
 from silverstain.attribution.targets import logit_targets as logit_targets
-from silverstain.attribution.tracing import plan as plan
+from silverstain.attribution.tracing import plan_trace as plan_trace
 from silverstain.attribution.tracing import trace as trace
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Gradients",
     "ManySettings",
     "Outcome",
+    "Plan",
     "PromptLine",
     "Reads",
     "Sources",
@@ -59,7 +61,7 @@ __all__ = [
     "feature_targets",
     "freeze",
     "logit_targets",
-    "plan",
+    "plan_trace",
     "read_prompts",
     "read_target",
     "replaced_logits",

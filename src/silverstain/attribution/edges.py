@@ -131,10 +131,10 @@ def sort_writes(
     order = positions.argsort(stable=True)
     counts = torch.bincount(positions, minlength=n_positions)
     bounds = (0, *counts.cumsum(0).tolist())
-    row, scale = row[order], scale[order]
+    row, scale, columns = row[order], scale[order], columns[order]
     if len(row) * table[:1].nbytes <= WRITTEN_OUT_BYTES:
-        table, row = table[row] * scale[:, None], None
-    return Writes(table=table, row=row, scale=scale, columns=columns[order], bounds=bounds)
+        return Writes(table=table[row] * scale[:, None], row=None, columns=columns, scale=scale, bounds=bounds)
+    return Writes(table=table, row=row, scale=scale, columns=columns, bounds=bounds)
 
 
 def edges_into(
@@ -172,7 +172,7 @@ def pieces_into(
     """
     for group in groups_of(flow, sources, targets):
         wanted = targets[group]
-        key = None if store is None else store.key(wanted, sources.n_columns)
+        key = "" if store is None else store.key(wanted, sources.n_columns)
         rows = None if store is None else store.get(key)
         if rows is None:
             rows = edges_of_group(flow, sources, wanted)

@@ -104,7 +104,7 @@ def trace(
 
 
 @torch.no_grad()
-def plan(
+def plan_trace(
     model: LanguageModel,
     dictionary: Dictionary,
     prompt: str | Sequence[int],

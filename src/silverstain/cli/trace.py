@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.dry_run import tell_plan
 from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
 from silverstain.cli.options import (
     CheckDictionary,
@@ -22,6 +23,8 @@ from silverstain.cli.options import (
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from silverstain.graphs import Graph, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -61,7 +64,17 @@ def trace(
         float, typer.Option(min=0, max=1, help="Stop when this share of the influence or less is left unexplained.")
     ] = 0.0,
     prune: Annotated[bool, typer.Option(help="Also keep only what carries most of the influence.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Where to write the graph.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write the graph. An interrupted trace goes on from FILE.parts.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only say how large the graph is and what it takes.")] = False,
+    products: Annotated[
+        str | None,
+        typer.Option(help="bfloat16: faster, less exact products, where the hardware has them.", show_default=False),
+    ] = None,
     check_dictionary: CheckDictionary = True,
     threads: Threads = None,
     device: Device = "cpu",
@@ -97,15 +110,29 @@ def trace(
         )
         trace_file(replacement, prompts, out, settings, json=json)
         return
+    request = _token_ids(token_ids) if prompt is None else prompt
+    if dry_run:
+        planned = replacement.plan(
+            request,
+            targets=targets or None,
+            position=at,
+            probability=probability,
+            most_targets=most_targets,
+            max_features=max_features,
+        )
+        tell_plan(planned, json=json)
+        return
     with output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(
-            _token_ids(token_ids) if prompt is None else prompt,
+            request,
             targets=targets or None,
             position=at,
             probability=probability,
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
+            products=_product_dtype(products),
+            resume=None if out is None else out.with_name(out.name + ".parts"),
             on_progress=on_progress,
         )
     traced = perf_counter()
@@ -188,6 +215,14 @@ def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     if target.get("kind") == "feature":
         return f"{name}{where} {target['value']:.2f}, {'active' if target['activation'] > 0 else 'not active'}"
     return f"{name}{where} {target['value']:+.2f}"
+
+
+def _product_dtype(name: str | None) -> "torch.dtype | None":
+    if name not in (None, "bfloat16", "float32"):
+        raise UsageError(f"--products is {name!r}; give bfloat16 or float32")
+    import torch
+
+    return None if name is None else getattr(torch, name)
 
 
 def _token_ids(text: str | None) -> list[int]:
