@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from silverstain.attribution import (
     INDEX,
@@ -108,7 +109,10 @@ def test_a_file_without_prompts_is_a_usage_error(tmp_path: Path):
 def test_parquet_holds_the_same_prompts(tmp_path: Path, prompts: Path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    rows = [{"id": "first", "prompt": "w11 w5", "targets": ["w4", "diff:w9,w4", "id:7"]}, {"token_ids": [0, 11, 5, 23]}]
+    rows = [
+        {"id": "first", "prompt": "w11 w5", "token_ids": None, "targets": ["w4", "diff:w9,w4", "id:7"]},
+        {"token_ids": [0, 11, 5, 23]},
+    ]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "p.parquet")
     first, second = read_prompts(tmp_path / "p.parquet")
     assert first == read_prompts(prompts)[0]
@@ -158,6 +162,7 @@ def test_what_is_there_is_skipped_and_made_again_when_something_differs(run, pro
     assert [outcome.state for outcome in run(prompts)] == ["skipped"] * 3
     (tmp_path / "out" / "7.safetensors").unlink()
     assert [outcome.state for outcome in run(prompts)] == ["skipped", "skipped", "traced"]
+    assert [outcome.state for outcome in run(prompts, settings=ManySettings(products=torch.float32))] == ["traced"] * 3
     assert [outcome.state for outcome in run(prompts, settings=ManySettings(max_features=5))] == ["traced"] * 3
     write(prompts, GOOD[0] | {"prompt": "w11 w6"}, *GOOD[1:])
     states = [outcome.state for outcome in run(prompts, settings=ManySettings(max_features=5))]

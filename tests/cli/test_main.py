@@ -7,6 +7,7 @@ import pytest
 from silverstain import __version__
 from silverstain.cli import main
 from silverstain.cli.main import VERBS
+from silverstain.errors import OutOfMemory
 
 
 def said(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -72,6 +73,12 @@ def test_a_verb_without_its_argument_shows_its_help(capsys: pytest.CaptureFixtur
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError("10 GB"), 4, "out of memory: 10 GB; close other programs"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 4, "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 4, "out of memory"),
+        (
+            OutOfMemory("out of memory: max_features=12 should fit"),
+            4,
+            "silverstain: out of memory: max_features=12 should",
+        ),
         (ValueError("odd"), 1, "something is wrong in silverstain itself (ValueError: odd); run again with --debug"),
     ],
 )

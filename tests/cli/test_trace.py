@@ -78,6 +78,7 @@ def test_the_default_targets_can_be_fewer(of_tiny: list[str], capsys: pytest.Cap
         (["x", "--target", "feature:3"], "cannot read the target 'feature:3': name a feature as feature:L2.F17"),
         (["x", "--target", "direction:none.safetensors"], "there is no file none.safetensors"),
         (["--prompts", "none.jsonl"], "--prompts none.jsonl makes many graphs; name their folder: --out FOLDER"),
+        (["--prompts", "none.jsonl", "--dry-run"], "--dry-run is of one prompt; give one instead of --prompts"),
         (["x", "--prompts", "none.jsonl"], "give either a prompt or --token-ids, or a file with --prompts"),
     ],
 )

@@ -38,6 +38,7 @@ class ManySettings:
     most_targets: int = MOST_TARGETS
     max_features: int | None = None
     max_unexplained: float = 0.0
+    products: torch.dtype | None = None
     prune: bool = True
 
 
@@ -113,6 +114,7 @@ def _traced_or_failed(
             most_targets=settings.most_targets,
             max_features=settings.max_features,
             max_unexplained=settings.max_unexplained,
+            products=settings.products,
             on_progress=on_progress,
         )
         return graph.prune() if settings.prune else graph
@@ -135,6 +137,7 @@ def _identity(model: LanguageModel, dictionary: Dictionary, line: PromptLine, se
     targets = _targets(line, settings)
     parts = {
         **{key: value for key, value in vars(settings).items() if key != "targets"},
+        "products": str(settings.products),
         "prompt": line.prompt,
         "targets": None if targets is None else [described(target) for target in targets],
         "model": model.hash,

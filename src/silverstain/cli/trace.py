@@ -95,6 +95,8 @@ def trace(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
     loaded = perf_counter()
+    if prompts is not None and dry_run:
+        raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
     if prompts is not None:
         from silverstain.attribution import ManySettings
         from silverstain.cli.trace_many import trace_file
@@ -106,6 +108,7 @@ def trace(
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
+            products=_product_dtype(products),
             prune=prune,
         )
         trace_file(replacement, prompts, out, settings, json=json)

@@ -62,7 +62,10 @@ def _report(outcomes: "list[Outcome]", folder: Path, index: Path, prompts: Path,
         output.talk(f"Graphs are in {folder}, what is in them in {index}")
     if failed:
         few = ", ".join(str(outcome.line) for outcome in failed[:10]) + (", …" if len(failed) > 10 else "")
-        words = f"{len(failed)} of {len(outcomes)} lines of {prompts} failed (line {few}); what is wrong is said above"
+        lines = "line" if len(failed) == 1 else "lines"
+        words = (
+            f"{len(failed)} of {len(outcomes)} lines of {prompts} failed ({lines} {few}); what is wrong is said above"
+        )
         if any(outcome.is_out_of_memory for outcome in failed):
             raise OutOfMemory(words)
         raise UsageError(f"{words}; correct them and run the same command again")
