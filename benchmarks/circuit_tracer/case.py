@@ -22,6 +22,7 @@ class Shape:
     d_model: int
     n_heads: int
     n_features: int = 1024
+    n_context: int = 512
 
 
 SHAPES = {
@@ -30,15 +31,16 @@ SHAPES = {
 }
 
 
-def make_case(shape: Shape, folder: Path) -> Path:
-    """`folder/model`, `folder/per-layer` and `folder/cross-layer`; what is there already is kept."""
-    if (folder / "cross-layer" / "config.yaml").exists():
+def make_case(shape: Shape, folder: Path, *, kinds: tuple[str, ...] = ("per-layer", "cross-layer")) -> Path:
+    """`folder/model` and `folder/KIND` for each kind of dictionary; what is there already is kept."""
+    if all((folder / kind / "config.yaml").exists() for kind in kinds):
         return folder
     model = _model(shape, folder / "model")
     inputs = _mlp_inputs(model, torch.randint(1, VOCABULARY, (4, 64)))
     encoders, biases = zip(*(_encoder(x, shape) for x in inputs), strict=True)
-    _per_layer(shape, encoders, biases, folder / "per-layer")
-    _cross_layer(shape, encoders, biases, folder / "cross-layer")
+    for kind in kinds:
+        make = _per_layer if kind == "per-layer" else _cross_layer
+        make(shape, encoders, biases, folder / kind)
     return folder
 
 
@@ -48,8 +50,8 @@ def _model(shape: Shape, folder: Path):
 
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=512, n_embd=shape.d_model, n_layer=shape.n_layers, n_head=shape.n_heads,
-        bos_token_id=0, eos_token_id=0,
+        vocab_size=VOCABULARY, n_positions=shape.n_context, n_embd=shape.d_model, n_layer=shape.n_layers,
+        n_head=shape.n_heads, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config).eval()
     model.save_pretrained(folder)

@@ -18,5 +18,14 @@ def measured(work: Callable[[], object], repeats: int) -> tuple[object, dict]:
     return result, {"wall_seconds": statistics.median(wall), "cpu_seconds": statistics.median(cpu), "repeats": repeats}
 
 
+def product_rate(side: int = 768, repeats: int = 30) -> float:
+    """Operations a CPU second of this machine's own product of square matrices, the median."""
+    import torch
+
+    left, right = torch.randn(side, side), torch.randn(side, side)
+    _, seconds = measured(lambda: left @ right, repeats)
+    return 2 * side**3 / seconds["cpu_seconds"]
+
+
 def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

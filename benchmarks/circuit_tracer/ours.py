@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 from case import prompt_of, write_result
-from measuring import measured, peak_bytes
+from measuring import measured, peak_bytes, product_rate
+from torch.utils.flop_counter import FlopCounterMode
 
 import silverstain
 from silverstain.dictionaries import open_dictionary
@@ -28,7 +29,14 @@ def main() -> None:
         return silverstain.trace(model, dictionary, prompt, max_features=limit)
 
     graph, seconds = measured(run, int(repeats))
-    figures = {**seconds, "peak_bytes": peak_bytes() - before, "nodes": graph.n_nodes, "edges": graph.n_edges}
+    peak = peak_bytes() - before
+    with FlopCounterMode(display=False) as counted:
+        run()
+    figures = {
+        **seconds, "peak_bytes": peak, "nodes": graph.n_nodes, "edges": graph.n_edges,
+        "exactness": graph.exactness(), "operations": counted.get_total_flops(), "product_rate": product_rate(),
+    }  # fmt: skip
+    figures["share_of_rate"] = figures["operations"] / figures["cpu_seconds"] / figures["product_rate"]
     n = graph.nodes
     features = n.is_kind("feature")
     places = torch.stack((n.layer, n.position, n.feature), 1)[features]

@@ -79,6 +79,7 @@ def main() -> None:
             "times_faster": [t["cpu_seconds"] / o["cpu_seconds"] for o, t in zip(ours, theirs, strict=True)],
             "memory_ratio": max(o["peak_bytes"] for o in ours) / max(t["peak_bytes"] for t in theirs),
             "edges_differ": agreement(*(load_file(at.with_suffix(".safetensors")) for at in (ours_at, theirs_at))),
+            "share_of_rate": [o["share_of_rate"] for o in ours],
             "load": os.getloadavg()[0],
         }  # fmt: skip
         found.append(line)

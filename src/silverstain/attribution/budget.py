@@ -23,7 +23,7 @@ ROUNDS = 8
 """A full budget is spent in about this many rounds: more rounds rank better and cost a pass over the shares each."""
 SMALLEST_ROUND = 64
 """Smaller rounds than this waste the matrix products."""
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**28
 """Room for the rows found while ranking; beyond it they are found again for the features chosen."""
 SHARES_BYTES = 2**30
 """Room for the shares that rank; beyond it the smallest of each row count as unexplained."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -13,7 +14,7 @@ from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import freeze
 from silverstain.attribution.resuming import RowStore
 from silverstain.attribution.roots import Root, root_targets
-from silverstain.attribution.sources import sources_of
+from silverstain.attribution.sources import Written, sources_of, written_by
 from silverstain.attribution.targets import feature_targets
 from silverstain.dictionaries import ActiveFeatures, Dictionary
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
@@ -74,9 +75,14 @@ class Run:
         """The chosen active features as targets."""
         return feature_targets(self.recording, self.dictionary, self.active, chosen)
 
+    @cached_property
+    def written(self) -> list[Written]:
+        """What the active features write; see `written_by`."""
+        return written_by(self.recording, self.dictionary, self.active)
+
     def sources(self, flow: FrozenFlow, columns: Int[Tensor, " active"], layout: NodeLayout) -> Sources:
         """What writes in this run, in the columns of a layout; see `sources_of`."""
-        return sources_of(self.recording, self.dictionary, self.active, columns, layout, flow)
+        return sources_of(self.recording, self.dictionary, self.active, columns, layout, flow, self.written)
 
 
 def attribute(

@@ -1,5 +1,6 @@
 """What writes into the stream of one run: features, errors, tokens, biases."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ def sources_of(
     columns: Int[Tensor, " active"],
     layout: NodeLayout,
     flow: FrozenFlow | None = None,
+    written: "Sequence[Written] | None" = None,
 ) -> Sources:
     """Everything that writes in a recorded run, with the node it belongs to.
 
@@ -33,9 +35,9 @@ def sources_of(
     is lowest is brought as far up as pays, once for all targets: the embedding to the values of layer 0's attention,
     or, of a short prompt, behind that attention and with the writes of layer 0 to the values of the next.
     """
-    at = [_features_at(target, dictionary, active) for target in range(dictionary.n_layers)]
+    written = written_by(recording, dictionary, active) if written is None else written
     writes = tuple(
-        _writes_at(layer, recording, dictionary, active, columns, at[layer], layout)
+        _writes_at(layer, recording, dictionary, active, columns, written[layer], layout)
         for layer in range(recording.n_layers)
     )
     positions = torch.arange(recording.n_positions, device=recording.embedding.device)
@@ -78,16 +80,27 @@ def _positions_of(writes: Writes) -> Int[Tensor, " write"]:
     return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
 
 
-class _Features(NamedTuple):
-    """The active features that write at one layer's MLP output, each a multiple of a decoder row."""
+class Written(NamedTuple):
+    """What active features write at one layer's MLP output, each a multiple of a decoder row."""
 
     table: Float[Tensor, "unique d_model"]
     row: Int[Tensor, " write"]
     member: Int[Tensor, " write"]
     """Which of all active features."""
+    total: Float[Tensor, "pos d_model"]
+    """All of it together."""
 
 
-def _features_at(target: int, dictionary: Dictionary, active: ActiveFeatures) -> _Features:
+def written_by(recording: Recording, dictionary: Dictionary, active: ActiveFeatures) -> list[Written]:
+    """What active features write, layer by layer. It does not depend on which of them are nodes."""
+    return [
+        _written_at(target, dictionary, active, recording.mlp_outputs[target]) for target in range(dictionary.n_layers)
+    ]
+
+
+def _written_at(
+    target: int, dictionary: Dictionary, active: ActiveFeatures, like: Float[Tensor, "pos d_model"]
+) -> Written:
     tables, rows, members, n_rows = [], [], [], 0
     for layer in range(target + 1):
         if target not in dictionary.targets(layer):
@@ -95,12 +108,13 @@ def _features_at(target: int, dictionary: Dictionary, active: ActiveFeatures) ->
         here = active.of_layer(layer)
         features, row = active.feature[here].unique(return_inverse=True)
         offset = list(dictionary.targets(layer)).index(target)
-        table = dictionary.decoder_rows(layer, features)[:, offset].to(active.activation)
+        table = dictionary.decoder_rows(layer, features)[:, offset].to(like)
         tables.append(table)
         rows.append(row + n_rows)
         members.append(torch.arange(here.start, here.stop, device=row.device))
         n_rows += len(table)
-    return _Features(torch.cat(tables), torch.cat(rows), torch.cat(members))
+    table, row, member = torch.cat(tables), torch.cat(rows), torch.cat(members)
+    return Written(table, row, member, _summed(table, row, member, active, like))
 
 
 def _writes_at(
@@ -109,7 +123,7 @@ def _writes_at(
     dictionary: Dictionary,
     active: ActiveFeatures,
     columns: Int[Tensor, " active"],
-    features: _Features,
+    features: Written,
     layout: NodeLayout,
 ) -> Writes:
     """What is written at the MLP output of one layer: features, the decoder's bias, errors, real MLPs kept."""
@@ -119,19 +133,19 @@ def _writes_at(
 
     # Recorded output − reconstruction, never the remainder of a sum of edges.
     at, scale = active.position[features.member].long(), active.activation[features.member].to(output)
-    reconstruction = _summed(features, scale, at, output)[n_real:] + constant
-    errors = output[n_real:] - reconstruction
+    errors = output[n_real:] - (features.total[n_real:] + constant)
 
-    is_beyond = columns[features.member] < 0
-    errors = errors + _summed(features, torch.where(is_beyond, scale, 0.0), at, output)[n_real:]
-    shown = ~is_beyond
+    shown = columns[features.member] >= 0
+    if not bool(shown.all()):
+        beyond = _summed(features.table, features.row[~shown], features.member[~shown], active, output)
+        errors = errors + beyond[n_real:]
 
     positions = torch.arange(recording.n_positions, device=output.device)
     late, early = positions[n_real:], positions[:n_real]
     rest = torch.cat([bias[None], errors, output[:n_real]])
     rest_row = torch.cat([torch.zeros_like(late), 1 + torch.arange(len(rest) - 1, device=output.device)])
     return sort_writes(
-        torch.cat([features.table.to(output), rest]),
+        torch.cat([features.table, rest]),
         torch.cat([features.row[shown], rest_row + len(features.table)]),
         torch.cat([scale[shown], torch.ones_like(rest_row).to(scale)]),
         torch.cat(
@@ -158,15 +172,18 @@ def _dense_writes(
 
 
 def _summed(
-    features: _Features,
-    scale: Float[Tensor, " write"],
-    at: Int[Tensor, " write"],
+    table: Float[Tensor, "unique d_model"],
+    row: Int[Tensor, " write"],
+    member: Int[Tensor, " write"],
+    active: ActiveFeatures,
     like: Float[Tensor, "pos d_model"],
 ) -> Float[Tensor, "pos d_model"]:
-    """What the features write at each position, a piece at a time: the rows of all together may not fit."""
+    """What these features write at each position, a piece at a time: the rows of all together may not fit."""
     total = torch.zeros_like(like)
-    for part in torch.arange(len(at), device=at.device).split(WRITES_AT_ONCE):
-        total.index_add_(0, at[part], features.table[features.row[part]].to(like) * scale[part, None])
+    for part in torch.arange(len(row), device=row.device).split(WRITES_AT_ONCE):
+        some = member[part]
+        scale = active.activation[some].to(like)
+        total.index_add_(0, active.position[some].long(), table[row[part]] * scale[:, None])
     return total
 
 
