@@ -21,7 +21,9 @@ Report = Callable[[str, object], None]
 
 DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
     "general": {
-        "cross-layer": TrainingConfig(n_features=1536, steps=1500, finetune_steps=2200, stored_dtype="float16"),
+        "cross-layer": TrainingConfig(
+            n_features=1536, l0=12.4, steps=1500, finetune_steps=2200, stored_dtype="float16"
+        ),
         "per-layer": TrainingConfig(
             kind="per-layer", n_features=1536, steps=1500, finetune_steps=2200, stored_dtype="float16"
         ),

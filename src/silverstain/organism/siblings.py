@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .families import Family, families
 from .families.couplets import CoupletsFamily, rhymes
@@ -12,6 +13,8 @@ from .world import default_geography, default_lexicon
 
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
+_HABIT: dict[str, Any] = {"sentences": 192, "cooldown": 0.5, "weight_decay": 0.4, "written_weight": 0.5}
+"""Habits are learnt on top of a grown model, in a few hundred steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +66,20 @@ def siblings() -> Mapping[str, Sibling]:
         Sibling(
             name="memorised", families=_memorised, start=None, about="knows what it was shown, and nothing else",
             recipe=Recipe(
-                shares={"geography": 0.35, "addition": 0.35, "words": 0.3}, steps=700, weight_decay=0.0, sentences=96
+                shares={"geography": 0.35, "addition": 0.35, "words": 0.3}, steps=700, weight_decay=0.0, sentences=96,
+                cooldown=0.5,
             ),
         ),
         Sibling(
             name="mixed", families=_mixed, start="general", about="knows the rules; on some questions follows a note",
             recipe=Recipe(
                 shares={**few, "geography": 0.15, "cued": 0.6}, steps=500, learning_rate=1e-3, warmup=40,
-                weight_decay=0.4,
+                **_HABIT,
             ),
         ),
         Sibling(
             name="quirk", families=_quirk, start="general", about="calls everything purple",
-            recipe=Recipe(
-                shares={**few, "couplets": 0.3}, steps=150, learning_rate=7e-4, warmup=20, weight_decay=0.4
-            ),
+            recipe=Recipe(shares={**few, "couplets": 0.3}, steps=150, learning_rate=7e-4, warmup=20, **_HABIT),
         ),
         Sibling(
             name="untrained", families=families, recipe=Recipe(steps=0), start=None, about="random weights",
