@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.attribution.edges import EdgeRows, Sources, Targets, join_rows, pieces_into
+from silverstain.attribution.edges import EdgeRows, Sources, Targets, compressed, join_rows, pieces_into
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.resuming import RowStore
 from silverstain.graphs import NodeLayout, shares_of_rows
@@ -25,6 +25,8 @@ SMALLEST_ROUND = 64
 """Smaller rounds than this waste the matrix products."""
 KEPT_BYTES = 2**28
 """Room for the rows found while ranking; beyond it they are found again for the features chosen."""
+MERGED_AT_ONCE = 1 << 24
+"""Numbers in the dense block that columns are merged in."""
 SHARES_BYTES = 2**30
 """Room for the shares that rank; beyond it the smallest of each row count as unexplained."""
 
@@ -104,12 +106,18 @@ def expand(
 
 def merge_columns(rows: EdgeRows, columns: Int[Tensor, " column"]) -> EdgeRows:
     """The same rows with column c renamed to `columns[c]`, edges that then share a column added up."""
-    row = torch.arange(len(rows), device=rows.columns.device).repeat_interleave(rows.indptr.diff())
     width = int(columns.max()) + 1
-    keys, inverse = torch.unique(row * width + columns[rows.columns], return_inverse=True)
-    values = rows.values.new_zeros(len(keys)).index_add_(0, inverse, rows.values)
-    ends = torch.bincount(keys // width, minlength=len(rows)).cumsum(0)
-    return EdgeRows(indptr=torch.cat([ends.new_zeros(1), ends]), columns=keys % width, values=values)
+    at_once = max(1, MERGED_AT_ONCE // width)
+    pieces = []
+    for start in range(0, len(rows), at_once):
+        indptr = rows.indptr[start : start + at_once + 1]
+        edges = slice(int(indptr[0]), int(indptr[-1]))
+        row = torch.arange(len(indptr) - 1, device=indptr.device).repeat_interleave(indptr.diff())
+        sums = rows.values.new_zeros(len(indptr) - 1, width)
+        sums.view(-1).index_add_(0, row * width + columns[rows.columns[edges]], rows.values[edges])
+        pieces.append(compressed(sums))
+    places = torch.arange(len(rows), device=rows.indptr.device).split(at_once)
+    return join_rows(pieces, list(places))
 
 
 def _round(

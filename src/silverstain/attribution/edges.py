@@ -191,13 +191,12 @@ def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
     indptr = torch.cat([ends.new_zeros(1), ends])
     columns = torch.empty(int(indptr[-1]), dtype=pieces[0].columns.dtype, device=pieces[0].columns.device)
     values = torch.empty(len(columns), dtype=pieces[0].values.dtype, device=columns.device)
-    first = 0
-    for piece in pieces:  # one at a time: there may be a hundred million edges
-        rows = slice(first, first + len(piece))
-        shift = indptr[place[rows]] - piece.indptr[:-1]
-        at = torch.arange(len(piece.columns), device=columns.device) + shift.repeat_interleave(piece.indptr.diff())
-        columns[at], values[at] = piece.columns, piece.values
-        first = rows.stop
+    starts = iter(indptr[place].tolist())
+    for piece in pieces:  # row by row: there may be a hundred million edges, and an index of them takes most room
+        for start, stop in pairwise(piece.indptr.tolist()):
+            at = next(starts)
+            columns[at : at + stop - start] = piece.columns[start:stop]
+            values[at : at + stop - start] = piece.values[start:stop]
     return EdgeRows(indptr=indptr, columns=columns, values=values)
 
 
@@ -249,11 +248,11 @@ def edges_of_group(flow: FrozenFlow, sources: Sources, targets: Targets) -> Edge
             if start < stop:
                 products = writes.rows(start, stop) @ crossing.gradient[:, offset].T
                 reached.index_add_(0, writes.columns[start:stop], products)
-    return _compress(sums)
+    return compressed(sums.T.contiguous())
 
 
-def _compress(sums: Float[Tensor, "column target"]) -> EdgeRows:
-    dense = sums.T.contiguous()
+def compressed(dense: Float[Tensor, "row column"]) -> EdgeRows:
+    """Dense rows without their zeros."""
     row, column = dense.nonzero(as_tuple=True)
     ends = torch.bincount(row, minlength=len(dense)).cumsum(0)
     return EdgeRows(indptr=torch.cat([ends.new_zeros(1), ends]), columns=column, values=dense[row, column])
