@@ -32,7 +32,9 @@ def main() -> None:
     specs = [spec for spec in variables() if spec.family == geography.name]
     found = {}
     for seed in SEEDS:
-        recipe = Recipe(shares={geography.name: 1.0}, steps=900, sentences=128, groups=2, seed=seed)
+        recipe = Recipe(
+            shares={geography.name: 1.0}, steps=900, sentences=128, groups=2, seed=seed, weight_decay=0.4, cooldown=0.5
+        )
         model = grow({geography.name: geography}, recipe, WORK / str(seed))
         rows = family_rows(model, geography, 400, 1)
         mapped = causal_map(model, build_tokenizer(), only=specs)

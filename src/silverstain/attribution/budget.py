@@ -67,6 +67,11 @@ class _Round(NamedTuple):
     rows: EdgeRows
 
 
+def are_kept(n_rows: int, n_columns: int) -> bool:
+    """Whether there is room for the rows found while ranking: a column index and a value for each edge."""
+    return n_rows * n_columns * 12 <= KEPT_BYTES
+
+
 def expand(
     question: Question,
     *,
@@ -78,12 +83,11 @@ def expand(
 ) -> Expansion:
     """Expand features in order of influence until `max_features` have rows or little is left unexplained.
 
-    Features that no path from the roots reaches are never expanded. With `keeps_rows` the rows are given back, if there
-    is room for them.
+    Features that no path from the roots reaches are never expanded. With `keeps_rows` the rows are given back; there
+    must be room for them (`are_kept`).
     """
-    n_active, n_columns = len(question.layers), question.sources.n_columns
+    n_active = len(question.layers)
     n_rows = min(max_features, n_active) + len(question.roots)
-    keeps_rows = keeps_rows and n_rows * n_columns * 12 <= KEPT_BYTES
     widest = max(SMALLEST_ROUND, SHARES_BYTES // (8 * n_rows))
     chosen = torch.zeros(n_active, dtype=torch.bool)
     kept: list[EdgeRows] = []

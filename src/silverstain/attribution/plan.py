@@ -5,7 +5,7 @@ from time import perf_counter
 
 import torch
 
-from silverstain.attribution.budget import KEPT_BYTES, SHARES_BYTES
+from silverstain.attribution.budget import SHARES_BYTES
 from silverstain.attribution.edges import GRADIENT_BYTES
 from silverstain.attribution.room import bytes_of_rows
 from silverstain.attribution.run import Run
@@ -51,7 +51,7 @@ def plan_of(run: Run, max_features: int | None) -> Plan:
     top = torch.tensor([float(run.model.n_layers)], dtype=torch.float64)
     end = torch.tensor([run.recording.n_positions - 1.0], dtype=torch.float64)
     operations = float(each) + len(run.roots) * float(_operations(run, top, end))
-    keeps = not run.dictionary.is_cross_layer and n_rows * all_columns * 12 <= KEPT_BYTES
+    keeps = run.keeps_rows(n_rows)
     if not is_whole and not keeps:
         operations *= 2
     return Plan(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from silverstain.attribution.budget import Question, expand, merge_columns
+from silverstain.attribution.budget import Question, are_kept, expand, merge_columns
 from silverstain.attribution.edges import EdgeRows, Sources, Targets, edges_into
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import freeze
@@ -70,6 +70,14 @@ class Run:
         weights = torch.tensor([root.weight for root in self.roots], dtype=torch.float64)
         weights = weights if weights.sum() > 0 else torch.ones_like(weights)
         return weights / weights.sum()
+
+    def keeps_rows(self, n_rows: int) -> bool:
+        """Whether rows found while ranking are those of the graph; else they are found again for the chosen features.
+
+        A column of a cross-layer feature is a sum over the layers it writes to, and its parts belong to different error
+        nodes.
+        """
+        return not self.dictionary.is_cross_layer and are_kept(n_rows, self.layout(len(self.active)).logits.start)
 
     def features(self, chosen: Int[Tensor, " chosen"]) -> Targets:
         """The chosen active features as targets."""
@@ -137,17 +145,19 @@ def _found(
         roots=roots,
         weights=run.root_weights,
     )
+    n_rows = limit + len(roots)
+    keeps = run.keeps_rows(n_rows)
+    step = _counting(on_progress, n_rows if keeps else 2 * n_rows)
     expansion = expand(
         question,
         max_features=limit,
         max_unexplained=max_unexplained,
-        # A cross-layer column is a sum over the layers written to, and its parts belong to different error nodes.
-        keeps_rows=not run.dictionary.is_cross_layer,
+        keeps_rows=keeps,
         store=store,
-        on_progress=_counting(on_progress, limit + len(roots)),
+        on_progress=step,
     )
     del question
-    return _within_budget(run, flow, roots, expansion.chosen, expansion.rows, store), expansion.unexplained
+    return _within_budget(run, flow, roots, expansion.chosen, expansion.rows, store, step), expansion.unexplained
 
 
 def _within_budget(
@@ -157,6 +167,7 @@ def _within_budget(
     chosen: Bool[Tensor, " active"],
     rows: EdgeRows | None,
     store: RowStore | None,
+    step: Callable[[int], None] | None,
 ) -> Graph:
     """The graph of chosen features and roots when what the other features write belongs to error nodes."""
     on_device = chosen.to(run.active.layer.device)
@@ -164,7 +175,7 @@ def _within_budget(
     columns = torch.where(on_device, on_device.cumsum(0) - 1, -1)
     targets = joined(run.features(on_device.nonzero().flatten()), roots)
     if rows is None:
-        rows = edges_into(flow, run.sources(flow, columns, small), targets, store=store)
+        rows = edges_into(flow, run.sources(flow, columns, small), targets, on_progress=step, store=store)
     else:
         rows = merge_columns(rows, _renamed(run, columns, small))
     return _graph(run, chosen, targets.values, rows)
