@@ -171,3 +171,21 @@ def test_out_of_memory_is_exit_code_4_with_what_fits(
     assert code == 4
     assert "--max-features 12" in err
     assert "Traceback" not in err
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
+    of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "g.safetensors"
+    plan = asked(capsys, "trace", PROMPT, *of_tiny, "--max-features", "5", "--dry-run", "--out", str(file))
+    keys = {"tokens", "active", "expanded", "nodes", "rows", "operations", "bytes", "seconds"}
+    assert (set(plan), plan["expanded"]) == (keys, 5)
+    code, out, err = said(capsys, "trace", PROMPT, *of_tiny, "--dry-run")
+    assert (code, "active features" in out) == (0, True)
+    assert "Nothing was traced" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_products_of_an_unknown_kind_are_refused(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
+    code, _, err = said(capsys, "trace", PROMPT, *of_tiny, "--products", "float16")
+    assert (code, err.strip()) == (2, "silverstain: --products is 'float16'; give bfloat16 or float32")
