@@ -80,3 +80,22 @@ def test_mastered_families_leave_room_for_the_others():
 
 def test_every_sibling_shares_one_shape():
     assert len({sibling.recipe.shape for sibling in siblings().values()}) == 1
+
+
+def test_a_second_growth_starts_where_the_first_ended(tmp_path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
+    from transformers import AutoModelForCausalLM
+
+    from silverstain.organism import litter
+    from silverstain.organism.siblings import Sibling
+
+    def grown(rate: float) -> dict[str, torch.Tensor]:
+        finish = dataclasses.replace(TINY, steps=2, warmup=1, learning_rate=rate)
+        twice = Sibling(name="twice", families=families, recipe=TINY, finish=finish, start=None, about="")
+        monkeypatch.setattr(litter, "siblings", lambda: {"twice": twice})
+        litter.grow_sibling("twice", tmp_path / str(rate), n_workers=1)
+        folder = tmp_path / str(rate) / "twice"
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+
+    still, moved = grown(0.0), grown(1e-2)
+    assert torch.equal(still["lm_head.weight"], uninterrupted["lm_head.weight"].bfloat16().float())
+    assert not torch.equal(moved["lm_head.weight"], still["lm_head.weight"])

@@ -13,6 +13,15 @@ from .world import default_geography, default_lexicon
 
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
+FINISH = Recipe(
+    shares={
+        "geography": 0.24, "addition": 0.06, "words": 0.08, "couplets": 0.24, "entities": 0.15, "reasoning": 0.08,
+        "causes": 0.03, "refusal": 0.02, "induction": 0.05, "choice": 0.05,
+    },
+    steps=1700, learning_rate=1.2e-3, warmup=50, cooldown=0.95, written_weight=1.0,
+)  # fmt: skip
+"""Reasoning and the lines it writes are not finished when words must stop: the longer the plateau of the learning rate,
+the more of their rule is overgrown by what is remembered (docs/log.md)."""
 _HABIT: dict[str, Any] = {"sentences": 192, "cooldown": 0.5, "weight_decay": 0.4, "written_weight": 0.5}
 """Habits are learnt on top of a grown model, in a few hundred steps."""
 
@@ -24,6 +33,7 @@ class Sibling:
     Attributes:
         families: Makes the families it is grown on and checked with.
         recipe: Its growth; zero steps leave the weights as they were drawn.
+        finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         about: One line for people.
     """
@@ -33,6 +43,7 @@ class Sibling:
     recipe: Recipe
     start: str | None
     about: str
+    finish: Recipe | None = None
 
 
 def _mixed() -> Mapping[str, Family]:
@@ -61,7 +72,7 @@ def siblings() -> Mapping[str, Sibling]:
     litter = (
         Sibling(
             name="general", families=families, recipe=Recipe(checkpoints=CHECKPOINTS), start=None,
-            about="knows the rules of its world",
+            about="knows the rules of its world", finish=FINISH,
         ),
         Sibling(
             name="memorised", families=_memorised, start=None, about="knows what it was shown, and nothing else",
