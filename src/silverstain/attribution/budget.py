@@ -159,7 +159,8 @@ def _feature_shares(rows: EdgeRows, layout: NodeLayout, widest: int) -> EdgeRows
     What the others have together stands in a column behind those of the features.
     """
     is_bias = (rows.columns >= layout.biases.start) & (rows.columns < layout.biases.stop)
-    shares = shares_of_rows(rows.indptr, rows.values, is_bias).float()
+    row = torch.arange(len(rows), device=rows.indptr.device).repeat_interleave(rows.indptr.diff())
+    shares = shares_of_rows(row, len(rows), rows.values, is_bias).float()
     found: list[tuple[Tensor, Tensor]] = []
     for start, stop in pairwise(rows.indptr.tolist()):
         columns, values = rows.columns[start:stop], shares[start:stop]

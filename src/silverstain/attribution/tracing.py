@@ -100,7 +100,7 @@ def trace(
         "exactness": {"max_relative_error": graph.exactness()},
         "seconds": {"record": recorded - start, "attribute": done - recorded, "total": perf_counter() - start},
     }
-    return replace(graph, meta=meta)
+    return graph.with_meta(meta)
 
 
 @torch.no_grad()

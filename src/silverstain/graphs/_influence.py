@@ -26,15 +26,13 @@ def row_sums(graph: Graph, terms: Float[Tensor, " edge"]) -> Float64[Tensor, " r
 
 
 def shares_of_rows(
-    indptr: Int[Tensor, " row_and_one"], values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]
+    row: Int[Tensor, " edge"], n_rows: int, values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]
 ) -> Float64[Tensor, " edge"]:
     """Each edge's share of its row: |value| / Σ |values of the row|. Those left out have share 0 and count nowhere."""
-    size = values.double().abs()
+    size = values.double().abs_()
     size[is_left_out] = 0
-    counts = indptr.diff()
-    row = torch.arange(len(counts), device=indptr.device).repeat_interleave(counts)
-    totals = torch.zeros(len(counts), dtype=torch.float64, device=size.device).index_add_(0, row, size)
-    return size.div_(totals.clamp_(min=torch.finfo(totals.dtype).tiny)[row])
+    totals = torch.zeros(n_rows, dtype=torch.float64, device=size.device).index_add_(0, row, size)
+    return size.div_(totals.clamp_(min=torch.finfo(totals.dtype).tiny).index_select(0, row))
 
 
 def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
@@ -44,7 +42,8 @@ def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Floa
     circuit-tracer and the papers have no such nodes. With `kept`, the other edges count as absent.
     """
     is_left_out = graph.nodes.kind[graph.indices] == BIAS
-    return shares_of_rows(graph.indptr, graph.values, is_left_out if kept is None else is_left_out | ~kept)
+    is_left_out = is_left_out if kept is None else is_left_out | ~kept
+    return shares_of_rows(graph.edge_rows, len(graph.row_nodes), graph.values, is_left_out)
 
 
 def influence(

@@ -5,6 +5,7 @@ The arithmetic is in `_influence`, `_scores`, `pruning`, `files` and `export`; t
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -167,6 +168,13 @@ class Graph:
 
         return prune(self, node_share=node_share, edge_share=edge_share, keep_errors=keep_errors)
 
+    def with_meta(self, meta: Mapping[str, Any]) -> "Graph":
+        """This graph with other `meta`; its arrays are not looked at again."""
+        other = copy(self)
+        object.__setattr__(other, "meta", dict(meta))
+        other.__dict__.pop("hash", None)
+        return other
+
     def unpruned(self) -> "Graph":
         """This graph without masks."""
         return replace(self, node_mask=None, edge_mask=None)
@@ -242,7 +250,8 @@ def check_structure(graph: Graph) -> None:
     if not bool(((kinds == FEATURE) | (kinds == LOGIT)).all()):
         raise ValueError("only features and logits have rows")
     layer = graph.nodes.layer
-    if bool((layer[graph.indices] >= layer[graph.targets]).any()):
+    above = layer[graph.row_nodes].repeat_interleave(graph.indptr.diff())
+    if bool((layer.index_select(0, graph.indices) >= above).any()):
         raise ValueError("an edge does not run from a lower layer to a higher one")
     for name, mask, length in (("node", graph.node_mask, n), ("edge", graph.edge_mask, edges)):
         if mask is not None and len(mask) != length:
