@@ -29,7 +29,7 @@ def shares_of_rows(
     row: Int[Tensor, " edge"], n_rows: int, values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]
 ) -> Float64[Tensor, " edge"]:
     """Each edge's share of its row: |value| / Σ |values of the row|. Those left out have share 0 and count nowhere."""
-    size = values.double().abs_()
+    size = values.abs().double()  # a copy first: what is float64 already is not copied by double()
     size[is_left_out] = 0
     totals = torch.zeros(n_rows, dtype=torch.float64, device=size.device).index_add_(0, row, size)
     return size.div_(totals.clamp_(min=torch.finfo(totals.dtype).tiny).index_select(0, row))
