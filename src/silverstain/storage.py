@@ -66,13 +66,26 @@ def read_tensors(path: str | Path) -> "tuple[dict[str, Tensor], dict[str, str]]"
         raise broken_file(path, error) from error
 
 
+def tensor_names(path: str | Path) -> list[str]:
+    """Names of the tensors of a safetensors file, which are not read; errors as of `read_tensors`."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    check_is_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise broken_file(path, error) from error
+
+
 def read_json(path: str | Path, format: str | None = None) -> Any:
     """The JSON in a file; with `format`, an object whose "format" key must equal it."""
     path = Path(path)
     check_is_file(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte-order mark in front
+    except (OSError, ValueError, RecursionError) as error:
         raise broken_file(path, error) from error
     if format is None:
         return value
@@ -111,6 +124,15 @@ def check_is_file(path: Path) -> None:
         raise UsageError(f"{path} is a folder, a file was expected; give the path of the file in it")
     if not path.is_file():
         raise UsageError(f"there is no file {path}; check the path")
+
+
+def check_writable(path: Path) -> None:
+    """UsageError unless a file can be written at `path`: to be asked before long work; nothing is left behind."""
+    if path.is_dir() or not path.name:
+        raise UsageError(f"{path} is a folder; name a file in it")
+    there = next(folder for folder in (path.absolute().parent, *path.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {path}: {there} is no folder that can be written; choose another")
 
 
 def broken_file(path: Path, error: Exception) -> UsageError:

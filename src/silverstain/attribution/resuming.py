@@ -1,24 +1,26 @@
 """Rows found so far, kept on disk so that an interrupted trace goes on where it stopped."""
 
 import hashlib
-import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from silverstain.attribution.edges import EdgeRows, Targets
-from silverstain.storage import read_tensors, save_tensors_whole
+from silverstain.attribution.edges import EdgeRows, Sources, Targets
+from silverstain.errors import UsageError
+from silverstain.storage import hash_tensors, read_tensors, save_tensors_whole, tensor_names
 
 PATIENCE = 20.0
-"""Seconds of work that an interruption may cost; a trace that takes less never writes anything."""
+"""Seconds of work that a crash may cost; a trace that takes less, and is not interrupted, writes nothing."""
 PARTS = ("indptr", "columns", "values")
 
 
 class RowStore:
     """Rows of groups of targets under a folder, written together every PATIENCE seconds.
 
-    Keys say what was asked of which run, so that rows of another prompt, model or setting are never taken.
+    Keys say what was asked of which run, so that rows of another prompt, model or setting are never taken. Other files
+    in the folder are left alone.
     """
 
     def __init__(self, folder: Path, run_key: str) -> None:
@@ -28,13 +30,16 @@ class RowStore:
         self._waiting: dict[str, EdgeRows] = {}
         self._saved_at = time.monotonic()
         self._last_read: tuple[Path, dict[str, torch.Tensor]] | None = None  # groups are asked for as they were kept
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, where what is found on the way goes into a folder; move it away")
         for path in sorted(folder.glob("*.safetensors")):
-            tensors, _ = read_tensors(path)
-            self._files |= {name.removesuffix(".indptr"): path for name in tensors if name.endswith(".indptr")}
+            if path.stem.isdecimal():
+                keys = [name.removesuffix(".indptr") for name in _names(path) if name.endswith(".indptr")]
+                self._files |= dict.fromkeys(keys, path)
 
-    def key(self, targets: Targets, n_columns: int) -> str:
-        """Identity of the rows of these targets in this run."""
-        digest = hashlib.sha256(f"{self.run_key} {n_columns}".encode())
+    def key(self, targets: Targets, what: str) -> str:
+        """Identity of the rows of these targets in this run; `what` says over which sources, and in which form."""
+        digest = hashlib.sha256(f"{self.run_key} {what}".encode())
         for column in (targets.layers, targets.positions, targets.vectors.float()):
             digest.update(column.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:32]
@@ -58,7 +63,6 @@ class RowStore:
     def flush(self) -> None:
         """Write what waits, whole or not at all."""
         if self._waiting:
-            self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{len(self._files):08d}.safetensors"
             tensors = {
                 f"{key}.{part}": torch.as_tensor(getattr(rows, part)).cpu()
@@ -71,6 +75,22 @@ class RowStore:
         self._saved_at = time.monotonic()
 
     def discard(self) -> None:
-        """Delete what was kept: the trace is whole."""
+        """Delete what was kept, and the folder if nothing else is in it: the trace is whole."""
+        for path in set(self._files.values()):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
         self._waiting, self._files = {}, {}
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def identity_of(sources: Sources) -> str:
+    """Which node each write belongs to: rows over other columns mean something else."""
+    columns = {str(layer): writes.columns for layer, writes in enumerate(sources.writes)}
+    return f"{sources.n_columns} {hash_tensors(columns)}"
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return tensor_names(path)
+    except UsageError as error:
+        raise UsageError(f"cannot go on from {path.parent}: {error}; or delete it and begin again") from error
