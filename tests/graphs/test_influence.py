@@ -110,3 +110,10 @@ def test_a_graph_without_edges_scores_zero_and_has_no_paths():
     graph = chain()
     assert graph.scores()[:2] == (0.0, 0.0)
     assert path_lengths(graph).average == 0.0
+
+
+def test_shares_leave_the_edges_as_they_were():
+    graph = chain(("token", "f0", -1.0), ("f0", "logit", -2.0), ("bias", "logit", 50.0))
+    assert sorted(graph.values.tolist()) == [-2.0, -1.0, 50.0]
+    graph.scores()
+    assert sorted(graph.values.tolist()) == [-2.0, -1.0, 50.0]
