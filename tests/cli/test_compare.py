@@ -74,6 +74,7 @@ def test_import_writes_a_graph_with_its_story(
     [
         (["compare", "none.json", "none.pt"], "there is no file none.json; check the path"),
         (["import", "none.pt"], "there is no file none.pt"),
+        (["import", "."], ". is a folder, a file was expected"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], line: str, capsys: pytest.CaptureFixture[str]):
@@ -103,3 +104,16 @@ def test_the_file_itself_is_not_written_over(files: tuple[str, str], capsys: pyt
     code, _, err = said(capsys, "import", files[0])
     assert code == 2
     assert "would be written over; name another file with --out" in err
+
+
+def test_a_graph_beside_the_file_is_not_written_over(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    content = tmp_path / "mine.json"
+    content.write_bytes(Path(files[1]).read_bytes())
+    before = b"a graph that took an hour"
+    content.with_suffix(".safetensors").write_bytes(before)
+    code, _, err = said(capsys, "import", str(content))
+    assert code == 2
+    assert "mine.safetensors would be written over; name another file with --out" in err
+    assert content.with_suffix(".safetensors").read_bytes() == before

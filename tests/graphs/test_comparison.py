@@ -109,3 +109,21 @@ def test_graphs_without_anything_in_common_are_compared_too(make_graph):
     assert found.edges["all"].count == (0, left.n_edges, 0)
     assert found.edges["all"].cosine is None
     assert (found.edges["all"].left_share, found.edges["all"].right_share) == (1, 0)
+
+
+def test_targets_that_are_no_tokens_are_matched_by_name(make_graph):
+    def asked(*names: str) -> Graph:
+        graph = make_graph(1)
+        token = graph.nodes.token.clone()
+        token[-len(names) :] = -1
+        targets = [{"kind": "direction", "name": name, "weight": 1.0} for name in names]
+        nodes = replace(graph.nodes, token=token, influence=None)
+        return replace(graph, nodes=nodes, meta={**graph.meta, "targets": targets})
+
+    found = compare(asked("a − b", "L1.F3"), asked("L1.F3", "up"))
+    assert found.nodes["logit"] == (1, 1, 1)
+    assert {(target.name, target.left is None, target.right is None) for target in found.targets} == {
+        ("a − b", False, True),
+        ("L1.F3", False, False),
+        ("up", True, False),
+    }

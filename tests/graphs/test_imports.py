@@ -152,6 +152,19 @@ def test_other_versions_of_the_file_are_read(make_graph, theirs, tmp_path: Path,
     assert graph.nodes.ids()[-1] == ("4_direction1_3" if change == "virtual target" else "4_51_3")
 
 
+def test_features_may_stand_in_any_order(make_graph, theirs, tmp_path: Path):
+    graph = make_graph(1)
+    content = content_of(graph)
+    n = len(content["selected_features"])
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    content["selected_features"] = content["selected_features"][order]
+    adjacency = content["adjacency_matrix"]
+    places = torch.cat([order, torch.arange(n, len(adjacency))])
+    content["adjacency_matrix"] = adjacency[places][:, places]
+    found, _ = open_graph(theirs(content, tmp_path / "g.pt"))
+    assert without_biases(found) == pytest.approx(without_biases(graph), rel=1e-6)
+
+
 class Payload:
     """Runs a command while it is unpickled."""
 
@@ -221,6 +234,7 @@ def test_names_that_hide_from_a_scan_are_not_run_either(tmp_path: Path):
         ({"cfg": 3}, "has no attribute 'n_layers'"),
         ({"selected_features": torch.tensor([99])}, "cannot read"),
         ({"input_tokens": None}, "cannot read"),
+        ({"vocab_size": None}, "cannot read"),
         ({"logit_targets": None, "cfg": None}, "cannot read"),
     ],
 )
@@ -365,6 +379,13 @@ def test_a_feature_without_its_number_in_its_id_is_found_by_the_cantor_pair(tmp_
         (lambda c: c["links"].append(link("4_98_2", "1_7_2")), "does not run from a lower layer to a higher one"),
         (lambda c: c["links"].append(link("1_7_2", "E_17_0")), "neither a feature nor a logit"),
         (lambda c: c["nodes"].append(dict(c["nodes"][1])), "two nodes are 2_5_2"),
+        (lambda c: c.update(nodes=5), "cannot read"),
+        (lambda c: c.update(nodes=[], links=[]), "it has no nodes"),
+        (lambda c: c["nodes"][0].update(feature_type=[]), "cannot read"),
+        (lambda c: c["nodes"][0].update(ctx_idx=3 * 10**9), "cannot read"),
+        (lambda c: c["nodes"][0].update(ctx_idx=float("inf")), "cannot read"),
+        (lambda c: c["nodes"][0].update(ctx_idx=-1), "is at position -1"),
+        (lambda c: c["links"][0].update(weight=float("nan")), "the weight of a link is nan"),
     ],
 )  # fmt: skip
 def test_a_json_that_does_not_fit_itself_is_refused(tmp_path: Path, change: Any, words: str):
@@ -374,7 +395,13 @@ def test_a_json_that_does_not_fit_itself_is_refused(tmp_path: Path, change: Any,
         opened(tmp_path, content)
 
 
-@pytest.mark.parametrize("text", ["", "no graph at all, but long enough", "{", "\x00" * 20])
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path):
+    text = json.dumps(published(("E_17_0", "1_7_2", 1.0)))
+    (tmp_path / "bom.json").write_text(text, encoding="utf-8-sig")
+    assert open_graph(tmp_path / "bom.json")[0].n_edges == 1
+
+
+@pytest.mark.parametrize("text", ['{"a":' + "[" * 200_000, "", "no graph at all, but long enough", "{", "\x00" * 20])
 def test_any_other_file_is_refused_by_name(tmp_path: Path, text: str):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UsageError, match=r"x\.json"):

@@ -9,6 +9,7 @@ from silverstain.cli import output
 from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
 from silverstain.cli.options import Json
 from silverstain.errors import UsageError
+from silverstain.storage import check_writable
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -25,10 +26,11 @@ def import_graph(
     """
     from silverstain.graphs import Story, open_graph
 
-    destination = out or file.with_suffix(".safetensors")
-    if destination.resolve() == file.resolve():
-        raise UsageError(f"{file} would be written over; name another file with --out")
     graph, story = open_graph(file)
+    destination = out or file.with_suffix(".safetensors")
+    if destination.resolve() == file.resolve() or (out is None and destination.exists()):
+        raise UsageError(f"{destination} would be written over; name another file with --out")
+    check_writable(destination)
     graph.save(destination)
     if story != Story(graph_hash=graph.hash):
         story.save(story_beside(destination))

@@ -1,7 +1,7 @@
 """How two graphs of one prompt agree: which nodes both have, their activations, and the edges between them.
 
 Nodes are matched by their ids, so the graphs may come from other budgets, other dictionaries of the same numbering, or
-other tools.
+other tools. Targets that are no tokens have ids by their rank alone, and are matched by name and position.
 """
 
 from collections.abc import Mapping
@@ -90,15 +90,25 @@ class _Pairs(NamedTuple):
 
 
 def _shared_nodes(left: Graph, right: Graph, pruned: bool) -> _Pairs:
-    there = {node_id: node for node, node_id in enumerate(right.nodes.ids())}
+    there = {node_id: node for node, node_id in enumerate(_names(right))}
     kept_left, kept_right = _kept(left, pruned), _kept(right, pruned)
     pairs = [
         (node, there[node_id])
-        for node, node_id in enumerate(left.nodes.ids())
+        for node, node_id in enumerate(_names(left))
         if node_id in there and kept_left[node] and kept_right[there[node_id]]
     ]
     columns = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     return _Pairs(columns[:, 0], columns[:, 1])
+
+
+def _names(graph: Graph) -> list[str]:
+    """The id of each node; of a target that is no token what it is called in every graph that asks for it."""
+    ids, span = graph.nodes.ids(), graph.nodes.span("logit")
+    columns = graph.nodes.token[span].tolist(), graph.nodes.position[span].tolist(), graph.target_names
+    for node, (token, position, name) in enumerate(zip(*columns, strict=True), start=span.start):
+        if token < 0:
+            ids[node] = f"{name}@{position}"
+    return ids
 
 
 def _kept(graph: Graph, pruned: bool) -> Bool[Tensor, " node"]:
@@ -142,9 +152,14 @@ def _edges(left: Graph, right: Graph, pairs: _Pairs, pruned: bool, kind: str | N
         count=Overlap(int(both.sum()), ours.total - int(both.sum()), theirs.total - int(both.sum())),
         relative_difference=float((a[both] - b[both]).norm()) / norms[1] if norms[1] > 0 else None,
         cosine=_cosine(a[both], b[both]) if norms[0] > 0 and norms[1] > 0 else None,
-        left_share=1 - float(a[both].abs().sum()) / ours.mass if ours.mass > 0 else 0.0,
-        right_share=1 - float(b[both].abs().sum()) / theirs.mass if theirs.mass > 0 else 0.0,
+        left_share=_rest(a[both], ours.mass),
+        right_share=_rest(b[both], theirs.mass),
     )
+
+
+def _rest(shared: Float64[Tensor, " edge"], mass: float) -> float:
+    """Share of a graph's Σ |edge| that is not on shared edges; rounding may leave less than nothing."""
+    return max(0.0, 1 - float(shared.abs().sum()) / mass) if mass > 0 else 0.0
 
 
 def _cosine(a: Float64[Tensor, " edge"], b: Float64[Tensor, " edge"]) -> float:
@@ -184,7 +199,7 @@ def _targets(left: Graph, right: Graph) -> tuple[TargetAgreement, ...]:
     for side, graph in enumerate((left, right)):
         span = graph.nodes.span("logit")
         weights = graph.nodes.activation[span].tolist()
-        for node_id, name, weight in zip(graph.nodes.ids()[span], graph.target_names, weights, strict=True):
+        for node_id, name, weight in zip(_names(graph)[span], graph.target_names, weights, strict=True):
             found.setdefault(node_id, (name, [None, None]))[1][side] = weight
     return tuple(
         TargetAgreement(id=node_id, name=name, left=weights[0], right=weights[1])

@@ -71,13 +71,15 @@ def _tensors(graph: Graph) -> dict[str, Tensor]:
     columns = {name: getattr(graph.nodes, name) for name in COLUMNS}
     arrays = {name: _narrow(getattr(graph, name)) for name in WHOLE_NUMBERS}
     masks = {"node_mask": graph.node_mask, "edge_mask": graph.edge_mask}
-    return {
+    tensors = {
         **columns,
         **arrays,
         "values": graph.values,
         "values_of_targets": graph.values_of_targets,
         **{name: mask for name, mask in masks.items() if mask is not None},
     }
+    # browsers have no arrays of bfloat16
+    return {name: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for name, t in tensors.items()}
 
 
 def _graph(tensors: Mapping[str, Tensor], meta: dict[str, Any]) -> Graph:

@@ -47,10 +47,10 @@ def read_json_graph(path: str | Path) -> tuple[Graph, Story]:
         raise UsageError(
             f"{path} is no graph: it lacks metadata, nodes or links; give the JSON of an attribution graph"
         )
-    _refuse_unknown_kinds(path, content["nodes"])
     try:
+        _refuse_unknown_kinds(path, content["nodes"])
         return _read(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise broken_file(Path(path), ValueError(reason)) from error
 
@@ -66,6 +66,8 @@ def _refuse_unknown_kinds(path: str | Path, nodes: Any) -> None:
 
 
 def _read(content: Mapping[str, Any]) -> tuple[Graph, Story]:
+    if not content["nodes"]:
+        raise ValueError("it has no nodes")
     n_layers = _n_layers(content)
     nodes = [_node(node, rank, n_layers) for rank, node in enumerate(content["nodes"])]
     order = sorted(range(len(nodes)), key=lambda at: _place(nodes[at]))
@@ -99,6 +101,8 @@ def _node(node: Mapping[str, Any], rank: int, n_layers: int) -> _Node:
     weight = node.get("token_prob") if kind == LOGIT else node.get("activation")
     label = str(node.get("clerp") or "")
     answer = ANSWER.fullmatch(label)
+    if int(node["ctx_idx"]) < 0:
+        raise ValueError(f"the node {node['node_id']!r} is at position {node['ctx_idx']}")
     return _Node(
         kind=kind,
         layer=layer,
@@ -106,9 +110,15 @@ def _node(node: Mapping[str, Any], rank: int, n_layers: int) -> _Node:
         feature=_feature_index(node, layer) if kind == FEATURE else -1,
         rank=rank,
         token=_token_id(node, kind),
-        activation=float(weight or 0.0),
+        activation=_finite(weight or 0.0, "the activation of a node"),
         label=answer["name"] if kind == LOGIT and answer else label,
     )
+
+
+def _finite(number: Any, what: str) -> float:
+    if not math.isfinite(number := float(number)):
+        raise ValueError(f"{what} is {number}")
+    return number
 
 
 def _feature_index(node: Mapping[str, Any], layer: int) -> int:
@@ -167,7 +177,9 @@ def _links(
         by_id.setdefault(node["node_id"], []).append(at)
     for bearers in by_id.values():
         bearers.sort(key=lambda at: nodes[at].kind)  # features before errors
-    links = [(link["source"], link["target"], float(link["weight"])) for link in content["links"]]
+    links = [
+        (link["source"], link["target"], _finite(link["weight"], "the weight of a link")) for link in content["links"]
+    ]
     times, met = Counter(link[:2] for link in links), Counter[tuple[str, str]]()
     sources, targets, weights, n_ambiguous = [], [], [], 0
     for source_id, target_id, weight in links:

@@ -60,7 +60,7 @@ def read_torch_graph(path: str | Path) -> Graph:
         raise UsageError(f"{path} is no graph of circuit-tracer: it holds other things; give a file its `to_pt` wrote")
     try:
         return _graph(content)
-    except (ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError) as error:
         raise broken_file(path, error) from error
 
 
@@ -84,7 +84,8 @@ def _load(path: Path) -> Any:
 
 def _graph(content: Mapping[str, Any]) -> Graph:
     tensors: dict[str, Tensor] = {name: content[name] for name in TENSORS}
-    chosen = tensors["active_features"][tensors["selected_features"]].long()
+    selected, order = _in_our_order(tensors["active_features"], tensors["selected_features"])
+    chosen = tensors["active_features"][selected].long()
     n_layers, n_positions = int(content["cfg"].n_layers), len(tensors["input_tokens"])
     targets = _targets(content["logit_targets"])
     adjacency = tensors["adjacency_matrix"]
@@ -102,7 +103,7 @@ def _graph(content: Mapping[str, Any]) -> Graph:
         layer=chosen[:, 0],
         position=chosen[:, 1],
         feature=chosen[:, 2],
-        activation=tensors["activation_values"][tensors["selected_features"]].float(),
+        activation=tensors["activation_values"][selected].float(),
         token_ids=tensors["input_tokens"],
         target_ids=[target.vocab_idx if target.vocab_idx < int(content["vocab_size"]) else -1 for target in targets],
         target_probabilities=tensors["logit_probabilities"],
@@ -111,9 +112,7 @@ def _graph(content: Mapping[str, Any]) -> Graph:
     nodes = without_biases(nodes)
     # their order is features, errors (layer, position), tokens, logits: ours but for the first positions' errors
     late = torch.arange(n_layers * n_positions).view(n_layers, n_positions)[:, n_real:].flatten()
-    theirs = torch.cat(
-        [torch.arange(len(chosen)), len(chosen) + late, torch.arange(len(chosen) + n_layers * n_positions, size)]
-    )
+    theirs = torch.cat([order, len(chosen) + late, torch.arange(len(chosen) + n_layers * n_positions, size)])
     row_nodes = (nodes.is_kind("feature", "logit")).nonzero().flatten()
     return Graph.from_rows(
         nodes=nodes,
@@ -122,6 +121,13 @@ def _graph(content: Mapping[str, Any]) -> Graph:
         values_of_targets=torch.full((len(row_nodes),), float("nan")),
         meta=_meta(content, targets, nodes),
     )
+
+
+def _in_our_order(active: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+    """The selected features by (layer, position, feature), and which of those selected each is."""
+    places = [tuple(place) for place in active[selected].tolist()]
+    order = torch.tensor(sorted(range(len(places)), key=places.__getitem__), dtype=torch.long)
+    return selected[order], order
 
 
 def _targets(targets: Any) -> list[LogitTarget]:
