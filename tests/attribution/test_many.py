@@ -84,6 +84,9 @@ def test_lines_are_prompts_with_their_numbers(prompts: Path):
         ({"prompt": "a", "targets": ["feature:3"]}, "cannot read the target 'feature:3'"),
         ({"prompt": "a", "id": "../secret"}, "its id is '../secret'; it names a file"),
         ({"prompt": "a", "id": ".hidden"}, "its id is '.hidden'"),
+        ({"prompt": "a", "id": "x" * 201}, "it names a file"),
+        ({"prompt": "a", "targets": ["id:" + "9" * 5000]}, "an id is a number"),
+        ('{"a":' + "[" * 200_000, "it is not JSON"),
         ({"prompt": "a", "id": "first"}, "the id 'first' is that of line 1; give each line its own"),
     ],
 )
@@ -94,6 +97,12 @@ def test_a_bad_line_says_what_is_wrong_and_leaves_the_others(tmp_path: Path, lin
     assert words in bad.reason
     assert isinstance(first, PromptLine)
     assert isinstance(last, PromptLine)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path: Path):
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": "w4"}), encoding="utf-8-sig")
+    (line,) = read_prompts(tmp_path / "p.jsonl")
+    assert isinstance(line, PromptLine)
 
 
 def test_a_file_without_prompts_is_a_usage_error(tmp_path: Path):
@@ -218,12 +227,13 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny, prompts: Path, tmp_path: 
     assert states == ["skipped", "traced", "traced"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "no newline", "foreign"])
+@pytest.mark.parametrize("damage", ["cut", "no newline", "foreign", "bytes"])
 def test_a_damaged_index_loses_only_its_bad_lines(run, prompts: Path, tmp_path: Path, damage: str):
     run(prompts)
     path = tmp_path / "out" / INDEX
     text = path.read_text()
-    path.write_text({"cut": text[:-20], "no newline": text[:-1], "foreign": text + "[]\n12\n"}[damage])
+    damaged = {"cut": text[:-20], "no newline": text[:-1], "foreign": text + "[]\n12\n", "bytes": text}[damage]
+    path.write_bytes(damaged.encode() + (b"\xff\n" if damage == "bytes" else b""))
     expected = ["skipped", "skipped", "traced" if damage == "cut" else "skipped"]
     assert [outcome.state for outcome in run(prompts)] == expected
     assert set(index_of(tmp_path)) == {"first", "00003", "7"}

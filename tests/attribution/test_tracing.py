@@ -3,6 +3,7 @@
 import json
 import re
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,6 +285,7 @@ def test_a_trace_leaves_the_model_as_it_was(tiny):
     ("arguments", "words"),
     [
         ({"prompt": []}, "there are no tokens to run"),
+        ({"prompt": [0, 10**30]}, "token ids are whole numbers from 0 to 47; one of these is not"),
         ({"prompt": [0, 99]}, "token id 99 is not in the vocabulary of tiny-llama"),
         ({"targets": [99]}, "target token id 99 is not in the vocabulary of tiny-llama; give ids from 0 to 47"),
         ({"targets": []}, "no target is named"),
@@ -303,3 +305,19 @@ def test_a_wrong_request_is_a_usage_error(tiny, arguments: dict[str, Any], words
 def test_a_dictionary_of_another_model_is_a_usage_error(tiny):
     with pytest.raises(UsageError, match="was trained on another model"):
         trace(tiny.model("llama"), tiny.dictionary("per-layer", model_hash="0" * 16), tiny.prompt)
+
+
+@pytest.mark.parametrize("weights", ["model.layers.1.mlp.down_proj.weight", "lm_head.weight"])
+def test_a_model_that_computes_nan_is_a_usage_error(tiny, weights: str):
+    model = tiny.model.__wrapped__("llama")
+    model.hf.get_parameter(weights).data[0] = float("nan")
+    with pytest.raises(UsageError, match="computes numbers on this prompt that are NaN or infinite"):
+        trace(model, tiny.dictionary("per-layer"), tiny.prompt)
+
+
+def test_a_bfloat16_model_is_traced_and_its_graph_comes_back(tiny, tmp_path: Path):
+    graph = trace(tiny.model.__wrapped__("llama", torch.bfloat16), tiny.dictionary("cross-layer"), tiny.prompt)
+    graph.save(tmp_path / "g.safetensors")
+    again = Graph.load(tmp_path / "g.safetensors")
+    assert again.hash == graph.hash
+    assert torch.equal(again.values, graph.values.float())

@@ -80,6 +80,13 @@ def test_the_default_targets_can_be_fewer(of_tiny: list[str], capsys: pytest.Cap
         (["--prompts", "none.jsonl"], "--prompts none.jsonl makes many graphs; name their folder: --out FOLDER"),
         (["--prompts", "none.jsonl", "--dry-run"], "--dry-run is of one prompt; give one instead of --prompts"),
         (["x", "--prompts", "none.jsonl"], "give either a prompt or --token-ids, or a file with --prompts"),
+        (["--token-ids", "9" * 30], "token ids are whole numbers from 0 to 10; one of these is not"),
+        (["x", "--target", "id:" + "9" * 5000], "an id is a number, as id:40"),
+        (["x", "--out", "."], ". is a folder; name a file in it"),
+        (["x", "--out", "pyproject.toml/g.safetensors"], "is no folder that can be written; choose another"),
+        (["x", "--products", "float16", "--dry-run"], "--products is 'float16'; give bfloat16 or float32"),
+        (["x", "--device", "banana"], "--device is 'banana', which cannot be used here; there is cpu"),
+        (["x", "--device", "cuda:99"], "--device is 'cuda:99', which cannot be used here; there is cpu"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -150,6 +157,27 @@ def test_ctrl_c_keeps_what_is_done(
     assert "1 of 2 lines are done; the same command goes on behind them" in err
     assert (tmp_path / "graphs" / "texas.safetensors").is_file()
     assert asked(capsys, *words)["skipped"] == 1
+
+
+def test_ctrl_c_says_where_to_go_on(
+    of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    from silverstain.attribution import run
+    from silverstain.attribution.edges import edges_into
+
+    def stopped(*arguments: Any, **options: Any) -> None:
+        edges_into(*arguments, **options)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "g.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "edges_into", stopped)
+        code, _, err = said(capsys, "trace", PROMPT, *of_tiny, "--out", str(out))
+    assert code == 130
+    assert f"What was found is in {out}.parts" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors.parts"]
+    assert asked(capsys, "trace", PROMPT, *of_tiny, "--out", str(out))["exactness"]["max_relative_error"] <= 1e-5
+    assert {path.name for path in tmp_path.iterdir()} == {"g.safetensors", "g.story.json"}
 
 
 @pytest.mark.parametrize("many", [False, True])

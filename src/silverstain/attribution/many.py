@@ -22,7 +22,7 @@ from silverstain.dictionaries import Dictionary, check_fits
 from silverstain.errors import OutOfMemory, UsageError, is_out_of_memory
 from silverstain.graphs import Graph, scores
 from silverstain.models import LanguageModel
-from silverstain.storage import write_text_whole
+from silverstain.storage import broken_file, write_text_whole
 
 INDEX = "index.jsonl"
 
@@ -170,7 +170,7 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     entries: dict[str, dict[str, Any]] = {}
-    *texts, rest = path.read_text(encoding="utf-8").split("\n")  # no splitlines: a prompt may hold U+2028
+    *texts, rest = _text_of(path).split("\n")  # no splitlines: a prompt may hold U+2028
     for text in [*texts, rest]:
         try:
             entry = json.loads(text)
@@ -180,6 +180,13 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
     if rest or len(entries) < len(texts):
         write_text_whole(path, "".join(_as_line(entry) for entry in entries.values()))
     return entries
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise broken_file(path, error) from error
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def _operations(run: Run, layers: torch.Tensor, positions: torch.Tensor) -> torc
     W_O, W_V = model.W_O(0), model.W_V(0)
     n_heads, d_model, d_head = W_O.shape
     crossed = (layers.cpu().clamp(max=model.n_layers - 1) - 1).clamp(min=0)
-    weights = 2 * d_model * (W_O.numel() + W_V.numel()) / d_model
+    weights = 2 * (W_O.numel() + W_V.numel())
     attention = crossed * (n * weights + n_heads * d_head * n * n)
     written = len(run.active) / model.n_layers * (layers.cpu() + 1) * n / run.recording.n_positions
     reach = (run.model.n_layers + 1) / 2 if run.dictionary.is_cross_layer else 1
@@ -93,7 +93,7 @@ def _bytes(run: Run, n_rows: int, n_nodes: int, all_columns: int, *, is_whole: b
 
 def rate_of(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
     """Operations a second of this machine's own matrix product, now."""
-    left = torch.randn(side, side, device=device, dtype=dtype)
+    left = torch.ones(side, side, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(3):
         start = perf_counter()

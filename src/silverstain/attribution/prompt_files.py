@@ -16,7 +16,7 @@ from silverstain.attribution.target_text import read_target
 from silverstain.errors import UsageError
 from silverstain.storage import broken_file, check_is_file
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # file systems end names at 255 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         yield from enumerate(_parquet_rows(path), start=1)
         return
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             yield from ((number, text) for number, text in enumerate(file, start=1) if text.strip())
     except (OSError, ValueError) as error:
         raise broken_file(path, error) from error
@@ -91,7 +91,7 @@ def _prompt_line(number: int, content: Any) -> PromptLine:
     if isinstance(content, str):
         try:
             content = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f'it is not JSON ({error}); write an object, as {{"prompt": "12 + 34 ="}}') from error
     if not isinstance(content, dict):
         raise UsageError(f"it is a {type(content).__name__}; write an object with a prompt or token_ids")
@@ -136,5 +136,5 @@ def _target(target: Any) -> TargetRequest:
 def _name(name: Any) -> str:
     text = str(name)
     if not isinstance(name, str | int) or isinstance(name, bool) or not NAME.fullmatch(text):
-        raise UsageError(f"its id is {name!r}; it names a file: use letters, digits, '_', '.', '-'")
+        raise UsageError(f"its id is {name!r}; it names a file: use letters, digits, '_', '.', '-', at most 200")
     return text

@@ -24,9 +24,10 @@ from silverstain.attribution.requests import (
 from silverstain.errors import UsageError
 from silverstain.storage import read_tensors
 
-PLACED = re.compile(r"(?P<what>.+)@(?P<position>-?\d+)", re.DOTALL)
-FEATURE = re.compile(r"L(?P<layer>\d+)\.F(?P<feature>\d+)")
-DIRECTION = re.compile(r"(?P<file>.+?\.safetensors)(?::(?P<name>.+?))?(?:/L(?P<layer>\d+))?")
+NUMBER = r"\d{1,18}"  # Python refuses to read numbers of thousands of digits, with an error of its own
+PLACED = re.compile(rf"(?P<what>.+)@(?P<position>-?{NUMBER})", re.DOTALL)
+FEATURE = re.compile(rf"L(?P<layer>{NUMBER})\.F(?P<feature>{NUMBER})")
+DIRECTION = re.compile(rf"(?P<file>.+?\.safetensors)(?::(?P<name>.+?))?(?:/L(?P<layer>{NUMBER}))?")
 FORMS = (
     "TOKEN, id:NUMBER, diff:TOKEN,TOKEN, feature:L2.F17 or direction:FILE.safetensors:NAME, each with @POSITION behind"
 )
@@ -59,7 +60,7 @@ def _token(text: str) -> str | int:
     number = text.removeprefix("id:")
     if number == text:
         return text
-    if not number.isdecimal():
+    if not re.fullmatch(NUMBER, number):
         raise UsageError(f"cannot read the target {text!r}: an id is a number, as id:40")
     return int(number)
 

@@ -53,6 +53,7 @@ def load_replacement(
 
     import silverstain
 
+    _check_device(device)
     if threads is None and model.split("/")[0] == "organism" and device == "cpu":
         threads = 1  # measured: its matrices are so small that threads wait for each other
     if threads is not None:
@@ -60,3 +61,15 @@ def load_replacement(
     return silverstain.load(
         model, dictionary=dictionary, check_dictionary=check_dictionary, device=device, dtype=getattr(torch, dtype)
     )
+
+
+def _check_device(device: str) -> None:
+    """UsageError unless numbers can be kept there and read back."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has no one error for this
+        found = torch.cuda.device_count()
+        there = "cpu" if not found else "cpu, cuda:0" if found == 1 else f"cpu, cuda:0 to cuda:{found - 1}"
+        raise UsageError(f"--device is {device!r}, which cannot be used here; there is {there}") from error

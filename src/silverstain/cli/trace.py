@@ -1,5 +1,7 @@
 """`silverstain trace`: find the circuit that led from a prompt to its answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +23,7 @@ from silverstain.cli.options import (
     load_replacement,
 )
 from silverstain.errors import UsageError
+from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -87,16 +90,20 @@ def trace(
         raise UsageError(
             'give either a prompt or --token-ids, or a file with --prompts; for example: silverstain trace "12 + 34 ="'
         )
+    if prompts is not None and dry_run:
+        raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
+    if prompts is None and out is not None and not dry_run:
+        check_writable(out)
+    ids = None if token_ids is None else _token_ids(token_ids)
     from silverstain.attribution import read_target
 
+    product_dtype = _product_dtype(products)
     targets = tuple(read_target(text) for text in target or ())
     start = perf_counter()
     replacement = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
     loaded = perf_counter()
-    if prompts is not None and dry_run:
-        raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
     if prompts is not None:
         from silverstain.attribution import ManySettings
         from silverstain.cli.trace_many import trace_file
@@ -108,12 +115,13 @@ def trace(
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
-            products=_product_dtype(products),
+            products=product_dtype,
             prune=prune,
         )
         trace_file(replacement, prompts, out, settings, json=json)
         return
-    request = _token_ids(token_ids) if prompt is None else prompt
+    request = ids if prompt is None else prompt
+    assert request is not None  # one of the three was given, as is checked above
     if dry_run:
         planned = replacement.plan(
             request,
@@ -125,7 +133,8 @@ def trace(
         )
         tell_plan(planned, json=json)
         return
-    with output.progress("tracing", quiet=json) as on_progress:
+    parts = None if out is None else out.with_name(out.name + ".parts")
+    with _saying_what_is_kept(parts), output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(
             request,
             targets=targets or None,
@@ -134,8 +143,8 @@ def trace(
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
-            products=_product_dtype(products),
-            resume=None if out is None else out.with_name(out.name + ".parts"),
+            products=product_dtype,
+            resume=parts,
             on_progress=on_progress,
         )
     traced = perf_counter()
@@ -156,6 +165,16 @@ def trace(
         output.emit(summary(graph, out, seconds))
     else:
         _tell(graph, story, out, seconds, output.terminal_width(width))
+
+
+@contextmanager
+def _saying_what_is_kept(parts: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if parts is not None and parts.exists():
+            output.talk(f"What was found is in {parts}; the same command goes on from there")
+        raise
 
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
@@ -228,8 +247,7 @@ def _product_dtype(name: str | None) -> "torch.dtype | None":
     return None if name is None else getattr(torch, name)
 
 
-def _token_ids(text: str | None) -> list[int]:
-    assert text is not None  # it is asked for where there is no prompt
+def _token_ids(text: str) -> list[int]:
     try:
         return [int(piece) for piece in text.split(",")]
     except ValueError:

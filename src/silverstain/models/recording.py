@@ -67,7 +67,10 @@ class Harvest(NamedTuple):
 def record(model: LanguageModel, token_ids: Sequence[int] | Tensor, *, reads_at: str = MLP_INPUT) -> Recording:
     """Run one prompt and keep what attribution needs, the inputs where a dictionary `reads_at`; UsageError for no
     tokens, too many, or ids out of range."""
-    ids = torch.as_tensor(token_ids, dtype=torch.long, device=model.device)
+    try:
+        ids = torch.as_tensor(token_ids, dtype=torch.long, device=model.device)
+    except (ValueError, OverflowError) as error:  # a number of more than 64 bits
+        raise UsageError(f"token ids are whole numbers from 0 to {model.d_vocab - 1}; one of these is not") from error
     if ids.ndim != 1:
         raise UsageError(
             f"record takes the tokens of one prompt [pos], got shape {list(ids.shape)}; record one at a time"
@@ -96,6 +99,7 @@ def record(model: LanguageModel, token_ids: Sequence[int] | Tensor, *, reads_at:
             norms = [model.norm(where, i) for i in layers]
             return torch.stack([ones if norm is None else norm.scale(reads[norm.module]) for norm in norms])
 
+        _check_finite(model, final[0][0], logits[0])
         return Recording(
             token_ids=ids,
             embedding=embedding[0][0],
@@ -109,6 +113,15 @@ def record(model: LanguageModel, token_ids: Sequence[int] | Tensor, *, reads_at:
             final=final[0][0],
             logits=logits[0],
             reads_at=reads_at,
+        )
+
+
+def _check_finite(model: LanguageModel, final: Tensor, logits: Tensor) -> None:
+    """UsageError if the model's own numbers are broken: every sum over them would be."""
+    if not (bool(final.isfinite().all()) and bool(logits.amax().isfinite())):  # a largest of NaN is NaN
+        raise UsageError(
+            f"{model.name} computes numbers on this prompt that are NaN or infinite; its weights may be damaged, or "
+            "too large for its dtype: fetch the model again, or give a wider dtype"
         )
 
 
