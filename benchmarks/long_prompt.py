@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--features", type=int, default=4096)
     parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     shape = Shape(
@@ -61,7 +62,7 @@ def main() -> None:
         "peak_bytes_of_process": peak_bytes(), "peak_bytes_loaded": loaded, "product_rate": product_rate(),
         "load": os.getloadavg()[0],
     }  # fmt: skip
-    RESULTS.write_text(json.dumps(result, indent=1))
+    options.out.write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))
 
 

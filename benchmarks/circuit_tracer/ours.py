@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from case import prompt_of, write_result
-from measuring import measured, peak_bytes, product_rate
+from measuring import measured, peak_bytes, product_rate, reset_peak
 from torch.utils.flop_counter import FlopCounterMode
 
 import silverstain
@@ -23,7 +23,7 @@ def main() -> None:
     dictionary = open_dictionary(Path(folder) / kind)
     prompt = prompt_of(int(n_tokens))
     limit = None if n_features == "all" else int(n_features)
-    before = peak_bytes()
+    before = reset_peak()
 
     def run():
         return silverstain.trace(model, dictionary, prompt, max_features=limit)

@@ -12,7 +12,7 @@ from circuit_tracer import attribute
 from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
 from circuit_tracer.transcoder.cross_layer_transcoder import load_clt
 from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
-from measuring import measured, peak_bytes
+from measuring import measured, peak_bytes, reset_peak
 from transformer_lens import HookedTransformerConfig
 from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -46,7 +46,7 @@ def main() -> None:
     model = load(Path(folder), kind)
     prompt = torch.tensor(prompt_of(int(n_tokens)))
     limit = None if n_features == "all" else int(n_features)
-    before = peak_bytes()
+    before = reset_peak()
 
     def run():
         return attribute(prompt, model, batch_size=int(batch), max_feature_nodes=limit, verbose=False)
