@@ -3,9 +3,11 @@
 import json
 import os
 import pickle
+import random
 import re
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -235,6 +237,8 @@ def test_names_that_hide_from_a_scan_are_not_run_either(tmp_path: Path):
         ({"selected_features": torch.tensor([99])}, "cannot read"),
         ({"input_tokens": None}, "cannot read"),
         ({"vocab_size": None}, "cannot read"),
+        ({"active_features": torch.full((40, 3), 9)}, "a feature is at a layer outside the 3 there are"),
+        ({"adjacency_matrix": torch.full((27, 27), float("nan"))}, "an edge is NaN or infinite"),
         ({"logit_targets": None, "cfg": None}, "cannot read"),
     ],
 )
@@ -252,6 +256,20 @@ def test_other_files_of_torch_and_damaged_ones_are_refused(make_graph, theirs, t
         (tmp_path / f"cut{n}.pt").write_bytes(cut)
         with pytest.raises(UsageError, match=rf"cannot read .*cut{n}\.pt"):
             open_graph(tmp_path / f"cut{n}.pt")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_whatever_byte_is_damaged_the_error_is_ours(make_graph, theirs, tmp_path: Path, old: bool):
+    path = tmp_path / "g.pt"
+    whole = theirs(content_of(make_graph(1)), path, _use_new_zipfile_serialization=not old).read_bytes()
+    draw = random.Random(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[draw.randrange(len(whole))] = draw.randrange(256)
+        path.write_bytes(damaged)
+        with suppress(UsageError):
+            open_graph(path)
 
 
 # JSON

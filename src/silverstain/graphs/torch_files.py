@@ -5,10 +5,8 @@ unpickler that builds tensors and plain containers only; beside those, two class
 stand-ins that hold values and do nothing. Anything else is refused by its name.
 """
 
-import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from silverstain.errors import UsageError
+from silverstain.errors import UsageError, is_out_of_memory
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.nodes import BIAS, NodeLayout, NodeTable, node_table
 from silverstain.storage import broken_file, check_is_file
@@ -71,7 +69,9 @@ def _load(path: Path) -> Any:
             warnings.catch_warnings(action="ignore", category=UserWarning),  # its doubts about a pickle's version
         ):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle raises whatever it comes upon
+        if is_out_of_memory(error):
+            raise
         foreign = FOREIGN.search(str(error))
         if foreign is None:
             reason = re.split(r"[\n.]", str(error).strip())[0]
@@ -88,7 +88,11 @@ def _graph(content: Mapping[str, Any]) -> Graph:
     chosen = tensors["active_features"][selected].long()
     n_layers, n_positions = int(content["cfg"].n_layers), len(tensors["input_tokens"])
     targets = _targets(content["logit_targets"])
+    _check_within(chosen[:, 0], n_layers, "layer")
+    _check_within(chosen[:, 1], n_positions, "position")
     adjacency = tensors["adjacency_matrix"]
+    if not bool(adjacency.isfinite().all()):
+        raise ValueError("an edge is NaN or infinite")
     size = len(chosen) + n_layers * n_positions + n_positions + len(targets)
     if tuple(adjacency.shape) != (size, size):
         raise ValueError(f"its matrix is {list(adjacency.shape)} where its nodes are {size}")
@@ -121,6 +125,11 @@ def _graph(content: Mapping[str, Any]) -> Graph:
         values_of_targets=torch.full((len(row_nodes),), float("nan")),
         meta=_meta(content, targets, nodes),
     )
+
+
+def _check_within(numbers: Tensor, size: int, what: str) -> None:
+    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < size:
+        raise ValueError(f"a feature is at a {what} outside the {size} there are")
 
 
 def _in_our_order(active: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
