@@ -23,6 +23,7 @@ def main() -> None:
     dictionary = open_dictionary(Path(folder) / kind)
     prompt = prompt_of(int(n_tokens))
     limit = None if n_features == "all" else int(n_features)
+    silverstain.trace(model, dictionary, prompt[:3], max_features=1)  # weights are read when first used
     before = reset_peak()
 
     def run():

@@ -26,10 +26,10 @@ ROWS = (  # shape, kind, tokens, features, repeats
     ("small", "per-layer", 32, "all", 3),
     ("small", "cross-layer", 32, "all", 3),
     ("gpt2-small", "per-layer", 8, "all", 1),
-    ("gpt2-small", "per-layer", 16, "all", 1),
     ("gpt2-small", "per-layer", 32, "512", 1),
     ("gpt2-small", "cross-layer", 8, "512", 1),
     ("gpt2-small", "cross-layer", 16, "512", 1),
+    ("gpt2-small", "per-layer", 16, "all", 1),
     ("gpt2-small", "cross-layer", 8, "all", 1),
 )
 BATCH = 64  # circuit-tracer's best on a processor

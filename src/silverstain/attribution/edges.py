@@ -20,7 +20,7 @@ from silverstain.attribution.flow import EMBEDDING, VALUES, FrozenFlow
 if TYPE_CHECKING:
     from silverstain.attribution.resuming import RowStore
 
-GRADIENT_BYTES = 48 * 2**20
+GRADIENT_BYTES = 16 * 2**20
 """Room for the gradients and sums of one group of targets on a processor, where what fits its caches is fastest."""
 DEVICE_SHARE = 0.25
 """On a GPU a group may take this share of the memory that is free."""
