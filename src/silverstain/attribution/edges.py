@@ -192,7 +192,10 @@ def pieces_into(
 
 
 def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
-    """One set of rows out of pieces; row i of a piece goes to the place `places[piece][i]`."""
+    """One set of rows out of pieces; row i of a piece goes to the place `places[piece][i]`.
+
+    `pieces` is empty afterwards, so that no edge is held twice for long.
+    """
     place = torch.cat(places).to(pieces[0].indptr.device)  # shares come to the processor, their groups do not
     counts = torch.cat([piece.indptr.diff() for piece in pieces])
     order = place.argsort()  # row at each place
@@ -201,7 +204,8 @@ def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
     columns = torch.empty(int(indptr[-1]), dtype=pieces[0].columns.dtype, device=pieces[0].columns.device)
     values = torch.empty(len(columns), dtype=pieces[0].values.dtype, device=columns.device)
     starts = iter(indptr[place].tolist())
-    for piece in pieces:  # row by row: there may be a hundred million edges, and an index of them takes most room
+    while pieces:  # row by row: there may be a hundred million edges, and an index of them takes most room
+        piece = pieces.pop(0)
         for start, stop in pairwise(piece.indptr.tolist()):
             at = next(starts)
             columns[at : at + stop - start] = piece.columns[start:stop]

@@ -57,7 +57,7 @@ def influence(
     w(A + A² + …). Edges run from lower layers to higher ones, so one pass over the rows from the top layer down
     visits each edge once; circuit-tracer repeats a dense product for every path length.
     """
-    shares = edge_shares(graph) if shares is None else shares.double()
+    is_bias = graph.nodes.kind == BIAS
     goal = target_weights(graph) if goal is None else goal.double()
     reached = torch.zeros(graph.n_nodes, dtype=torch.float64)
     layers, n_rows = torch.unique_consecutive(graph.nodes.layer[graph.row_nodes], return_counts=True)
@@ -68,8 +68,13 @@ def influence(
         counts = graph.indptr[start : stop + 1].diff()
         targets = graph.row_nodes[start:stop]
         edges = slice(int(graph.indptr[start]), int(graph.indptr[stop]))
-        passed_on = (goal[targets] + reached[targets]).repeat_interleave(counts)
-        reached.index_add_(0, graph.indices[edges], shares[edges] * passed_on)
+        sources, passed_on = graph.indices[edges], (goal[targets] + reached[targets]).repeat_interleave(counts)
+        if shares is None:  # a layer at a time: all shares at once take several times the memory of the edges
+            row = torch.arange(rows).repeat_interleave(counts)
+            here = shares_of_rows(row, rows, graph.values[edges], is_bias[sources])
+        else:
+            here = shares[edges].double()
+        reached.index_add_(0, sources, here * passed_on)
         stop = start
     return reached
 
