@@ -59,9 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True, help="Python of the environment with circuit-tracer")
     parser.add_argument("--work", type=Path, default=Path("runs/circuit-tracer-cases"))
+    parser.add_argument("--rows", type=int, nargs="*", help="measure only these rows again (0 is the first)")
     options = parser.parse_args()
-    found = []
-    for row in ROWS:
+    wanted = range(len(ROWS)) if options.rows is None else options.rows
+    found = [] if options.rows is None else json.loads(RESULTS.read_text())["rows"]
+    for index in wanted:
+        row = ROWS[index]
         folder = make_case(SHAPES[row[0]], options.work / row[0])
         ours_at, theirs_at = options.work / "ours", options.work / "theirs"
         first = [
@@ -82,7 +85,7 @@ def main() -> None:
             "share_of_rate": [o["share_of_rate"] for o in ours],
             "load": os.getloadavg()[0],
         }  # fmt: skip
-        found.append(line)
+        found[index : index + 1] = [line]
         print(json.dumps({k: v for k, v in line.items() if k not in ("ours", "theirs")}), flush=True)
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(
