@@ -26,10 +26,10 @@ DEVICE_SHARE = 0.25
 """On a GPU a group may take this share of the memory that is free."""
 TOGETHER = 64
 """Targets of neighbouring positions are swept together until there are this many: smaller products are slower."""
-WRITTEN_OUT_BYTES = 64 * 2**20
-"""What is written at one layer is written out while it takes no more room than this."""
 SPREAD = 0.2
 """… but over no more than this share of the positions before them, as each is computed up to the last position."""
+WRITTEN_OUT_BYTES = 64 * 2**20
+"""What is written at one layer is written out while it takes no more room than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Writes:
     table: Float[Tensor, "unique d_model"]
     row: Int[Tensor, " write"] | None
     """Which row of the table each write is a multiple of; None where the table is what is written."""
-    scale: Float[Tensor, " write"]
+    scale: Float[Tensor, " write"] | None
     """… and which multiple."""
     columns: Int[Tensor, " write"]
     """The source each write belongs to; a source may write at many places."""
@@ -52,7 +52,7 @@ class Writes:
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "some d_model"]:
         """What is written by the writes start, …, stop − 1."""
-        if self.row is None:
+        if self.row is None or self.scale is None:
             return self.table[start:stop]
         return self.table[self.row[start:stop]] * self.scale[start:stop, None]
 
@@ -70,8 +70,9 @@ class Sources:
     values: Writes | None = None
     """All that is written below the attention of layer `floor`, as its values have it: targets read it there."""
     floor: int | None = None
-    """None: gradients cross every attention. 1: what the embedding and the biases of layer 0's attention write has been
-    brought behind that attention (`FrozenFlow.carried`)."""
+    """None: gradients cross every attention. 0: they end at the values of layer 0's. 1: what the embedding and the
+    biases of layer 0's attention write has been brought behind that attention (`FrozenFlow.carried`), and gradients end
+    at the values of the next."""
 
     def at(self, layer: int) -> Writes:
         if layer == VALUES:
@@ -137,7 +138,7 @@ def sort_writes(
     bounds = (0, *counts.cumsum(0).tolist())
     row, scale, columns = row[order], scale[order], columns[order]
     if len(row) * table[:1].nbytes <= WRITTEN_OUT_BYTES:
-        return Writes(table=table[row] * scale[:, None], row=None, columns=columns, scale=scale, bounds=bounds)
+        return Writes(table=table[row] * scale[:, None], row=None, scale=None, columns=columns, bounds=bounds)
     return Writes(table=table, row=row, scale=scale, columns=columns, bounds=bounds)
 
 
@@ -174,9 +175,7 @@ def pieces_into(
 
     What a `store` has from an interrupted run is not computed again, and what is computed goes into it.
     """
-    from silverstain.attribution.resuming import identity_of
-
-    what = "" if store is None else f"{identity_of(sources)} {'whole' if finish is None else 'finished'}"
+    what = "" if store is None else store.identity_of(sources, "whole" if finish is None else "finished")
     for group in groups_of(flow, sources, targets):
         wanted = targets[group]
         key = "" if store is None else store.key(wanted, what)

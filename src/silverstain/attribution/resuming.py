@@ -44,6 +44,12 @@ class RowStore:
             digest.update(column.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:32]
 
+    @staticmethod
+    def identity_of(sources: Sources, form: str) -> str:
+        """Which node each write belongs to, and what is kept of a row: rows over other columns mean something else."""
+        columns = {str(layer): writes.columns for layer, writes in enumerate(sources.writes)}
+        return f"{sources.n_columns} {hash_tensors(columns)} {form}"
+
     def get(self, key: str) -> EdgeRows | None:
         """The rows kept under a key, or None."""
         if key not in self._files:
@@ -81,12 +87,6 @@ class RowStore:
         with suppress(OSError):
             self.folder.rmdir()
         self._waiting, self._files = {}, {}
-
-
-def identity_of(sources: Sources) -> str:
-    """Which node each write belongs to: rows over other columns mean something else."""
-    columns = {str(layer): writes.columns for layer, writes in enumerate(sources.writes)}
-    return f"{sources.n_columns} {hash_tensors(columns)}"
 
 
 def _names(path: Path) -> list[str]:

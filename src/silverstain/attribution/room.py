@@ -9,8 +9,9 @@ import torch
 
 from silverstain.errors import OutOfMemory, is_out_of_memory
 
-COLUMNS_HELD, VALUES_HELD = 5, 3
-"""While rows are joined, an edge is held this many times over as a whole number of 8 bytes, and as a value."""
+COLUMNS_HELD, VALUES_HELD = 3, 3
+"""An edge is held this many times over as a number of 8 bytes, and as a value, when its graph is checked (8.3 million
+edges with 4-byte values: 36 bytes each)."""
 SPARED = 0.7
 """Share of the free memory that a suggestion may count on."""
 

@@ -68,8 +68,7 @@ class Run:
     def root_weights(self) -> Tensor:
         """How much of the influence starts at each root, as the graph's `target_weights` has it."""
         weights = torch.tensor([root.weight for root in self.roots], dtype=torch.float64)
-        weights = weights if weights.sum() > 0 else torch.ones_like(weights)
-        return weights / weights.sum()
+        return weights / weights.sum()  # above 0: `find_roots` sees to it
 
     def keeps_rows(self, n_rows: int) -> bool:
         """Whether rows found while ranking are those of the graph; else they are found again for the chosen features.

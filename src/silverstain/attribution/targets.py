@@ -1,7 +1,6 @@
 """What reads the stream of one run: features by their encoder rows, logits by their demeaned unembedding rows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -21,8 +20,7 @@ def feature_targets(
     """Active features (all, or those with the chosen indices) as readers: their values are pre-activations at the
     recorded MLP inputs. Only their encoder rows are read."""
     if chosen is not None:
-        columns = ("layer", "position", "feature", "activation")
-        active = replace(active, **{name: getattr(active, name)[chosen] for name in columns})
+        active = active[chosen]
     inputs = recording.mlp_inputs[active.layer.long(), active.position.long()]
     vectors, constants = torch.zeros_like(inputs), torch.zeros_like(inputs[:, 0])
     for layer in active.layer.unique().tolist():

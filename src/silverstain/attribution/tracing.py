@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,7 +23,7 @@ from silverstain.attribution.roots import (
     root_facts,
 )
 from silverstain.attribution.run import Progress, Run, attribute
-from silverstain.dictionaries import ActiveFeatures, Dictionary, check_fits
+from silverstain.dictionaries import Dictionary, check_fits
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.models import LanguageModel, record
@@ -150,7 +149,8 @@ def _run(
         model=model,
         dictionary=ours,
         recording=recording,
-        active=_below(everything, max(root.layer for root in roots)),
+        # features above lead to no target, and get no node
+        active=everything[: everything.of_layer(max(root.layer for root in roots)).start],
         n_encoded=len(everything),
         roots=roots,
         n_real=n_real,
@@ -179,13 +179,6 @@ def _meta(run: Run, dictionary: Dictionary, prompt: str | Sequence[int]) -> dict
 
 def _tokens(model: LanguageModel, prompt: str | Sequence[int]) -> list[int]:
     return model.tokenize(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
-
-
-def _below(active: ActiveFeatures, layer: int) -> ActiveFeatures:
-    """The features that a read at `layer` can see; those above lead to no target, and get no node."""
-    stop = active.of_layer(layer).start
-    columns = ("layer", "position", "feature", "activation")
-    return replace(active, **{name: getattr(active, name)[:stop] for name in columns})
 
 
 def _check_budget(max_features: int | None, max_unexplained: float) -> None:

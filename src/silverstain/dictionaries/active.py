@@ -1,7 +1,7 @@
 """Which features were active in one recorded run, and how much."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,11 @@ class ActiveFeatures:
 
     def __len__(self) -> int:
         return self.layer.shape[0]
+
+    def __getitem__(self, chosen: slice | Int[Tensor, " chosen"]) -> "ActiveFeatures":
+        """Some of them; the chosen indices must rise."""
+        columns = ("layer", "position", "feature", "activation")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
     def of_layer(self, layer: int) -> slice:
         """Where the features of one layer are: they lie together."""
