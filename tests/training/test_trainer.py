@@ -112,7 +112,7 @@ def test_training_leaves_threads_and_the_model_as_they_were(model, tmp_path):
         ({"l0": 2000.0}, "l0 is 2000.0 but there are 1024 features a layer"),
         ({"rows": 10, "pool_rows": 5}, "a step takes 10 rows but the pool holds 5"),
         ({"edited_share": 1.5}, "edited_share is a share between 0 and 1, got 1.5"),
-        ({"kind": "skip"}, "kind must be cross-layer or per-layer, got 'skip'"),
+        ({"kind": "skip"}, "kind must be cross-layer, per-layer or molt, got 'skip'"),
     ],
 )
 def test_settings_that_cannot_work_cannot_be_built(settings, words):

@@ -16,8 +16,9 @@ from silverstain.training.config import TrainingConfig
 
 FORMAT = "silverstain.training-checkpoint/1"
 FILE = "checkpoint.safetensors"
-FREE = ("threads", "checkpoint_minutes", "stored_dtype")
-"""Settings that may differ between the runs before and after an interruption."""
+FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr")
+"""Settings that may differ between the runs before and after an interruption; the learning rates so that a run that
+diverged can go on from its last good checkpoint."""
 
 
 def write_checkpoint(
@@ -44,7 +45,7 @@ def read_checkpoint(
             f"{path} is of a run on another model (hash {header['model_hash']}, this one has {model_hash}); "
             "delete it or train into another folder"
         )
-    ours = config.to_json()
+    ours = json.loads(json.dumps(config.to_json()))
     changed = [
         f"{name} was {header['config'].get(name)!r} and is {value!r}"
         for name, value in ours.items()

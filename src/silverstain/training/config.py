@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from silverstain.errors import UsageError
+from silverstain.training.checks import check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,13 +11,47 @@ class TrainingConfig:
     """Everything that decides a run besides the model, the batches and their order."""
 
     kind: str = "cross-layer"
-    """Whether a feature writes to its own layer's MLP output alone or to those of all later layers as well."""
+    """"per-layer": a feature writes to its own layer's MLP output alone; "cross-layer": to those of later layers as
+    well; "molt": in place of features, linear transforms of low rank, each switched on by a gate."""
+    reach: int | None = None
+    """How many layers a feature writes to, its own counted; None: all that follow, or its own alone if per-layer."""
+    skip: bool = False
+    """A linear map beside the features of each layer: it takes what is linear in the MLP off their hands."""
     n_features: int = 1024
-    """Features a layer."""
+    """Features a layer; of "molt", transforms a layer."""
+    widths: tuple[int, ...] = ()
+    """Matryoshka: the first so many features of every layer must reconstruct alone as well; the loss is the mean over
+    these prefixes and all features. General features gather in front, and are not split up when there are more."""
+    molt_rank: int | None = None
+    """Highest rank of a transform, a quarter of the model's width by default; each lower rank is half as high and held
+    by twice as many transforms, down to a sixteenth."""
+    activation: str = "batchtopk"
+    """Which features of a token are active: "batchtopk", the best of a batch in all layers; "topk", the best `l0` of
+    each token and layer; "jumprelu", those above a learned threshold; "relu", those above 0. All are saved as
+    JumpReLU."""
     l0: float = 11.5
     """Active features a token and layer, mean over layers. A little below what is promised: it varies with the text."""
     l0_floor: float = 0.5
     """No layer gets fewer than this share of `l0`: left alone, early layers write the outputs of the late ones."""
+
+    sparsity: float = 0.0
+    """Weight of the sparsity loss; it rises from 0 linearly over the whole run. What makes "relu" and "jumprelu"
+    sparse: for them `l0` is only where thresholds begin."""
+    sparsity_shape: str = "tanh"
+    """"tanh" of what a feature adds to the outputs, which large features do not pay twice for; "l0", their number."""
+    bandwidth: float = 1.0
+    """How near to its threshold a pre-activation must be for "jumprelu" to pass the threshold a gradient."""
+    pre_activation: float = 0.0
+    """Weight of the sum of negative pre-activations, which pulls features that never fire towards firing. It can keep
+    features alive that contribute nothing: look at more than the count of the dead."""
+    aux_k: int = 0
+    """AuxK: so many dead features a token and layer reconstruct what the living leave over; 0: none."""
+    aux_weight: float = 1 / 32
+    """Weight of what they leave over in turn, as a share of what there was."""
+    jacobian_weight: float = 0.0
+    """Weight of the difference between how MLP and dictionary change in one random direction a token."""
+    jacobian_rows: int = 256
+    """Tokens a step on which that is measured: it runs the MLPs."""
 
     steps: int = 2000
     """Steps of the first phase, reconstruction."""
@@ -40,6 +74,9 @@ class TrainingConfig:
     reseed_until: float = 0.6
     """Share of the first phase after which no feature is revived any more."""
 
+    end_to_end: str | None = "kl"
+    """What the second phase lowers: "kl", the divergence from what the model says; "ce", the surprise at the text's
+    next token; None: there is no second phase."""
     finetune_steps: int = 1500
     """Steps of the second phase, one batch each: the replaced model learns to say what the model says."""
     finetune_lr: float = 5e-4
@@ -63,18 +100,31 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_features", "l0", "rows", "nmse_rows", "pool_rows", "pool_epochs", "threads", "reseed_every"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.l0 > self.n_features:
-            raise UsageError(f"l0 is {self.l0} but there are {self.n_features} features a layer; lower l0")
-        if self.rows > self.pool_rows:
-            raise UsageError(f"a step takes {self.rows} rows but the pool holds {self.pool_rows}; raise pool_rows")
-        for name in ("l0_floor", "edited_share", "anneal", "reseed_until"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
-        if self.kind not in ("cross-layer", "per-layer"):
-            raise UsageError(f"kind must be cross-layer or per-layer, got {self.kind!r}")
+        object.__setattr__(self, "widths", tuple(self.widths))  # JSON gives a list
+        check_settings(self)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of both phases."""
+        return self.steps + (self.finetune_steps if self.end_to_end else 0)
+
+    @property
+    def is_cross_layer(self) -> bool:
+        return self.kind == "cross-layer" and self.reach != 1
+
+    @property
+    def prefixes(self) -> tuple[int, ...]:
+        """How many features of each layer reconstruct together: the widths, and all."""
+        return (*(width for width in self.widths if width < self.n_features), self.n_features)
+
+    def n_targets(self, layer: int, n_layers: int) -> int:
+        """How many layers the features of `layer` write to."""
+        following = n_layers - layer
+        return min(self.reach or following, following) if self.is_cross_layer else 1
+
+    def n_writers(self, layer: int) -> int:
+        """How many layers' features write to the output of `layer`."""
+        return min(self.reach or layer + 1, layer + 1) if self.is_cross_layer else 1
 
     @property
     def steps_a_pool(self) -> int:
@@ -87,6 +137,10 @@ class TrainingConfig:
         if step >= end:
             return self.l0
         return min(self.l0 * self.anneal_from ** (1 - step / end), max(self.l0, self.n_features / 4))
+
+    def sparsity_at(self, step: int) -> float:
+        """Weight of the sparsity loss at a step of the run."""
+        return self.sparsity * (step + 1) / self.n_steps
 
     def lr_at(self, step: int) -> float:
         return self.lr * min(1.0, (step + 1) / max(self.warmup, 1)) * _falling(step, self.steps)
