@@ -102,7 +102,7 @@ def replaced_logits(
         [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
     ]
     function = _replaced(model, substitute, token_ids, mask, added)
-    reads_at = dictionary.reads_at if isinstance(dictionary, Dictionary) else MLP_INPUT
+    reads_at = getattr(dictionary, "reads_at", MLP_INPUT)
     with mlps_through(model, function, reads_at=reads_at):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 

@@ -1,17 +1,16 @@
 """How faithful an organism's dictionary is: reconstruction, the replaced model's words by family, and graph scores."""
 
 import random
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from silverstain.attribution import trace
 from silverstain.dictionaries import Dictionary
 from silverstain.models import LanguageModel
 from silverstain.training import Fidelity, evaluate_dictionary
 from silverstain.training.baselines import NeuronSubstitute, TokenSubstitute
+from silverstain.training.graph_figures import graph_figures
 
 from .corpus import evaluation_batches, training_batches
 from .families import Family
@@ -58,7 +57,7 @@ class DictionaryReport:
 def report_dictionary(
     sibling: str = "general", kind: str = "cross-layer", *, folder: Path | None = None, n: int = 200,
     n_graphs: int = 20,
-    baselines: bool = True, on_progress: Callable[[int, int], None] | None = None,
+    baselines: bool = True, on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DictionaryReport:  # fmt: skip
     """Measure one dictionary on `n` fresh sentences a family, half of them held-out combinations, and on graphs of
     `n_graphs` prompts a family."""
@@ -84,33 +83,32 @@ def graph_scores(
     *,
     n: int,
     seed: int = 3,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> GraphScores:
     """Trace `n` prompts a family, each up to its first determined word, and average the scores of whole graphs."""
-    replacement: dict[str, list[float]] = {name: [] for name in families}
-    completeness: dict[str, list[float]] = {name: [] for name in families}
-    worst = 0.0
-    for index, (name, family) in enumerate(families.items()):
-        rng = random.Random(f"graphs {seed} {name}")
-        while len(replacement[name]) < n:
-            sentence = family.sample(rng, held_out=len(replacement[name]) % 2 == 1)
-            if sentence.answer < 0:
-                continue
-            graph = trace(model, dictionary, sentence.prompt)
-            scores = graph.scores()
-            replacement[name].append(scores.replacement)
-            completeness[name].append(scores.completeness)
-            worst = max(worst, graph.exactness())
-        if on_progress is not None:
-            on_progress(index + 1, len(families))
+    figures = graph_figures(model, dictionary, graph_prompts(families, n=n, seed=seed), on_progress=on_progress)
     return GraphScores(
-        n=n * len(families),
-        replacement=statistics.fmean(value for values in replacement.values() for value in values),
-        completeness=statistics.fmean(value for values in completeness.values() for value in values),
-        replacement_families={name: statistics.fmean(values) for name, values in replacement.items()},
-        completeness_families={name: statistics.fmean(values) for name, values in completeness.items()},
-        worst_error=worst,
+        n=figures.n,
+        replacement=figures.replacement,
+        completeness=figures.completeness,
+        replacement_families={name: values["replacement"] for name, values in figures.families.items()},
+        completeness_families={name: values["completeness"] for name, values in figures.families.items()},
+        worst_error=figures.worst_error,
     )
+
+
+def graph_prompts(families: Mapping[str, Family], *, n: int, seed: int = 3) -> list[tuple[str, str]]:
+    """`n` prompts a family, each up to its first determined word, half of them held-out combinations."""
+    prompts: list[tuple[str, str]] = []
+    for name, family in families.items():
+        rng = random.Random(f"graphs {seed} {name}")
+        found: list[tuple[str, str]] = []
+        while len(found) < n:
+            sentence = family.sample(rng, held_out=len(found) % 2 == 1)
+            if sentence.answer >= 0:
+                found.append((name, sentence.prompt))
+        prompts += found
+    return prompts
 
 
 def _baselines(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, harvest
+from silverstain.models.recording import MLP_INPUT
 from silverstain.training.batches import TokenBatch
 
 
@@ -20,6 +21,16 @@ class ConstantSubstitute:
 
     def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
         return self.outputs[layer].expand_as(x)[:, None]
+
+
+class AffineSubstitute:
+    """The best affine map of each MLP, which needs no features: what is nearly affine is no feat to replace."""
+
+    def __init__(self, solution: Float[Tensor, "layer d_model_plus_1 d_model"], *, reads_at: str = MLP_INPUT) -> None:
+        self.solution, self.n_layers, self.reads_at = solution, solution.shape[0], reads_at
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        return (x @ self.solution[layer, :-1] + self.solution[layer, -1])[:, None]
 
 
 class TokenSubstitute:

@@ -5,20 +5,34 @@ own stream; nothing is averaged over batches. Beside it stands the NMSE of the b
 MLP that is nearly affine is no feat to reconstruct. Positions outside a batch's mask count nowhere.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from silverstain.attribution.replacement import Substitute, as_substitute, replaced_logits
+from silverstain.attribution.replacement import Substitute, as_substitute, edited_logits, replaced_logits
+from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.models import Harvest, LanguageModel, harvest
-from silverstain.training.baselines import ConstantSubstitute
+from silverstain.models.recording import MLP_INPUT
+from silverstain.training.baselines import AffineSubstitute, ConstantSubstitute
 from silverstain.training.batches import TokenBatch
-from silverstain.training.finetuning import divergence
+from silverstain.training.figures import output_figures, stream_figures
+from silverstain.training.intervals import Interval, intervals, once
+from silverstain.training.measuring import (
+    AffineSums,
+    Columns,
+    OutputSums,
+    StreamSums,
+    contributing,
+    decoder_norms,
+    next_token_loss,
+)
+
+OnProgress = Callable[[int, int], None]
+"""Told (passes over a batch done, passes in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,14 @@ class Fidelity:
     dead: float | None
     """Share of features that were active on none of the tokens."""
     dead_layers: tuple[float, ...] | None
+    contributing: float | None = None
+    """Share of features among the fewest of their layer that write 99 % of all it writes (Σ activation · decoder
+    norm): a feature that is alive may still do nothing. None where activations are not known."""
+    contributing_layers: tuple[float, ...] | None = None
+    skip_share: float | None = None
+    """Share of the outputs' variance that the linear skip carries (its covariance with them); features and what is
+    missed carry the rest. None without a skip."""
+    skip_share_layers: tuple[float, ...] | None = None
     kl: float
     """KL(model ‖ replaced model) in nats, mean over tokens, all MLPs replaced."""
     top1_match: float
@@ -57,142 +79,249 @@ class Fidelity:
     def explained_variance(self) -> float:
         return 1 - self.nmse
 
+    @property
+    def nmse_ratio(self) -> float:
+        """NMSE in units of what affine maps leave: above 1, features do worse than no features."""
+        return self.nmse / max(self.affine_nmse, 1e-30)
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "families": {str(k): v for k, v in self.families.items()}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """What MLPs are replaced by when nothing is known of features."""
+
+    nmse: float
+    nmse_layers: tuple[float, ...]
+    kl: float
+    top1_match: float
+    top1_match_determined: float | None
+    ce_replaced: float
+    ce_recovered: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A dictionary's fidelity with intervals, beside what stands in for MLPs without features."""
+
+    fidelity: Fidelity
+    n_sequences: int
+    intervals: Mapping[str, Interval]
+    """95 % intervals of the figures of `fidelity` and of `family N`, by the bootstrap over sequences."""
+    intervals_layers: Mapping[str, tuple[Interval, ...]]
+    """The same of its lists, a pair a layer."""
+    kl_layers: tuple[float, ...]
+    """KL with the MLP of one layer alone replaced, everything else the model's own."""
+    top1_match_layers: tuple[float, ...]
+    stand_ins: Mapping[str, StandIn]
+    """"affine": the best affine map of each MLP, fitted to these very tokens; "mean" and "zero" output."""
 
 
 @torch.no_grad()
 def evaluate_dictionary(model: LanguageModel, dictionary: object, batches: Iterable[TokenBatch]) -> Fidelity:
     """The fidelity of a dictionary, or of anything that can stand in for MLPs, on `batches` (read twice)."""
-    substitute, kept = as_substitute(dictionary), list(batches)
-    if not any(batch.n_tokens for batch in kept):
-        raise UsageError("there are no tokens to evaluate on; give at least one batch with positions that count")
-    stream, output = _StreamSums(model), _OutputSums()
-    for batch in kept:
-        harvested = harvest(model, batch.token_ids)
-        stream.add(substitute, batch, harvested)
-        output.add(batch, harvested.logits, replaced_logits(model, substitute, batch.token_ids, mask=batch.mask))
-    mean_output = ConstantSubstitute(stream.mean_output().to(model.dtype))
-    for batch in kept:
-        output.add_mean(batch, replaced_logits(model, mean_output, batch.token_ids, mask=batch.mask))
-    return Fidelity(**stream.figures(), **output.figures())
+    return HeldOut(model, batches, reads_at=_reads_at(dictionary)).fidelity(dictionary)
 
 
-class _StreamSums:
-    """Sums over tokens of what happens on the model's own stream, in float64."""
+class HeldOut:
+    """A fixed set of sequences to measure on again and again: what the model itself does there is found once."""
 
-    def __init__(self, model: LanguageModel) -> None:
-        self.n_layers, d = model.n_layers, model.d_model
-        self.n_tokens = 0
-        self.error = torch.zeros(self.n_layers, dtype=torch.float64)
-        self.y = torch.zeros(self.n_layers, d, dtype=torch.float64)
-        self.yy = torch.zeros(self.n_layers, dtype=torch.float64)
-        self.xx = torch.zeros(self.n_layers, d + 1, d + 1, dtype=torch.float64)
-        self.xy = torch.zeros(self.n_layers, d + 1, d, dtype=torch.float64)
-        self.firing: list[Tensor] | None = None
+    def __init__(self, model: LanguageModel, batches: Iterable[TokenBatch], *, reads_at: str = MLP_INPUT) -> None:
+        self.model, self.reads_at = model, reads_at
+        self.batches = [_on_device(batch, model.device) for batch in batches]
+        if not any(batch.n_tokens for batch in self.batches):
+            raise UsageError("there are no tokens to evaluate on; give at least one batch with positions that count")
+        self._affine: AffineSums | None = None
+        self._ce_mean: Tensor | None = None
 
-    def add(self, substitute: Substitute, batch: TokenBatch, harvested: Harvest) -> None:
-        mask, layers = batch.mask, range(self.n_layers)
-        inputs = [harvested.mlp_inputs[layer][mask] for layer in layers]
-        outputs = [harvested.mlp_outputs[layer][mask].double() for layer in layers]
-        written = [torch.zeros_like(y) for y in outputs]
-        ids = batch.token_ids[mask]
-        counts = getattr(substitute, "firing", None)
-        for layer in layers:
-            for target, part in enumerate(substitute.writes(layer, inputs[layer], ids).unbind(1), start=layer):
-                written[target] += part
-        for layer, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
-            wide = F.pad(x.double(), (0, 1), value=1.0)
-            self.error[layer] += (written[layer] - y).square().sum().cpu()
-            self.y[layer] += y.sum(0).cpu()
-            self.yy[layer] += y.square().sum().cpu()
-            self.xx[layer] += (wide.T @ wide).cpu()
-            self.xy[layer] += (wide.T @ y).cpu()
-        if counts is not None:
-            firing = [counts(layer, inputs[layer]).cpu() for layer in layers]
-            self.firing = firing if self.firing is None else [a + b for a, b in zip(self.firing, firing, strict=True)]
-        self.n_tokens += ids.numel()
+    @property
+    def n_tokens(self) -> int:
+        return sum(batch.n_tokens for batch in self.batches)
 
-    def mean_output(self) -> Tensor:
-        return self.y / self.n_tokens
+    @torch.no_grad()
+    def fidelity(self, dictionary: object) -> Fidelity:
+        """The fidelity of a dictionary here."""
+        measured = _Measured(self, dictionary)
+        affine = None if self._affine is not None else AffineSums(self.model.n_layers, self.model.d_model)
+        for batch in self.batches:
+            harvested = self.harvest(batch)
+            measured.add(batch, harvested)
+            if affine is not None:
+                affine.add(batch, harvested)
+        self._affine = affine or self._affine
+        return measured.fidelity()
 
-    def figures(self) -> dict[str, Any]:
-        variance = (self.yy - self.y.square().sum(1) / self.n_tokens).clamp_min(1e-30)
-        nmse = self.error / variance
-        affine = self._affine_error().clamp_min(0) / variance
-        out: dict[str, Any] = {
-            "n_tokens": self.n_tokens,
-            "nmse": float(nmse.mean()),
-            "nmse_layers": tuple(nmse.tolist()),
-            "nmse_pooled": float(self.error.sum() / variance.sum()),
-            "affine_nmse": float(affine.mean()),
-            "affine_nmse_layers": tuple(affine.tolist()),
-            "l0": None, "l0_layers": None, "dead": None, "dead_layers": None,
-        }  # fmt: skip
-        if self.firing is not None:
-            l0 = [float(f.sum()) / self.n_tokens for f in self.firing]
-            dead = [float((f == 0).double().mean()) for f in self.firing]
-            out |= {
-                "l0": sum(l0) / len(l0),
-                "l0_layers": tuple(l0),
-                "dead": sum(dead) / len(dead),
-                "dead_layers": tuple(dead),
-            }
+    def harvest(self, batch: TokenBatch) -> Harvest:
+        return harvest(self.model, batch.token_ids, reads_at=self.reads_at)
+
+    def affine(self) -> AffineSums:
+        """The sums behind the best affine maps on these tokens."""
+        if self._affine is None:
+            self._affine = AffineSums(self.model.n_layers, self.model.d_model)
+            for batch in self.batches:
+                self._affine.add(batch, self.harvest(batch))
+        return self._affine
+
+    def mean_output(self) -> ConstantSubstitute:
+        return ConstantSubstitute(self.affine().mean_output().to(self.model.dtype).to(self.model.device))
+
+    def affine_map(self) -> AffineSubstitute:
+        solution = self.affine().solution().to(self.model.dtype).to(self.model.device)
+        return AffineSubstitute(solution, reads_at=self.reads_at)
+
+    def ce_mean(self) -> Tensor:
+        """Loss of each sequence with the mean output in place of every MLP."""
+        if self._ce_mean is None:
+            mean = self.mean_output()
+            losses = [
+                next_token_loss(batch, replaced_logits(self.model, mean, batch.token_ids, mask=batch.mask))[0]
+                for batch in self.batches
+            ]
+            self._ce_mean = torch.cat(losses)
+        return self._ce_mean
+
+
+@torch.no_grad()
+def evaluate(
+    model: LanguageModel,
+    dictionary: object,
+    batches: Iterable[TokenBatch],
+    *,
+    seed: int = 0,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Evaluation:
+    """Everything that can be said of a dictionary without tracing; `graph_figures` says the rest."""
+    held_out = HeldOut(model, batches, reads_at=_reads_at(dictionary))
+    measured = _Measured(held_out, dictionary)
+    alone = [OutputSums() for _ in range(model.n_layers)]
+    total = len(held_out.batches) * (2 + 3)
+    for index, batch in enumerate(held_out.batches):
+        harvested = held_out.harvest(batch)
+        missed = measured.add(batch, harvested)
+        for layer, sums in enumerate(alone):
+            sums.add(batch, harvested.logits, _with_one_replaced(model, batch, layer, missed[layer]))
+        on_progress(2 * (index + 1), total)
+    stand_ins = {
+        name: _Measured(held_out, substitute)
+        for name, substitute in {
+            "affine": held_out.affine_map(),
+            "mean": held_out.mean_output(),
+            "zero": ConstantSubstitute(torch.zeros_like(held_out.mean_output().outputs)),
+        }.items()
+    }
+    for index, batch in enumerate(held_out.batches):
+        harvested = held_out.harvest(batch)
+        for stand_in in stand_ins.values():
+            stand_in.add(batch, harvested)
+        on_progress(2 * len(held_out.batches) + 3 * (index + 1), total)
+    ends, ends_layers = measured.intervals(seed)
+    times = once(measured.n_sequences)
+    by_layer = [output_figures(sums.columns, None, times) for sums in alone]
+    return Evaluation(
+        fidelity=measured.fidelity(),
+        n_sequences=measured.n_sequences,
+        intervals=ends,
+        intervals_layers=ends_layers,
+        kl_layers=tuple(float(figures["kl"]) for figures in by_layer),
+        top1_match_layers=tuple(float(figures["top1_match"]) for figures in by_layer),
+        stand_ins={name: stand_in.stand_in() for name, stand_in in stand_ins.items()},
+    )
+
+
+class _Measured:
+    """One substitute on one held-out set."""
+
+    def __init__(self, held_out: HeldOut, dictionary: object) -> None:
+        self.held_out, self.dictionary = held_out, dictionary
+        self.substitute: Substitute = as_substitute(dictionary)
+        self.stream, self.output = StreamSums(held_out.model.n_layers), OutputSums()
+
+    @property
+    def n_sequences(self) -> int:
+        return sum(len(batch.mask) for batch in self.held_out.batches)
+
+    def add(self, batch: TokenBatch, harvested: Harvest) -> list[Tensor]:
+        """Measure a batch; what is missed of each layer's output is given back."""
+        model = self.held_out.model
+        missed = self.stream.add(self.substitute, batch, harvested)
+        replaced = replaced_logits(model, self.dictionary, batch.token_ids, mask=batch.mask)
+        self.output.add(batch, harvested.logits, replaced)
+        return missed
+
+    def figures(self, times: Tensor) -> dict[str, Tensor]:
+        return stream_figures(self.stream.columns, times) | output_figures(
+            self.output.columns, self.held_out.ce_mean(), times
+        )
+
+    def fidelity(self) -> Fidelity:
+        found = {name: value[0] for name, value in self.figures(once(self.n_sequences)).items()}
+        families = {int(n.removeprefix("family ")): float(v) for n, v in found.items() if n.startswith("family ")}
+        affine = self._affine_nmse(self.stream.columns)
+        determined = _known(found.pop("top1_match_determined"))
+        values: dict[str, Any] = {n: _plain(v) for n, v in found.items() if not n.startswith("family ")}
+        return Fidelity(
+            n_tokens=self.held_out.n_tokens,
+            affine_nmse=sum(affine) / len(affine),
+            affine_nmse_layers=affine,
+            families={family: share for family, share in families.items() if share == share},
+            top1_match_determined=determined,
+            **({"l0": None, "l0_layers": None} | self._features() | values),
+        )
+
+    def stand_in(self) -> StandIn:
+        found = {name: _plain(value[0]) for name, value in self.figures(once(self.n_sequences)).items()}
+        wanted = {name: found[name] for name in StandIn.__dataclass_fields__}
+        wanted["top1_match_determined"] = _known(torch.tensor(found["top1_match_determined"]))
+        return StandIn(**wanted)
+
+    def intervals(self, seed: int) -> tuple[dict[str, Interval], dict[str, tuple[Interval, ...]]]:
+        """Of every figure that sequences are drawn for, in all and by layer."""
+        found = intervals(self.figures, self.n_sequences, seed=seed)
+        single = {n: (float(v[0]), float(v[1])) for n, v in found.items() if v.ndim == 1 and not v.isnan().any()}
+        layers = {n: tuple((float(low), float(high)) for low, high in v.T) for n, v in found.items() if v.ndim == 2}
+        return single, layers
+
+    def _affine_nmse(self, columns: Columns) -> tuple[float, ...]:
+        yy, y, n = columns["yy"].sum(0), columns["y"].sum(0), columns["n"].sum()
+        variance = (yy - y.square().sum(1) / n).clamp_min(1e-30)
+        return tuple(((yy - self.held_out.affine().explained()).clamp_min(0) / variance).tolist())
+
+    def _features(self) -> dict[str, Any]:
+        out: dict[str, Any] = dict.fromkeys(("dead", "dead_layers", "contributing", "contributing_layers"))
+        fired, amounts = self.stream.fired, self.stream.amounts
+        if fired is not None:
+            dead = tuple(float((counts == 0).double().mean()) for counts in fired)
+            out |= {"dead": sum(dead) / len(dead), "dead_layers": dead}
+            if "active" not in self.stream.columns:
+                l0 = tuple(float(counts.sum()) / self.held_out.n_tokens for counts in fired)
+                out |= {"l0": sum(l0) / len(l0), "l0_layers": l0}
+        if amounts is not None:
+            norms = [decoder_norms(self.substitute, layer) for layer in range(len(amounts))]
+            shares = tuple(contributing(a, n.cpu()) for a, n in zip(amounts, norms, strict=True) if n is not None)
+            out |= {"contributing": sum(shares) / len(shares), "contributing_layers": shares}
         return out
 
-    def _affine_error(self) -> Tensor:
-        """Σ‖y‖² − tr(Bᵀ XᵀY) with B the least-squares solution; a trace of ridge keeps repeated tokens solvable."""
-        ridge = 1e-9 * self.xx.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(self.xx.shape[1])
-        solution = torch.linalg.solve(self.xx + ridge, self.xy)
-        return self.yy - (solution * self.xy).sum((1, 2))
+
+def _with_one_replaced(model: LanguageModel, batch: TokenBatch, layer: int, missed: Tensor) -> Tensor:
+    """Logits with the MLP of one layer giving what the dictionary gives there, the others the model's own."""
+    delta = missed.new_zeros(*batch.mask.shape, missed.shape[1])
+    delta[batch.mask] = -missed
+    return edited_logits(model, batch.token_ids, {layer: delta})
 
 
-class _OutputSums:
-    """Sums over tokens of how the replaced model's words compare with the model's."""
-
-    def __init__(self) -> None:
-        self.n = self.n_next = self.match = self.n_determined = self.match_determined = 0
-        self.kl = self.ce = self.ce_replaced = self.ce_mean = 0.0
-        self.families: dict[int, tuple[int, int]] = {}
-
-    def add(self, batch: TokenBatch, real: Tensor, replaced: Tensor) -> None:
-        same, mask = real.argmax(-1) == replaced.argmax(-1), batch.mask
-        self.n += batch.n_tokens
-        self.match += int(same[mask].sum())
-        self.kl += float(divergence(real[mask], replaced[mask]).sum())
-        ce, n_next = _next_token_loss(batch, real)
-        self.ce, self.n_next = self.ce + ce, self.n_next + n_next
-        self.ce_replaced += _next_token_loss(batch, replaced)[0]
-        if batch.determined is None:
-            return
-        determined = batch.determined & mask
-        self.n_determined += int(determined.sum())
-        self.match_determined += int(same[determined].sum())
-        if batch.families is not None:
-            for family in batch.families.unique().tolist():
-                here = determined & (batch.families == family)[:, None]
-                match, n = self.families.get(family, (0, 0))
-                self.families[family] = (match + int(same[here].sum()), n + int(here.sum()))
-
-    def add_mean(self, batch: TokenBatch, logits: Tensor) -> None:
-        self.ce_mean += _next_token_loss(batch, logits)[0]
-
-    def figures(self) -> dict[str, Any]:
-        n_next = max(self.n_next, 1)
-        harm = self.ce_mean - self.ce
-        return {
-            "kl": self.kl / self.n,
-            "top1_match": self.match / self.n,
-            "top1_match_determined": self.match_determined / self.n_determined if self.n_determined else None,
-            "families": {family: match / n for family, (match, n) in sorted(self.families.items()) if n},
-            "ce_model": self.ce / n_next,
-            "ce_replaced": self.ce_replaced / n_next,
-            "ce_recovered": (self.ce_mean - self.ce_replaced) / harm if harm else 0.0,
-        }
+def _reads_at(dictionary: object) -> str:
+    return dictionary.reads_at if isinstance(dictionary, Dictionary) else MLP_INPUT
 
 
-def _next_token_loss(batch: TokenBatch, logits: Tensor) -> tuple[float, int]:
-    """Σ −log p(next token) over positions that count and have a next token that does, and their number."""
-    here = batch.mask[:, :-1] & batch.mask[:, 1:]
-    loss = F.cross_entropy(logits[:, :-1][here], batch.token_ids[:, 1:][here], reduction="sum")
-    return float(loss), int(here.sum())
+def _on_device(batch: TokenBatch, device: torch.device) -> TokenBatch:
+    moved = {name: getattr(batch, name) for name in ("token_ids", "mask", "determined", "families")}
+    return replace(batch, **{name: tensor.to(device) for name, tensor in moved.items() if tensor is not None})
+
+
+def _known(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
+
+
+def _plain(value: Tensor) -> Any:
+    return tuple(value.tolist()) if value.ndim else float(value)

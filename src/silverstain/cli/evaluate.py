@@ -1,0 +1,162 @@
+"""`silverstain evaluate`: how faithful a dictionary is, in every measure, beside what needs no features."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from silverstain.cli import output
+from silverstain.cli.evaluation_table import tell_evaluation
+from silverstain.cli.options import CheckDictionary, Device, DType, Json, Model, Threads, load_replacement
+from silverstain.errors import UsageError
+
+if TYPE_CHECKING:
+    from silverstain.models import LanguageModel
+    from silverstain.replacement import ReplacementModel
+    from silverstain.training import Evaluation, TokenBatch
+    from silverstain.training.graph_figures import GraphFigures
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+Prompts = list[tuple[str, Any]]
+
+
+@app.command(
+    no_args_is_help=True,
+    epilog="Example: silverstain evaluate cross-layer --model organism --graphs 2",
+)
+def evaluate(
+    dictionary: Annotated[str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")],
+    model: Model = "organism",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A text, JSONL or Parquet file, or a folder of them; may be repeated.",
+            show_default="the organism's own sentences",
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of text to measure on.")] = 20_000,
+    context: Annotated[int, typer.Option(min=2, help="Tokens a sequence of text is cut to.")] = 128,
+    held_out: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of the text that training leaves out; 1 measures on all of it."),
+    ] = 0.05,
+    sentences: Annotated[int, typer.Option(min=2, help="Sentences a family of the organism.")] = 100,
+    graphs: Annotated[int, typer.Option(min=0, help="Prompts to trace (a family, for the organism); 0 for none.")] = 10,
+    seed: Annotated[int, typer.Option(help="Which sentences, edits and draws of the bootstrap.")] = 0,
+    check_dictionary: CheckDictionary = True,
+    threads: Threads = None,
+    device: Device = "cpu",
+    dtype: DType = "float32",
+    json: Json = False,
+) -> None:
+    """Print what a dictionary reconstructs, what the replaced model says, and what its graphs explain."""
+    from silverstain.training import evaluate as evaluate_fidelity
+    from silverstain.training.report import remarks
+
+    loaded = load_replacement(
+        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
+    )
+    families, batches, prompts = _material(loaded.model, text, (tokens, context, held_out), sentences, graphs, seed)
+    with output.progress("text", quiet=json) as bar:
+        found = evaluate_fidelity(loaded.model, loaded.dictionary, batches, seed=seed, on_progress=bar)
+    traced = _graphs(loaded, prompts, seed, quiet=json)
+    said = remarks(found.fidelity, d_model=loaded.model.d_model, d_vocab=loaded.model.d_vocab)
+    if json:
+        output.emit(_plain(loaded, found, families, traced, said))
+    else:
+        tell_evaluation(loaded, found, families, traced, said)
+
+
+def _material(
+    model: "LanguageModel",
+    text: list[str] | None,
+    slice_of_text: tuple[int, int, float],
+    sentences: int,
+    graphs: int,
+    seed: int,
+) -> "tuple[list[str], list[TokenBatch], Prompts]":
+    """Names of families, batches to measure on, and prompts to trace."""
+    organism, _, sibling = model.name.partition("/")
+    if text:
+        from silverstain.training.graph_figures import prompts_of
+
+        batches = _held_out_text(model, text, *slice_of_text)
+        return [], batches, prompts_of(batches, graphs)
+    if organism != "organism":
+        raise UsageError(f"evaluating a dictionary of {model.name} needs text; give --text FILE or a folder of files")
+    from silverstain.organism.corpus import evaluation_batches
+    from silverstain.organism.fidelity import graph_prompts
+    from silverstain.organism.siblings import siblings
+
+    families = siblings()[sibling].families()
+    prompts: Prompts = list(graph_prompts(families, n=graphs, seed=3 + seed))
+    return list(families), evaluation_batches(families, n=sentences, seed=7 + seed), prompts
+
+
+def _held_out_text(
+    model: "LanguageModel", text: list[str], tokens: int, context: int, held_out: float
+) -> "list[TokenBatch]":
+    """What `silverstain train` on this text never shows: which pieces these are depends on their words alone."""
+    from silverstain.training.text import text_batches
+
+    source = text_batches(
+        model,
+        text if len(text) > 1 else text[0],
+        context=min(context, model.max_positions),
+        batch=_sequences_a_batch(model),
+        held_out_share=min(held_out, 1 - 2**-53),  # a share of 1 would leave nothing to train on, and is refused
+    )
+    return source.held_out(tokens)
+
+
+def _sequences_a_batch(model: "LanguageModel") -> int:
+    """Few enough that logits of a batch of 128 tokens each stay below 256 MB."""
+    return max(1, min(32, 2**26 // (128 * model.d_vocab)))
+
+
+def _graphs(loaded: "ReplacementModel", prompts: Prompts, seed: int, *, quiet: bool) -> "GraphFigures | None":
+    if not prompts:
+        return None
+    from silverstain.training.graph_figures import graph_figures
+
+    with output.progress("graphs", quiet=quiet) as bar:
+        return graph_figures(loaded.model, loaded.dictionary, prompts, seed=seed, on_progress=bar)
+
+
+def _plain(
+    loaded: "ReplacementModel",
+    found: "Evaluation",
+    families: list[str],
+    traced: "GraphFigures | None",
+    said: list[str],
+) -> dict[str, Any]:
+    """Everything as JSON holds it: the figures on top, intervals and stand-ins beside them."""
+    fidelity, dictionary = found.fidelity, loaded.dictionary
+    named = {families[index] if families else str(index): share for index, share in fidelity.families.items()}
+    return {
+        "model": loaded.model.name,
+        "dictionary": dictionary.name,
+        "dictionary_hash": dictionary.hash,
+        "n_sequences": found.n_sequences,
+        **fidelity.to_json(),
+        "nmse_ratio": fidelity.nmse_ratio,
+        "explained_variance": fidelity.explained_variance,
+        "families": named,
+        "kl_layers": found.kl_layers,
+        "top1_match_layers": found.top1_match_layers,
+        "replacement": traced and traced.replacement,
+        "completeness": traced and traced.completeness,
+        "path_length": traced and traced.path_length,
+        "graphs": traced and traced.to_json(),
+        "intervals": {_named(name, families): ends for name, ends in found.intervals.items()},
+        "intervals_layers": found.intervals_layers,
+        "stand_ins": {name: asdict(stand_in) for name, stand_in in found.stand_ins.items()},
+        "remarks": said,
+    }
+
+
+def _named(figure: str, families: list[str]) -> str:
+    """`family 3` by the family's name."""
+    kind, _, index = figure.partition(" ")
+    return f"{kind} {families[int(index)]}" if index and families else figure

@@ -1,0 +1,146 @@
+"""The table of `silverstain evaluate`: the dictionary beside what needs no features, then by layer and by family."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from silverstain.cli import output
+
+if TYPE_CHECKING:
+    from silverstain.replacement import ReplacementModel
+    from silverstain.training import Evaluation
+    from silverstain.training.evaluation import Fidelity
+    from silverstain.training.graph_figures import GraphFigures
+    from silverstain.training.intervals import Interval
+
+Written = Callable[[float], str]
+Beside = Mapping[str, float | None]
+NOTHING: Beside = {}
+NONE = "–"
+
+
+def tell_evaluation(
+    loaded: "ReplacementModel",
+    found: "Evaluation",
+    families: list[str],
+    traced: "GraphFigures | None",
+    said: list[str],
+) -> None:
+    """Print everything."""
+    dictionary, fidelity = loaded.dictionary, found.fidelity
+    kind = "cross-layer" if dictionary.is_cross_layer else "per-layer"
+    output.data(
+        f"{dictionary.name} ({kind}, {dictionary.activation}, {dictionary.n_features:,} features in each of "
+        f"{dictionary.n_layers} layers) in {loaded.model.name}\n{fidelity.n_tokens:,} tokens of "
+        f"{found.n_sequences:,} sequences; in brackets 95 % intervals\n"
+    )
+    output.data(output.table(_in_all(found, traced), right=(1, 3, 4, 5)))
+    output.data("\n" + output.table(_by_layer(found), right=tuple(range(1, 10))))
+    if fidelity.families:
+        output.data("\n" + output.table(_by_family(found, families, traced), right=(1, 3, 4, 5)))
+    for line in said:
+        output.data(f"\n  {line}")
+    output.talk("\nWhat each figure is: docs/evaluate.md. --json prints all of them.")
+
+
+def _in_all(found: "Evaluation", traced: "GraphFigures | None") -> list[list[str]]:
+    fidelity, ends, others = found.fidelity, found.intervals, found.stand_ins
+    rows = [["all MLPs replaced by", "dictionary", "", *(_stand_in_name(name) for name in others)]]
+
+    def row(label: str, value: float | None, written: Written, name: str = "", of: Beside = NOTHING) -> None:
+        if value is not None:
+            beside = [NONE if of.get(other) is None else written(of[other]) for other in others]  # type: ignore[arg-type]
+            rows.append([label, written(value), _interval(ends.get(name), written), *beside])
+
+    def stand_ins(name: str) -> Beside:
+        return {other: getattr(stand_in, name) for other, stand_in in others.items()}
+
+    row("NMSE", fidelity.nmse, _figure, "nmse", stand_ins("nmse"))
+    row("NMSE ÷ that of affine maps", fidelity.nmse_ratio, _figure, of={"affine": 1.0})
+    row("KL, nats", fidelity.kl, _figure, "kl", stand_ins("kl"))
+    row("same first choice", fidelity.top1_match, _percent, "top1_match", stand_ins("top1_match"))
+    row("… of determined tokens", fidelity.top1_match_determined, _percent, "top1_match_determined",
+        stand_ins("top1_match_determined"))  # fmt: skip
+    row(f"CE, nats (the model: {fidelity.ce_model:.3f})", fidelity.ce_replaced, lambda v: f"{v:.3f}", "ce_replaced",
+        stand_ins("ce_replaced"))  # fmt: skip
+    row("CE recovered", fidelity.ce_recovered, lambda v: f"{100 * v:.2f} %", "ce_recovered", stand_ins("ce_recovered"))
+    row("active features a token, layer", fidelity.l0, lambda v: f"{v:.1f}", "l0")
+    row("dead features", fidelity.dead, _percent)
+    row("contributing features", fidelity.contributing, _percent)
+    row("carried by the linear skip", fidelity.skip_share, _percent, "skip_share")
+    if traced is not None:
+        for name in ("replacement", "completeness", "path_length"):
+            label = f"{_words(name)}, {traced.n} graphs"
+            digits = 2 if name == "path_length" else 3
+            written: Written = lambda v, digits=digits: f"{v:.{digits}f}"  # noqa: E731
+            rows.append([label, written(getattr(traced, name)), _interval(traced.intervals[name], written), "", "", ""])
+    return rows
+
+
+def _by_layer(found: "Evaluation") -> list[list[str]]:
+    fidelity = found.fidelity
+    columns: list[tuple[str, tuple[float, ...] | None, Written]] = [
+        ("NMSE", fidelity.nmse_layers, _figure),
+        ("affine", fidelity.affine_nmse_layers, _figure),
+        ("÷", tuple(_ratios(fidelity)), _figure),
+        ("active", fidelity.l0_layers, lambda v: f"{v:.1f}"),
+        ("dead", fidelity.dead_layers, _percent),
+        ("contributing", fidelity.contributing_layers, _percent),
+        ("skip", fidelity.skip_share_layers, _percent),
+        ("KL alone", found.kl_layers, _figure),
+        ("same choice alone", found.top1_match_layers, _percent),
+    ]
+    there = [(name, values, written) for name, values, written in columns if values is not None]
+    rows = [["layer", *(name for name, _, _ in there)]]
+    layers = range(len(fidelity.nmse_layers))
+    return rows + [[str(layer), *(written(values[layer]) for _, values, written in there)] for layer in layers]
+
+
+def _by_family(found: "Evaluation", families: list[str], traced: "GraphFigures | None") -> list[list[str]]:
+    rows = [["family", "same choice", "", "replacement", "completeness", "path length"]]
+    scores = traced.families if traced is not None else {}
+    for index, share in found.fidelity.families.items():
+        name = families[index] if families else str(index)
+        graphs = scores.get(name, {})
+        rows.append(
+            [
+                name,
+                _percent(share),
+                _interval(found.intervals.get(f"family {index}"), _percent),
+                *(f"{graphs[figure]:.3f}" if graphs else NONE for figure in ("replacement", "completeness")),
+                f"{graphs['path_length']:.2f}" if graphs else NONE,
+            ]
+        )
+    return rows
+
+
+def _ratios(fidelity: "Fidelity") -> list[float]:
+    pairs = zip(fidelity.nmse_layers, fidelity.affine_nmse_layers, strict=True)
+    return [nmse / max(affine, 1e-30) for nmse, affine in pairs]
+
+
+def _interval(ends: "Interval | None", written: Written) -> str:
+    if ends is None:
+        return ""
+    low, high = (written(end).removesuffix(" %") for end in ends)
+    return f"({low} to {high})"
+
+
+def _stand_in_name(name: str) -> str:
+    return {"affine": "affine maps", "mean": "their mean", "zero": "nothing"}[name]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _figure(value: float) -> str:
+    """Three digits that count, without pretending to more."""
+    if value == 0:
+        return "0"
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
