@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from silverstain.attribution import (
@@ -18,8 +20,9 @@ from silverstain.attribution import (
     logit_targets,
     sources_of,
 )
+from silverstain.attribution.blocks import blocks_of
 from silverstain.attribution.budget import merge_columns
-from silverstain.attribution.edges import join_rows
+from silverstain.attribution.edges import compressed, join_rows
 from silverstain.attribution.flow import EMBEDDING
 from silverstain.attribution.run import joined
 from silverstain.graphs import NodeLayout
@@ -41,7 +44,7 @@ def one_by_one(flow: FrozenFlow, sources: Sources, targets: Targets) -> Tensor:
         writes = sources.at(layer)
         for position in range(flow.n_positions):
             here = slice(writes.bounds[position], writes.bounds[position + 1])
-            reads = flow.forward(writes.rows(here.start, here.stop), layer, position)
+            reads = flow.forward(writes.rows(here), layer, position)
             everywhere = torch.cat([reads.mlp_inputs, reads.final[None]])
             for seen, column in zip(everywhere.unbind(1), writes.columns[here].tolist(), strict=True):
                 out[:, column] += (seen[targets.layers, targets.positions] * targets.vectors).sum(-1)
@@ -111,3 +114,36 @@ def test_merged_columns_add_up():
     names = torch.tensor([2, 0, 2, 1, 0, 3])
     expected = torch.zeros(4, 4, dtype=torch.float64).index_add_(1, names, values)
     torch.testing.assert_close(dense(merge_columns(rows, names), 4), expected)
+
+
+@given(columns=st.lists(st.integers(0, 30), min_size=1, max_size=60), data=st.data())
+def test_blocks_and_singles_are_all_writes_once(columns: list[int], data):
+    some_sorted = [list(range(c, c + data.draw(st.integers(1, 9)))) for c in columns]  # runs, some of them long
+    n_positions = data.draw(st.integers(1, 5))
+    counts = [len(run) for run in some_sorted]
+    ends = sorted(data.draw(st.integers(0, sum(counts))) for _ in range(n_positions - 1))
+    bounds = (0, *ends, sum(counts))
+    flat = torch.tensor([c for run in some_sorted for c in run])
+    found = blocks_of(flat, bounds)
+    if found is None:
+        return
+    seen = [(i, block.column + i - block.start) for at in found.at for block in at for i in range(*block[:2])]
+    single = found.single[found.single >= 0].tolist()
+    assert sorted([i for i, _ in seen] + single) == list(range(len(flat)))
+    assert all(column == flat[i] for i, column in seen)
+    for position, (at, some) in enumerate(zip(found.at, found.single.tolist(), strict=True)):
+        here = range(bounds[position], bounds[position + 1])
+        assert all(block.start in here and block.stop - 1 in here for block in at)
+        assert all(i in here for i in some if i >= 0)
+
+
+@given(seed=st.integers(0, 2**20), n_rows=st.integers(1, 12), n_columns=st.integers(1, 9), alike=st.booleans())
+def test_compressed_rows_are_the_dense_ones_without_zeros(seed: int, n_rows: int, n_columns: int, alike: bool):
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(n_rows, n_columns, generator=generator)
+    is_there = torch.rand(1 if alike else n_rows, n_columns, generator=generator) < 0.5
+    whole = drawn * is_there
+    cut = int(torch.randint(1, n_rows + 1, (), generator=generator))
+    rows = compressed(whole, [0, cut, n_rows] if cut < n_rows else [0, n_rows])
+    assert torch.equal(dense(rows, n_columns), whole)
+    assert bool((rows.values != 0).all())

@@ -106,7 +106,7 @@ def test_token_edges_of_gpt2_carry_the_position_embedding_too():
     targets = joined(feature_targets(recording, dictionary, active), logits)
     rows = edges_into(freeze(model, recording, dictionary), sources, targets)
     dense = torch.sparse_csr_tensor(
-        rows.indptr, rows.columns, rows.values, (len(rows), sources.n_columns), check_invariants=True
+        rows.indptr, rows.columns.long(), rows.values, (len(rows), sources.n_columns), check_invariants=True
     ).to_dense()
     positions = torch.arange(recording.n_positions)
     assert relative(dense[:, layout.token(positions)], expected) < 1e-4

@@ -69,7 +69,7 @@ class _Round(NamedTuple):
 
 def are_kept(n_rows: int, n_columns: int) -> bool:
     """Whether there is room for the rows found while ranking: a column index and a value for each edge."""
-    return n_rows * n_columns * 12 <= KEPT_BYTES
+    return n_rows * n_columns * 8 <= KEPT_BYTES
 
 
 def expand(
@@ -119,7 +119,7 @@ def merge_columns(rows: EdgeRows, columns: Int[Tensor, " column"]) -> EdgeRows:
         row = torch.arange(len(indptr) - 1, device=indptr.device).repeat_interleave(indptr.diff())
         sums = rows.values.new_zeros(len(indptr) - 1, width)
         sums.view(-1).index_add_(0, row * width + columns[rows.columns[edges]], rows.values[edges])
-        pieces.append(compressed(sums))
+        pieces.append(compressed(sums, [0, len(sums)]))
     places = torch.arange(len(rows), device=rows.indptr.device).split(at_once)
     return join_rows(pieces, list(places))
 
@@ -159,8 +159,7 @@ def _feature_shares(rows: EdgeRows, layout: NodeLayout, widest: int) -> EdgeRows
     What the others have together stands in a column behind those of the features.
     """
     is_bias = (rows.columns >= layout.biases.start) & (rows.columns < layout.biases.stop)
-    row = torch.arange(len(rows), device=rows.indptr.device).repeat_interleave(rows.indptr.diff())
-    shares = shares_of_rows(row, len(rows), rows.values, is_bias).float()
+    shares = shares_of_rows(rows.indptr, rows.values, is_bias).float()
     found: list[tuple[Tensor, Tensor]] = []
     for start, stop in pairwise(rows.indptr.tolist()):
         columns, values = rows.columns[start:stop], shares[start:stop]

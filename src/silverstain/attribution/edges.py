@@ -6,8 +6,8 @@ positions, so that nothing above a target's layer and little right of its positi
 the position they write to, so that a place costs one matrix product and no gathered copy of a gradient.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.attribution.blocks import Blocks, blocks_of
 from silverstain.attribution.flow import EMBEDDING, VALUES, FrozenFlow
 
 if TYPE_CHECKING:
@@ -49,12 +50,16 @@ class Writes:
     """The source each write belongs to; a source may write at many places."""
     bounds: tuple[int, ...]
     """Writes at position p are `bounds[p] : bounds[p + 1]`."""
+    blocks: Blocks | None
+    """Those whose columns follow each other; None where they are too few to be worth it."""
+    single: Float[Tensor, "pos some d_model"] | None
+    """What those write that are in no block; zero where a position has fewer."""
 
-    def rows(self, start: int, stop: int) -> Float[Tensor, "some d_model"]:
-        """What is written by the writes start, …, stop − 1."""
+    def rows(self, some: slice | Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
+        """What is written by some of the writes."""
         if self.row is None or self.scale is None:
-            return self.table[start:stop]
-        return self.table[self.row[start:stop]] * self.scale[start:stop, None]
+            return self.table[some]
+        return self.table[self.row[some]] * self.scale[some, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +119,7 @@ class EdgeRows:
 
     indptr: Int[Tensor, " row_and_one"]
     columns: Int[Tensor, " edge"]
+    """In 32 bits: there may be hundreds of millions."""
     values: Float[Tensor, " edge"]
 
     def __len__(self) -> int:
@@ -137,9 +143,14 @@ def sort_writes(
     counts = torch.bincount(positions, minlength=n_positions)
     bounds = (0, *counts.cumsum(0).tolist())
     row, scale, columns = row[order], scale[order], columns[order]
+    blocks = blocks_of(columns, bounds)
+    writes = Writes(table=table, row=row, scale=scale, columns=columns, bounds=bounds, blocks=blocks, single=None)
     if len(row) * table[:1].nbytes <= WRITTEN_OUT_BYTES:
-        return Writes(table=table[row] * scale[:, None], row=None, scale=None, columns=columns, bounds=bounds)
-    return Writes(table=table, row=row, scale=scale, columns=columns, bounds=bounds)
+        writes = replace(writes, table=writes.rows(slice(None)), row=None, scale=None)
+    if blocks is None:
+        return writes
+    single = writes.rows(blocks.single.clamp(min=0).flatten()) * (blocks.single.flatten() >= 0)[:, None]
+    return replace(writes, single=single.view(*blocks.single.shape, -1))
 
 
 def edges_into(
@@ -159,7 +170,7 @@ def edges_into(
             on_progress(len(group))
     if not pieces:
         nothing = targets.positions[:0]
-        return EdgeRows(indptr=nothing.new_zeros(1), columns=nothing, values=targets.values[:0])
+        return EdgeRows(indptr=nothing.new_zeros(1), columns=nothing.int(), values=targets.values[:0])
     return join_rows(pieces, groups)
 
 
@@ -202,11 +213,13 @@ def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
     indptr = torch.cat([ends.new_zeros(1), ends])
     columns = torch.empty(int(indptr[-1]), dtype=pieces[0].columns.dtype, device=pieces[0].columns.device)
     values = torch.empty(len(columns), dtype=pieces[0].values.dtype, device=columns.device)
-    starts = iter(indptr[place].tolist())
-    while pieces:  # row by row: there may be a hundred million edges, and an index of them takes most room
-        piece = pieces.pop(0)
-        for start, stop in pairwise(piece.indptr.tolist()):
-            at = next(starts)
+    places = list(place.split([len(piece) for piece in pieces]))
+    while pieces:  # piece by piece: there may be a hundred million edges, and an index of them takes most room
+        piece, to = pieces.pop(0), places.pop(0)
+        breaks = [0, *(1 + (to.diff() != 1).nonzero().flatten()).tolist(), len(to)]  # neighbours move together
+        for first, last in pairwise(breaks):
+            start, stop = piece.indptr[[first, last]].tolist()
+            at = int(indptr[to[first]]) if first < last else 0
             columns[at : at + stop - start] = piece.columns[start:stop]
             values[at : at + stop - start] = piece.values[start:stop]
     return EdgeRows(indptr=indptr, columns=columns, values=values)
@@ -245,33 +258,66 @@ def edges_of_group(flow: FrozenFlow, sources: Sources, targets: Targets) -> Edge
     """The edges into targets that stand top layer first."""
     sums = targets.vectors.new_zeros(sources.n_columns, len(targets))
     sums[sources.constant_column] = targets.constants
-    sweep = flow.sweep(
-        targets.vectors,
-        targets.layers.tolist(),
-        targets.positions,
-        floor=sources.floor,
-    )
-    for crossing in sweep:
+    layers = targets.layers.tolist()
+    for crossing in flow.sweep(targets.vectors, layers, targets.positions, floor=sources.floor):
         sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
-        writes = sources.at(crossing.layer)
-        bounds = writes.bounds[crossing.first : crossing.first + crossing.gradient.shape[1] + 1]
-        products = [
-            writes.rows(start, stop) @ crossing.gradient[:, offset].T
-            for offset, (start, stop) in enumerate(pairwise(bounds))
-            if start < stop
-        ]
-        if products:
-            reached = sums[:, : len(crossing.gradient)]
-            reached.index_add_(0, writes.columns[bounds[0] : bounds[-1]], torch.cat(products))
-    return compressed(sums.T.contiguous())
+        _add_writes_(sums, sources.at(crossing.layer), crossing.first, crossing.gradient)
+    places = list(zip(layers, targets.positions.tolist(), strict=True))
+    bounds = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1]), len(places)]
+    return compressed(sums.T, bounds)
 
 
-def compressed(dense: Float[Tensor, "row column"]) -> EdgeRows:
-    """Dense rows without their zeros."""
-    place = dense.view(-1).nonzero().flatten()  # one number a place is found faster than two
-    ends = torch.count_nonzero(dense, dim=1).cumsum(0)
+def _add_writes_(
+    sums: Float[Tensor, "column target"], writes: Writes, first: int, gradient: Float[Tensor, "reached pos width"]
+) -> None:
+    """Add, in place, what is written at the positions from the first on."""
+    reached, stop = sums[:, : len(gradient)], first + gradient.shape[1]
+    if writes.blocks is None or writes.single is None:
+        _add_each_(reached, writes, first, gradient)
+        return
+    for offset, blocks in enumerate(writes.blocks.at[first:stop]):
+        for block in blocks:
+            rows = writes.rows(slice(block.start, block.stop))
+            reached[block.column : block.column + len(rows)].addmm_(rows, gradient[:, offset].T)
+    columns = writes.columns[writes.blocks.single[first:stop].flatten()]  # where there is none, zero is added anywhere
+    if len(columns):
+        products = writes.single[first:stop] @ gradient.permute(1, 2, 0)
+        reached.index_add_(0, columns, products.flatten(0, 1))
+
+
+def _add_each_(
+    reached: Float[Tensor, "column reached"], writes: Writes, first: int, gradient: Float[Tensor, "reached pos width"]
+) -> None:
+    """The same for writes of any columns."""
+    bounds = writes.bounds[first : first + gradient.shape[1] + 1]
+    products = [
+        writes.rows(slice(start, stop)) @ gradient[:, offset].T
+        for offset, (start, stop) in enumerate(pairwise(bounds))
+        if start < stop
+    ]
+    if products:
+        reached.index_add_(0, writes.columns[bounds[0] : bounds[-1]], torch.cat(products))
+
+
+def compressed(dense: Float[Tensor, "row column"], bounds: Sequence[int]) -> EdgeRows:
+    """Dense rows without their zeros; rows between two bounds are likely to have theirs in the same columns."""
+    blocks = [_compressed_alike(dense[start:stop]) for start, stop in pairwise(bounds)]
+    counts = torch.cat([counts for counts, _, _ in blocks])
     return EdgeRows(
-        indptr=torch.cat([ends.new_zeros(1), ends]),
-        columns=place % dense.shape[1],
-        values=dense.view(-1).index_select(0, place),
+        indptr=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+        columns=torch.cat([columns for _, columns, _ in blocks]),
+        values=torch.cat([values for _, _, values in blocks]),
     )
+
+
+def _compressed_alike(dense: Float[Tensor, "row column"]) -> tuple[Tensor, Tensor, Tensor]:
+    """(entries of each row, their columns, their values); fast where all rows have the columns that the first has."""
+    columns = dense[0].nonzero().flatten()
+    values = dense.T.index_select(0, columns).T
+    counts = torch.full((len(dense),), len(columns), device=dense.device)
+    if int(torch.count_nonzero(values)) == values.numel() == int(torch.count_nonzero(dense)):
+        return counts, columns.int().repeat(len(dense)), values.flatten()
+    dense = dense.contiguous()
+    place = dense.view(-1).nonzero().flatten()  # one number a place is found faster than two
+    counts = torch.count_nonzero(dense, dim=1)
+    return counts, (place % dense.shape[1]).int(), dense.view(-1).index_select(0, place)

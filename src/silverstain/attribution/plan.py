@@ -87,7 +87,7 @@ def _bytes(run: Run, n_rows: int, n_nodes: int, all_columns: int, *, is_whole: b
     total = run.recording.patterns.nbytes + GRADIENT_BYTES
     total += n_writes * 24 + bytes_of_rows(n_rows, n_nodes, itemsize)
     if not is_whole:
-        whole = n_rows * all_columns * 12
+        whole = n_rows * all_columns * 8
         total += whole if keeps else min(SHARES_BYTES, whole)
     return round(total)
 

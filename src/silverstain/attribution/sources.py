@@ -68,7 +68,7 @@ def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, 
     if flow.n_layers == 1:
         return replace(sources, embedding=embedding, floor=1)
     first = sources.writes[0]
-    below = torch.cat([first.rows(0, len(first.columns)), embedding.rows(0, len(embedding.columns))])
+    below = torch.cat([first.rows(slice(None)), embedding.rows(slice(None))])
     places = torch.cat([_positions_of(first), _positions_of(embedding)])
     columns_below = torch.cat([first.columns, embedding.columns])
     values = _dense_writes(flow.at_values(1, below, places), columns_below, places, n)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
@@ -19,20 +20,33 @@ def target_weights(graph: Graph) -> Float64[Tensor, " node"]:
     return weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def row_sums(graph: Graph, terms: Float[Tensor, " edge"]) -> Float64[Tensor, " row"]:
-    """Sum of `terms` over the edges of each row."""
-    sums = torch.zeros(len(graph.row_nodes), dtype=torch.float64)  # float64: rows may have 1e5 terms
-    return sums.index_add_(0, graph.edge_rows, terms.double())
+def row_sums(indptr: Int[Tensor, " row_and_one"], terms: Float[Tensor, " edge"]) -> Float64[Tensor, " row"]:
+    """Sum of the terms of each row, in float64, as rows may have 1e5 of them."""
+    sums = torch.zeros(len(indptr) - 1, dtype=torch.float64, device=terms.device)
+    filled = indptr.diff() > 0  # reduceat takes an empty row for the first term of the next
+    if len(terms):
+        starts = indptr[:-1][filled].cpu().numpy()
+        known = terms.float() if terms.dtype in (torch.bfloat16, torch.float16) else terms  # to numpy
+        added = np.add.reduceat(known.detach().cpu().numpy(), starts, dtype=np.float64)  # no index, no copy of terms
+        sums[filled] = torch.from_numpy(added).to(sums.device)
+    return sums
 
 
 def shares_of_rows(
-    row: Int[Tensor, " edge"], n_rows: int, values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]
+    indptr: Int[Tensor, " row_and_one"], values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]
 ) -> Float64[Tensor, " edge"]:
     """Each edge's share of its row: |value| / Σ |values of the row|. Those left out have share 0 and count nowhere."""
-    size = values.abs().double()  # a copy first: what is float64 already is not copied by double()
-    size[is_left_out] = 0
-    totals = torch.zeros(n_rows, dtype=torch.float64, device=size.device).index_add_(0, row, size)
-    return size.div_(totals.clamp_(min=torch.finfo(totals.dtype).tiny).index_select(0, row))
+    sizes = _sizes(values, is_left_out)
+    return sizes.div_(_totals(indptr, sizes).repeat_interleave(indptr.diff()))
+
+
+def _sizes(values: Float[Tensor, " edge"], is_left_out: Bool[Tensor, " edge"]) -> Float64[Tensor, " edge"]:
+    return values.double().abs().masked_fill_(is_left_out, 0)
+
+
+def _totals(indptr: Int[Tensor, " row_and_one"], sizes: Float64[Tensor, " edge"]) -> Float64[Tensor, " row"]:
+    """What the sizes of each row are divided by to be shares."""
+    return row_sums(indptr, sizes).clamp_(min=torch.finfo(sizes.dtype).tiny)
 
 
 def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
@@ -43,7 +57,7 @@ def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Floa
     """
     is_left_out = graph.nodes.kind[graph.indices] == BIAS
     is_left_out = is_left_out if kept is None else is_left_out | ~kept
-    return shares_of_rows(graph.edge_rows, len(graph.row_nodes), graph.values, is_left_out)
+    return shares_of_rows(graph.indptr, graph.values, is_left_out)
 
 
 def influence(
@@ -65,16 +79,15 @@ def influence(
     stop = len(graph.row_nodes)
     for rows in reversed(n_rows.tolist()):
         start = stop - rows
-        counts = graph.indptr[start : stop + 1].diff()
-        targets = graph.row_nodes[start:stop]
-        edges = slice(int(graph.indptr[start]), int(graph.indptr[stop]))
-        sources, passed_on = graph.indices[edges], (goal[targets] + reached[targets]).repeat_interleave(counts)
+        indptr, targets = graph.indptr[start : stop + 1], graph.row_nodes[start:stop]
+        edges = slice(int(indptr[0]), int(indptr[-1]))
+        sources, passed_on = graph.indices[edges], goal[targets] + reached[targets]
         if shares is None:  # a layer at a time: all shares at once take several times the memory of the edges
-            row = torch.arange(rows).repeat_interleave(counts)
-            here = shares_of_rows(row, rows, graph.values[edges], is_bias[sources])
+            here = _sizes(graph.values[edges], is_bias.index_select(0, sources))
+            passed_on /= _totals(indptr - indptr[0], here)  # a row's weight is divided rather than each of its shares
         else:
             here = shares[edges].double()
-        reached.index_add_(0, sources, here * passed_on)
+        reached.index_add_(0, sources, here * passed_on.repeat_interleave(indptr.diff()))
         stop = start
     return reached
 

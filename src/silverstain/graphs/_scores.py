@@ -35,9 +35,9 @@ def scores(graph: Graph, *, pruned: bool = False) -> Scores:
 
     from_error = torch.where(graph.nodes.kind[graph.indices] == ERROR, shares, 0.0)
     explained = torch.ones(graph.n_nodes, dtype=torch.float64)
-    explained[graph.row_nodes] -= row_sums(graph, from_error)
+    explained[graph.row_nodes] -= row_sums(graph.indptr, from_error)
     has_input = torch.zeros(graph.n_nodes, dtype=torch.bool)
-    has_input[graph.row_nodes] = row_sums(graph, shares) > 0
+    has_input[graph.row_nodes] = row_sums(graph.indptr, shares) > 0
     weight = reached + target_weights(graph)
     return Scores(
         replacement=_ratio(tokens, tokens + errors),
@@ -54,8 +54,8 @@ def exactness(graph: Graph) -> float:
     """
     if not len(graph.row_nodes):
         return 0.0
-    wrong = (row_sums(graph, graph.values) - graph.values_of_targets.double()).abs()
-    size = row_sums(graph, graph.values.abs())
+    wrong = (row_sums(graph.indptr, graph.values) - graph.values_of_targets.double()).abs()
+    size = row_sums(graph.indptr, graph.values.abs())
     return float(torch.where(wrong == 0, 0.0, wrong / size).max())
 
 

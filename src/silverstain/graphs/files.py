@@ -87,7 +87,9 @@ def _graph(tensors: Mapping[str, Tensor], meta: dict[str, Any]) -> Graph:
     columns = {name: tensors[name] for name in COLUMNS}
     return Graph(
         nodes=NodeTable(**columns),
-        **{name: tensors[name].long() for name in WHOLE_NUMBERS},
+        row_nodes=tensors["row_nodes"].long(),
+        indptr=tensors["indptr"].long(),
+        indices=tensors["indices"],
         values=tensors["values"],
         values_of_targets=tensors["values_of_targets"],
         node_mask=tensors.get("node_mask"),

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int, Int32, Int64
 from torch import Tensor
 
 from silverstain.errors import UsageError
@@ -33,7 +34,7 @@ class Graph:
         nodes: columns over all nodes, in the one order of `NodeLayout`.
         row_nodes: the target of each row, ascending.
         indptr: row r holds the edges indptr[r] to indptr[r + 1].
-        indices: the source of each edge.
+        indices: the source of each edge; given in 64 bits they are kept in 32, as there may be hundreds of millions.
         values: contribution of the source to the target's pre-activation, or demeaned logit; signed.
         values_of_targets: that pre-activation or demeaned logit, as the model computed it.
         node_mask: nodes that pruning kept; None before pruning.
@@ -44,7 +45,7 @@ class Graph:
     nodes: NodeTable
     row_nodes: Int64[Tensor, " row"]
     indptr: Int64[Tensor, " row+1"]
-    indices: Int64[Tensor, " edge"]
+    indices: Int[Tensor, " edge"]
     values: Float[Tensor, " edge"]
     values_of_targets: Float[Tensor, " row"]
     node_mask: Bool[Tensor, " node"] | None = None
@@ -53,6 +54,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         check_structure(self)
+        object.__setattr__(self, "indices", self.indices.int())
         if self.nodes.influence is None:
             from silverstain.graphs._influence import influence
 
@@ -131,7 +133,7 @@ class Graph:
 
         return hash_of(self)
 
-    def incoming(self, node: int) -> tuple[Int64[Tensor, " edge"], Float[Tensor, " edge"]]:
+    def incoming(self, node: int) -> tuple[Int32[Tensor, " edge"], Float[Tensor, " edge"]]:
         """Sources of a node's edges and their values, before pruning; empty for a node that has no row."""
         row = int(torch.searchsorted(self.row_nodes, node))
         if row == len(self.row_nodes) or int(self.row_nodes[row]) != node:
@@ -249,13 +251,22 @@ def check_structure(graph: Graph) -> None:
     kinds = graph.nodes.kind[graph.row_nodes]
     if not bool(((kinds == FEATURE) | (kinds == LOGIT)).all()):
         raise ValueError("only features and logits have rows")
-    layer = graph.nodes.layer
-    above = layer[graph.row_nodes].repeat_interleave(graph.indptr.diff())
-    if bool((layer.index_select(0, graph.indices) >= above).any()):
+    if not _rise(graph):
         raise ValueError("an edge does not run from a lower layer to a higher one")
     for name, mask, length in (("node", graph.node_mask, n), ("edge", graph.edge_mask, edges)):
         if mask is not None and len(mask) != length:
             raise ValueError(f"the {name} mask has {len(mask)} entries for {length} {name}s")
+
+
+def _rise(graph: Graph) -> bool:
+    """Whether every edge runs from a lower layer to a higher one; rows stand by layer, logits last."""
+    layers, n_rows = torch.unique_consecutive(graph.nodes.layer[graph.row_nodes], return_counts=True)
+    ends = graph.indptr[torch.cat([n_rows.new_zeros(1), n_rows.cumsum(0)])].tolist()
+    for layer, (start, stop) in zip(layers.tolist(), pairwise(ends), strict=True):
+        is_too_high = graph.nodes.layer >= layer
+        if bool(is_too_high.index_select(0, graph.indices[start:stop]).any()):
+            return False
+    return True
 
 
 def error_node_of(nodes: NodeTable) -> Int64[Tensor, " node"]:

@@ -44,7 +44,7 @@ def collapse(graph: Graph, groups: Sequence[Group], *, pruned: bool = False) -> 
     kept = graph.edge_mask if pruned else None
     shares = edge_shares(graph, kept)
     target_group, source_group = home[graph.targets], home[graph.indices]
-    from_outside = row_sums(graph, torch.where(target_group != source_group, shares, 0.0))
+    from_outside = row_sums(graph.indptr, torch.where(target_group != source_group, shares, 0.0))
 
     n = len(groups)
     total, weight = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
