@@ -62,7 +62,11 @@ class Source:
         return batch
 
     def skip_to(self, n_drawn: int) -> None:
-        """Pass over batches until `n_drawn` have been drawn in all."""
+        """Pass over batches until `n_drawn` have been drawn in all; an iterator that can `skip` does so at once."""
+        skip = getattr(self._batches, "skip", None)
+        if skip is not None and n_drawn > self.n_drawn:
+            skip(n_drawn - self.n_drawn)
+            self.n_drawn = n_drawn
         while self.n_drawn < n_drawn:
             self.draw()
 

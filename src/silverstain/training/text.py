@@ -1,0 +1,182 @@
+"""Text of the user's as batches: an endless iterator to train on, and a slice held out of it.
+
+Documents are cut into pieces of a few pages. A piece is held out by a hash of its own text, so the slice is the same
+whatever the order, the machine or the number of files, and two copies of a text are on one side. Every epoch takes the
+units of the source in another order; pieces are shuffled over blocks of a few megabytes, packed to contexts, and the
+contexts shuffled once more. What comes n-th depends on the source and the seed alone.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from transformers import PreTrainedTokenizerBase
+
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+from silverstain.training.batches import TokenBatch
+from silverstain.training.documents import FIELD, Document, Documents, open_documents
+from silverstain.training.packing import Spelling, contexts_of, pieces, place_of
+
+BLOCK = 1 << 22
+"""Characters (or tokens) over which pieces are shuffled: what a 16 MB text loses by it is nothing, and no more than a
+million tokens are held in memory however large the source is."""
+CONTEXT = 256
+BATCH = 16
+HELD_OUT = 0.05
+
+Row = Int[np.ndarray, " context"]
+
+
+class TextBatches:
+    """The two sides of a source of text."""
+
+    def __init__(
+        self, documents: Documents, spelling: Spelling, *, context: int, batch: int, seed: int, held_out_share: float
+    ) -> None:
+        self.documents, self.spelling = documents, spelling
+        self.context, self.batch, self.seed, self.held_out_share = context, batch, seed, held_out_share
+        self.contexts_an_epoch: int | None = None
+        """Known once an epoch has been read: the same in all, as what is left at an epoch's end is let go."""
+
+    def training(self) -> "TextIterator":
+        """Batches without end, the same again whenever it is called."""
+        return TextIterator(self)
+
+    def held_out(self, n_tokens: int) -> list[TokenBatch]:
+        """Batches that training never shows, with `n_tokens` positions that count, or as many as there are.
+
+        UsageError when there is none.
+        """
+        batches, n, rows = [], 0, self._held_out_rows()
+        while n < n_tokens and (chosen := list(itertools.islice(rows, self.batch))):
+            batches.append(self.spelling.batch(chosen))
+            n += batches[-1].n_tokens
+        if not n:
+            needed = round(self.context / max(self.held_out_share, 1e-3))
+            raise UsageError(
+                f"no piece of {self.documents.name} falls into the held-out {100 * self.held_out_share:.3g} %; give "
+                f"more text ({needed:,} tokens are few), or raise the share (--held-out)"
+            )
+        return batches
+
+    def rows(self, start: int) -> Iterator[Row]:
+        """The contexts of training from number `start` on, over all epochs."""
+        epoch, number = 0, 0
+        while True:
+            known = self.contexts_an_epoch
+            if known and start - number >= known:  # a whole epoch is passed over without reading it
+                skipped = (start - number) // known
+                epoch, number = epoch + skipped, number + skipped * known
+            began = number
+            for row in self._epoch(epoch):
+                if number >= start:
+                    yield row
+                number += 1
+            self._note(number - began)
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> Iterator[Row]:
+        """The contexts of one epoch; tokens that fill no context go on into the next block's."""
+        rng = np.random.default_rng((self.seed, epoch))
+        left = np.zeros(0, dtype=np.int64)
+        for block in _blocks(self._pieces(rng.permutation(len(self.documents.units)), held_out=False)):
+            rng.shuffle(block)
+            line = np.concatenate([left, *self.spelling.encode(block)])
+            rows, left = contexts_of(line, self.context, self.spelling.head)
+            yield from rng.permutation(rows)
+
+    def _held_out_rows(self) -> Iterator[Row]:
+        """Contexts of the held-out pieces, from all over the source, and what is left in one that is shorter."""
+        order = np.random.default_rng(0).permutation(len(self.documents.units))
+        left = np.zeros(0, dtype=np.int64)
+        for piece in self._pieces(order, held_out=True):
+            line = np.concatenate([left, *self.spelling.encode([piece])])
+            rows, left = contexts_of(line, self.context, self.spelling.head)
+            yield from rows
+        if len(left) > 1:
+            yield np.concatenate([np.array(self.spelling.head, dtype=np.int64), left])
+
+    def _pieces(self, order: Any, *, held_out: bool) -> Iterator[Document]:
+        for unit in order:
+            for document in self.documents.units[unit]():
+                for piece in pieces(document):
+                    if (place_of(piece) < self.held_out_share) == held_out:
+                        yield piece
+
+    def _note(self, n_contexts: int) -> None:
+        """Remember how long an epoch is; UsageError when it is nothing to train on."""
+        if n_contexts < self.batch:
+            seen = n_contexts * (self.context - len(self.spelling.head))
+            raise UsageError(
+                f"{self.documents.name} has fewer than {seen + self.context:,} tokens to train on; "
+                f"{self.batch * self.context:,} are needed for one batch, and a million for a dictionary of use: "
+                "give more text, or lower --context or --batch"
+            )
+        self.contexts_an_epoch = n_contexts
+
+
+class TextIterator:
+    """Batches of training text without end; passing over some reads at most an epoch of them."""
+
+    def __init__(self, source: TextBatches) -> None:
+        self._source, self._rows, self._n_drawn = source, source.rows(0), 0
+
+    def __iter__(self) -> "TextIterator":
+        return self
+
+    def __next__(self) -> TokenBatch:
+        self._n_drawn += 1
+        return self._source.spelling.batch(list(itertools.islice(self._rows, self._source.batch)))
+
+    def skip(self, n: int) -> None:
+        """Pass over `n` batches."""
+        self._n_drawn += n
+        self._rows = self._source.rows(self._n_drawn * self._source.batch)
+
+
+def text_batches(
+    model: LanguageModel | PreTrainedTokenizerBase,
+    source: object,
+    *,
+    context: int = CONTEXT,
+    batch: int = BATCH,
+    bos: bool | None = None,
+    seed: int = 0,
+    held_out_share: float = HELD_OUT,
+    field: str = FIELD,
+) -> TextBatches:
+    """Batches of `batch` contexts of `context` tokens, of text from `source`.
+
+    `source` is a path or several (files of text, JSONL or Parquet, or folders of them), a `datasets` dataset
+    (streaming too), or any iterable of texts or rows that can be read again; `field` names the text in a row. Each
+    context begins with BOS where the tokenizer has one (`bos` None), always or never. BOS and other special tokens
+    and the leading positions that keep their real MLP do not count. UsageError for what cannot be read or does not
+    fit the model.
+    """
+    spelling = Spelling.of(model, bos=bos)
+    longest = model.max_positions if isinstance(model, LanguageModel) else context
+    if not len(spelling.head) + spelling.n_real < context <= longest:
+        least = len(spelling.head) + spelling.n_real + 1
+        raise UsageError(f"a context of {context} tokens does not fit {spelling.name}; give {least} to {longest}")
+    if batch < 1:
+        raise UsageError(f"a batch of {batch} contexts trains nothing; give at least 1")
+    if not 0 <= held_out_share < 1:
+        raise UsageError(f"the share held out is {held_out_share}; give a share from 0 up to, not including, 1")
+    documents = open_documents(source, field=field)
+    return TextBatches(documents, spelling, context=context, batch=batch, seed=seed, held_out_share=held_out_share)
+
+
+def _blocks(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    """Documents gathered until they make a block."""
+    block, size = [], 0
+    for document in documents:
+        block.append(document)
+        size += len(document)
+        if size >= BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
