@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
+from silverstain.training.initialising import initialise_
 from silverstain.training.selection import batch_thresholds, first_thresholds_, select
-from silverstain.training.weights import Scales, Weights, initialise_
+from silverstain.training.weights import Scales, Weights
 
 
 @settings(max_examples=30, deadline=None)

@@ -7,9 +7,10 @@ from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
 from silverstain.training.batches import Source, fill_pool
 from silverstain.training.config import TrainingConfig
-from silverstain.training.reconstruction import revive_
+from silverstain.training.freezing import folded
+from silverstain.training.initialising import initialise_, revive_
 from silverstain.training.selection import first_thresholds_
-from silverstain.training.weights import Scales, Weights, folded, initialise_
+from silverstain.training.weights import Scales, Weights
 
 from .conftest import batches
 
@@ -60,7 +61,7 @@ def test_a_revived_feature_fires_on_its_token_and_repairs_most_of_its_error(trai
     for parameter in weights.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    assert revive_(weights, optimizer, dead, inputs, errors, torch.Generator().manual_seed(0)) == 1
+    assert revive_(weights, optimizer, dead, inputs, errors, torch.Generator().manual_seed(0)).sum() == 1
     activation = inputs[0][11] @ weights.W_enc[0][7] + weights.b_enc[0][7]
     torch.testing.assert_close(activation * weights.slab[0][7][:16], torch.full((16,), 0.8))
     assert optimizer.state[weights.W_enc[0]]["exp_avg"][7].abs().sum() == 0

@@ -70,6 +70,11 @@ def _check_kind(config: "TrainingConfig") -> None:
         )
     if config.kind == "molt" and config.widths:
         raise UsageError("widths are prefixes of features, and molt has transforms of unlike ranks; leave widths out")
+    if config.end_to_end == "ce" and config.edited_share:
+        raise UsageError(
+            f"edited_share is {config.edited_share}, but after an edit the text's next token is no longer what the "
+            "model says; take end_to_end kl or leave edited_share out"
+        )
     if config.molt_rank is not None and config.kind != "molt":
         raise UsageError(f"molt_rank is {config.molt_rank} but kind is {config.kind}; only molt has transforms")
     if config.molt_rank is not None and config.molt_rank < 1:

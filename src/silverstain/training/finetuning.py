@@ -14,9 +14,10 @@ from torch.optim import Adam
 
 from silverstain.attribution.replacement import edited_logits, replaced_logits
 from silverstain.models import LanguageModel, harvest
-from silverstain.training.batches import TokenBatch
+from silverstain.training.batches import Activations, TokenBatch
 from silverstain.training.config import TrainingConfig
-from silverstain.training.reconstruction import StepReport, reconstruction_loss
+from silverstain.training.jacobians import Tangents
+from silverstain.training.reconstruction import StepReport, scaled_rows, stream_loss
 from silverstain.training.weights import Weights
 
 CONTROL_RATE = 0.01
@@ -36,9 +37,13 @@ def finetuning_step(
     batch: TokenBatch,
     config: TrainingConfig,
     generator: torch.Generator,
+    *,
+    sparsity: float = 0.0,
+    dead: Bool[Tensor, "layer feature"] | None = None,
+    mlps: Tangents | None = None,
 ) -> StepReport:
-    """One step on one batch: KL through the replaced model + weighted reconstruction on the model's own stream."""
-    scales = weights.scales
+    """One step on one batch: KL (or surprise) through the replaced model + what the first phase lowers, weighted, on
+    the model's own stream."""
     harvested = harvest(model, batch.token_ids)
     mask = batch.mask
     teacher, deltas = harvested.logits, None
@@ -48,31 +53,45 @@ def finetuning_step(
 
     optimizer.zero_grad(set_to_none=True)
     student = replaced_logits(model, weights, batch.token_ids, mask=mask, deltas=deltas)
+    kl = _mean_divergence(teacher, student, batch, config)
+    aim = kl if config.end_to_end == "kl" else surprise(student, batch)
+    aim.backward()
+
+    rows = _some_rows(mask, config.nmse_rows, generator)
+    inputs, targets = scaled_rows(weights, _rows_of(harvested.mlp_inputs, harvested.mlp_outputs, rows))
+    active = [weights.near(layer, x) for layer, x in enumerate(inputs)]
+    found = stream_loss(weights, inputs, targets, active, sparsity=sparsity, dead=dead, mlps=mlps)
+    (config.nmse_weight * found.total).backward()
+    optimizer.step()
+
+    l0s = found.l0
+    weights.score_threshold *= hold_l0(sum(l0s) / len(l0s), config.l0)
+    total = aim.item() + config.nmse_weight * found.total.item()
+    return StepReport(loss=total, nmse=found.nmse.item(), l0=l0s, kl=kl.item())
+
+
+def _mean_divergence(teacher: Tensor, student: Tensor, batch: TokenBatch, config: TrainingConfig) -> Float[Tensor, ""]:
+    """The divergence over the positions that count, the determined ones as much more as the configuration says."""
+    mask = batch.mask
     importance = torch.ones_like(mask, dtype=teacher.dtype)
     if batch.determined is not None:
         importance = importance + (config.determined_weight - 1) * batch.determined
     importance = importance[mask]
-    kl = (divergence(teacher[mask], student[mask]) * importance).sum() / importance.sum()
-    kl.backward()
+    return (divergence(teacher[mask], student[mask]) * importance).sum() / importance.sum()
 
-    rows = _some_rows(mask, config.nmse_rows, generator)
-    inputs = [
-        scales.scale_inputs(layer, x.flatten(0, 1).index_select(0, rows))
-        for layer, x in enumerate(harvested.mlp_inputs)
-    ]
-    targets = [
-        scales.scale_outputs(layer, y.flatten(0, 1).index_select(0, rows))
-        for layer, y in enumerate(harvested.mlp_outputs)
-    ]
-    active = [weights.active(layer, x)[0] for layer, x in enumerate(inputs)]
-    nmse, _ = reconstruction_loss(weights, inputs, targets, active)
-    (config.nmse_weight * nmse).backward()
-    optimizer.step()
 
-    l0s = [len(a) / a.n_rows for a in active]
-    weights.score_threshold *= hold_l0(sum(l0s) / len(l0s), config.l0)
-    total = kl.item() + config.nmse_weight * nmse.item()
-    return StepReport(loss=total, nmse=nmse.item(), l0=l0s, kl=kl.item())
+def surprise(logits: Float[Tensor, "batch pos d_vocab"], batch: TokenBatch) -> Float[Tensor, ""]:
+    """Mean −log p(next token) over positions that count and are followed by one that does; 0 where there are none."""
+    here = batch.mask[:, :-1] & batch.mask[:, 1:]
+    total = F.cross_entropy(logits[:, :-1][here], batch.token_ids[:, 1:][here], reduction="sum")
+    return total / here.sum().clamp_min(1)
+
+
+def _rows_of(inputs: Tensor, outputs: Tensor, rows: Int[Tensor, " row"]) -> Activations:
+    return Activations(
+        inputs=torch.stack([x.flatten(0, 1).index_select(0, rows) for x in inputs]),
+        outputs=torch.stack([y.flatten(0, 1).index_select(0, rows) for y in outputs]),
+    )
 
 
 def _some_rows(mask: Bool[Tensor, "batch pos"], n: int, generator: torch.Generator) -> Int[Tensor, " row"]:

@@ -8,13 +8,20 @@ from torch import Tensor
 from torch.optim import Adam
 
 from silverstain.training.batches import Activations
-from silverstain.training.selection import select
-from silverstain.training.weights import Weights, point_at_
+from silverstain.training.jacobians import Tangents, to_another_token
+from silverstain.training.kernels import Active
+from silverstain.training.losses import (
+    auxiliary_loss,
+    jacobian_loss,
+    pre_activation_loss,
+    sparsity_loss,
+    squared_error,
+)
+from silverstain.training.selection import choose
+from silverstain.training.weights import Weights
 
 THRESHOLD_RATE = 0.05
 """How fast the kept thresholds follow those of the batches."""
-SEED_SIZE = 0.8
-"""Share of its token's error that a revived feature repairs at first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +34,61 @@ class StepReport:
     kl: float | None = None
 
 
-def reconstruction_loss(
-    weights: Weights, inputs: list[Tensor], targets: list[Tensor], active: list
-) -> tuple[Tensor, list[Tensor]]:
-    """Mean squared error in units of each output's variance, mean over layers; and what each layer leaves over."""
-    outputs = weights.reconstruct(inputs, active)
-    errors = [target - output for target, output in zip(targets, outputs, strict=True)]
-    loss = torch.stack([error.square().mean() for error in errors]).mean()
-    return loss, errors
+@dataclass(frozen=True, kw_only=True)
+class StreamLoss:
+    """The losses of one batch of tokens on the model's own stream."""
+
+    total: Tensor
+    nmse: Tensor
+    errors: list[Tensor]
+    values: list[Tensor]
+
+    @property
+    def l0(self) -> list[float]:
+        """Active features a token, a value a layer: near a learned threshold some have the value 0."""
+        return [
+            int((values > 0).sum()) / error.shape[0] for values, error in zip(self.values, self.errors, strict=True)
+        ]
+
+
+def stream_loss(
+    weights: Weights,
+    inputs: list[Tensor],
+    targets: list[Tensor],
+    active: list[Active],
+    *,
+    sparsity: float = 0.0,
+    dead: Bool[Tensor, "layer feature"] | None = None,
+    mlps: Tangents | None = None,
+) -> StreamLoss:
+    """Reconstruction, mean over the prefixes of features, and what else the configuration weighs.
+
+    `sparsity` is the weight at this step; AuxK needs to know which features are dead, Jacobian matching the MLPs.
+    """
+    config = weights.config
+    z = [weights.pre_activations(i, x, active[i]) for i, x in enumerate(inputs)]
+    values = [weights.activations(i, z[i], active[i]) for i in range(weights.n_layers)]
+    found = [squared_error(targets, y) for y in weights.prefix_outputs(inputs, values, active, config.prefixes)]
+    nmse, errors = found[-1]
+    total = nmse if len(found) == 1 else torch.stack([loss for loss, _ in found]).mean()
+    if sparsity:
+        total = total + sparsity * sparsity_loss(weights, z, values, active)
+    if config.pre_activation:
+        total = total + config.pre_activation * pre_activation_loss(weights, inputs)
+    if config.aux_k and dead is not None and bool(dead.any()):
+        total = total + config.aux_weight * auxiliary_loss(weights, inputs, errors, dead)
+    if config.jacobian_weight and mlps is not None:
+        directions = to_another_token(inputs, min(config.jacobian_rows, inputs[0].shape[0]))
+        tangents = mlps([x[: d.shape[0]] for x, d in zip(inputs, directions, strict=True)], directions)
+        total = total + config.jacobian_weight * jacobian_loss(weights, inputs, values, active, directions, tangents)
+    return StreamLoss(total=total, nmse=nmse, errors=errors, values=values)
+
+
+def scaled_rows(weights: Weights, rows: Activations) -> tuple[list[Tensor], list[Tensor]]:
+    """Scaled inputs and outputs of every layer."""
+    scales, layers = weights.scales, range(weights.n_layers)
+    inputs = [scales.scale_inputs(layer, rows.inputs[layer]) for layer in layers]
+    return inputs, [scales.scale_outputs(layer, rows.outputs[layer]) for layer in layers]
 
 
 def reconstruction_step(
@@ -44,54 +98,20 @@ def reconstruction_step(
     fired: Int[Tensor, "layer feature"],
     *,
     l0: float,
-    floor: float,
+    sparsity: float = 0.0,
+    dead: Bool[Tensor, "layer feature"] | None = None,
+    mlps: Tangents | None = None,
 ) -> tuple[StepReport, list[Tensor], list[Tensor]]:
     """One step on raw activations; counts firings into `fired`; returns scaled inputs and errors for `revive_`."""
-    scales, n_layers = weights.scales, weights.n_layers
-    inputs = [scales.scale_inputs(layer, rows.inputs[layer]) for layer in range(n_layers)]
-    targets = [scales.scale_outputs(layer, rows.outputs[layer]) for layer in range(n_layers)]
-    active, threshold = select(weights, inputs, l0, floor)
+    inputs, targets = scaled_rows(weights, rows)
+    active, threshold = choose(weights, inputs, l0, weights.config.l0_floor)
     optimizer.zero_grad(set_to_none=True)
-    loss, errors = reconstruction_loss(weights, inputs, targets, active)
-    loss.backward()
+    found = stream_loss(weights, inputs, targets, active, sparsity=sparsity, dead=dead, mlps=mlps)
+    found.total.backward()
     optimizer.step()
     with torch.no_grad():
         weights.score_threshold.lerp_(threshold, THRESHOLD_RATE)
-        for layer in range(n_layers):
-            fired[layer] += torch.bincount(active[layer].features, minlength=weights.n_features)
-    l0s = [len(a) / rows.n_rows for a in active]
-    return StepReport(loss=loss.item(), nmse=loss.item(), l0=l0s), inputs, [error.detach() for error in errors]
-
-
-@torch.no_grad()
-def revive_(
-    weights: Weights,
-    optimizer: Adam,
-    dead: Bool[Tensor, "layer feature"],
-    inputs: list[Tensor],
-    errors: list[Tensor],
-    generator: torch.Generator,
-) -> int:
-    """Point dead features at badly reconstructed tokens; returns how many were.
-
-    A revived feature's encoder is its token's input direction, its decoder most of the token's error, its optimiser
-    state zero. Tokens are drawn without replacement in proportion to their squared error at the layers it can write to;
-    at most a quarter of the tokens are used, lest one kind of error call up many twins.
-    """
-    revived = 0
-    for layer in range(weights.n_layers):
-        features = dead[layer].nonzero().view(-1)
-        reach = errors[layer : layer + weights.n_targets(layer)]
-        error = torch.cat(reach, dim=1)
-        chance = error.square().sum(1)
-        n = min(features.numel(), chance.numel() // 4, int((chance > 0).sum()))
-        if n == 0:
-            continue
-        features = features[torch.randperm(features.numel(), generator=generator)[:n]]
-        tokens = torch.multinomial(chance, n, generator=generator)
-        point_at_(weights, layer, features, inputs[layer][tokens], SEED_SIZE * error[tokens])
-        for parameter in (weights.W_enc[layer], weights.b_enc[layer], weights.slab[layer]):
-            for moment in ("exp_avg", "exp_avg_sq"):
-                optimizer.state[parameter][moment][features] = 0
-        revived += n
-    return revived
+        for layer, values in enumerate(found.values):
+            fired[layer] += torch.bincount(active[layer].features[values > 0], minlength=weights.n_features)
+    report = StepReport(loss=found.total.item(), nmse=found.nmse.item(), l0=found.l0)
+    return report, inputs, [error.detach() for error in found.errors]

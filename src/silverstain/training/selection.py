@@ -1,19 +1,33 @@
-"""Which features are active in the first phase: the best of a whole batch, found without sorting the batch.
+"""Which features are active in the first phase, found without sorting all scores.
 
 BatchTopK over all layers keeps the l0 · layers · rows entries of highest score; a layer whose share falls below its
-floor gets its own best entries first. Sorting all layers · rows · features scores costs more than the rest of a step,
-so a running threshold first discards what lies well below it, and the order statistics are taken among the few left.
+floor gets its own best entries first. TopK keeps the best l0 of each token and layer. Sorting all layers · rows ·
+features scores costs more than the rest of a step, so a running threshold first discards what lies well below it, and
+order statistics are taken among the few left. ReLU and JumpReLU have a threshold to begin with.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.training.kernels import Active
+from silverstain.training.kernels import Active, above
 from silverstain.training.weights import Weights
 
 MARGIN = 0.6
 """Candidates are entries above this share of the running threshold."""
+
+
+def choose(
+    weights: Weights, inputs: list[Tensor], l0: float, floor: float
+) -> tuple[list[Active], Float[Tensor, " layer"]]:
+    """The features that a training step decodes, by the activation of these weights, and the score threshold of each
+    layer that lets as many pass. Those a little below a learned threshold are among them, with activation 0."""
+    if weights.config.activation == "batchtopk":
+        return select(weights, inputs, l0, floor)
+    if weights.config.activation == "topk":
+        found = [best_of_each_token(weights, layer, x, round(l0)) for layer, x in enumerate(inputs)]
+        return [active for active, _ in found], torch.stack([threshold for _, threshold in found])
+    return [weights.near(layer, x) for layer, x in enumerate(inputs)], weights.score_threshold
 
 
 @torch.no_grad()
@@ -55,10 +69,58 @@ def batch_thresholds(scores: list[Float[Tensor, " _"]], budget: int, floor: int)
 
 
 @torch.no_grad()
+def best_of_each_token(weights: Weights, layer: int, x: Tensor, k: int) -> tuple[Active, Float[Tensor, ""]]:
+    """The k features of highest positive score of each row of scaled inputs, and the layer's threshold that lets as
+    many pass in all. Rows with fewer than k candidates above the running threshold are searched again from 0."""
+    active, values = weights.active(layer, x, MARGIN)
+    short = (active.row_starts.diff() < k).nonzero().view(-1)
+    if short.numel():
+        zero = torch.zeros_like(weights.b_enc[layer])
+        again, more = above(x[short], weights.W_enc[layer].detach(), weights.b_enc[layer].detach(), zero)
+        active, values = _joined(active, values, again, more, short)
+    scores = values * weights.decoder_norms(layer)[active.features]
+    return active.keep(among_best_of_row(scores, active, k)), _kth_largest(scores, k * x.shape[0])
+
+
+def among_best_of_row(scores: Float[Tensor, " active"], active: Active, k: int) -> Bool[Tensor, " active"]:
+    """Which entries are among the k highest of their row: a sort of the few that are active, not of all features."""
+    counts = active.row_starts.diff()
+    most = int(counts.max()) if len(active) else 0
+    if most <= k:
+        return torch.ones_like(scores, dtype=torch.bool)
+    padded = scores.new_full((active.n_rows, most), -torch.inf)
+    place = torch.arange(len(active), device=scores.device) - active.row_starts[active.rows]
+    padded[active.rows, place] = scores
+    return scores >= padded.topk(k, dim=1).values[:, -1][active.rows]
+
+
+def _joined(
+    active: Active, values: Tensor, again: Active, more: Tensor, rows: Int[Tensor, " again"]
+) -> tuple[Active, Tensor]:
+    """The entries of `active` but for some rows, whose entries come from `again`, which has these rows alone."""
+    is_again = torch.zeros(active.n_rows, dtype=torch.bool, device=rows.device).index_fill_(0, rows, True)
+    kept = ~is_again[active.rows]
+    row = torch.cat([active.rows[kept], rows[again.rows]])
+    feature = torch.cat([active.features[kept], again.features])
+    order = torch.argsort(row, stable=True)
+    both = Active(rows=row[order], features=feature[order], n_rows=active.n_rows, n_features=active.n_features)
+    return both, torch.cat([values[kept], more])[order]
+
+
+@torch.no_grad()
 def first_thresholds_(weights: Weights, inputs: list[Tensor], l0: float) -> None:
-    """Set the score thresholds so that a sample of scaled inputs has about `l0` active features a row and layer."""
+    """Set the thresholds so that a sample of scaled inputs has about `l0` active features a row and layer; ReLU, whose
+    threshold is 0, gets biases instead."""
     weights.score_threshold.zero_()  # everything positive is a candidate: hence a sample
+    if weights.log_threshold is not None:
+        for log in weights.log_threshold:
+            log.fill_(-torch.inf)
     _, threshold = select(weights, inputs, l0, floor=0.25)
+    for layer, score in enumerate(threshold):
+        if weights.log_threshold is not None:
+            weights.log_threshold[layer].fill_(score.clamp_min(1e-6).log())
+        if weights.config.activation == "relu":
+            weights.b_enc[layer] -= score / weights.decoder_norms(layer).clamp_min(1e-12)
     weights.score_threshold.copy_(threshold)
 
 

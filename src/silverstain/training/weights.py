@@ -1,8 +1,8 @@
-"""The weights of a dictionary while it is trained, and their conversion to the one that is kept.
+"""The weights of a dictionary while it is trained.
 
 Training sees each layer's inputs centred and scaled to a mean norm of √d, and its outputs centred and scaled to a
-root mean square of 1, so that one learning rate, one threshold and one loss suit all layers. `freeze` folds all of it
-into the weights: the dictionary that is saved works on raw activations.
+root mean square of 1, so that one learning rate, one threshold and one loss suit all layers. `freezing.folded` folds
+all of it into the weights: the dictionary that is saved works on raw activations.
 
 Which features are active is decided by score = activation · ‖decoder row over all targets‖, what a feature adds to the
 outputs in units of their own size; a feature cannot pass by a large activation and a small decoder. A frozen
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
-from silverstain.training.kernels import Active, Kernel, Scratch, above, decode, sparse_encode
+from silverstain.training.decoders import Decoder, Slabs
+from silverstain.training.kernels import Active, Kernel, Scratch, above, sparse_encode
+from silverstain.training.molt import Transforms
+from silverstain.training.thresholding import jump_relu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,66 +53,124 @@ class Scales:
 
 
 class Weights(nn.Module):
-    """Encoder, decoder slabs and score thresholds of every layer, in the units of training.
+    """Encoder, decoder, optional skip and thresholds of every layer, in the units of training.
 
-    The decoder of a layer is one slab [feature, targets · d_model]: all that a feature writes is one contiguous row.
+    What differs between kinds is the decoder (slabs of rows, however far they reach, or transforms) and where a
+    feature's threshold comes from (`activation`); everything else is common.
     """
 
     def __init__(self, *, n_layers: int, d_model: int, config: TrainingConfig, scales: Scales) -> None:
         super().__init__()
         self.n_layers, self.d_model, self.n_features = n_layers, d_model, config.n_features
-        self.is_cross_layer = config.kind == "cross-layer"
-        self.scales = scales
+        self.config, self.scales = config, scales
+        self.is_cross_layer = config.is_cross_layer
         self.kernel: Kernel = "sparse"
         sizes = [(config.n_features, d_model)] * n_layers
         self.W_enc = nn.ParameterList(torch.zeros(size) for size in sizes)
         self.b_enc = nn.ParameterList(torch.zeros(config.n_features) for _ in range(n_layers))
-        self.slab = nn.ParameterList(
-            torch.zeros(config.n_features, self.n_targets(layer) * d_model) for layer in range(n_layers)
-        )
+        decoder = Transforms if config.kind == "molt" else Slabs
+        self.decoder: Decoder = decoder(n_layers=n_layers, d_model=d_model, config=config)
         self.b_dec = nn.Parameter(torch.zeros(n_layers, d_model))
+        self.W_skip = _a_layer(n_layers, (d_model, d_model)) if config.skip else None
+        """Applied as x @ W_skip.T to the inputs of its own layer."""
+        self.log_threshold = _a_layer(n_layers, (config.n_features,)) if config.activation == "jumprelu" else None
+        """The score each feature must exceed, as its logarithm; others share `score_threshold` or have none."""
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.zeros(n_layers))
         self._scratch = Scratch()
 
+    @property
+    def slab(self) -> nn.ParameterList:
+        """The decoder rows of a kind that has features."""
+        assert isinstance(self.decoder, Slabs)
+        return self.decoder.slab
+
     def n_targets(self, layer: int) -> int:
-        return self.n_layers - layer if self.is_cross_layer else 1
+        return self.config.n_targets(layer, self.n_layers)
+
+    # which features are active
 
     def decoder_norms(self, layer: int) -> Float[Tensor, " feature"]:
-        return self.slab[layer].detach().norm(dim=1)
+        return self.decoder.norms(layer).detach()
 
     def thresholds(self, layer: int, share: float = 1.0) -> Float[Tensor, " feature"]:
-        """The activation at which each feature's score reaches `share` of the layer's threshold."""
-        return self.score_threshold[layer] * share / self.decoder_norms(layer).clamp_min(1e-12)
+        """The activation at which each feature's score reaches `share` of its threshold, without gradient."""
+        if self.config.activation == "relu":
+            return self.score_threshold.new_zeros(self.n_features)
+        own = None if self.log_threshold is None else self.log_threshold[layer].detach().exp()
+        score = self.score_threshold[layer] if own is None else own
+        return score * share / self.decoder_norms(layer).clamp_min(1e-12)
 
     def active(self, layer: int, x: Tensor, share: float = 1.0) -> tuple[Active, Tensor]:
         """The features of scaled inputs x above threshold, and their activations without gradient."""
-        return above(
-            x, self.W_enc[layer].detach(), self.b_enc[layer].detach(), self.thresholds(layer, share), self._scratch
-        )
+        return self._above(layer, x, self.thresholds(layer, share))
 
-    def contributions(self, layer: int, x: Tensor, active: Active) -> Float[Tensor, "row target d_model"]:
-        """What the given features of scaled inputs x write to the scaled outputs, without the bias."""
-        values = sparse_encode(x, self.W_enc[layer], self.b_enc[layer], active)
-        written = decode(values, active, self.slab[layer], self.kernel)
-        return written.view(x.shape[0], self.n_targets(layer), self.d_model)
+    def near(self, layer: int, x: Tensor) -> Active:
+        """The features whose activation or threshold has a gradient: the active ones and, for JumpReLU, those a little
+        below their threshold, whose activation is 0."""
+        threshold = self.thresholds(layer)
+        if self.log_threshold is not None and torch.is_grad_enabled():
+            threshold = threshold - self.config.bandwidth / 2
+        return self._above(layer, x, threshold)[0]
+
+    def _above(self, layer: int, x: Tensor, threshold: Tensor) -> tuple[Active, Tensor]:
+        return above(x, self.W_enc[layer].detach(), self.b_enc[layer].detach(), threshold, self._scratch)
+
+    def cuts(self, layer: int, active: Active) -> Float[Tensor, " active"]:
+        """The threshold of each entry as JumpReLU learns it: differentiable, through the decoder norm as well."""
+        assert self.log_threshold is not None  # asked of JumpReLU alone
+        return (self.log_threshold[layer].exp() / self.decoder.norms(layer).clamp_min(1e-12))[active.features]
+
+    # what they do
+
+    def pre_activations(self, layer: int, x: Tensor, active: Active) -> Float[Tensor, " active"]:
+        return sparse_encode(x, self.W_enc[layer], self.b_enc[layer], active)
+
+    def values(self, layer: int, x: Tensor, active: Active) -> Float[Tensor, " active"]:
+        """The activations of the given features of scaled inputs x."""
+        return self.activations(layer, self.pre_activations(layer, x, active), active)
+
+    def activations(self, layer: int, z: Float[Tensor, " active"], active: Active) -> Float[Tensor, " active"]:
+        """What pre-activations of chosen features become: themselves, but for learned thresholds."""
+        return z if self.log_threshold is None else jump_relu(z, self.cuts(layer, active), self.config.bandwidth)
+
+    def constant(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        """What a layer writes to its own scaled output without any feature: bias and skip."""
+        bias = self.b_dec[layer].expand_as(x)
+        return bias if self.W_skip is None else bias + x @ self.W_skip[layer].T
+
+    def outputs(
+        self, inputs: list[Tensor], values: list[Tensor], active: list[Active]
+    ) -> list[Float[Tensor, "row d_model"]]:
+        """The scaled output of every layer from the activations of every layer."""
+        return self.prefix_outputs(inputs, values, active, (self.n_features,))[-1]
+
+    def prefix_outputs(
+        self, inputs: list[Tensor], values: list[Tensor], active: list[Active], widths: tuple[int, ...]
+    ) -> list[list[Float[Tensor, "row d_model"]]]:
+        """The same from the first features of each layer alone, for each of `widths`; the last must be all."""
+        outputs: list[Tensor] = [self.constant(layer, x) for layer, x in enumerate(inputs)]
+        found: list[list[Tensor]] = []
+        for low, high in zip((0, *widths), widths, strict=False):
+            for layer, x in enumerate(inputs):
+                some, those = _between(values[layer], active[layer], low, high)
+                for target, part in enumerate(self.decoder.write(layer, x, some, those, self.kernel).unbind(1), layer):
+                    outputs[target] = outputs[target] + part
+            found.append(list(outputs))
+        return found
 
     def reconstruct(self, inputs: list[Tensor], active: list[Active]) -> list[Float[Tensor, "row d_model"]]:
         """The scaled output of every layer from scaled inputs and the features chosen there."""
-        outputs: list[Tensor] = [self.b_dec[layer].expand_as(inputs[layer]) for layer in range(self.n_layers)]
-        for layer in range(self.n_layers):
-            for target, part in enumerate(self.contributions(layer, inputs[layer], active[layer]).unbind(1), layer):
-                outputs[target] = outputs[target] + part
-        return outputs
+        return self.outputs(inputs, [self.values(i, x, active[i]) for i, x in enumerate(inputs)], active)
 
     # as a substitute for the MLPs of the model
 
     def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
         scales = self.scales
         scaled = scales.scale_inputs(layer, x)
-        active, _ = self.active(layer, scaled.detach())
-        written = self.contributions(layer, scaled, active)
-        first = written[:, 0] + self.b_dec[layer]
+        active = self.near(layer, scaled.detach())
+        written = self.decoder.write(layer, scaled, self.values(layer, scaled, active), active, self.kernel)
+        first = written[:, 0] + self.constant(layer, scaled)
         parts = [first / scales.output_factor[layer] + scales.output_mean[layer]]
         parts += [part / scales.output_factor[t] for t, part in enumerate(written[:, 1:].unbind(1), layer + 1)]
         return torch.stack(parts, dim=1)
@@ -118,52 +179,22 @@ class Weights(nn.Module):
         active, _ = self.active(layer, self.scales.scale_inputs(layer, x))
         return torch.bincount(active.features, minlength=self.n_features)
 
+    # feature by feature
 
-SEED_BIAS = 0.6
-"""A feature made from a token fires on inputs whose projection on that token's exceeds this share of its norm."""
-
-
-@torch.no_grad()
-def point_at_(weights: Weights, layer: int, features: Tensor, x: Tensor, writes: Tensor) -> None:
-    """Make features that fire on scaled inputs near x [feature, d_model] and at x itself write `writes`
-    [feature, targets · d_model]."""
-    norm = x.norm(dim=1).clamp_min(1e-6)
-    weights.W_enc[layer][features] = x / norm[:, None]
-    weights.b_enc[layer][features] = -SEED_BIAS * norm
-    weights.slab[layer][features] = writes / ((1 - SEED_BIAS) * norm)[:, None]
+    def rows_of(self, layer: int, features: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """All parameters that belong to these features, and which of their rows."""
+        own = [self.W_enc[layer], self.b_enc[layer]]
+        own += [] if self.log_threshold is None else [self.log_threshold[layer]]
+        return [(parameter, features) for parameter in own] + self.decoder.rows_of(layer, features)
 
 
-@torch.no_grad()
-def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, generator: torch.Generator) -> None:
-    """Every feature begins as a token of the pool: near its input it writes a share of what the MLPs write there.
-
-    So features differ and fire from the first step on. The share is what `l0` features together should sum to, spread
-    over the layers that write to the same output.
-    """
-    for layer in range(weights.n_layers):
-        index = torch.randperm(pool.n_rows, generator=generator)[: config.n_features]
-        index = index.repeat(-(-config.n_features // index.numel()))[: config.n_features]
-        x = weights.scales.scale_inputs(layer, pool.inputs[layer, index])
-        targets = range(layer, layer + weights.n_targets(layer))
-        y = [weights.scales.scale_outputs(t, pool.outputs[t, index]) for t in targets]
-        n_writers = [t + 1 if weights.is_cross_layer else 1 for t in targets]
-        share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
-        point_at_(weights, layer, torch.arange(config.n_features), x, share)
+def _a_layer(n_layers: int, size: tuple[int, ...]) -> nn.ParameterList:
+    return nn.ParameterList(torch.zeros(size) for _ in range(n_layers))
 
 
-def folded(weights: Weights) -> dict[str, list[Tensor]]:
-    """Weights on raw activations, one a layer: W_enc [feature d], b_enc and threshold [feature], b_dec [d], and W_dec
-    [feature target d], or [feature d] when features write to their own layer alone."""
-    scales = weights.scales
-    out: dict[str, list[Tensor]] = {name: [] for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")}
-    for layer in range(weights.n_layers):
-        W_enc = weights.W_enc[layer].detach() * scales.input_factor[layer]
-        out["W_enc"].append(W_enc)
-        out["b_enc"].append(weights.b_enc[layer].detach() - W_enc @ scales.input_mean[layer])
-        out["threshold"].append(weights.thresholds(layer))
-        targets = slice(layer, layer + weights.n_targets(layer))
-        slab = weights.slab[layer].detach().view(weights.n_features, weights.n_targets(layer), weights.d_model)
-        W_dec = slab / scales.output_factor[targets, None]
-        out["W_dec"].append(W_dec if weights.is_cross_layer else W_dec[:, 0])
-        out["b_dec"].append(weights.b_dec[layer].detach() / scales.output_factor[layer] + scales.output_mean[layer])
-    return out
+def _between(values: Tensor, active: Active, low: int, high: int) -> tuple[Tensor, Active]:
+    """The entries of features from `low` up to `high`."""
+    if low == 0 and high == active.n_features:
+        return values, active
+    chosen = (active.features >= low) & (active.features < high)
+    return values[chosen], active.keep(chosen)

@@ -1,0 +1,146 @@
+"""What learns: weights, their optimiser, and which features have fired; one step of either phase at a time.
+
+It reads activations or batches that it is given, and knows nothing of files, pools or progress.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from silverstain.models import LanguageModel
+from silverstain.training.batches import Activations, TokenBatch
+from silverstain.training.config import TrainingConfig
+from silverstain.training.finetuning import finetuning_step
+from silverstain.training.initialising import initialise_, revive_
+from silverstain.training.jacobians import Tangents, mlp_tangents
+from silverstain.training.kernels import faster_kernel
+from silverstain.training.reconstruction import StepReport, reconstruction_step
+from silverstain.training.selection import first_thresholds_
+from silverstain.training.weights import Scales, Weights
+
+BETAS = (0.9, 0.99)
+DRAWS = ("initialise", "order", "revive", "finetune")
+"""What randomness is needed for; each draw has a generator of its own, so that none needs a state."""
+
+
+def generator_for(config: TrainingConfig, what: str, step: int = 0) -> torch.Generator:
+    seed = (config.seed * len(DRAWS) + DRAWS.index(what)) * 10_000_019 + step
+    return torch.Generator().manual_seed(seed)
+
+
+class Learner:
+    """The weights of a run and everything that changes with them."""
+
+    def __init__(
+        self, config: TrainingConfig, scales: Scales, *, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        n_layers, d_model = scales.input_mean.shape
+        self.config = config
+        self.weights = Weights(n_layers=n_layers, d_model=d_model, config=config, scales=scales)
+        self.weights.to(device=device, dtype=dtype)
+        self.fired = torch.zeros(n_layers, config.n_features, dtype=torch.int64, device=device)
+        """How often each feature fired since the last look."""
+        self.dead = torch.zeros(n_layers, config.n_features, dtype=torch.bool, device=device)
+        """Which features had not fired at the last look, and were not revived then."""
+        self.dead_share = 0.0
+        self.optimizer = self._new_optimizer()
+        self._set_kernel()
+
+    @classmethod
+    def start(cls, pool: Activations, config: TrainingConfig) -> "Learner":
+        """One that begins from the tokens of a pool."""
+        learner = cls(config, Scales.of(pool), device=pool.inputs.device, dtype=pool.inputs.dtype)
+        weights = learner.weights
+        initialise_(weights, pool, config, generator_for(config, "initialise"))
+        sample = pool.rows(torch.arange(min(512, pool.n_rows)))
+        inputs = [weights.scales.scale_inputs(layer, x) for layer, x in enumerate(sample.inputs)]
+        first_thresholds_(weights, inputs, config.l0_at(0))
+        return learner
+
+    def _new_optimizer(self) -> Adam:
+        return Adam(self.weights.parameters(), lr=self.config.lr, betas=BETAS, fused=True)
+
+    def _set_kernel(self) -> None:
+        config, weights = self.config, self.weights
+        if config.decoder_kernel != "measure":
+            weights.kernel = config.decoder_kernel
+            return
+        weights.kernel = faster_kernel(
+            n_rows=config.rows, n_features=config.n_features, n_active=round(config.l0),
+            d_out=weights.d_model * weights.n_targets(0), device=weights.b_dec.device,
+        )  # fmt: skip
+
+    # steps
+
+    def reconstruct(self, rows: Activations, step: int, model: LanguageModel | None = None) -> StepReport:
+        """A step of the first phase; only Jacobian matching needs the model."""
+        config = self.config
+        self._set_lr(config.lr_at(step))
+        report, inputs, errors = reconstruction_step(
+            self.weights, self.optimizer, rows, self.fired, l0=config.l0_at(step), sparsity=config.sparsity_at(step),
+            dead=self.dead, mlps=self._mlps(model),
+        )  # fmt: skip
+        if (step + 1) % config.reseed_every == 0:
+            self.dead = self.fired == 0
+            self.dead_share = float(self.dead.double().mean())
+            self.fired.zero_()
+            if step + 1 <= config.reseed_until * config.steps:
+                generator = generator_for(config, "revive", step)
+                self.dead &= ~revive_(self.weights, self.optimizer, self.dead, inputs, errors, generator)
+        return report
+
+    def finetune(self, model: LanguageModel, batch: TokenBatch, step: int) -> StepReport:
+        """A step of the second phase, `step` of it."""
+        config = self.config
+        if step == 0:
+            self.optimizer = self._new_optimizer()
+        self._set_lr(config.finetune_lr_at(step))
+        return finetuning_step(
+            model, self.weights, self.optimizer, batch, config, generator_for(config, "finetune", step),
+            sparsity=config.sparsity_at(config.steps + step), dead=self.dead, mlps=self._mlps(model),
+        )  # fmt: skip
+
+    def _mlps(self, model: LanguageModel | None) -> Tangents | None:
+        return None if model is None or not self.config.jacobian_weight else mlp_tangents(model, self.weights.scales)
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    # state
+
+    def is_finite(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self.weights.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of the state but `dead_share`, by name."""
+        tensors = {f"weights.{name}": tensor for name, tensor in self.weights.state_dict().items()}
+        tensors |= {f"scales.{name}": getattr(self.weights.scales, name) for name in Scales.__dataclass_fields__}
+        tensors |= {"fired": self.fired, "dead": self.dead}
+        for index, parameter in enumerate(self.weights.parameters()):
+            for name, moment in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{index}.{name}"] = moment
+        return tensors
+
+    @classmethod
+    def from_tensors(
+        cls, config: TrainingConfig, tensors: dict[str, Tensor], *, device: torch.device | str, dtype: torch.dtype
+    ) -> "Learner":
+        """One that goes on from a state."""
+        scales = Scales(**{name: tensors[f"scales.{name}"].to(device) for name in Scales.__dataclass_fields__})
+        learner = cls(config, scales, device=device, dtype=dtype)
+        learner.weights.load_state_dict(_under(tensors, "weights."))
+        learner.fired, learner.dead = tensors["fired"].to(device), tensors["dead"].to(device)
+        for index, parameter in enumerate(learner.weights.parameters()):
+            moments: dict[str, Any] = _under(tensors, f"optimizer.{index}.")
+            if moments:
+                learner.optimizer.state[parameter] = {
+                    name: moment if name == "step" else moment.to(device) for name, moment in moments.items()
+                }
+        return learner
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,135 @@
+"""What training lowers besides reconstruction: each loss a function, added where its setting asks for it.
+
+Losses are means over tokens and layers, in units of each output's variance, so that one weight suits all sizes.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from silverstain.training.kernels import Active, above, sparse_encode
+from silverstain.training.selection import among_best_of_row
+from silverstain.training.thresholding import step
+from silverstain.training.weights import Weights
+
+SATURATION = 4.0
+"""c of tanh(c · size): a feature that adds a quarter of an output's root mean square pays three quarters."""
+PRE_ACTIVATION_ROWS = 256
+"""Tokens of a step on which the pre-activation loss is taken: it needs all features, and rows are shuffled."""
+
+
+def squared_error(
+    targets: list[Float[Tensor, "row d_model"]], outputs: list[Float[Tensor, "row d_model"]]
+) -> tuple[Float[Tensor, ""], list[Float[Tensor, "row d_model"]]]:
+    """Mean squared error in units of each output's variance, mean over layers; and what each layer leaves over."""
+    errors = [target - output for target, output in zip(targets, outputs, strict=True)]
+    return torch.stack([error.square().mean() for error in errors]).mean(), errors
+
+
+def tanh_sparsity(
+    values: Float[Tensor, " active"], norms: Float[Tensor, " feature"], active: Active, d_model: int
+) -> Float[Tensor, ""]:
+    """Σ tanh(c · activation · ‖decoder row‖ / √d) a token: about the number of features that matter.
+
+    ‖decoder row‖ counts all layers written to and has a gradient, so that nothing is gained by a small activation and a
+    large decoder, or the other way round. Division by √d makes it a share of an output's root mean square.
+    """
+    return torch.tanh(SATURATION * values * norms[active.features] / d_model**0.5).sum() / active.n_rows
+
+
+def l0_sparsity(
+    z: Float[Tensor, " active"], cut: Float[Tensor, " active"], bandwidth: float, n_rows: int
+) -> Float[Tensor, ""]:
+    """The number of active features a token; its gradient moves pre-activations, thresholds and decoder norms."""
+    return step(z, cut, bandwidth).sum() / n_rows
+
+
+def sparsity_loss(weights: Weights, z: list[Tensor], values: list[Tensor], active: list[Active]) -> Float[Tensor, ""]:
+    """The sparsity loss of this configuration's shape, a token and layer."""
+    config, layers = weights.config, range(weights.n_layers)
+    if config.sparsity_shape == "l0":
+        parts = [l0_sparsity(z[i], weights.cuts(i, active[i]), config.bandwidth, active[i].n_rows) for i in layers]
+    else:
+        parts = [tanh_sparsity(values[i], weights.decoder.norms(i), active[i], weights.d_model) for i in layers]
+    return torch.stack(parts).mean()
+
+
+def pre_activation_loss(weights: Weights, inputs: list[Tensor]) -> Float[Tensor, ""]:
+    """Σ max(0, −pre-activation) over all features, a token and layer."""
+    parts = []
+    for layer, x in enumerate(inputs):
+        some = x[:PRE_ACTIVATION_ROWS]
+        z = torch.addmm(weights.b_enc[layer], some, weights.W_enc[layer].T)
+        parts.append(torch.relu(-z).sum() / some.shape[0])
+    return torch.stack(parts).mean()
+
+
+def auxiliary_loss(
+    weights: Weights, inputs: list[Tensor], errors: list[Tensor], dead: Bool[Tensor, "layer feature"]
+) -> Float[Tensor, ""]:
+    """What `aux_k` dead features a token and layer leave of what the living left, as a share of it.
+
+    They reconstruct the errors of all layers they reach, together: the residual of the whole dictionary, not of one
+    layer. Only features that would fire but for the threshold take part; `initialising.revive_` is for the others.
+    """
+    aims = [error.detach() for error in errors]
+    active = [_best_dead(weights, layer, x, dead[layer]) for layer, x in enumerate(inputs)]
+    values = [weights.pre_activations(layer, x, active[layer]) for layer, x in enumerate(inputs)]
+    found: list[Tensor] = [torch.zeros_like(aim) for aim in aims]
+    for layer, x in enumerate(inputs):
+        written = weights.decoder.write(layer, x, values[layer], active[layer], weights.kernel)
+        for target, part in enumerate(written.unbind(1), layer):
+            found[target] = found[target] + part
+    left, _ = squared_error(aims, found)
+    return left / squared_error(aims, [torch.zeros_like(aim) for aim in aims])[0].clamp_min(1e-12)
+
+
+@torch.no_grad()
+def _best_dead(weights: Weights, layer: int, x: Tensor, dead: Bool[Tensor, " feature"]) -> Active:
+    """The dead features of highest positive score of each token, at most `aux_k`."""
+    features = dead.nonzero().view(-1)
+    if not features.numel():
+        return Active(rows=features, features=features, n_rows=x.shape[0], n_features=weights.n_features)
+    W_enc, b_enc = weights.W_enc[layer][features], weights.b_enc[layer][features]
+    active, values = above(x, W_enc, b_enc, torch.zeros_like(b_enc))
+    norms = weights.decoder_norms(layer)[features]
+    best = active.keep(among_best_of_row(values * norms[active.features], active, weights.config.aux_k))
+    return Active(rows=best.rows, features=features[best.features], n_rows=x.shape[0], n_features=weights.n_features)
+
+
+def _first_rows(active: Active, n: int) -> Active:
+    """The entries of the first n rows, which come first."""
+    stop = int(active.row_starts[n])
+    return Active(rows=active.rows[:stop], features=active.features[:stop], n_rows=n, n_features=active.n_features)
+
+
+def jacobian_loss(
+    weights: Weights,
+    inputs: list[Float[Tensor, "row d_model"]],
+    values: list[Float[Tensor, " active"]],
+    active: list[Active],
+    directions: list[Float[Tensor, "row d_model"]],
+    tangents: list[Float[Tensor, "row d_model"]],
+) -> Float[Tensor, ""]:
+    """How far the dictionary's directional derivatives are from those of the MLPs, `tangents`, as a share of these.
+
+    Everything is in scaled units and of the first rows alone, as many as `directions` have. Which features are active
+    is held: that is the derivative of JumpReLU wherever it has one.
+    """
+    n = directions[0].shape[0]
+    found: list[Tensor] = [torch.zeros_like(tangent) for tangent in tangents]
+    for layer, dx in enumerate(directions):
+        x, here = inputs[layer][:n], _first_rows(active[layer], n)
+        on = values[layer][: len(here)]
+        no_bias = torch.zeros_like(weights.b_enc[layer])
+        change = sparse_encode(dx, weights.W_enc[layer], no_bias, here) * (on > 0)
+        written = weights.decoder.write_tangent(layer, x, dx, on, change, here, weights.kernel)
+        for target, part in enumerate(written.unbind(1), layer):
+            found[target] = found[target] + part
+        if weights.W_skip is not None:
+            found[layer] = found[layer] + dx @ weights.W_skip[layer].T
+    parts = [
+        (tangent - seen).square().mean() / tangent.square().mean().clamp_min(1e-12)
+        for tangent, seen in zip(tangents, found, strict=True)
+    ]
+    return torch.stack(parts).mean()
