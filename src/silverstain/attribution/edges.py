@@ -250,7 +250,7 @@ def _group_size(flow: FrozenFlow, sources: Sources, n_positions: int) -> int:
     room = GRADIENT_BYTES
     if device.type == "cuda":
         room = max(room, int(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]))
-    numbers = 5 * n_positions * flow.d_model + 3 * sources.n_columns
+    numbers = 5 * n_positions * flow.d_model + 2 * sources.n_columns
     return max(1, room // (numbers * sources.embedding.table.element_size()))
 
 
@@ -271,17 +271,17 @@ def _add_writes_(
     sums: Float[Tensor, "column target"], writes: Writes, first: int, gradient: Float[Tensor, "reached pos width"]
 ) -> None:
     """Add, in place, what is written at the positions from the first on."""
-    reached, stop = sums[:, : len(gradient)], first + gradient.shape[1]
+    reached, end = sums[:, : len(gradient)], first + gradient.shape[1]
     if writes.blocks is None or writes.single is None:
         _add_each_(reached, writes, first, gradient)
         return
-    for offset, blocks in enumerate(writes.blocks.at[first:stop]):
-        for block in blocks:
-            rows = writes.rows(slice(block.start, block.stop))
-            reached[block.column : block.column + len(rows)].addmm_(rows, gradient[:, offset].T)
-    columns = writes.columns[writes.blocks.single[first:stop].flatten()]  # where there is none, zero is added anywhere
+    for offset, blocks in enumerate(writes.blocks.at[first:end]):
+        here = gradient[:, offset].T
+        for start, stop, column in blocks:
+            reached[column : column + stop - start].addmm_(writes.rows(slice(start, stop)), here)
+    columns = writes.columns[writes.blocks.single[first:end].flatten()]  # where there is none, zero is added anywhere
     if len(columns):
-        products = writes.single[first:stop] @ gradient.permute(1, 2, 0)
+        products = writes.single[first:end] @ gradient.permute(1, 2, 0)
         reached.index_add_(0, columns, products.flatten(0, 1))
 
 
