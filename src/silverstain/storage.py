@@ -26,6 +26,11 @@ def write_text_whole(path: str | Path, text: str) -> None:
     _write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes_whole(path: str | Path, content: bytes) -> None:
+    """Write `content`, a picture say; raises UsageError when the folder cannot be written."""
+    _write_whole(Path(path), lambda temporary: temporary.write_bytes(content))
+
+
 def write_json_whole(path: str | Path, obj: object) -> None:
     """Write `obj` as JSON with a final newline; raises UsageError when the folder cannot be written."""
     write_text_whole(path, json.dumps(obj, indent=1, ensure_ascii=False) + "\n")

@@ -259,14 +259,15 @@ class _Measured:
         families = {int(n.removeprefix("family ")): float(v) for n, v in found.items() if n.startswith("family ")}
         affine = self._affine_nmse(self.stream.columns)
         determined = _known(found.pop("top1_match_determined"))
-        values: dict[str, Any] = {n: _plain(v) for n, v in found.items() if not n.startswith("family ")}
+        values: dict[str, Any] = {"l0": None, "l0_layers": None, **self._features()}
+        values |= {name: _plain(value) for name, value in found.items() if not name.startswith("family ")}
         return Fidelity(
             n_tokens=self.held_out.n_tokens,
             affine_nmse=sum(affine) / len(affine),
             affine_nmse_layers=affine,
             families={family: share for family, share in families.items() if share == share},
             top1_match_determined=determined,
-            **({"l0": None, "l0_layers": None} | self._features() | values),
+            **values,
         )
 
     def stand_in(self) -> StandIn:
