@@ -5,7 +5,8 @@ import torch
 
 from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
-from silverstain.training.batches import Source, fill_pool
+from silverstain.training.batches import Source
+from silverstain.training.pool import Pool
 from silverstain.training.config import TrainingConfig
 from silverstain.training.freezing import folded
 from silverstain.training.initialising import initialise_, revive_
@@ -18,7 +19,9 @@ from .conftest import batches
 @pytest.fixture(params=["cross-layer", "per-layer"])
 def trained(request, model):
     config = TrainingConfig(kind=request.param, n_features=40, l0=4, rows=64, pool_rows=128)
-    pool = fill_pool(model, Source(batches()), 128)
+    filled = Pool(model, Source(batches()), 128)
+    filled.bring_to(1)
+    pool = filled.activations
     weights = Weights(n_layers=model.n_layers, d_model=model.d_model, config=config, scales=Scales.of(pool))
     initialise_(weights, pool, config, torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -1,9 +1,8 @@
-"""What training reads: batches of token sequences, and the pool of activations harvested from them."""
+"""What training reads: batches of token sequences, and the activations harvested from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -75,23 +74,3 @@ def harvest_rows(model: LanguageModel, batch: TokenBatch) -> Activations:
     """The activations of a batch at the positions that count."""
     harvested = harvest(model, batch.token_ids)
     return Activations(inputs=harvested.mlp_inputs[:, batch.mask], outputs=harvested.mlp_outputs[:, batch.mask])
-
-
-def fill_pool(
-    model: LanguageModel, source: Source, n_rows: int, check: Callable[[], None] = lambda: None
-) -> Activations:
-    """A pool of exactly `n_rows` tokens: the largest memory of a run, 8 · layers · d_model bytes a token.
-
-    `check` is called between batches and may raise: filling takes tens of seconds.
-    """
-    size = (model.n_layers, n_rows, model.d_model)
-    inputs, outputs = (torch.empty(size, dtype=model.dtype, device=model.device) for _ in range(2))
-    filled = 0
-    while filled < n_rows:
-        check()
-        part = harvest_rows(model, source.draw())
-        take = min(part.n_rows, n_rows - filled)
-        inputs[:, filled : filled + take] = part.inputs[:, :take]
-        outputs[:, filled : filled + take] = part.outputs[:, :take]
-        filled += take
-    return Activations(inputs=inputs, outputs=outputs)

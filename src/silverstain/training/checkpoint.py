@@ -14,7 +14,7 @@ from silverstain.errors import UsageError
 from silverstain.storage import read_tensors, save_tensors_whole
 from silverstain.training.config import TrainingConfig
 
-FORMAT = "silverstain.training-checkpoint/1"
+FORMAT = "silverstain.training-checkpoint/2"
 FILE = "checkpoint.safetensors"
 FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr")
 """Settings that may differ between the runs before and after an interruption; the learning rates so that a run that

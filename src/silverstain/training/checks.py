@@ -14,8 +14,8 @@ SHAPES = ("tanh", "l0")
 AIMS = ("kl", "ce", None)
 CHOICES = {"kind": KINDS, "activation": ACTIVATIONS, "sparsity_shape": SHAPES, "end_to_end": AIMS}
 POSITIVE = (
-    "n_features", "l0", "rows", "nmse_rows", "pool_rows", "pool_epochs", "threads", "reseed_every", "lr", "finetune_lr",
-    "bandwidth", "jacobian_rows", "anneal_from",
+    "n_features", "l0", "rows", "nmse_rows", "pool_rows", "pool_epochs", "pool_parts", "threads", "reseed_every", "lr",
+    "finetune_lr", "bandwidth", "jacobian_rows", "anneal_from",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "steps", "finetune_steps", "warmup", "sparsity", "pre_activation", "aux_k", "aux_weight", "jacobian_weight",

@@ -60,7 +60,9 @@ class TrainingConfig:
     pool_rows: int = 131072
     """Tokens harvested at a time; steps draw from them shuffled. 4 layers of width 128: 4 kB a token."""
     pool_epochs: int = 3
-    """How often each token of the pool is used before the next pool is harvested."""
+    """How often each token of the pool is used before it is renewed."""
+    pool_parts: int = 1
+    """In how many parts the pool is renewed in turn: 1, all of it at a time; 2, half of it stays at every renewal."""
     lr: float = 2e-3
     """Adam's step of the first phase; the last quarter of it falls to zero linearly."""
     warmup: int = 50
@@ -127,9 +129,13 @@ class TrainingConfig:
         return min(self.reach or layer + 1, layer + 1) if self.is_cross_layer else 1
 
     @property
-    def steps_a_pool(self) -> int:
-        """Steps between two harvests."""
-        return self.pool_rows // self.rows * self.pool_epochs
+    def steps_a_harvest(self) -> int:
+        """Steps between two harvests, each of one part of the pool."""
+        return max(1, self.pool_rows // self.rows * self.pool_epochs // self.pool_parts)
+
+    def harvests_at(self, step: int) -> int:
+        """How many parts have been harvested before a step of the first phase."""
+        return self.pool_parts + step // self.steps_a_harvest
 
     def l0_at(self, step: int) -> float:
         """The L0 aimed at in a step of the first phase."""

@@ -18,12 +18,14 @@ from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interruption import held_interrupts
 from silverstain.models import LanguageModel
-from silverstain.training.batches import Activations, Source, TokenBatch, fill_pool
+from silverstain.training.batches import Source, TokenBatch
+from silverstain.training.cache import ActivationCache
 from silverstain.training.checkpoint import FILE, read_checkpoint, write_checkpoint
 from silverstain.training.config import TrainingConfig
 from silverstain.training.freezing import save_frozen
 from silverstain.training.learner import Learner, generator_for
 from silverstain.training.mixtures import Molt
+from silverstain.training.pool import Pool
 from silverstain.training.reconstruction import StepReport
 from silverstain.training.stability import Stability
 from silverstain.training.weights import Weights
@@ -61,6 +63,7 @@ def train_dictionary(
     on_progress: OnProgress | None = None,
     *,
     observe: Observe | None = None,
+    cache: ActivationCache | None = None,
 ) -> Dictionary | Molt:
     """Train a dictionary for all layers of `model` on `batches` and save it to `folder`; a Molt if that is the kind.
 
@@ -71,11 +74,12 @@ def train_dictionary(
 
     `observe` is called after every step with the weights as they are, which can stand in for the MLPs (a
     `Substitute`); it must leave them as they are. A run whose loss is no number, or far above its best for a while,
-    raises UsageError; the last checkpoint from before stays.
+    raises UsageError; the last checkpoint from before stays. With `cache`, activations come from disk where it has
+    them, and are kept there where it has not.
     """
     folder = Path(folder)
     with _threads(config.threads), held_interrupts() as check:
-        run = _Run(model, Source(batches), config, folder)
+        run = _Run(model, Source(batches), config, folder, cache)
         run.resume_or_start(check)
         last_saved = time.monotonic()
         try:
@@ -101,14 +105,22 @@ class _Run:
 
     learner: Learner
 
-    def __init__(self, model: LanguageModel, source: Source, config: TrainingConfig, folder: Path) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        source: Source,
+        config: TrainingConfig,
+        folder: Path,
+        cache: ActivationCache | None = None,
+    ) -> None:
         self.model, self.source, self.config, self.folder = model, source, config, folder
         self.step = 0
         self.saved_at: int | None = None
         """The step of the checkpoint on disk."""
         self.stability = Stability()
-        self.pool: Activations | None = None
-        self.pool_drawn_at = 0
+        self.pool = Pool(model, source, config.pool_rows, n_parts=config.pool_parts, harvest=cache)
+        self.drawn_at = 0
+        """Batches drawn when the second phase's next step begins."""
         self._seconds_a_step = 0.0
 
     @property
@@ -128,9 +140,8 @@ class _Run:
     def resume_or_start(self, check: Callable[[], None]) -> None:
         found = read_checkpoint(self.folder, self.config, self.model.hash)
         if found is None:
-            self._fill_pool(check)
-            assert self.pool is not None  # just filled
-            self.learner = Learner.start(self.pool, self.config)
+            self.pool.bring_to(self.config.harvests_at(0), check)
+            self.learner = Learner.start(self.pool.activations, self.config)
         else:
             self._resume(*found)
 
@@ -138,17 +149,19 @@ class _Run:
         model = self.model
         self.learner = Learner.from_tensors(self.config, tensors, device=model.device, dtype=model.dtype)
         self.learner.dead_share = state["dead"]
-        self.step, self.pool_drawn_at = state["step"], state["pool_drawn_at"]
+        self.step, self.drawn_at = state["step"], state["drawn_at"]
         self.saved_at, self.stability = self.step, Stability(**state["stability"])
         # the pool of phase 1 is not stored: it is harvested again from the same batches
-        self.source.skip_to(self.pool_drawn_at)
+        self.pool.go_on_from(state["pool"])
+        self.source.skip_to(self.drawn_at)
 
     def save(self) -> None:
         """Write the checkpoint, unless the run is going wrong; between steps, the state is whole."""
         if not self.stability.is_calm or not self.learner.is_finite():
             return
         state = {
-            "step": self.step, "dead": self.learner.dead_share, "pool_drawn_at": self.pool_drawn_at,
+            "step": self.step, "dead": self.learner.dead_share, "drawn_at": self.drawn_at,
+            "pool": self.pool.to_json(),
             "stability": self.stability.to_json(),
         }  # fmt: skip
         write_checkpoint(self.folder, self.learner.tensors(), state, self.config, self.model.hash)
@@ -185,8 +198,9 @@ class _Run:
             best = f"the best NMSE was {self.stability.best_nmse:.3g}"
             raise self._diverged(f"its loss is {report.loss:.3g}, its NMSE {report.nmse:.3g} ({best})")
         self.step += 1
-        if self.step % self.config.steps_a_pool == 0 or not self.in_first_phase:
-            self.pool, self.pool_drawn_at = None, self.source.n_drawn
+        if not self.in_first_phase:
+            self.pool.release()
+            self.drawn_at = self.source.n_drawn
         if self.step == self.config.steps:  # another loss, another scale
             self.stability = Stability()
         seconds = time.perf_counter() - start
@@ -199,9 +213,7 @@ class _Run:
         )  # fmt: skip
 
     def _reconstruct(self, check: Callable[[], None]) -> tuple[StepReport, int]:
-        if self.pool is None:
-            self._fill_pool(check)
-        assert self.pool is not None  # just filled
+        self.pool.bring_to(self.config.harvests_at(self.step), check)
         return self.learner.reconstruct(self.pool.rows(self._row_index()), self.step, self.model), self.config.rows
 
     def _finetune(self) -> tuple[StepReport, int]:
@@ -209,9 +221,6 @@ class _Run:
         return self.learner.finetune(self.model, batch, self.step - self.config.steps), batch.n_tokens
 
     # the pool: its n-th use is a permutation of its own, cut into steps
-
-    def _fill_pool(self, check: Callable[[], None]) -> None:
-        self.pool = fill_pool(self.model, self.source, self.config.pool_rows, check)
 
     def _row_index(self) -> Tensor:
         config = self.config
