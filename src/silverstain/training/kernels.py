@@ -46,6 +46,10 @@ class Active:
         return torch.argsort(self.features)
 
     @functools.cached_property
+    def rows_by_feature(self) -> Int[Tensor, " active"]:
+        return self.rows.index_select(0, self.by_feature)
+
+    @functools.cached_property
     def feature_starts(self) -> Int[Tensor, " feature_plus_1"]:
         return _starts(self.features, self.n_features)
 
@@ -53,9 +57,11 @@ class Active:
         return self.rows.numel()
 
     def keep(self, chosen: Bool[Tensor, " active"]) -> "Active":
+        index = chosen.nonzero().view(-1)
         return Active(
-            rows=self.rows[chosen], features=self.features[chosen], n_rows=self.n_rows, n_features=self.n_features
-        )
+            rows=self.rows.index_select(0, index), features=self.features.index_select(0, index),
+            n_rows=self.n_rows, n_features=self.n_features,
+        )  # fmt: skip
 
 
 class Scratch:
@@ -90,7 +96,7 @@ def above(
     flat = _nonzero_flat(mask)
     rows = torch.div(flat, W_enc.shape[0], rounding_mode="floor")
     active = Active(rows=rows, features=flat - rows * W_enc.shape[0], n_rows=x.shape[0], n_features=W_enc.shape[0])
-    return active, pre.view(-1)[flat]
+    return active, pre.view(-1).index_select(0, flat)
 
 
 def sparse_encode(
@@ -163,7 +169,7 @@ class _SparseEncode(torch.autograd.Function):
     def forward(ctx, x, W_enc, b_enc, active):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, W_enc)
         ctx.active = active
-        return sampled_products(x, W_enc, active) + b_enc[active.features]
+        return sampled_products(x, W_enc, active) + b_enc.index_select(0, active.features)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
@@ -174,7 +180,7 @@ class _SparseEncode(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = _sum_rows(W_enc, active.features, active.row_starts, grad)
         if ctx.needs_input_grad[1]:
-            grad_W = _sum_rows(x, active.rows[active.by_feature], active.feature_starts, grad[active.by_feature])
+            grad_W = _sum_rows(x, active.rows_by_feature, active.feature_starts, grad.index_select(0, active.by_feature))
         if ctx.needs_input_grad[2]:
             grad_b = torch.bincount(active.features, weights=grad, minlength=active.n_features).to(grad.dtype)
         return grad_x, grad_W, grad_b, None
@@ -196,8 +202,8 @@ class _SparseDecode(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_values = sampled_products(grad, slab, active)
         if ctx.needs_input_grad[1]:
-            order = active.by_feature
-            grad_slab = _sum_rows(grad, active.rows[order], active.feature_starts, values[order])
+            by_feature = values.index_select(0, active.by_feature)
+            grad_slab = _sum_rows(grad, active.rows_by_feature, active.feature_starts, by_feature)
         return grad_values, grad_slab, None
 
 
@@ -218,8 +224,8 @@ def _nonzero_flat(mask: Bool[Tensor, "row feature"]) -> Int[Tensor, " active"]:
     if mask.shape[1] % 8 or not mask.is_contiguous():
         return mask.reshape(-1).nonzero().view(-1)
     words = mask.view(torch.int64).view(-1).nonzero().view(-1)
-    within = mask.view(-1, 8)[words].nonzero()
-    return words[within[:, 0]] * 8 + within[:, 1]
+    within = mask.view(-1, 8).index_select(0, words).view(-1).nonzero().view(-1)
+    return words.index_select(0, within >> 3) * 8 + (within & 7)
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
