@@ -13,8 +13,11 @@ from silverstain.interventions.intervene import Intervention as Intervention
 from silverstain.interventions.intervene import TokenProbability as TokenProbability
 from silverstain.interventions.intervene import intervene as intervene
 from silverstain.interventions.intervene import intervene_many as intervene_many
-from silverstain.interventions.passes import Regime as Regime
 from silverstain.interventions.passes import editing as editing
+from silverstain.interventions.readouts import Reading as Reading
+from silverstain.interventions.readouts import Readouts as Readouts
+from silverstain.interventions.regimes import Regime as Regime
+from silverstain.interventions.regimes import regime_of as regime_of
 from silverstain.interventions.replaced import Agreement as Agreement
 from silverstain.interventions.replaced import agreement_under_edits as agreement_under_edits
 from silverstain.interventions.replaced import intervene_replaced as intervene_replaced
@@ -24,14 +27,19 @@ from silverstain.interventions.swap import active_places as active_places
 from silverstain.interventions.swap import swap as swap
 from silverstain.interventions.swap import swap_edits as swap_edits
 from silverstain.interventions.swap import swap_many as swap_many
+from silverstain.interventions.sweeping import SweepResult as SweepResult
+from silverstain.interventions.sweeping import sweep as sweep
 
 __all__ = [
     "Agreement",
     "Edit",
     "Intervention",
     "Place",
+    "Reading",
+    "Readouts",
     "Regime",
     "Swap",
+    "SweepResult",
     "TokenProbability",
     "activations_at",
     "active_places",
@@ -46,8 +54,10 @@ __all__ = [
     "parse_edit",
     "parse_edits",
     "random_control",
+    "regime_of",
     "save_edits",
     "swap",
     "swap_edits",
     "swap_many",
+    "sweep",
 ]

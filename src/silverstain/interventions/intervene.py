@@ -11,7 +11,8 @@ from torch import Tensor
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
-from silverstain.interventions.passes import Regime, paired_logits, resolve_for
+from silverstain.interventions.passes import paired_logits, resolve_for
+from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel
 
 Prompt = str | Sequence[int] | Tensor

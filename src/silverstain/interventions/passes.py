@@ -10,7 +10,6 @@ every layer it writes to, so the dictionary's error is kept. Everything downstre
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,34 +19,10 @@ from torch import Tensor, nn
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
+from silverstain.interventions.regimes import Regime
 from silverstain.interventions.sites import Sites, resolve
 from silverstain.models import LanguageModel, MlpCall, Norm, attention_through, harvest, mlps_through
 from silverstain.models.mlps import forwards_of
-
-ATTENTION = ("live", "frozen")
-BASE = ("clean", "current")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regime:
-    """What is held while the edits act."""
-
-    attention: str = "live"
-    """frozen: every edited row attends with the patterns of its clean row."""
-    base: str = "clean"
-    """The activation a change is measured from: the clean run's (changes known before the pass, the same for every
-    model they are tried on), or the current one of the edited pass (`set` then holds exactly; circuit-tracer's way)."""
-    held_layers: tuple[int, ...] = ()
-    """Layers whose MLP output is held at its clean value before the changes are added: the paper's constrained
-    patching over a range of layers (it also freezes attention). A dictionary's linear skip still responds."""
-    norms: str = "live"
-    """frozen: every norm divides an edited row by what it divided the clean row by. With attention frozen and all
-    layers held too, the pass is linear in the changes: direct effects, the ones a graph's edges state."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (("attention", ATTENTION), ("base", BASE), ("norms", ATTENTION)):
-            if getattr(self, name) not in choices:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}.")
 
 
 def paired_logits(
@@ -62,7 +37,7 @@ def paired_logits(
     n_rows, n_prompts = len(prompt_of_row), len(prompts)
     ids = torch.cat([prompts[prompt_of_row], prompts])
     clean = torch.arange(n_prompts, device=ids.device) + n_rows
-    with torch.no_grad(), _edited_rows(model, dictionary, sites, torch.cat([clean[prompt_of_row], clean]), regime):
+    with torch.no_grad(), edited_rows(model, dictionary, sites, torch.cat([clean[prompt_of_row], clean]), regime):
         logits = model.hf(input_ids=ids, use_cache=False).logits
     return logits[n_rows:], logits[:n_rows]
 
@@ -117,7 +92,7 @@ class _Twin:
         sites = resolve_for(self._model, self._dictionary, [self._edits] * batch, [length] * batch)
         twin = (torch.arange(batch, device=ids.device) + batch).repeat(2)
         self._open = ExitStack()
-        self._open.enter_context(_edited_rows(self._model, self._dictionary, sites, twin, self._regime))
+        self._open.enter_context(edited_rows(self._model, self._dictionary, sites, twin, self._regime))
         named = {key: _doubled(value, batch) for key, value in named.items()}
         return tuple(_doubled(value, batch) for value in arguments), named
 
@@ -135,7 +110,7 @@ def _doubled(value: Any, batch: int) -> Any:
 
 
 @contextmanager
-def _edited_rows(
+def edited_rows(
     model: LanguageModel,
     dictionary: Dictionary,
     sites: Sites,
