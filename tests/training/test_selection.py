@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.initialising import initialise_
-from silverstain.training.selection import batch_thresholds, first_thresholds_, select
+from silverstain.training.selection import are_enough, batch_thresholds, first_thresholds_, select
 from silverstain.training.weights import Scales, Weights
 
 
@@ -47,10 +47,11 @@ def make_weights(**settings):
 
 
 @pytest.mark.parametrize("kind", ["cross-layer", "per-layer"])
-def test_selection_by_running_threshold_equals_a_sort_of_everything(kind):
+@pytest.mark.parametrize("lag", [0.5, 0.9, 1.05, 1.2, 1.5])  # a running threshold is never exact
+def test_selection_by_running_threshold_equals_a_sort_of_everything(kind, lag):
     weights, inputs = make_weights(kind=kind)
     first_thresholds_(weights, inputs, 3)
-    weights.score_threshold *= 0.9  # a running threshold is never exact
+    weights.score_threshold *= lag
     active, threshold = select(weights, inputs, l0=3, floor=0.0)
     dense = [
         torch.addmm(weights.b_enc[layer], x, weights.W_enc[layer].T) * weights.decoder_norms(layer)
@@ -63,3 +64,11 @@ def test_selection_by_running_threshold_equals_a_sort_of_everything(kind):
         assert torch.equal(active[layer].features, features)
     assert sum(map(len, active)) == 2 * 64 * 3
     assert threshold.unique().numel() == 1
+
+
+def test_thresholds_are_not_final_while_scores_that_were_not_searched_could_change_them():
+    scores, cut = [torch.linspace(1, 2, 11), torch.linspace(1, 3, 11)], torch.tensor([1.5, 1.5])
+    assert are_enough(scores, cut, torch.tensor([0.9, 0.9]))
+    assert not are_enough(scores, cut, torch.tensor([0.9, 1.6])), "what lies between 1.5 and 1.6 was not searched"
+    assert not are_enough(scores, torch.tensor([0.99, 0.99]), torch.tensor([0.9, 0.9])), "all scores lie above"
+    assert not are_enough(scores, torch.tensor([1.5, 0.99]), torch.tensor([0.9, 0.9])), "of a layer's own threshold"

@@ -180,7 +180,9 @@ class _SparseEncode(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = _sum_rows(W_enc, active.features, active.row_starts, grad)
         if ctx.needs_input_grad[1]:
-            grad_W = _sum_rows(x, active.rows_by_feature, active.feature_starts, grad.index_select(0, active.by_feature))
+            grad_W = _sum_rows(
+                x, active.rows_by_feature, active.feature_starts, grad.index_select(0, active.by_feature)
+            )
         if ctx.needs_input_grad[2]:
             grad_b = torch.bincount(active.features, weights=grad, minlength=active.n_features).to(grad.dtype)
         return grad_x, grad_W, grad_b, None

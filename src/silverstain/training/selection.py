@@ -15,6 +15,11 @@ from silverstain.training.weights import Weights
 
 MARGIN = 0.6
 """Candidates are entries above this share of the running threshold."""
+NARROW_MARGIN = 0.9
+"""The share that is tried first: there may be twenty candidates at 0.6 for one at 0.9, and the threshold of a batch of
+thousands of tokens moves by a percent or two."""
+FIRST_THRESHOLD = 0.03
+"""The least pre-activation a learned threshold begins at: one at 0 would jump by nothing, and learn nothing."""
 
 
 def choose(
@@ -36,16 +41,36 @@ def select(
 ) -> tuple[list[Active], Float[Tensor, " layer"]]:
     """The active features of scaled inputs [row, d_model] of every layer, and the score threshold of each layer that
     separates them from the rest, for a mean of `l0` a row and layer and at least `floor` · `l0` in each layer."""
+    n_rows = inputs[0].shape[0]
+    budget, least = round(l0 * n_rows * len(inputs)), round(floor * l0 * n_rows)
+    for margin in (NARROW_MARGIN, MARGIN):
+        candidates, scores = _candidates(weights, inputs, margin)
+        threshold = batch_thresholds(scores, budget, least)
+        if are_enough(scores, threshold, margin * weights.score_threshold):
+            break
+    kept = [active.keep(score > cut) for active, score, cut in zip(candidates, scores, threshold, strict=True)]
+    return kept, threshold
+
+
+def _candidates(weights: Weights, inputs: list[Tensor], margin: float) -> tuple[list[Active], list[Tensor]]:
+    """The entries of each layer above a share of its running threshold, and their scores."""
     candidates: list[Active] = []
     scores: list[Tensor] = []
     for layer, x in enumerate(inputs):
-        active, values = weights.active(layer, x, MARGIN)
+        active, values = weights.active(layer, x, margin)
         candidates.append(active)
-        scores.append(values * weights.decoder_norms(layer)[active.features])
-    n_rows = inputs[0].shape[0]
-    threshold = batch_thresholds(scores, round(l0 * n_rows * len(inputs)), round(floor * l0 * n_rows))
-    kept = [active.keep(score > cut) for active, score, cut in zip(candidates, scores, threshold, strict=True)]
-    return kept, threshold
+        scores.append(values * weights.decoder_norms(layer).index_select(0, active.features))
+    return candidates, scores
+
+
+def are_enough(
+    scores: list[Float[Tensor, " _"]], threshold: Float[Tensor, " layer"], least: Float[Tensor, " layer"]
+) -> bool:
+    """Whether thresholds found among the scores above `least` are those of all scores: none is lower than what was
+    searched, and none was taken for want of a score below it."""
+    lowest = torch.stack([score.min() if score.numel() else score.new_tensor(torch.inf) for score in scores])
+    found = all(bool((lowest[threshold == cut] <= cut).any()) for cut in threshold.unique())
+    return found and bool((threshold > least).all())
 
 
 def batch_thresholds(scores: list[Float[Tensor, " _"]], budget: int, floor: int) -> Float[Tensor, " layer"]:
@@ -118,7 +143,8 @@ def first_thresholds_(weights: Weights, inputs: list[Tensor], l0: float) -> None
     _, threshold = select(weights, inputs, l0, floor=0.25)
     for layer, score in enumerate(threshold):
         if weights.log_threshold is not None:
-            weights.log_threshold[layer].fill_(score.clamp_min(1e-6).log())
+            least = FIRST_THRESHOLD * weights.decoder_norms(layer).clamp_min(1e-12)
+            weights.log_threshold[layer].copy_(torch.maximum(score, least).log())
         if weights.config.activation == "relu":
             weights.b_enc[layer] -= score / weights.decoder_norms(layer).clamp_min(1e-12)
     weights.score_threshold.copy_(threshold)
