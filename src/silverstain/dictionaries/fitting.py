@@ -26,8 +26,13 @@ class Model(Protocol):
     def hash(self) -> str: ...
 
 
-def check_fits(dictionary: Dictionary, model: Model | LanguageModel) -> None:
-    """UsageError unless the dictionary was made for this model, and reads and writes where we record."""
+def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
+    """UsageError unless it is a dictionary made for this model that reads and writes where we record."""
+    if not isinstance(dictionary, Dictionary):
+        raise UsageError(
+            f"a {type(dictionary).__name__} has no features that could be traced; give a per-layer or cross-layer "
+            "dictionary"
+        )
     seen, wanted = (dictionary.n_layers, dictionary.d_model), (model.n_layers, model.d_model)
     if seen != wanted:
         raise UsageError(

@@ -8,6 +8,7 @@ import re
 
 CONFIG = "config.yaml"
 FACTS = "silverstain.json"
+MOLT_FACTS = "molt.json"  # of a mixture of linear transforms, which is no dictionary: see training.mixtures
 FORMAT = "silverstain.dictionary/1"
 PER_LAYER, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"  # `model_kind` in config.yaml
 

@@ -9,7 +9,7 @@ from silverstain.dictionaries.dictionary import Dictionary
 from silverstain.dictionaries.formats import FORMATS, format_of
 from silverstain.dictionaries.formats.folder import Folder, read_settings
 from silverstain.dictionaries.hub import resolve
-from silverstain.dictionaries.layout import CONFIG
+from silverstain.dictionaries.layout import CONFIG, MOLT_FACTS
 from silverstain.dictionaries.storage import FileSource
 from silverstain.errors import UsageError
 
@@ -26,6 +26,11 @@ def open_dictionary(
     root, pattern = resolve(reference)
     folder = Folder(root, str(reference), pattern)
     _check_shards(folder)
+    if MOLT_FACTS in folder.files:
+        raise UsageError(
+            f"{folder.where} is a mixture of linear transforms, which has no features that could be traced; "
+            "`silverstain evaluate` measures it, a per-layer or cross-layer dictionary can be traced"
+        )
     kind = format_of(folder)
     if kind is None:
         raise UsageError(_no_dictionary(folder))

@@ -105,8 +105,8 @@ def _first_rows(active: Active, n: int) -> Active:
 
 def jacobian_loss(
     weights: Weights,
-    inputs: list[Float[Tensor, "row d_model"]],
-    values: list[Float[Tensor, " active"]],
+    inputs: list[Float[Tensor, "_ d_model"]],
+    values: list[Float[Tensor, " _"]],
     active: list[Active],
     directions: list[Float[Tensor, "row d_model"]],
     tangents: list[Float[Tensor, "row d_model"]],

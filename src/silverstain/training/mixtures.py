@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.dictionaries.layout import MOLT_FACTS
 from silverstain.errors import UsageError
 from silverstain.storage import hash_tensors, read_json, read_tensors, save_tensors_whole, write_json_whole
 from silverstain.training.kernels import above
 from silverstain.training.molt import mixture
 
 FORMAT = "silverstain.molt/1"
-FACTS, WEIGHTS = "molt.json", "molt.safetensors"
+FACTS, WEIGHTS = MOLT_FACTS, "molt.safetensors"
 NAMES = ("W_enc", "b_enc", "threshold", "b_dec", "V", "U", "center")
 
 
