@@ -29,6 +29,7 @@ VERBS = {
     "compare": "Say how the nodes, activations and edges of two graphs agree.",
     "import": "Read a graph of circuit-tracer or Neuronpedia.",
     "intervene": "Change features in the running model and see what it says then.",
+    "train": "Train a sparse replacement of a model's MLPs on text of yours.",
     "evaluate": "Say how faithful a dictionary is, in every measure, beside what needs no features.",
     "convert": "Write a published dictionary of any known format in the common layout.",
     "organism": "Grow, check or describe the small model that comes along.",

@@ -8,6 +8,9 @@ import typer
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from silverstain.models import LanguageModel
     from silverstain.replacement import ReplacementModel
 
 Json = Annotated[bool, typer.Option("--json/--no-json", help="Print one JSON object on stdout.")]
@@ -47,29 +50,63 @@ def load_replacement(
     dtype: str = "float32",
 ) -> "ReplacementModel":
     """The model with its dictionary, and the number of threads set for it."""
-    if dtype not in ("float32", "float64"):
-        raise UsageError(f"--dtype is {dtype!r}; give float32 or float64")
     import torch
 
     import silverstain
 
-    _check_device(device)
-    if threads is None and model.split("/")[0] == "organism" and device == "cpu":
-        threads = 1  # measured: its matrices are so small that threads wait for each other
-    if threads is not None:
-        torch.set_num_threads(threads)
+    _set_up(model, threads, device, dtype)
     return silverstain.load(
         model, dictionary=dictionary, check_dictionary=check_dictionary, device=device, dtype=getattr(torch, dtype)
     )
 
 
-def _check_device(device: str) -> None:
-    """UsageError unless numbers can be kept there and read back."""
+def load_model_alone(model: str, *, threads: int | None, device: str, dtype: str) -> "LanguageModel":
+    """The model without a dictionary, and the number of threads set for it."""
+    import torch
+
+    _set_up(model, threads, device, dtype)
+    name, _, sibling = model.partition("/")
+    if name == "organism":
+        from silverstain.organism import load_organism_model
+
+        return load_organism_model(sibling or "general", device=device, dtype=getattr(torch, dtype))
+    from silverstain.models import load_model
+
+    return load_model(model, device=device, dtype=getattr(torch, dtype))
+
+
+def _set_up(model: str, threads: int | None, device: str, dtype: str) -> None:
+    """Check type and device, and set the threads."""
+    if dtype not in ("float32", "float64"):
+        raise UsageError(f"--dtype is {dtype!r}; give float32 or float64")
+    import torch
+
+    _check_device(device, getattr(torch, dtype))
+    if threads is None and model.split("/")[0] == "organism" and device == "cpu":
+        threads = 1  # measured: its matrices are so small that threads wait for each other
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _check_device(device: str, dtype: "torch.dtype") -> None:
+    """UsageError unless numbers can be kept there and read back, and those of this type be computed with."""
     import torch
 
     try:
         torch.zeros(1, device=device).item()
+        _check_type(device, dtype)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has no one error for this
         found = torch.cuda.device_count()
         there = "cpu" if not found else "cpu, cuda:0" if found == 1 else f"cpu, cuda:0 to cuda:{found - 1}"
         raise UsageError(f"--device is {device!r}, which cannot be used here; there is {there}") from error
+
+
+def _check_type(device: str, dtype: "torch.dtype") -> None:
+    import torch
+
+    try:
+        matrix = torch.ones(2, 2, device=device, dtype=dtype)
+        (matrix @ matrix).sum().item()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # a device without float64, such as mps
+        name = str(dtype).removeprefix("torch.")
+        raise UsageError(f"{device} cannot compute in {name}; give --dtype float32, or --device cpu") from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from silverstain.errors import UsageError
 from silverstain.storage import broken_file, check_is_file
+from silverstain.training.datasets import HUB, dataset_of, is_saved_dataset, saved_dataset
 
 Document = str | tuple[int, ...]
 """A text, or the tokens it has been made into."""
@@ -39,16 +40,19 @@ class Documents:
 
 def open_documents(source: object, *, field: str = FIELD) -> Documents:
     """The documents of a path or several (files of text, JSONL or Parquet, or folders of them), of a `datasets`
-    dataset, or of any iterable of rows that can be read again. `field` holds the text, or the token ids, of a row.
+    dataset (as it is, as the folder `save_to_disk` wrote, or as hf://NAME), or of any iterable of rows that can be
+    read again. `field` holds the text, or the token ids, of a row.
 
     UsageError for what is not there, cannot be read again, or is several splits at once.
     """
     if isinstance(source, Documents):
         return source
     if isinstance(source, str | Path):
-        return _of_paths([Path(source)], field)
-    if _are_paths(source):
-        return _of_paths([Path(path) for path in source], field)  # pyright: ignore[reportGeneralTypeIssues]
+        return _of_path(source, field)
+    if isinstance(source, list | tuple) and source and all(isinstance(path, str | Path) for path in source):
+        parts = [_of_path(path, field) for path in source]
+        name = parts[0].name if len(parts) == 1 else f"{parts[0].name} and {len(parts) - 1} more"
+        return Documents(name=name, units=tuple(unit for part in parts for unit in part.units))
     if isinstance(source, Mapping):
         raise UsageError(f"this is a set of splits ({', '.join(map(str, source))}); give one of them")
     return _of_rows(source, field)
@@ -57,14 +61,13 @@ def open_documents(source: object, *, field: str = FIELD) -> Documents:
 # files
 
 
-def _are_paths(source: object) -> bool:
-    return isinstance(source, list | tuple) and bool(source) and all(isinstance(path, str | Path) for path in source)
-
-
-def _of_paths(paths: Sequence[Path], field: str) -> Documents:
-    files = [file for path in paths for file in _files(path.expanduser())]
-    name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-    return Documents(name=name, units=tuple(unit for file in files for unit in _units(file, field)))
+def _of_path(source: str | Path, field: str) -> Documents:
+    if str(source).startswith(HUB):
+        return _of_rows(dataset_of(str(source)), field, str(source))
+    path = Path(source).expanduser()
+    if is_saved_dataset(path):
+        return _of_rows(saved_dataset(path), field, str(path))
+    return Documents(name=str(path), units=tuple(unit for file in _files(path) for unit in _units(file, field)))
 
 
 def _files(path: Path) -> list[Path]:
@@ -161,8 +164,8 @@ def _row_groups(file: Path, field: str) -> Iterator[Unit]:
 # rows
 
 
-def _of_rows(source: Any, field: str) -> Documents:
-    name = f"the {type(source).__name__}"
+def _of_rows(source: Any, field: str, name: str | None = None) -> Documents:
+    name = name or f"the {type(source).__name__}"
     has_places = hasattr(source, "__len__") and hasattr(source, "__getitem__")
     if not has_places and _is_read_once(source):
         raise UsageError(
@@ -177,7 +180,7 @@ def _of_rows(source: Any, field: str) -> Documents:
         return Documents(name=name, units=(lambda: (_document(row, field, name) for row in source),))
     bounds = [*range(0, len(source), UNIT_ROWS), len(source)]
     return Documents(
-        name=f"{name} of {len(source)} rows",
+        name=name,
         units=tuple(partial(_rows_between, source, a, b, field, name) for a, b in pairwise(bounds)),
     )
 

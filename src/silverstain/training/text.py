@@ -7,10 +7,13 @@ contexts shuffled once more. What comes n-th depends on the source and the seed 
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
@@ -167,6 +170,21 @@ def text_batches(
         raise UsageError(f"the share held out is {held_out_share}; give a share from 0 up to, not including, 1")
     documents = open_documents(source, field=field)
     return TextBatches(documents, spelling, context=context, batch=batch, seed=seed, held_out_share=held_out_share)
+
+
+@torch.no_grad()
+def check_understands(model: LanguageModel, batch: TokenBatch) -> None:
+    """UsageError when the model finds a text no likelier than chance: its tokens then mean something else to it."""
+    ids = batch.token_ids.to(model.device)
+    here = batch.mask[:, 1:].to(model.device)
+    surprise = float(F.cross_entropy(model.logits(ids)[:, :-1][here].float(), ids[:, 1:][here]))
+    chance = math.log(model.d_vocab)
+    if not surprise < chance:
+        raise UsageError(
+            f"{model.name} finds this text no likelier than chance ({surprise:.2f} nats a token, chance is "
+            f"{chance:.2f}): the tokenizer is another model's, or the model is untrained; give the model's own "
+            "tokenizer, or train all the same with --no-check-text"
+        )
 
 
 def _blocks(documents: Iterator[Document]) -> Iterator[list[Document]]:

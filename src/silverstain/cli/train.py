@@ -1,0 +1,103 @@
+"""`silverstain train`: a sparse replacement of a model's MLPs, trained on text of the user's."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from silverstain.cli.options import Device, DType, Json, Model, Threads
+from silverstain.errors import UsageError
+from silverstain.storage import check_writable
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+Setting = "Training"
+
+
+@app.command(
+    no_args_is_help=True,
+    epilog="Example: silverstain train --model path/to/model --text path/to/texts --out my-dictionary. "
+    "Ctrl-C saves; the same command goes on.",
+)
+def train(
+    out: Annotated[Path, typer.Option(help="The folder of the dictionary; an unfinished run in it is gone on with.")],
+    model: Model = "organism",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file of text, JSONL or Parquet, a folder of them, or a dataset as hf://NAME; may be repeated.",
+            show_default="the organism's own sentences",
+        ),
+    ] = None,
+    field: Annotated[str, typer.Option(help="The field of a row that holds its text, or its token ids.")] = "text",
+    kind: Annotated[
+        str, typer.Option(help="clt: features write to all later layers; plt: to their own; molt: linear transforms.")
+    ] = "clt",
+    skip: Annotated[
+        bool, typer.Option("--skip/--no-skip", help="A linear map beside the features of a layer.")
+    ] = False,
+    features: Annotated[int | None, typer.Option(help="Features a layer.", show_default="by the model's size")] = None,
+    l0: Annotated[
+        float | None, typer.Option("--l0", help="Active features a token and layer.", show_default="by the size")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of reconstruction.", show_default="by the model's size")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Adam's learning rate.", show_default="2e-3 at 1,024 features, ∝ 1/√features")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, any other setting of training; may be repeated.", show_default=False),
+    ] = None,
+    context: Annotated[int, typer.Option(min=2, help="Tokens of a context.")] = 128,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Contexts run at a time.", show_default="4,096 tokens, or less")
+    ] = None,
+    bos: Annotated[
+        bool | None, typer.Option(help="BOS at the head of each context.", show_default="where there is one")
+    ] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the text never trained on, for the figures.")] = 0.05,
+    tokens: Annotated[int, typer.Option(min=1, help="Held-out tokens that the final figures are of.")] = 20_000,
+    graphs: Annotated[int, typer.Option(min=0, help="Held-out texts traced for the final figures.")] = 8,
+    watch_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between looks at held-out text.", show_default="20 looks a run")
+    ] = None,
+    wandb: Annotated[
+        str | None, typer.Option(help="Also report to this Weights & Biases project.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep activations here, and read them back instead of the model.", show_default=False),
+    ] = None,
+    check_text: Annotated[bool, typer.Option(help="Refuse text that the model finds no likelier than chance.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what training would take.")] = False,
+    seed: Annotated[int, typer.Option(help="Of weights and of the order of the text.")] = 0,
+    threads: Threads = None,
+    device: Device = "cpu",
+    dtype: DType = "float32",
+    json: Json = False,
+) -> None:
+    """Train a dictionary for a model's MLPs, and measure it on text it has not seen."""
+    from silverstain.cli.train_run import TextOptions, run_training
+
+    if model.split("/")[0] != "organism" and not text:
+        raise UsageError(f"training on {model} needs text; give --text FILE, a folder of files, or hf://NAME")
+    check_writable(out / "config.yaml")
+    chosen: dict[str, Any] = {"skip": skip, "n_features": features, "l0": l0, "steps": steps, "lr": lr, "seed": seed}
+    options = TextOptions(
+        text=tuple(text or ()), field=field, context=context, batch=batch, bos=bos, held_out=held_out, check=check_text
+    )
+    run_training(
+        out,
+        options,
+        model=(model, threads, device, dtype),
+        kind=kind,
+        chosen=chosen,
+        settings=settings or (),
+        figures=(tokens, graphs),
+        watching=(watch_every, wandb),
+        cache=cache,
+        dry_run=dry_run,
+        json=json,
+    )

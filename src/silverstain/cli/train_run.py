@@ -1,0 +1,262 @@
+"""One run of `silverstain train`: what it reads, how it is watched, and the figures at its end."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from silverstain.cli import output
+from silverstain.cli.options import load_model_alone
+from silverstain.cli.train_progress import training_progress
+
+if TYPE_CHECKING:
+    from silverstain.models import LanguageModel
+    from silverstain.training import TokenBatch, TrainingConfig
+    from silverstain.training.graph_figures import GraphFigures
+
+WATCHED_TOKENS = 4096
+"""Held-out tokens of the looks during a run; the figures at its end are of more."""
+LOOKS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """What of which text is read, as the flags say it."""
+
+    text: tuple[str, ...]
+    field: str
+    context: int
+    batch: int | None
+    bos: bool | None
+    held_out: float
+    check: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a run reads."""
+
+    training: "Iterator[TokenBatch]"
+    held_out: "list[TokenBatch]"
+    prompts: list[tuple[str, Any]]
+    about: dict[str, Any]
+    """All that decides what is read, to compare with when a run is gone on with."""
+
+    def watched(self) -> "list[TokenBatch]":
+        """A few of the held-out batches, from all over them."""
+        wanted = max(1, round(len(self.held_out) * WATCHED_TOKENS / max(1, sum(b.n_tokens for b in self.held_out))))
+        return self.held_out[:: max(1, len(self.held_out) // wanted)]
+
+
+def run_training(
+    out: Path,
+    options: TextOptions,
+    *,
+    model: tuple[str, int | None, str, str],
+    kind: str,
+    chosen: dict[str, Any],
+    settings: Sequence[str],
+    figures: tuple[int, int],
+    watching: tuple[int | None, str | None],
+    cache: Path | None,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Train into `out`, unless that is done, and print how faithful the dictionary is."""
+    from silverstain.training.runs import begin_run, read_setting
+    from silverstain.training.sizes import default_config
+
+    name, threads, device, dtype = model
+    more = dict(read_setting(text) for text in settings)
+    host = load_model_alone(name, threads=threads, device=device, dtype=dtype)
+    config = default_config(host, kind, **{"threads": threads or _threads(), **chosen, **more})
+    if dry_run:
+        tell_dry_run(host, config, json=json)
+        return
+    material = read_material(host, options, *figures, seed=config.seed)
+    tokens_per_second = None
+    if begin_run(out, material.about, config):
+        output.talk(f"{out} holds this dictionary already; it is measured again")
+    else:
+        tokens_per_second = _train(host, material, config, out, watching, cache, quiet=json)
+    found = measure(host, material, config, out, quiet=json)
+    found["tokens_per_second"] = tokens_per_second
+    if json:
+        output.emit(found)
+    else:
+        _tell(found, name, out)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+# what is read
+
+
+def read_material(host: "LanguageModel", options: TextOptions, tokens: int, graphs: int, *, seed: int) -> Material:
+    """The text, or the organism's own sentences."""
+    about = {"model": host.name, "model_hash": host.hash}
+    if not options.text:
+        return _sentences(host, tokens, graphs, seed, about)
+    from silverstain.training.graph_figures import prompts_of
+    from silverstain.training.sizes import sequences_a_batch
+    from silverstain.training.text import check_understands, text_batches
+
+    context = min(options.context, host.max_positions)
+    batch = options.batch or sequences_a_batch(host, context)
+    source = text_batches(
+        host,
+        list(options.text),
+        context=context,
+        batch=batch,
+        bos=options.bos,
+        seed=seed,
+        held_out_share=options.held_out,
+        field=options.field,
+    )
+    held_out = source.held_out(tokens)
+    if options.check:
+        check_understands(host, held_out[0])
+    about |= {
+        "text": list(options.text), "field": options.field, "context": context, "batch": batch, "bos": options.bos,
+        "held_out": options.held_out, "seed": seed,
+    }  # fmt: skip
+    return Material(
+        training=source.training(), held_out=held_out, prompts=list(prompts_of(held_out, graphs)), about=about
+    )
+
+
+def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about: dict[str, Any]) -> Material:
+    from silverstain.organism.corpus import evaluation_batches, training_batches
+    from silverstain.organism.fidelity import graph_prompts
+    from silverstain.organism.siblings import siblings
+
+    families = siblings()[host.name.partition("/")[2]].families()
+    n = max(2, tokens // (10 * len(families)))  # a sentence has some ten tokens
+    prompts = list(graph_prompts(families, n=-(-graphs // len(families))))[: max(graphs, 0)] if graphs else []
+    return Material(
+        training=training_batches(families, seed=seed),
+        held_out=evaluation_batches(families, n=n),
+        prompts=prompts,
+        about=about | {"text": None, "seed": seed},
+    )
+
+
+# the run
+
+
+def _train(
+    host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path,
+    watching: tuple[int | None, str | None], cache: Path | None, *, quiet: bool,
+) -> float:  # fmt: skip
+    """Train, and how many tokens a second that was."""
+    from silverstain.training import train_dictionary
+    from silverstain.training.cache import ActivationCache
+    from silverstain.training.watching import Watch, WatchSettings
+
+    every, wandb = watching
+    settings = WatchSettings(every=every or max(1, config.n_steps // LOOKS), wandb=wandb)
+    with (
+        _saying_what_is_kept(out),
+        ActivationCache(cache, host) if cache is not None else nullcontext() as kept,
+        training_progress(config.rows, quiet=quiet) as progress,
+        Watch(host, material.watched(), out, settings, on_evaluation=progress.evaluated) as watch,
+    ):
+        if kept is not None:
+            kept.check_room(config.harvests_at(config.steps - 1) * config.pool_rows // config.pool_parts)
+        train_dictionary(host, material.training, config, out, progress, observe=progress.untimed(watch), cache=kept)
+    return progress.tokens_per_second
+
+
+@contextmanager
+def _saying_what_is_kept(out: Path) -> Iterator[None]:
+    from silverstain.training.checkpoint import FILE
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (out / FILE).exists():
+            output.talk(f"The run is saved in {out}; the same command goes on from there")
+        raise
+
+
+def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", *, json: bool) -> None:
+    """What training would take."""
+    from dataclasses import asdict
+    from importlib import import_module
+
+    plan = import_module("silverstain.training.planning").plan_training(host, config)
+    if json:
+        output.emit(asdict(plan))
+        return
+    output.data(output.table([[name.replace("_", " "), f"{value:,}"] for name, value in asdict(plan).items()]))
+
+
+# the figures
+
+
+def measure(
+    host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path, *, quiet: bool
+) -> dict[str, Any]:
+    """What the dictionary in `out` is worth on held-out text."""
+    from silverstain.training import evaluate_dictionary
+    from silverstain.training.report import remarks
+    from silverstain.training.runs import open_trained
+
+    dictionary = open_trained(out)
+    fidelity = evaluate_dictionary(host, dictionary, material.held_out)
+    traced = _graphs(host, dictionary, material, quiet=quiet)
+    return {
+        "dictionary": str(out), "model": host.name, "kind": config.kind, "n_layers": host.n_layers,
+        "n_features": config.n_features, "steps": config.n_steps, "held_out_tokens": fidelity.n_tokens,
+        **{key: getattr(fidelity, key) for key in FIGURES}, "l0_layers": fidelity.l0_layers,
+        "nmse_layers": fidelity.nmse_layers, "replacement": traced and traced.replacement,
+        "completeness": traced and traced.completeness,
+        "remarks": remarks(fidelity, d_model=host.d_model, d_vocab=host.d_vocab),
+    }  # fmt: skip
+
+
+def _tell(found: dict[str, Any], model: str, out: Path) -> None:
+    output.data(output.table([[WORDS[key], _figure(found[key])] for key in WORDS if found[key] is not None]))
+    for line in found["remarks"]:
+        output.talk(line)
+    if found["kind"] != "molt":
+        output.talk(f'\nWrote {out}. Next: silverstain trace "…" --model {model} --dictionary {out}')
+
+
+FIGURES = (
+    "l0", "nmse", "affine_nmse", "nmse_ratio", "explained_variance", "dead", "kl", "top1_match", "ce_model",
+    "ce_replaced", "ce_recovered",
+)  # fmt: skip
+WORDS = {
+    "l0": "active features a token and layer",
+    "nmse": "NMSE, mean over layers",
+    "affine_nmse": "  of an affine map in place of each MLP",
+    "explained_variance": "explained variance",
+    "dead": "features active on none of the tokens",
+    "kl": "KL, all MLPs replaced, nats a token",
+    "top1_match": "same next token as the model",
+    "ce_recovered": "cross-entropy recovered",
+    "replacement": "replacement score",
+    "completeness": "completeness score",
+    "tokens_per_second": "tokens a second in training",
+}
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
+
+
+def _graphs(host: "LanguageModel", dictionary: Any, material: Material, *, quiet: bool) -> "GraphFigures | None":
+    """Scores of the graphs of a few held-out texts; None for what no graph can be made of."""
+    from silverstain.dictionaries import Dictionary
+    from silverstain.training.graph_figures import graph_figures
+
+    if not material.prompts or not isinstance(dictionary, Dictionary):
+        return None
+    with output.progress("graphs", quiet=quiet) as bar:
+        return graph_figures(host, dictionary, material.prompts, on_progress=bar)

@@ -1,0 +1,193 @@
+"""`silverstain train`: from text to a dictionary that traces, resumable, and one line for whatever is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from silverstain.cli import main
+from silverstain.cli.train_progress import Meter
+from silverstain.storage import read_json
+
+WORDS = [f"w{n}" for n in range(60)]
+SMALL = [
+    "--features", "40", "--l0", "5", "--steps", "12", "--context", "16", "--batch", "8", "--tokens", "200",
+    "--graphs", "2", "--held-out", "0.2", "--set", "finetune_steps=3", "--set", "rows=64", "--set", "pool_rows=256",
+    "--no-check-text", "--threads", "1", "--watch-every", "10",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a tokenizer of words."""
+    folder = tmp_path_factory.mktemp("host")
+    vocabulary = {word: place for place, word in enumerate(["<bos>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", unk_token="<unk>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=32, initializer_range=0.3, bos_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "texts.jsonl"
+    rng = np.random.default_rng(0)
+    rows = [{"id": n, "text": " ".join(rng.choice(WORDS, 20))} for n in range(120)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def train(host: Path, text: Path, out: Path, *more: str) -> int:
+    return main(["train", "--model", str(host), "--text", str(text), "--out", str(out), *SMALL, *more])
+
+
+def hash_of(folder: Path) -> str:
+    return read_json(folder / "silverstain.json")["hash"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("clt", []), ("plt", ["--skip"]), ("molt", ["--features", "8", "--l0", "2"])]
+)
+def test_every_kind_is_trained_and_measured(host, text, tmp_path, capsys, kind, more):
+    assert train(host, text, tmp_path / "out", "--kind", kind, "--json", *more) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    promised = (
+        "l0", "nmse", "explained_variance", "dead", "kl", "top1_match", "ce_recovered", "replacement", "completeness",
+        "tokens_per_second",
+    )  # fmt: skip
+    assert set(promised) <= set(found)
+    assert found["nmse"] == pytest.approx(1 - found["explained_variance"])
+    assert 0 < found["held_out_tokens"] <= 2 * 200
+    assert found["tokens_per_second"] > 0
+    assert (found["replacement"] is None) == (kind == "molt")
+    assert (tmp_path / "out" / "metrics.jsonl").exists()
+
+
+def test_what_was_trained_can_be_evaluated_and_traced(host, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert train(host, text, out) == 0
+    printed = capsys.readouterr()
+    assert "NMSE, mean over layers" in printed.out
+    assert "tokens/s" in printed.err
+    assert "left" in printed.err
+    common = ["--model", str(host), "--json"]
+    assert main(["evaluate", str(out), "--text", str(text), "--held-out", "0.2", "--graphs", "1", *common]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert main(["trace", "w3 w5 w8 w2", "--dictionary", str(out), *common]) == 0
+    graph = json.loads(capsys.readouterr().out)
+    assert graph["exactness"]["max_relative_error"] < 1e-4
+    assert evaluated["dictionary_hash"] == hash_of(out)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(host, text, tmp_path, capsys, monkeypatch):
+    assert train(host, text, tmp_path / "whole") == 0
+    step_of = Meter.__call__
+
+    def interrupted(self, progress):
+        step_of(self, progress)
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Meter, "__call__", interrupted)
+        assert train(host, text, tmp_path / "parts") == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    assert train(host, text, tmp_path / "parts", "--context", "8") == 2
+    assert "holds an unfinished run with other settings (context was 16 and is 8)" in capsys.readouterr().err
+    assert train(host, text, tmp_path / "parts") == 0
+    assert hash_of(tmp_path / "parts") == hash_of(tmp_path / "whole")
+    steps = [json.loads(line).get("step") for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert steps[1:] == sorted(set(steps[1:]))
+    capsys.readouterr()
+    monkeypatch.setattr("silverstain.training.train_dictionary", lambda *_, **__: pytest.fail("trained again"))
+    assert train(host, text, tmp_path / "parts", "--json") == 0
+    printed = capsys.readouterr()
+    assert "holds this dictionary already; it is measured again" in printed.err
+    assert json.loads(printed.out)["tokens_per_second"] is None
+    assert train(host, text, tmp_path / "parts", "--l0", "4") == 2
+    assert "holds a dictionary trained with other settings (l0 was 5.0 and is 4.0)" in capsys.readouterr().err
+
+
+def test_a_cache_serves_the_next_dictionary(host, text, tmp_path, capsys, monkeypatch):
+    kept = str(tmp_path / "kept")
+    assert train(host, text, tmp_path / "first", "--cache", kept) == 0
+    monkeypatch.setattr("silverstain.training.cache.harvest_rows", lambda *_: pytest.fail("the model was run"))
+    assert train(host, text, tmp_path / "second", "--cache", kept, "--seed", "0") == 0
+    assert hash_of(tmp_path / "first") == hash_of(tmp_path / "second")
+    capsys.readouterr()
+    assert train(host, text, tmp_path / "third", "--cache", kept, "--seed", "1") == 2
+    assert "holds the activations of other text at batch 0" in capsys.readouterr().err
+
+
+def tiny(folder: Path) -> Path:
+    path = folder / "tiny.txt"
+    path.write_text("w1 w2 w3")
+    return path
+
+
+def empty(folder: Path) -> Path:
+    (folder / "empty.txt").touch()
+    return folder / "empty.txt"
+
+
+def fieldless(folder: Path) -> Path:
+    path = folder / "a.jsonl"
+    path.write_text('{"body": "w1 w2", "url": "x"}')
+    return path
+
+
+def binary(folder: Path) -> Path:
+    path = folder / "a.txt"
+    path.write_bytes(b"\x80\x81\x82")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "more", "words"),
+    [
+        (tiny, [], "tiny.txt falls into the held-out 20 %; give more text"),
+        (empty, [], "empty.txt falls into the held-out 20 %; give more text"),
+        (fieldless, [], "has no field 'text'; its fields are body, url: name the one that holds the text (--field)"),
+        (binary, [], "a.txt is not text in UTF-8"),
+        (lambda folder: folder / "nothing.txt", [], "there is no file"),
+        (None, ["--check-text"], "finds this text no likelier than chance"),
+        (None, ["--kind", "sae"], "there is no kind 'sae'; the kinds are clt, plt, molt"),
+        (None, ["--dtype", "float16"], "--dtype is 'float16'; give float32 or float64"),
+        (None, ["--device", "cuda:77"], "--device is 'cuda:77', which cannot be used here"),
+        (None, ["--set", "pool_epoch=2"], "there is no training setting 'pool_epoch'; did you mean pool_epochs?"),
+        (None, ["--set", "rows=many"], "the setting rows is a whole number, got 'many'"),
+        (None, ["--l0", "99"], "l0 is 99.0 but there are 40 features a layer; lower l0"),
+        (None, ["--field", "body"], "has no field 'body'; its fields are id, text"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(host, text, tmp_path, capsys, make, more, words):
+    source = text if make is None else make(tmp_path)
+    assert train(host, source, tmp_path / "out", *more) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_a_model_without_text_is_a_mistake(host, tmp_path, capsys):
+    assert main(["train", "--model", str(host), "--out", str(tmp_path / "out")]) == 2
+    assert "needs text; give --text FILE, a folder of files, or hf://NAME" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_left_alone(host, text, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("model_name: other")
+    assert train(host, text, tmp_path) == 2
+    assert "holds a dictionary or a run of something else; give another folder with --out" in capsys.readouterr().err
+    assert (tmp_path / "config.yaml").read_text() == "model_name: other"
