@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from silverstain.attribution import DirectionTarget, plan_trace, trace
-from silverstain.attribution.edges import EdgeRows
+from silverstain.attribution.edge_rows import EdgeRows
 from silverstain.attribution.resuming import RowStore
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, influence, target_weights

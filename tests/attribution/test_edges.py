@@ -22,8 +22,9 @@ from silverstain.attribution import (
 )
 from silverstain.attribution.blocks import blocks_of
 from silverstain.attribution.budget import merge_columns
-from silverstain.attribution.edges import compressed, join_rows
+from silverstain.attribution.edges import compressed, most_edges
 from silverstain.attribution.flow import EMBEDDING
+from silverstain.attribution.joining import RowTable, join_rows
 from silverstain.attribution.run import joined
 from silverstain.graphs import NodeLayout
 from silverstain.models import record
@@ -147,3 +148,27 @@ def test_compressed_rows_are_the_dense_ones_without_zeros(seed: int, n_rows: int
     rows = compressed(whole, [0, cut, n_rows] if cut < n_rows else [0, n_rows])
     assert torch.equal(dense(rows, n_columns), whole)
     assert bool((rows.values != 0).all())
+
+
+def test_no_target_has_more_edges_than_can_reach_it_and_most_have_all(tiny, kind: str):
+    flow, sources, targets = run_of(tiny, "llama", kind)
+    found = edges_into(flow, sources, targets).indptr.diff()
+    room = most_edges(sources, targets)
+    assert bool((found <= room).all())
+    assert bool((found == room).any())
+
+
+@given(seed=st.integers(0, 2**20), n_rows=st.integers(1, 9), width=st.integers(1, 6), spare=st.integers(0, 2))
+def test_rows_put_in_any_order_come_out_in_their_places(seed: int, n_rows: int, width: int, spare: int):
+    generator = torch.Generator().manual_seed(seed)
+    whole = torch.randn(n_rows, width, generator=generator) * (torch.rand(n_rows, width, generator=generator) < 0.6)
+    table = RowTable((whole != 0).sum(1) + spare, whole)
+    for places in torch.randperm(n_rows, generator=generator).split(3):
+        table.put(places, compressed(whole[places], [0, len(places)]))
+    assert torch.equal(dense(table.rows(), width), whole)
+
+
+def test_a_row_without_room_is_refused():
+    row = compressed(torch.ones(1, 3), [0, 1])
+    with pytest.raises(ValueError, match="more edges than can reach"):
+        RowTable(torch.tensor([2]), row.values).put(torch.tensor([0]), row)

@@ -1,6 +1,6 @@
 """The frozen linear flow of one run and the edges it carries."""
 
-from silverstain.attribution.edges import EdgeRows as EdgeRows
+from silverstain.attribution.edge_rows import EdgeRows as EdgeRows
 from silverstain.attribution.edges import Sources as Sources
 from silverstain.attribution.edges import Targets as Targets
 from silverstain.attribution.edges import Writes as Writes

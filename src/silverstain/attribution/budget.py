@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.attribution.edges import EdgeRows, Sources, Targets, compressed, join_rows, pieces_into
+from silverstain.attribution.edge_rows import EdgeRows
+from silverstain.attribution.edges import Sources, Targets, compressed, pieces_into
 from silverstain.attribution.flow import FrozenFlow
+from silverstain.attribution.joining import join_rows
 from silverstain.attribution.resuming import RowStore
 from silverstain.graphs import NodeLayout, shares_of_rows
 

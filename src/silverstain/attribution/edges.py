@@ -16,7 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.blocks import Blocks, blocks_of
+from silverstain.attribution.edge_rows import EdgeRows
 from silverstain.attribution.flow import EMBEDDING, VALUES, FrozenFlow
+from silverstain.attribution.joining import RowTable
 
 if TYPE_CHECKING:
     from silverstain.attribution.resuming import RowStore
@@ -113,23 +115,6 @@ class Targets:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EdgeRows:
-    """Edges as compressed sparse rows: one row a target, columns rising within a row, zeros left out."""
-
-    indptr: Int[Tensor, " row_and_one"]
-    columns: Int[Tensor, " edge"]
-    """In 32 bits: there may be hundreds of millions."""
-    values: Float[Tensor, " edge"]
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def to(self, device: torch.device) -> "EdgeRows":
-        """The same rows on a device."""
-        return EdgeRows(indptr=self.indptr.to(device), columns=self.columns.to(device), values=self.values.to(device))
-
-
 def sort_writes(
     table: Float[Tensor, "unique d_model"],
     row: Int[Tensor, " write"],
@@ -162,16 +147,29 @@ def edges_into(
     store: "RowStore | None" = None,
 ) -> EdgeRows:
     """All edges into `targets`, in their order; `on_progress` is told how many more targets are done."""
-    groups, pieces = [], []
+    table = RowTable(most_edges(sources, targets), targets.values)
     for group, rows in pieces_into(flow, sources, targets, store=store):
-        groups.append(group)
-        pieces.append(rows)
+        table.put(group, rows)
         if on_progress is not None:
             on_progress(len(group))
-    if not pieces:
-        nothing = targets.positions[:0]
-        return EdgeRows(indptr=nothing.new_zeros(1), columns=nothing.int(), values=targets.values[:0])
-    return join_rows(pieces, groups)
+    return table.rows()
+
+
+def most_edges(sources: Sources, targets: Targets) -> Int[Tensor, " target"]:
+    """How many sources can reach each target: those that write below its layer, no later than it reads."""
+    n_layers, n_positions = len(sources.writes), len(sources.embedding.bounds) - 1
+    layers = targets.layers.new_full((sources.n_columns,), n_layers)
+    positions = torch.full_like(layers, n_positions - 1)
+    for layer in range(n_layers - 1, EMBEDDING - 1, -1):  # the lowest and the first place it writes to
+        writes = sources.at(layer)
+        counts = torch.tensor(writes.bounds, device=layers.device).diff()
+        at = torch.arange(n_positions, device=layers.device).repeat_interleave(counts)
+        layers[writes.columns] = layer
+        positions.scatter_reduce_(0, writes.columns, at, "amin")
+    layers[sources.constant_column], positions[sources.constant_column] = EMBEDDING, 0
+    places = (layers + 1) * n_positions + positions  # those that write nowhere stand above all that is read
+    found = torch.bincount(places, minlength=(n_layers + 2) * n_positions).view(-1, n_positions)
+    return found.cumsum(0).cumsum(1)[targets.layers, targets.positions]
 
 
 def pieces_into(
@@ -199,30 +197,6 @@ def pieces_into(
             if store is not None:
                 store.put(key, rows)
         yield group, rows
-
-
-def join_rows(pieces: list[EdgeRows], places: list[Tensor]) -> EdgeRows:
-    """One set of rows out of pieces; row i of a piece goes to the place `places[piece][i]`.
-
-    `pieces` is empty afterwards, so that no edge is held twice for long.
-    """
-    place = torch.cat(places).to(pieces[0].indptr.device)  # shares come to the processor, their groups do not
-    counts = torch.cat([piece.indptr.diff() for piece in pieces])
-    order = place.argsort()  # row at each place
-    ends = counts[order].cumsum(0)
-    indptr = torch.cat([ends.new_zeros(1), ends])
-    columns = torch.empty(int(indptr[-1]), dtype=pieces[0].columns.dtype, device=pieces[0].columns.device)
-    values = torch.empty(len(columns), dtype=pieces[0].values.dtype, device=columns.device)
-    places = list(place.split([len(piece) for piece in pieces]))
-    while pieces:  # piece by piece: there may be a hundred million edges, and an index of them takes most room
-        piece, to = pieces.pop(0), places.pop(0)
-        breaks = [0, *(1 + (to.diff() != 1).nonzero().flatten()).tolist(), len(to)]  # neighbours move together
-        for first, last in pairwise(breaks):
-            start, stop = piece.indptr[[first, last]].tolist()
-            at = int(indptr[to[first]]) if first < last else 0
-            columns[at : at + stop - start] = piece.columns[start:stop]
-            values[at : at + stop - start] = piece.values[start:stop]
-    return EdgeRows(indptr=indptr, columns=columns, values=values)
 
 
 def groups_of(flow: FrozenFlow, sources: Sources, targets: Targets) -> list[Tensor]:

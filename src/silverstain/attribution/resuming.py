@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from silverstain.attribution.edges import EdgeRows, Sources, Targets
+from silverstain.attribution.edge_rows import EdgeRows
+from silverstain.attribution.edges import Sources, Targets
 from silverstain.errors import UsageError
 from silverstain.storage import hash_tensors, read_tensors, save_tensors_whole, tensor_names
 

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from silverstain.attribution.budget import Question, are_kept, expand, merge_columns
-from silverstain.attribution.edges import EdgeRows, Sources, Targets, edges_into
+from silverstain.attribution.edge_rows import EdgeRows
+from silverstain.attribution.edges import Sources, Targets, edges_into
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import freeze
 from silverstain.attribution.resuming import RowStore
