@@ -45,7 +45,7 @@ class RowTable:
             for kept in (self._columns, self._values) if start > end else ():
                 kept[end : end + stop - start] = kept[
                     start:stop
-                ].clone()  # towards the front, over nothing still needed
+                ].clone()  # over nothing still needed
             end += stop - start
         ends = self._counts.cumsum(0)
         return EdgeRows(
