@@ -1,5 +1,6 @@
 """Directional derivatives of the model's own MLPs: what Jacobian matching compares a dictionary with."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -39,7 +40,9 @@ def mlp_tangent(
         out = out[0] if model.architecture.is_mlp_output_first else out
         return (out if norm is None else norm.module(out))[0]
 
-    _, tangent = torch.func.jvp(real, (x,), (dx,))
+    with warnings.catch_warnings():  # torch's own rules for it are compiled by what torch calls deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _, tangent = torch.func.jvp(real, (x,), (dx,))
     return tangent
 
 
