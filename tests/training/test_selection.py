@@ -47,11 +47,13 @@ def make_weights(**settings):
 
 
 @pytest.mark.parametrize("kind", ["cross-layer", "per-layer"])
+@pytest.mark.parametrize("remembered", [False, True])
 @pytest.mark.parametrize("lag", [0.5, 0.9, 1.05, 1.2, 1.5])  # a running threshold is never exact
-def test_selection_by_running_threshold_equals_a_sort_of_everything(kind, lag):
+def test_selection_by_running_threshold_equals_a_sort_of_everything(kind, lag, remembered):
     weights, inputs = make_weights(kind=kind)
     first_thresholds_(weights, inputs, 3)
     weights.score_threshold *= lag
+    weights.last_threshold = weights.score_threshold.clone() if remembered else None
     active, threshold = select(weights, inputs, l0=3, floor=0.0)
     dense = [
         torch.addmm(weights.b_enc[layer], x, weights.W_enc[layer].T) * weights.decoder_norms(layer)

@@ -15,9 +15,9 @@ from silverstain.training.weights import Weights
 
 MARGIN = 0.6
 """Candidates are entries above this share of the running threshold."""
-NARROW_MARGIN = 0.9
-"""The share that is tried first: there may be twenty candidates at 0.6 for one at 0.9, and the threshold of a batch of
-thousands of tokens moves by a percent or two."""
+NARROW_MARGIN = 0.95
+"""Share of the last batch's threshold that is tried first: from one batch of thousands of tokens to the next it moves
+by a percent or two, and there may be twenty candidates at 0.6 of the running threshold for one that is kept."""
 FIRST_THRESHOLD = 0.03
 """The least pre-activation a learned threshold begins at: one at 0 would jump by nothing, and learn nothing."""
 
@@ -43,23 +43,30 @@ def select(
     separates them from the rest, for a mean of `l0` a row and layer and at least `floor` · `l0` in each layer."""
     n_rows = inputs[0].shape[0]
     budget, least = round(l0 * n_rows * len(inputs)), round(floor * l0 * n_rows)
-    for margin in (NARROW_MARGIN, MARGIN):
-        candidates, scores = _candidates(weights, inputs, margin)
+    searched = [MARGIN * weights.score_threshold]
+    if weights.last_threshold is not None:
+        searched.insert(0, NARROW_MARGIN * weights.last_threshold)
+    for lowest in searched:
+        candidates, scores = _candidates(weights, inputs, lowest)
         threshold = batch_thresholds(scores, budget, least)
-        if are_enough(scores, threshold, margin * weights.score_threshold):
+        if are_enough(scores, threshold, lowest):
             break
+    weights.last_threshold = threshold
     kept = [active.keep(score > cut) for active, score, cut in zip(candidates, scores, threshold, strict=True)]
     return kept, threshold
 
 
-def _candidates(weights: Weights, inputs: list[Tensor], margin: float) -> tuple[list[Active], list[Tensor]]:
-    """The entries of each layer above a share of its running threshold, and their scores."""
+def _candidates(
+    weights: Weights, inputs: list[Tensor], lowest: Float[Tensor, " layer"]
+) -> tuple[list[Active], list[Tensor]]:
+    """The entries of each layer whose score exceeds its lowest, and their scores."""
     candidates: list[Active] = []
     scores: list[Tensor] = []
     for layer, x in enumerate(inputs):
-        active, values = weights.active(layer, x, margin)
+        norms = weights.decoder_norms(layer)
+        active, values = weights.above(layer, x, lowest[layer] / norms.clamp_min(1e-12))
         candidates.append(active)
-        scores.append(values * weights.decoder_norms(layer).index_select(0, active.features))
+        scores.append(values * norms.index_select(0, active.features))
     return candidates, scores
 
 

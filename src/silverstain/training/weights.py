@@ -77,6 +77,8 @@ class Weights(nn.Module):
         """The score each feature must exceed, as its logarithm; others share `score_threshold` or have none."""
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.zeros(n_layers))
+        self.last_threshold: Tensor | None = None
+        """Score thresholds of the last batch, where selection looks first; no result depends on it, nor is it saved."""
         self._scratch = Scratch()
 
     @property
@@ -103,7 +105,7 @@ class Weights(nn.Module):
 
     def active(self, layer: int, x: Tensor, share: float = 1.0) -> tuple[Active, Tensor]:
         """The features of scaled inputs x above threshold, and their activations without gradient."""
-        return self._above(layer, x, self.thresholds(layer, share))
+        return self.above(layer, x, self.thresholds(layer, share))
 
     def near(self, layer: int, x: Tensor) -> Active:
         """The features whose activation or threshold has a gradient: the active ones and, for JumpReLU, those a little
@@ -111,9 +113,10 @@ class Weights(nn.Module):
         threshold = self.thresholds(layer)
         if self.log_threshold is not None and torch.is_grad_enabled():
             threshold = threshold - self.config.bandwidth / 2
-        return self._above(layer, x, threshold)[0]
+        return self.above(layer, x, threshold)[0]
 
-    def _above(self, layer: int, x: Tensor, threshold: Tensor) -> tuple[Active, Tensor]:
+    def above(self, layer: int, x: Tensor, threshold: Float[Tensor, " feature"]) -> tuple[Active, Tensor]:
+        """The features of scaled inputs x above given pre-activations, and their own without gradient."""
         return above(x, self.W_enc[layer].detach(), self.b_enc[layer].detach(), threshold, self._scratch)
 
     def cuts(self, layer: int, active: Active) -> Float[Tensor, " active"]:
