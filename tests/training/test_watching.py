@@ -18,7 +18,7 @@ SHORT = TrainingConfig(
     n_features=32, l0=4, steps=12, rows=32, pool_rows=64, pool_epochs=2, warmup=2, reseed_every=3, finetune_steps=6,
     edited_share=0.5,
 )  # fmt: skip
-SETTINGS = WatchSettings(every=4, graphs=2, graphs_every=2, tensorboard=False)
+SETTINGS = WatchSettings(every=4, graphs=1, graphs_every=2, plots=False, tensorboard=False)
 
 
 def test_a_watched_run_is_bit_identical_to_one_that_is_not(model, tmp_path):
@@ -117,7 +117,7 @@ def test_other_logs_get_every_figure_by_name(model, tmp_path, monkeypatch):
             return Run()
 
     monkeypatch.setattr(logs, "imported_wandb", lambda: Fake)
-    settings = WatchSettings(every=18, tensorboard=False, wandb="project")
+    settings = WatchSettings(every=18, plots=False, tensorboard=False, wandb="project")
     with Watch(model, some_batches(1, seed=5), tmp_path, settings) as watch:
         train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
     assert said["finished"]

@@ -40,6 +40,8 @@ class WatchSettings:
     """Prompts that are traced for the replacement score; each takes as long as a trace."""
     graphs_every: int = 5
     """Every so many evaluations, and at the last."""
+    plots: bool = True
+    """Whether to draw the record when the run ends or stops, where matplotlib is installed."""
     tensorboard: bool | None = None
     """Whether to write TensorBoard's files too; None: if it is installed."""
     wandb: str | None = None
@@ -119,7 +121,7 @@ class Watch:
         """Draw the plots, where they can be drawn, and let go of what is open."""
         for log in self._logs or ():
             log.close()
-        if self.records and can_draw():
+        if self.records and self.settings.plots and can_draw():
             draw_run(self.records, self.folder / PLOTS)
 
     def remarks(self) -> list[str]:
