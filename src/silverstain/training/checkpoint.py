@@ -56,4 +56,5 @@ def read_checkpoint(
             f"{path} is of a run with other settings ({'; '.join(changed)}); "
             "resume with the same ones, delete it, or train into another folder"
         )
-    return tensors, header["state"]
+    # in memory of torch's own: in the file tensors lie askew, and products of such may round otherwise
+    return {name: tensor.clone() for name, tensor in tensors.items()}, header["state"]
