@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from silverstain.interventions import Edit as Edit
     from silverstain.replacement import ReplacementModel as ReplacementModel
     from silverstain.replacement import load as load
+    from silverstain.replacement import verify as verify
 
 from silverstain.errors import SilverstainError as SilverstainError
 from silverstain.errors import UsageError as UsageError
@@ -28,9 +29,20 @@ _HOMES = {
     "ReplacementModel": "silverstain.replacement",
     "load": "silverstain.replacement",
     "trace": "silverstain.attribution",
+    "verify": "silverstain.replacement",
 }
 
-__all__ = ["Edit", "Graph", "ReplacementModel", "SilverstainError", "UsageError", "__version__", "load", "trace"]
+__all__ = [
+    "Edit",
+    "Graph",
+    "ReplacementModel",
+    "SilverstainError",
+    "UsageError",
+    "__version__",
+    "load",
+    "trace",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

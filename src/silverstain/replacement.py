@@ -14,6 +14,8 @@ from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
 from silverstain.graphs import Graph, Story, story_groups
 from silverstain.interventions import Edit, editing
+from silverstain.interventions.verification import Verification
+from silverstain.interventions.verification import verify as verify_graph
 from silverstain.models import LanguageModel, load_model
 
 ORGANISM = "organism"
@@ -151,4 +153,33 @@ def load(
     cards = None if opened.folder is None else opened.folder / CARDS
     return ReplacementModel(
         model=model, dictionary=opened, cards=Cards.load(cards) if cards is not None and cards.exists() else None
+    )
+
+
+def verify(
+    graph: Graph,
+    model: ReplacementModel,
+    *,
+    story: Story | None = None,
+    max_sources: int = 64,
+    max_claims: int = 400,
+    n_controls: int = 8,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Test a graph's claims on the real model: see `silverstain.interventions.verification.verify`.
+
+    Groups are those of `story`; without one, those that the model's feature cards give.
+    """
+    groups = (model.read(graph) if story is None else story).groups_in(graph)
+    return verify_graph(
+        model.model,
+        model.dictionary,
+        graph,
+        groups=groups,
+        max_sources=max_sources,
+        max_claims=max_claims,
+        n_controls=n_controls,
+        seed=seed,
+        on_progress=on_progress,
     )

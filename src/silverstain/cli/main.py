@@ -28,6 +28,7 @@ VERBS = {
     "show": "Draw a graph's circuit in the terminal.",
     "compare": "Say how the nodes, activations and edges of two graphs agree.",
     "import": "Read a graph of circuit-tracer or Neuronpedia.",
+    "verify": "Test a graph's claims on the real model.",
     "intervene": "Change features in the running model and see what it says then.",
     "train": "Train a sparse replacement of a model's MLPs on text of yours.",
     "evaluate": "Say how faithful a dictionary is, in every measure, beside what needs no features.",
