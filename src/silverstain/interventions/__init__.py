@@ -1,19 +1,26 @@
 """Edits to a running model: ablate, scale, set, add, patch; swaps, controls, and the replaced model under edits."""
 
 from silverstain.interventions.controls import random_control as random_control
+from silverstain.interventions.donors import Donor as Donor
+from silverstain.interventions.edit_files import edit_from_json as edit_from_json
+from silverstain.interventions.edit_files import load_edits as load_edits
+from silverstain.interventions.edit_files import save_edits as save_edits
+from silverstain.interventions.edit_text import AnyEdit as AnyEdit
+from silverstain.interventions.edit_text import parse_edit as parse_edit
+from silverstain.interventions.edit_text import parse_edits as parse_edits
 from silverstain.interventions.edits import Edit as Edit
 from silverstain.interventions.edits import Place as Place
 from silverstain.interventions.edits import at_places as at_places
-from silverstain.interventions.edits import load_edits as load_edits
-from silverstain.interventions.edits import parse_edit as parse_edit
-from silverstain.interventions.edits import parse_edits as parse_edits
-from silverstain.interventions.edits import save_edits as save_edits
 from silverstain.interventions.generation import generate as generate
 from silverstain.interventions.intervene import Intervention as Intervention
 from silverstain.interventions.intervene import TokenProbability as TokenProbability
 from silverstain.interventions.intervene import intervene as intervene
 from silverstain.interventions.intervene import intervene_many as intervene_many
+from silverstain.interventions.other_edits import DirectionEdit as DirectionEdit
+from silverstain.interventions.other_edits import PatternEdit as PatternEdit
+from silverstain.interventions.other_edits import VectorEdit as VectorEdit
 from silverstain.interventions.passes import editing as editing
+from silverstain.interventions.positions import Onward as Onward
 from silverstain.interventions.readouts import Reading as Reading
 from silverstain.interventions.readouts import Readouts as Readouts
 from silverstain.interventions.regimes import Regime as Regime
@@ -32,8 +39,13 @@ from silverstain.interventions.sweeping import sweep as sweep
 
 __all__ = [
     "Agreement",
+    "AnyEdit",
+    "DirectionEdit",
+    "Donor",
     "Edit",
     "Intervention",
+    "Onward",
+    "PatternEdit",
     "Place",
     "Reading",
     "Readouts",
@@ -41,10 +53,12 @@ __all__ = [
     "Swap",
     "SweepResult",
     "TokenProbability",
+    "VectorEdit",
     "activations_at",
     "active_places",
     "agreement_under_edits",
     "at_places",
+    "edit_from_json",
     "editing",
     "generate",
     "intervene",

@@ -16,7 +16,7 @@ from torch import Tensor
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids
-from silverstain.interventions.passes import resolve_for
+from silverstain.interventions.passes import sites_for
 from silverstain.models import LanguageModel, harvest
 
 
@@ -28,7 +28,7 @@ def random_control(
     None of them is edited there. Places that the edits leave unchanged get no control.
     """
     ids = as_ids(model, prompt)
-    sites = resolve_for(model, dictionary, [edits], [len(ids)])
+    sites = sites_for(model, dictionary, [edits], [len(ids)])
     mlp_inputs = harvest(model, ids[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0]
     edited: dict[tuple[int, int], list[tuple[int, float, float]]] = defaultdict(list)
     columns = (sites.layer, sites.position, sites.feature, sites.factor, sites.constant)

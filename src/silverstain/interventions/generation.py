@@ -1,6 +1,7 @@
 """Continue a prompt under edits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -9,6 +10,7 @@ from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.interventions.passes import editing
+from silverstain.interventions.positions import counted_from_start
 from silverstain.models import LanguageModel
 
 
@@ -49,9 +51,4 @@ def generate(
 
 def _fixed(edit: Edit, n_prompt: int) -> Edit:
     """The edit with positions counted from the start, so that they stay put while the text grows."""
-    if edit.positions is None:
-        return edit
-    positions = tuple(position + n_prompt if position < 0 else position for position in edit.positions)
-    if any(not 0 <= position < n_prompt for position in positions):
-        raise UsageError(f"The edit {edit} is outside the prompt of {n_prompt} tokens (0 to {n_prompt - 1}).")
-    return Edit(op=edit.op, features=edit.features, positions=positions, value=edit.value, donor=edit.donor)
+    return replace(edit, positions=counted_from_start(edit.positions, n_prompt, edit))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.passes import paired_logits, resolve_for
+from silverstain.interventions.edit_text import AnyEdit
+from silverstain.interventions.passes import changes_for, paired_logits
 from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel
 
@@ -34,7 +34,7 @@ class Intervention:
 
     token_ids: Int[Tensor, " pos"]
     tokens: tuple[str, ...]
-    edits: tuple[Edit, ...]
+    edits: tuple[AnyEdit, ...]
     regime: Regime
     baseline_logits: Float[Tensor, "pos d_vocab"]
     edited_logits: Float[Tensor, "pos d_vocab"]
@@ -88,7 +88,7 @@ def intervene(
     model: LanguageModel,
     dictionary: Dictionary,
     prompt: Prompt,
-    edits: Sequence[Edit],
+    edits: Sequence[AnyEdit],
     *,
     attention: str = "live",
     base: str = "clean",
@@ -113,7 +113,7 @@ def intervene_many(
     model: LanguageModel,
     dictionary: Dictionary,
     prompts: Sequence[Prompt],
-    edits: Sequence[Sequence[Edit]],
+    edits: Sequence[Sequence[AnyEdit]],
     *,
     attention: str = "live",
     base: str = "clean",
@@ -160,15 +160,15 @@ def _run(
     model: LanguageModel,
     dictionary: Dictionary,
     ids: Sequence[Tensor],
-    edits: Sequence[Sequence[Edit]],
+    edits: Sequence[Sequence[AnyEdit]],
     regime: Regime,
 ) -> list[tuple[Tensor, Tensor]]:
     """(baseline logits, edited logits) of each row, each distinct prompt run once without edits."""
     code: dict[tuple[int, ...], int] = {}
     prompt_of_row = torch.tensor([code.setdefault(tuple(row.tolist()), len(code)) for row in ids], device=model.device)
     lengths = [len(row) for row in ids]
-    sites = resolve_for(model, dictionary, edits, lengths)
-    clean, edited = paired_logits(model, dictionary, padded(list(code), model.device), prompt_of_row, sites, regime)
+    changes = changes_for(model, dictionary, edits, lengths)
+    clean, edited = paired_logits(model, dictionary, padded(list(code), model.device), prompt_of_row, changes, regime)
     return [
         (clean[which, :length], edited[row, :length])
         for row, (which, length) in enumerate(zip(prompt_of_row.tolist(), lengths, strict=True))

@@ -4,7 +4,8 @@ Clean and edited rows run in one batch. So the clean activations an edit is meas
 patterns that `attention="frozen"` imposes, and the clean MLP outputs that `held_layers` imposes are all at hand at the
 layer where they are needed; nothing is recorded, and nothing runs twice.
 
-The MLP itself stays: a change of a feature is (new − activation) · its decoder rows, added once to the MLP output of
+Error and token nodes, directions and attention patterns are changed by `applied`; here are the features. The MLP itself
+stays: a change of a feature is (new − activation) · its decoder rows, added once to the MLP output of
 every layer it writes to, so the dictionary's error is kept. Everything downstream recomputes.
 """
 
@@ -18,9 +19,12 @@ from torch import Tensor, nn
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
+from silverstain.interventions.applied import CleanErrors, edit_pattern, tokens_and_directions
+from silverstain.interventions.changes import Changes, resolve_changes
+from silverstain.interventions.edit_text import AnyEdit
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.regimes import Regime
-from silverstain.interventions.sites import Sites, resolve
+from silverstain.interventions.sites import Sites
 from silverstain.models import LanguageModel, MlpCall, Norm, attention_through, harvest, mlps_through
 from silverstain.models.mlps import forwards_of
 
@@ -30,14 +34,15 @@ def paired_logits(
     dictionary: Dictionary,
     prompts: Int[Tensor, "prompt pos"],
     prompt_of_row: Int[Tensor, " row"],
-    sites: Sites,
+    changes: Changes,
     regime: Regime,
 ) -> tuple[Float[Tensor, "prompt pos d_vocab"], Float[Tensor, "row pos d_vocab"]]:
     """Logits of every prompt as it is, and of every edited row (row r is prompt prompt_of_row[r] under its sites)."""
     n_rows, n_prompts = len(prompt_of_row), len(prompts)
     ids = torch.cat([prompts[prompt_of_row], prompts])
     clean = torch.arange(n_prompts, device=ids.device) + n_rows
-    with torch.no_grad(), edited_rows(model, dictionary, sites, torch.cat([clean[prompt_of_row], clean]), regime):
+    twin = torch.cat([clean[prompt_of_row], clean])
+    with torch.no_grad(), edited_rows(model, dictionary, changes, twin, regime):
         logits = model.hf(input_ids=ids, use_cache=False).logits
     return logits[n_rows:], logits[:n_rows]
 
@@ -46,7 +51,7 @@ def paired_logits(
 def editing(
     model: LanguageModel,
     dictionary: Dictionary,
-    edits: Sequence[Edit],
+    edits: Sequence[AnyEdit],
     *,
     attention: str = "live",
     base: str = "clean",
@@ -77,7 +82,9 @@ class _Twin:
     Edited rows come first: whoever records row 0 of a single prompt records the edited run.
     """
 
-    def __init__(self, model: LanguageModel, dictionary: Dictionary, edits: tuple[Edit, ...], regime: Regime) -> None:
+    def __init__(
+        self, model: LanguageModel, dictionary: Dictionary, edits: tuple[AnyEdit, ...], regime: Regime
+    ) -> None:
         self._model, self._dictionary, self._edits, self._regime = model, dictionary, edits, regime
         self._open = ExitStack()
 
@@ -89,10 +96,10 @@ class _Twin:
         if cache is not None and cache.get_seq_length() > 0:
             raise UsageError("An edited model cannot continue from a cache; pass use_cache=False, or use generate().")
         batch, length = ids.shape
-        sites = resolve_for(self._model, self._dictionary, [self._edits] * batch, [length] * batch)
+        changes = changes_for(self._model, self._dictionary, [self._edits] * batch, [length] * batch)
         twin = (torch.arange(batch, device=ids.device) + batch).repeat(2)
         self._open = ExitStack()
-        self._open.enter_context(edited_rows(self._model, self._dictionary, sites, twin, self._regime))
+        self._open.enter_context(edited_rows(self._model, self._dictionary, changes, twin, self._regime))
         named = {key: _doubled(value, batch) for key, value in named.items()}
         return tuple(_doubled(value, batch) for value in arguments), named
 
@@ -113,34 +120,39 @@ def _doubled(value: Any, batch: int) -> Any:
 def edited_rows(
     model: LanguageModel,
     dictionary: Dictionary,
-    sites: Sites,
+    changes: Changes,
     twin: Int[Tensor, " batch"],
     regime: Regime,
 ) -> Iterator[None]:
-    """A `with` in which the rows that sites name are edited; twin[row] is the clean row of each (a clean row's own)."""
+    """A `with` in which the rows that changes name are edited; twin[row] is the clean row of each, or its own."""
     _check_layers(regime.held_layers, model.n_layers)
     pending: dict[int, Tensor] = {}  # what is still to be added to the MLP output of each layer, all rows
+    errors = CleanErrors(dictionary, changes.errors, twin)
 
     def edited(call: MlpCall) -> Tensor:
-        layer, here = call.layer, sites.at_layer(call.layer)
+        layer, here = call.layer, changes.sites.at_layer(call.layer)
         output = call.real(call.x)
         if len(here):
             read_rows = twin[here.row] if regime.base == "clean" else here.row
             change = here.change(_activations(dictionary, layer, call.read, read_rows, here))
             _queue(pending, dictionary, layer, change, here, like=output)
+        for row, position, delta in errors.deltas(layer, call.read, output):
+            pending.setdefault(layer, torch.zeros_like(output))[row, position] += delta
         if layer in regime.held_layers:
             output = output[twin] + _skip_response(dictionary, layer, call.read, twin)
         return output + pending.pop(layer) if layer in pending else output
 
-    def clean_patterns(_: int, pattern: Tensor) -> Tensor:
-        return pattern[twin]
+    def patterns(layer: int, pattern: Tensor) -> Tensor:
+        used = pattern[twin] if regime.attention == "frozen" else pattern
+        return edit_pattern(used, changes.patterns[layer]) if layer in changes.patterns else used
 
     with ExitStack() as stack:
         if regime.norms == "frozen":
             stack.enter_context(_held_norms(model, twin))  # first: what an MLP adds may have passed a norm
         stack.enter_context(mlps_through(model, edited, reads_at=dictionary.reads_at))
-        if regime.attention == "frozen":
-            stack.enter_context(attention_through(model.hf, clean_patterns))
+        stack.enter_context(tokens_and_directions(model, changes, twin, regime))
+        if regime.attention == "frozen" or changes.patterns:
+            stack.enter_context(attention_through(model.hf, patterns))
         yield
 
 
@@ -219,19 +231,22 @@ def edit_deltas(
     return deltas
 
 
-def resolve_for(
-    model: LanguageModel, dictionary: Dictionary, edits: Sequence[Sequence[Edit]], lengths: Sequence[int]
+def changes_for(
+    model: LanguageModel, dictionary: Dictionary, edits: Sequence[Sequence[AnyEdit]], lengths: Sequence[int]
+) -> Changes:
+    """`resolve_changes` with the sizes and type of this model and dictionary."""
+    dtype = model.dtype if model.dtype == torch.float64 else torch.float32
+    return resolve_changes(edits, lengths, model=model, n_features=dictionary.n_features, dtype=dtype)
+
+
+def sites_for(
+    model: LanguageModel, dictionary: Dictionary, edits: Sequence[Sequence[AnyEdit]], lengths: Sequence[int]
 ) -> Sites:
-    """`resolve` with the sizes, device and type of this model and dictionary."""
-    return resolve(
-        edits,
-        lengths,
-        n_layers=dictionary.n_layers,
-        n_features=dictionary.n_features,
-        n_real=model.n_real,
-        device=model.device,
-        dtype=model.dtype if model.dtype == torch.float64 else torch.float32,
-    )
+    """The same where only features can be edited; UsageError for another edit."""
+    for edit in (edit for listed in edits for edit in listed):
+        if not isinstance(edit, Edit):
+            raise UsageError(f"Only edits of features can be used here, and {edit} is none; leave it out.")
+    return changes_for(model, dictionary, edits, lengths).sites
 
 
 def _check_layers(layers: Collection[int], n_layers: int) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
+from silverstain.interventions.edit_text import AnyEdit
 from silverstain.interventions.intervene import Prompt, as_ids, divergence, intervene_many, padded
-from silverstain.interventions.passes import edit_deltas, resolve_for
+from silverstain.interventions.passes import edit_deltas, sites_for
 from silverstain.models import LanguageModel
 
 
@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
 
 
 def intervene_replaced(
-    model: LanguageModel, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Sequence[Edit]]
+    model: LanguageModel, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Sequence[AnyEdit]]
 ) -> list[tuple[Tensor, Tensor]]:
     """(clean logits, edited logits), [pos, d_vocab] each, of the replaced model; edits[i] act on prompts[i]."""
     ids = [as_ids(model, prompt).tolist() for prompt in prompts]
@@ -50,7 +50,7 @@ def intervene_replaced(
     tokens = padded(ids, model.device)
     lengths = [len(row) for row in ids]
     mask = torch.arange(tokens.shape[1], device=model.device) < torch.tensor(lengths, device=model.device)[:, None]
-    deltas = edit_deltas(model, dictionary, tokens, resolve_for(model, dictionary, edits, lengths))
+    deltas = edit_deltas(model, dictionary, tokens, sites_for(model, dictionary, edits, lengths))
     with torch.no_grad():
         clean = replaced_logits(model, dictionary, tokens, mask=mask)
         edited = replaced_logits(model, dictionary, tokens, mask=mask, deltas=deltas)
@@ -61,7 +61,7 @@ def agreement_under_edits(
     model: LanguageModel,
     dictionary: Dictionary,
     prompts: Sequence[Prompt],
-    edits: Sequence[Sequence[Edit]],
+    edits: Sequence[Sequence[AnyEdit]],
     *,
     batch_size: int = 64,
 ) -> Agreement:

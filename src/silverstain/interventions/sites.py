@@ -1,7 +1,7 @@
 """Edits resolved against a batch of prompts: one row of numbers for every feature changed at every token.
 
-A site is (row, layer, position, feature) with its rule new = factor · activation + constant. Where two edits of one
-row name the same site the later one holds, so that "silence these, then set those" reads as written.
+A site is (row, layer, position, feature) with its rule new = factor · activation + constant. Two edits of one row that
+name the same site contradict each other, and are refused.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
+from silverstain.interventions.positions import resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,14 @@ def resolve(
 ) -> Sites:
     """Lay out the edits of each row, whose prompt has lengths[row] tokens.
 
-    UsageError for a layer, feature or position that does not exist, and for one of the `n_real` leading positions,
-    which keep their real MLP and so have no features.
+    UsageError for a layer, feature or position that does not exist, for one of the `n_real` leading positions, which
+    keep their real MLP and so have no features, and for two edits of one feature at one position.
     """
     rules: dict[tuple[int, int, int, int], tuple[float, float]] = {}
+    named_by: dict[tuple[int, int, int, int], Edit] = {}
     for row, (edits_of_row, length) in enumerate(zip(edits, lengths, strict=True)):
         for edit in edits_of_row:
-            positions = _positions(edit, length, n_real)
+            positions = resolved(edit.positions, length, first=n_real, edit=edit)
             for layer, feature, factor, constant in edit.rules():
                 if layer >= n_layers or feature >= n_features:
                     raise UsageError(
@@ -67,7 +69,13 @@ def resolve(
                         f"{n_features} features; name one of those."
                     )
                 for position in positions:
-                    rules[layer, row, position, feature] = (factor, constant)
+                    site = (layer, row, position, feature)
+                    if site in rules:
+                        raise UsageError(
+                            f"Two edits change L{layer}.F{feature} at position {position}: {named_by[site]} and "
+                            f"{edit}; keep one of them."
+                        )
+                    rules[site], named_by[site] = (factor, constant), edit
     keys = sorted(rules)
     columns = torch.tensor(keys, dtype=torch.long, device=device).reshape(-1, 4)
     values = torch.tensor([rules[key] for key in keys], dtype=dtype, device=device).reshape(-1, 2)
@@ -79,20 +87,3 @@ def resolve(
         factor=values[:, 0],
         constant=values[:, 1],
     )
-
-
-def _positions(edit: Edit, length: int, n_real: int) -> list[int]:
-    if edit.positions is None:
-        return list(range(n_real, length))
-    resolved = [position + length if position < 0 else position for position in edit.positions]
-    for given, position in zip(edit.positions, resolved, strict=True):
-        if not 0 <= position < length:
-            raise UsageError(
-                f"The edit {edit} is at position {given}, but the prompt has {length} tokens (0 to {length - 1})."
-            )
-        if position < n_real:
-            raise UsageError(
-                f"The edit {edit} is at position {given}, but the first {n_real} token(s) keep their real MLP and have "
-                f"no features; choose positions from {n_real} on."
-            )
-    return resolved

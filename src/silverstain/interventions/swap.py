@@ -69,7 +69,7 @@ def swap_many(
 
 
 def swap_edits(model: LanguageModel, dictionary: Dictionary, one: Swap) -> tuple[Edit, ...]:
-    """The edits a swap consists of: ablations first, so that a feature both own and donated ends at its donor value."""
+    """The edits a swap consists of: own features silenced, donated ones set; one that is both has its donor value."""
     n_recipient, n_donor = len(as_ids(model, one.prompt)), len(as_ids(model, one.donor_prompt))
     if not one.own and not one.donated:
         raise UsageError("This swap names no feature, neither the recipient's own nor donated ones.")
@@ -91,7 +91,8 @@ def swap_edits(model: LanguageModel, dictionary: Dictionary, one: Swap) -> tuple
         Edit(op="patch", features=tuple(given), positions=(position,), donor=tuple(given.values()))
         for position, given in sorted(donated.items())
     ]
-    return (*at_places("ablate", one.own), *patches)
+    given = {(layer, position, feature) for position, found in donated.items() for layer, feature in found}
+    return (*at_places("ablate", [place for place in one.own if place not in given]), *patches)
 
 
 def activations_at(

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
+from silverstain.interventions.edit_text import AnyEdit
 from silverstain.interventions.intervene import Prompt, as_ids, divergence
-from silverstain.interventions.passes import edited_rows, resolve_for
+from silverstain.interventions.passes import changes_for, edited_rows
 from silverstain.interventions.readouts import (
     Reading,
     Readouts,
@@ -38,7 +38,7 @@ TOKENS_AT_ONCE = 1024
 class SweepResult:
     """What each list of edits changed. Row i of every `change` is edits[i]."""
 
-    edits: tuple[tuple[Edit, ...], ...]
+    edits: tuple[tuple[AnyEdit, ...], ...]
     regime: Regime
     readouts: Readouts
     logits: Reading
@@ -68,7 +68,7 @@ def sweep(
     model: LanguageModel,
     dictionary: Dictionary,
     prompt: Prompt,
-    edits: Sequence[Sequence[Edit]],
+    edits: Sequence[Sequence[AnyEdit]],
     *,
     regime: Regime | None = None,
     readouts: Readouts | None = None,
@@ -94,13 +94,13 @@ def sweep(
     for first in range(0, len(edits), size):
         rows = edits[first : first + size]
         n = len(rows)
-        sites = resolve_for(model, dictionary, rows, [len(ids)] * n)
+        changes = changes_for(model, dictionary, rows, [len(ids)] * n)
         twin = torch.full((n + 1,), n, device=model.device)
         with (
             torch.no_grad(),
             kept_reads(model, dictionary.reads_at, targets.layers) as kept,
             logits_only_at(model, at),
-            edited_rows(model, dictionary, sites, twin, regime),
+            edited_rows(model, dictionary, changes, twin, regime),
         ):
             logits = model.hf(input_ids=ids.expand(n + 1, -1), use_cache=False).logits[:, 0]
         before, change = read_changes(targets, kept, n)
@@ -137,7 +137,7 @@ class _Part:
 
 def _assembled(
     dictionary: Dictionary,
-    edits: Sequence[Sequence[Edit]],
+    edits: Sequence[Sequence[AnyEdit]],
     regime: Regime,
     readouts: Readouts,
     parts: Sequence[_Part],

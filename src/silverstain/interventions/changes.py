@@ -1,0 +1,231 @@
+"""Edits of every kind resolved against a batch of prompts: what is changed in which row, layer and position."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from silverstain.errors import UsageError
+from silverstain.interventions.edit_text import AnyEdit
+from silverstain.interventions.edits import Edit
+from silverstain.interventions.other_edits import DirectionEdit, PatternEdit, VectorEdit
+from silverstain.interventions.positions import resolved
+from silverstain.interventions.sites import Sites, resolve
+from silverstain.models import LanguageModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorChange:
+    """What one error or token node writes: factor · its clean vector, or a donor's vector instead."""
+
+    row: int
+    position: int
+    factor: float
+    donor: tuple[float, ...] | None = None
+
+    def delta(self, own: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
+        """What is added to the stream, given the clean vector."""
+        if self.donor is None:
+            return (self.factor - 1) * own
+        return torch.tensor(self.donor, dtype=own.dtype, device=own.device) - own
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionChange:
+    """The component along a direction at some positions of a row."""
+
+    row: int
+    positions: tuple[int, ...]
+    unit: tuple[float, ...]
+    factor: float
+    constant: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternChange:
+    """Entries of one head's pattern at one position of a row."""
+
+    row: int
+    head: int
+    position: int
+    keys: tuple[int, ...]
+    factor: float
+    constant: tuple[float, ...]
+    """One a key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """All that is changed in a batch; what is no feature by the layer it is at."""
+
+    sites: Sites
+    """Features."""
+    tokens: tuple[VectorChange, ...] = ()
+    errors: Mapping[int, tuple[VectorChange, ...]] = field(default_factory=dict)
+    directions: Mapping[int, tuple[DirectionChange, ...]] = field(default_factory=dict)
+    patterns: Mapping[int, tuple[PatternChange, ...]] = field(default_factory=dict)
+
+    def from_position(self, first: int) -> "Changes":
+        """What falls on positions from `first` on, counted from there: of a pass that continues from a cache.
+
+        Keys of patterns stay counted from the start: the cache holds them.
+        """
+        s = self.sites
+        late = s.position >= first
+        sites = Sites(**{name: getattr(s, name)[late] for name in s.__dataclass_fields__})
+
+        def vectors(found: Sequence[VectorChange]) -> tuple[VectorChange, ...]:
+            return tuple(replace(c, position=c.position - first) for c in found if c.position >= first)
+
+        def directions(found: Sequence[DirectionChange]) -> tuple[DirectionChange, ...]:
+            return tuple(replace(c, positions=tuple(p - first for p in c.positions if p >= first)) for c in found)
+
+        def patterns(found: Sequence[PatternChange]) -> tuple[PatternChange, ...]:
+            return tuple(replace(c, position=c.position - first) for c in found if c.position >= first)
+
+        return Changes(
+            sites=replace(sites, position=sites.position - first),
+            tokens=vectors(self.tokens),
+            errors={layer: vectors(found) for layer, found in self.errors.items()},
+            directions={layer: directions(found) for layer, found in self.directions.items()},
+            patterns={layer: patterns(found) for layer, found in self.patterns.items()},
+        )
+
+
+def resolve_changes(
+    edits: Sequence[Sequence[AnyEdit]],
+    lengths: Sequence[int],
+    *,
+    model: LanguageModel,
+    n_features: int,
+    dtype: torch.dtype,
+) -> Changes:
+    """Lay out the edits of each row, whose prompt has lengths[row] tokens.
+
+    UsageError for a place that does not exist and for two edits that change the same thing.
+    """
+    of_features = [[edit for edit in listed if isinstance(edit, Edit)] for listed in edits]
+    sites = resolve(
+        of_features, lengths, n_layers=model.n_layers, n_features=n_features, n_real=model.n_real,
+        device=model.device, dtype=dtype,
+    )  # fmt: skip
+    tokens: list[VectorChange] = []
+    errors: dict[int, list[VectorChange]] = {}
+    directions: dict[int, list[DirectionChange]] = {}
+    patterns: dict[int, list[PatternChange]] = {}
+    for row, (listed, length) in enumerate(zip(edits, lengths, strict=True)):
+        once = _once()
+        for edit in listed:
+            if isinstance(edit, VectorEdit):
+                into = tokens if edit.layer is None else errors.setdefault(edit.layer, [])
+                into.extend(_vector_changes(edit, row, length, model, once))
+            elif isinstance(edit, DirectionEdit):
+                directions.setdefault(edit.layer, []).append(_direction_change(edit, row, length, model, once))
+            elif isinstance(edit, PatternEdit):
+                for layer, head in edit.heads:
+                    found = _pattern_changes(edit, (layer, head), row, length, model, once)
+                    patterns.setdefault(layer, []).extend(found)
+    return Changes(
+        sites=sites,
+        tokens=tuple(tokens),
+        errors={layer: tuple(found) for layer, found in errors.items()},
+        directions={layer: tuple(found) for layer, found in directions.items()},
+        patterns={layer: tuple(found) for layer, found in patterns.items()},
+    )
+
+
+def _once() -> Callable[[Hashable, str, AnyEdit], None]:
+    """A check that nothing is changed twice in a row."""
+    seen: dict[Hashable, AnyEdit] = {}
+
+    def check(what: Hashable, name: str, edit: AnyEdit) -> None:
+        if what in seen:
+            raise UsageError(f"Two edits change {name}: {seen[what]} and {edit}; keep one of them.")
+        seen[what] = edit
+
+    return check
+
+
+def _vector_changes(
+    edit: VectorEdit, row: int, length: int, model: LanguageModel, once: Callable[[Hashable, str, AnyEdit], None]
+) -> list[VectorChange]:
+    is_error = edit.layer is not None
+    if is_error:
+        _check_layer(edit.layer, edit, model)
+    if edit.donor is not None and len(edit.donor) != model.d_model:
+        raise UsageError(
+            f"The donor of {edit} has {len(edit.donor)} numbers, but {model.name} has vectors of {model.d_model}; "
+            "take it from a run of this model."
+        )
+    positions = resolved(edit.positions, length, first=model.n_real if is_error else 0, edit=edit)
+    for position in positions:
+        what = "the token" if edit.layer is None else f"the error of layer {edit.layer}"
+        once((edit.layer, position), f"{what} at position {position}", edit)
+    return [VectorChange(row=row, position=p, factor=edit.factor, donor=edit.donor) for p in positions]
+
+
+def _direction_change(
+    edit: DirectionEdit, row: int, length: int, model: LanguageModel, once: Callable[[Hashable, str, AnyEdit], None]
+) -> DirectionChange:
+    _check_layer(edit.layer, edit, model)
+    if len(edit.direction) != model.d_model:
+        raise UsageError(
+            f"The direction of {edit} has {len(edit.direction)} numbers, but {model.name} has vectors of "
+            f"{model.d_model}; give one of its stream."
+        )
+    positions = resolved(edit.positions, length, first=0, edit=edit)
+    for position in positions:
+        once((edit.layer, position, edit.direction), f"{edit.name} of layer {edit.layer} at position {position}", edit)
+    norm = sum(x * x for x in edit.direction) ** 0.5
+    factor, constant = edit.rule
+    unit = tuple(x / norm for x in edit.direction)
+    return DirectionChange(row=row, positions=tuple(positions), unit=unit, factor=factor, constant=constant)
+
+
+def _pattern_changes(
+    edit: PatternEdit,
+    at: tuple[int, int],
+    row: int,
+    length: int,
+    model: LanguageModel,
+    once: Callable[[Hashable, str, AnyEdit], None],
+) -> list[PatternChange]:
+    layer, head = at
+    _check_layer(layer, edit, model)
+    if head >= model.n_heads:
+        raise UsageError(
+            f"The edit {edit} names L{layer}.H{head}, but {model.name} has heads 0 to {model.n_heads - 1}."
+        )
+    found = []
+    for position in resolved(edit.positions, length, first=0, edit=edit):
+        keys = tuple(range(position + 1)) if edit.keys is None else edit.keys
+        if max(keys) > position:
+            raise UsageError(
+                f"The edit {edit} lets position {position} attend to {max(keys)}, which comes later; give keys up to "
+                f"{position}."
+            )
+        for key in keys:
+            once((layer, head, position, key), f"L{layer}.H{head} at position {position}, key {key}", edit)
+        found.append(_entries(edit, row, head, position, keys))
+    return found
+
+
+def _entries(edit: PatternEdit, row: int, head: int, position: int, keys: tuple[int, ...]) -> PatternChange:
+    if edit.donor is None:
+        factor, constant = edit.rule
+        values = (constant,) * len(keys)
+    elif len(edit.donor) > len(keys):
+        raise UsageError(
+            f"The edit {edit} gives weights for {len(edit.donor)} keys, but position {position} sees only {len(keys)}; "
+            "patch a later position."
+        )
+    else:
+        factor, values = 0.0, (*edit.donor, *(0.0,) * (len(keys) - len(edit.donor)))
+    return PatternChange(row=row, head=head, position=position, keys=keys, factor=factor, constant=values)
+
+
+def _check_layer(layer: int | None, edit: AnyEdit, model: LanguageModel) -> None:
+    if layer is None or not 0 <= layer < model.n_layers:
+        raise UsageError(f"The edit {edit} is in layer {layer}, but {model.name} has layers 0 to {model.n_layers - 1}.")

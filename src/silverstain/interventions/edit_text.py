@@ -1,0 +1,242 @@
+"""Edits as they are typed.
+
+    OP:WHAT[@POSITIONS][<SOURCE][=VALUE]
+
+WHAT is features (L1.F23+L2.F4), an error node (L1.error), `token`, heads (L1.H3), a named direction (L1.name) or the
+label of a group. POSITIONS are numbers, negative from the end, inclusive ranges (3..6), or all from one on (5..).
+SOURCE is, of heads, the keys they read; of `patch` and `add`, the position in the donor's run (none: the same).
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from silverstain.errors import UsageError
+from silverstain.interventions.edits import EXAMPLE, OPERATIONS, Edit, Place, at_places
+from silverstain.interventions.other_edits import DirectionEdit, PatternEdit, VectorEdit
+from silverstain.interventions.positions import Positions, read_positions
+
+if TYPE_CHECKING:
+    from silverstain.interventions.donors import Donor
+
+AnyEdit = Edit | VectorEdit | DirectionEdit | PatternEdit
+
+_FORM = re.compile(
+    r"(?P<op>\w+):(?P<what>[^@<]+?)(?:@(?P<where>[-\d,. ]+?))?\s*(?P<source><[\d,. ]*?)?(?:=(?P<value>[^=]+))?"
+)
+_FEATURE = re.compile(r"L(\d+)\.F(\d+)", re.IGNORECASE)
+_HEAD = re.compile(r"L(\d+)\.H(\d+)", re.IGNORECASE)
+_ERROR = re.compile(r"L(\d+)\.error", re.IGNORECASE)
+_NAMED = re.compile(r"L(\d+)\.([^+=]+)", re.IGNORECASE)
+
+
+class _Parts(NamedTuple):
+    """One edit as typed, its pieces read."""
+
+    text: str
+    op: str
+    what: list[str]
+    positions: Positions
+    source: tuple[int, ...] | None
+    """None: no `<`; empty: a `<` with nothing behind it."""
+    values: tuple[float, ...] | None
+
+
+def parse_edit(text: str) -> AnyEdit:
+    """Read one edit that needs neither groups nor directions nor a donor; UsageError in one line otherwise."""
+    found = parse_edits([text])
+    if len(found) > 1:
+        raise _cannot("edit", text, text)
+    return found[0]
+
+
+def parse_edits(
+    texts: Iterable[str],
+    groups: Mapping[str, Sequence[Place]] | None = None,
+    *,
+    directions: Mapping[str, Sequence[float]] | None = None,
+    donor: "Donor | None" = None,
+) -> tuple[AnyEdit, ...]:
+    """Read several edits.
+
+    `groups` lets a group's label stand for its members, each at its own position: `ablate:state = texas`,
+    `scale:state = texas=-2`, `patch:state = texas<`. `directions` are vectors by name, `donor` the run of the prompt
+    that a `<` takes from.
+    """
+    edits: list[AnyEdit] = []
+    for text in texts:
+        group = _group_named(text, groups or {})
+        edits.extend(_read(text, directions or {}, donor) if group is None else _of_group(*group, text, donor))
+    return tuple(edits)
+
+
+def _read(text: str, directions: Mapping[str, Sequence[float]], donor: "Donor | None") -> Sequence[AnyEdit]:
+    parts = _parts(text)
+    first = parts.what[0]
+    if all(_FEATURE.fullmatch(piece) for piece in parts.what):
+        pairs = tuple(_pair(_FEATURE, piece) for piece in parts.what)
+        return [_features(parts, pairs)] if parts.source is None else _from_donor(parts, pairs, donor)
+    if all(_HEAD.fullmatch(piece) for piece in parts.what):
+        return [_heads(parts, donor)]
+    if len(parts.what) == 1 and (first.lower() == "token" or _ERROR.fullmatch(first)):
+        return [_vector(parts, donor)]
+    named = _NAMED.fullmatch(first)
+    if named and len(parts.what) == 1 and named[2].strip() in directions:
+        name = named[2].strip()
+        return [
+            DirectionEdit(
+                op=parts.op, layer=int(named[1]), direction=tuple(directions[name]), name=name,
+                positions=parts.positions, value=_one_value(parts),
+            )
+        ]  # fmt: skip
+    raise _cannot("features", "+".join(parts.what), text)
+
+
+def _parts(text: str) -> _Parts:
+    form = _FORM.fullmatch(text.strip())
+    if form is None:
+        raise UsageError(f"Cannot read the edit {text!r}; {EXAMPLE}.")
+    try:
+        positions = read_positions(form["where"])
+        source = None if form["source"] is None else _source(form["source"][1:])
+    except ValueError:
+        raise _cannot("positions", f"{form['where'] or ''}{form['source'] or ''}", text) from None
+    what = [piece.strip() for piece in form["what"].split("+")]
+    return _Parts(text, form["op"].lower(), what, positions, source, _numbers(form["value"], text))
+
+
+def _source(text: str) -> tuple[int, ...]:
+    found = read_positions(text) if text.strip() else ()
+    if not isinstance(found, tuple) or any(position < 0 for position in found):
+        raise ValueError(text)
+    return found
+
+
+def _features(parts: _Parts, pairs: tuple[tuple[int, int], ...]) -> Edit:
+    if parts.op == "patch" or (parts.op == "add" and parts.values is not None and len(parts.values) > 1):
+        return Edit(op=parts.op, features=pairs, positions=parts.positions, donor=parts.values)
+    return Edit(op=parts.op, features=pairs, positions=parts.positions, value=_one_value(parts))
+
+
+def _from_donor(parts: _Parts, pairs: tuple[tuple[int, int], ...], donor: "Donor | None") -> Sequence[Edit]:
+    """`patch` or `add` of features with what they are in the donor's run, times the value."""
+    run, strength = _needs(donor, parts.text), _one_value(parts)
+    if parts.op not in ("patch", "add"):
+        raise UsageError(f"Only patch and add take from a donor, but the edit {parts.text!r} does; leave out the <.")
+    moves = _moves(parts, donor)
+    places = [(layer, position, feature) for layer, feature in pairs for position in moves]
+    take = run.patch if parts.op == "patch" else run.inject
+    return take(places, to=moves, strength=1.0 if strength is None else strength)
+
+
+def _heads(parts: _Parts, donor: "Donor | None") -> PatternEdit:
+    heads = tuple(_pair(_HEAD, piece) for piece in parts.what)
+    if parts.op == "patch" and parts.values is None:
+        moves = _moves(parts, donor)
+        if len(heads) > 1 or len(moves) > 1:
+            raise UsageError(
+                f"A head is patched at one position at a time, unlike in {parts.text!r}; write one edit each."
+            )
+        ((source, to),) = moves.items()
+        return _needs(donor, parts.text).patch_pattern(*heads[0], source, to=to)
+    values = {"donor": parts.values} if parts.op == "patch" else {"value": _one_value(parts)}
+    return PatternEdit(op=parts.op, heads=heads, positions=parts.positions, keys=parts.source or None, **values)  # pyright: ignore
+
+
+def _vector(parts: _Parts, donor: "Donor | None") -> VectorEdit:
+    error = _ERROR.fullmatch(parts.what[0])
+    layer = int(error[1]) if error else None
+    if parts.op != "patch":
+        if parts.source is not None:
+            raise UsageError(f"Only patch takes from a donor, but the edit {parts.text!r} does; leave out the <.")
+        return VectorEdit(op=parts.op, layer=layer, positions=parts.positions, value=_one_value(parts))
+    run, moves = _needs(donor, parts.text), _moves(parts, donor)
+    if len(moves) > 1:
+        raise UsageError(f"{parts.what[0]} is patched at one position at a time, unlike in {parts.text!r}.")
+    ((source, to),) = moves.items()
+    return run.patch_token(source, to=to) if layer is None else run.patch_error(layer, source, to=to)
+
+
+def _moves(parts: _Parts, donor: "Donor | None") -> dict[int, int]:
+    """Donor position → position, as far as typed."""
+    _needs(donor, parts.text)
+    if not isinstance(parts.positions, tuple) or any(position < 0 for position in parts.positions):
+        raise UsageError(
+            f"What comes from a donor needs positions counted from the start, unlike in {parts.text!r}; "
+            "write for example patch:L1.F23@5<5."
+        )
+    if not parts.source:
+        return {position: position for position in parts.positions}
+    if len(parts.source) != len(parts.positions):
+        raise UsageError(
+            f"{len(parts.positions)} positions take from {len(parts.source)} of the donor in {parts.text!r}; "
+            "give as many."
+        )
+    return dict(zip(parts.source, parts.positions, strict=True))
+
+
+def _needs(donor: "Donor | None", text: str) -> "Donor":
+    if donor is None:
+        raise UsageError(f"The edit {text!r} takes from a donor, but no donor prompt is given; name one (--donor).")
+    return donor
+
+
+def _of_group(
+    op: str, value: float | None, takes: bool, places: Sequence[Place], text: str, donor: "Donor | None"
+) -> Sequence[Edit]:
+    if not takes:
+        return at_places(op, places, value)
+    run = _needs(donor, text)
+    return (run.patch if op == "patch" else run.inject)(places, strength=1.0 if value is None else value)
+
+
+def _group_named(
+    text: str, groups: Mapping[str, Sequence[Place]]
+) -> tuple[str, float | None, bool, Sequence[Place]] | None:
+    """(operation, value, whether it takes from a donor, members) if the text names a group."""
+    op, _, rest = text.strip().partition(":")
+    op, rest = op.strip().lower(), rest.strip()
+    if op not in OPERATIONS:
+        return None
+    if op in ("patch", "add"):
+        label, takes, number = rest.partition("<")
+        if takes and label.strip() in groups:
+            values = _numbers(number.strip().removeprefix("=") or None, text)
+            return op, values[0] if values else None, True, groups[label.strip()]
+    if op == "patch":
+        return None
+    if rest in groups:
+        return op, None, False, groups[rest]
+    label, _, number = rest.rpartition("=")  # labels such as "state = texas" hold the sign too: the last one counts
+    if label.strip() not in groups:
+        return None
+    values = _numbers(number, text)
+    assert values is not None
+    return op, values[0], False, groups[label.strip()]
+
+
+def _pair(form: re.Pattern[str], piece: str) -> tuple[int, int]:
+    found = form.fullmatch(piece)
+    assert found is not None  # the caller matched it
+    return int(found[1]), int(found[2])
+
+
+def _one_value(parts: _Parts) -> float | None:
+    if parts.values is not None and len(parts.values) > 1:
+        raise UsageError(
+            f"{parts.op} takes one value, but the edit {parts.text!r} gives {len(parts.values)}; {EXAMPLE}."
+        )
+    return parts.values[0] if parts.values else None
+
+
+def _numbers(text: str | None, whole: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise _cannot("value", text, whole) from None
+
+
+def _cannot(what: str, piece: str, text: str) -> UsageError:
+    return UsageError(f"Cannot read the {what} {piece!r} of the edit {text!r}; {EXAMPLE}.")
