@@ -152,6 +152,14 @@ class HeldOut:
         self._affine = affine or self._affine
         return measured.fidelity()
 
+    @torch.no_grad()
+    def stand_in(self, substitute: Substitute) -> StandIn:
+        """What something without features reaches here."""
+        measured = _Measured(self, substitute)
+        for batch in self.batches:
+            measured.add(batch, self.harvest(batch))
+        return measured.stand_in()
+
     def harvest(self, batch: TokenBatch) -> Harvest:
         return harvest(self.model, batch.token_ids, reads_at=self.reads_at)
 

@@ -170,14 +170,29 @@ def _panels(rows: int, columns: int) -> "tuple[Figure, Any]":
 
 
 def _finish(axis: "Axes", x: str) -> None:
-    axis.set_xlabel(x, color=INK)
+    axis.set_xlabel(x, color=INK, fontsize=9.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.title.set_fontsize(11)
+    if axis.get_yscale() == "log":
+        _label_plainly(axis)
     axis.tick_params(labelsize=8.5)
     if len(axis.get_legend_handles_labels()[0]) > 1:
         axis.legend(frameon=False, fontsize=8.5)
+
+
+def _label_plainly(axis: "Axes") -> None:
+    """0.02 rather than 2 × 10⁻², at the ticks that matplotlib would label."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axis.yaxis.set_major_formatter(Plain())
+    axis.yaxis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
+    axis.tick_params(axis="y", which="minor", labelsize=8.5)
 
 
 def _save(figure: "Figure", path: Path) -> Path:

@@ -1,0 +1,190 @@
+"""What training will take, before it is begun: tokens, operations, memory, time.
+
+Memory is counted part by part of a run, for what each holds at once; the largest part is the answer. The counts were
+held against what processes took (benchmarks/training_memory.py). Time is a few steps done here and now, times their
+number.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+
+from silverstain.models import LanguageModel
+from silverstain.training.batches import Activations, TokenBatch, harvest_rows
+from silverstain.training.config import TrainingConfig
+from silverstain.training.learner import Learner
+from silverstain.training.sizes import sequences_a_batch
+from silverstain.training.weights import Scales, Weights
+
+CONTEXT = 128
+ENTRY_BYTES = 60
+"""Of an active entry: its row, its feature, its place among those of its feature, its score, value and gradient."""
+CANDIDATES = 2.0
+"""Entries looked at for each that is kept, about."""
+LAYER_COPIES = 10
+"""Vectors of a token and layer that one step holds at once: raw, scaled, written, missed, and their gradients."""
+MODEL_COPIES = 14
+"""Vectors of the model's width that the second phase keeps of a token and layer for the gradient, attention's and
+norms' included; the replaced MLPs keep none."""
+LOGIT_COPIES = 8
+"""Of the logits of a batch that the second phase holds: model and replaced model, whole and masked, as logarithms, and
+their gradients."""
+GIVEN_BACK = 1 << 25
+"""Tensors above this size go back to the system when they are done with; what smaller ones took stays reserved."""
+PROBE_STEPS = 3
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """Attributes:
+    steps: Of both phases.
+    tokens: That steps are taken on, those taken again included.
+    harvested: Tokens that the model runs on.
+    parameters: Of what is trained.
+    operations: Floating-point operations, a product and a sum counted as two.
+    bytes: Memory above the loaded model at the peak.
+    parts: Bytes of each part of the run; the largest is the peak.
+    seconds: At the rate that this machine has now; None when nothing was tried.
+    """
+
+    steps: int
+    tokens: int
+    harvested: int
+    parameters: int
+    operations: int
+    bytes: int
+    parts: Mapping[str, int]
+    seconds: float | None
+
+
+def plan_training(
+    model: LanguageModel, config: TrainingConfig, *, tokens_a_batch: int | None = None, probe: bool = True
+) -> TrainingPlan:
+    """What training with these settings would take, on batches of `tokens_a_batch` (by default 4,096, or fewer where
+    the logits would be large). With `probe` a few steps are done on random tokens: that needs the memory it plans."""
+    batch = tokens_a_batch or CONTEXT * sequences_a_batch(model, CONTEXT)
+    n_parameters = count_parameters(model, config)
+    parts = _bytes_of_parts(model, config, n_parameters, batch)
+    finetune_steps = config.n_steps - config.steps
+    harvested = _harvested(config)
+    return TrainingPlan(
+        steps=config.n_steps,
+        tokens=config.steps * config.rows + finetune_steps * batch,
+        harvested=harvested + finetune_steps * batch,
+        parameters=n_parameters,
+        operations=_operations(model, config, harvested, finetune_steps * batch),
+        bytes=max(parts.values()),
+        parts=parts,
+        seconds=_seconds(model, config, batch, harvested) if probe else None,
+    )
+
+
+def count_parameters(model: LanguageModel, config: TrainingConfig) -> int:
+    """Of a dictionary of these settings, whatever its kind; only a mixture's, which are few, are made to be counted."""
+    layers = torch.zeros(model.n_layers, device="meta")
+    vectors = torch.zeros(model.n_layers, model.d_model, device="meta")
+    scales = Scales(input_mean=vectors, input_factor=layers, output_mean=vectors, output_factor=layers)
+    with torch.device("cpu" if config.kind == "molt" else "meta"):
+        weights = Weights(n_layers=model.n_layers, d_model=model.d_model, config=config, scales=scales)
+    return sum(parameter.numel() for parameter in weights.parameters())
+
+
+def _harvested(config: TrainingConfig) -> int:
+    if not config.steps:
+        return config.pool_rows
+    return config.harvests_at(config.steps - 1) * config.pool_rows // config.pool_parts
+
+
+def _bytes_of_parts(model: LanguageModel, config: TrainingConfig, n_parameters: int, batch: int) -> dict[str, int]:
+    itemsize, d, n_layers = model.dtype.itemsize, model.d_model, model.n_layers
+    pool = 2 * n_layers * config.pool_rows * d * itemsize
+    weights = n_parameters * itemsize
+    learning = 4 * weights  # with gradients and Adam's two moments
+    harvest = batch * itemsize * (6 * n_layers * d + 8 * d + model.d_vocab)
+    searching = config.rows * config.n_features * (itemsize + 1)
+    entries = _active(config, 0) * config.rows * n_layers
+    step = LAYER_COPIES * n_layers * config.rows * d * itemsize + searching + round(ENTRY_BYTES * CANDIDATES * entries)
+    parts = {
+        "first harvest": pool + harvest + pool,  # its spread is found from two copies of half the pool
+        "steps": pool + learning + max(step, harvest if config.steps > config.steps_a_harvest else 0),
+    }
+    if config.n_steps > config.steps:
+        logits = batch * itemsize * model.d_vocab
+        kept = batch * itemsize * (MODEL_COPIES * n_layers * d + _written(model, config)) + LOGIT_COPIES * logits
+        search = batch * config.n_features * (itemsize + 1)
+        parts["second phase"] = learning + kept + search + harvest
+        given_back = LOGIT_COPIES * logits if logits > GIVEN_BACK else 0
+        parts["saving"] = parts["second phase"] - given_back + weights
+    else:
+        parts["saving"] = parts["steps"] + weights
+    return {name: round(value) for name, value in parts.items()}
+
+
+def _written(model: LanguageModel, config: TrainingConfig) -> int:
+    """What features write of one token, in all layers together and for all targets, kept for the gradient."""
+    return 2 * model.d_model * sum(config.n_targets(layer, model.n_layers) for layer in range(model.n_layers))
+
+
+def _active(config: TrainingConfig, step: int) -> float:
+    """Entries of a token and layer that a step decodes."""
+    return config.l0_at(step) if config.activation in ("batchtopk", "topk") else config.l0 * config.anneal_from
+
+
+def _operations(model: LanguageModel, config: TrainingConfig, harvested: int, finetuned: int) -> int:
+    """Dense search for active features, everything else on the active ones, and the model's own passes."""
+    d, n_layers = model.d_model, model.n_layers
+    reach = sum(config.n_targets(layer, n_layers) for layer in range(n_layers))
+    search = 2 * n_layers * d * config.n_features
+    sparse = config.l0 * (6 * reach * d + 6 * n_layers * d)
+    host = 2 * sum(parameter.numel() for name, parameter in model.hf.named_parameters() if "embed" not in name)
+    first = config.steps * config.rows * (search + sparse) + harvested * host
+    return round(first + finetuned * (search + 2 * sparse + 4 * host))
+
+
+# time
+
+
+def _seconds(model: LanguageModel, config: TrainingConfig, batch: int, harvested: int) -> float:
+    """A harvest, a few steps of the first phase and one of the second, each at what they would take in the run."""
+    tokens = _random_batch(model, batch)
+    harvesting, rows = _timed(lambda: harvest_rows(model, tokens))
+    sample = _repeated(rows, config.rows)
+    learner = Learner.start(sample, config)
+    middle = config.steps // 2  # where as many are active as in most of the run
+    learner.reconstruct(sample, middle, model)
+    stepping, _ = _timed(lambda: [learner.reconstruct(sample, middle, model) for _ in range(PROBE_STEPS)])
+    seconds = harvested / tokens.n_tokens * harvesting + config.steps / PROBE_STEPS * stepping
+    if config.n_steps > config.steps:
+        learner.finetune(model, tokens, 0)
+        tuning, _ = _timed(lambda: learner.finetune(model, tokens, 1))
+        seconds += (config.n_steps - config.steps) * tuning
+    return seconds
+
+
+def _random_batch(model: LanguageModel, tokens: int) -> TokenBatch:
+    context = min(CONTEXT, model.max_positions, max(2, tokens))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.d_vocab, (max(1, tokens // context), context), generator=generator).to(model.device)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[:, : model.n_real] = False
+    return TokenBatch(token_ids=ids, mask=mask)
+
+
+def _repeated(rows: Activations, n: int) -> Activations:
+    """Exactly `n` rows, the same again where there are not enough."""
+    times = math.ceil(n / rows.n_rows)
+    return Activations(inputs=rows.inputs.repeat(1, times, 1)[:, :n], outputs=rows.outputs.repeat(1, times, 1)[:, :n])
+
+
+def _timed(work: Callable[[], Found]) -> tuple[float, Found]:
+    start = perf_counter()
+    found = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter() - start, found
