@@ -44,7 +44,7 @@ def config_of(settings: dict[str, Any], n_planted: int, steps: int) -> TrainingC
     if settings.pop("widths", False):
         settings["widths"] = (n_features // 2,)
     return TrainingConfig(
-        n_features=n_features, l0=4.0, steps=steps, rows=1024, pool_rows=8192, lr=3e-3, anneal=0.3, end_to_end=None,
+        n_features=n_features, l0=4.0, steps=steps, rows=512, pool_rows=8192, lr=3e-3, anneal=0.3, end_to_end=None,
         **settings,
     )  # fmt: skip
 
@@ -56,10 +56,7 @@ def measure(name: str, d_model: int, steps: int) -> dict[str, Any]:
     reach = 1 if config.kind == "per-layer" else config.reach or n_layers
     planted = Planted.draw(d_model=d_model, n_features=n_planted, n_active=4, n_layers=n_layers, reach=reach)
     start = time.process_time()
-    learner = None
-    for _, learner in train_on_planted(planted, config):
-        pass
-    assert learner is not None  # there is at least one step
+    *_, (_, learner) = train_on_planted(planted, config)
     found = asdict(recovery(planted, learner.weights))
     row = {"d_model": d_model, "n_planted": n_planted, "n_active": 4, "n_layers": n_layers, **found}
     return row | {"cpu_seconds": round(time.process_time() - start, 1), "config": config.to_json()}

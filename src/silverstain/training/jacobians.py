@@ -42,8 +42,7 @@ def mlp_tangent(
 
     with warnings.catch_warnings():  # torch's own rules for it are compiled by what torch calls deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
-        _, tangent = torch.func.jvp(real, (x,), (dx,))
-    return tangent
+        return torch.func.jvp(real, (x,), (dx,))[1]
 
 
 def to_another_token(inputs: list[Float[Tensor, "row d_model"]], n: int) -> list[Float[Tensor, "some d_model"]]:
