@@ -1,11 +1,9 @@
 """crosslayer-coding (Curt Tigges), `decode-clt` 0.0.1 from PyPI: its cross-layer transcoder, BatchTopK over all layers.
 
 The step is that of its trainer without logging: activations, `LossManager.compute_total_loss`, counting of what fired,
-backward pass, Adam. One dense decoder a pair of layers. CLT_VARIANT chooses its "topk_mode": one budget for all layers
-("global", its default) or one a layer ("per_layer"); its sparsity penalty, of no use beside BatchTopK, is left out.
+backward pass, Adam. One dense decoder a pair of layers. One budget for all layers is its default; the published package
+refuses the other ("per_layer"). Its sparsity penalty, of no use beside BatchTopK, is left out.
 """
-
-import os
 
 import torch
 from clt.config import CLTConfig, TrainingConfig
@@ -14,16 +12,13 @@ from clt.training.losses import LossManager
 from measuring import Case, Step, main
 from torch import Tensor
 
-VARIANT = os.environ.get("CLT_VARIANT", "per_layer")
-
 
 def make(case: Case) -> Step:
     assert case.kind == "cross-layer"
     layers = range(case.n_layers)
-    k = case.k if VARIANT == "per_layer" else case.k * case.n_layers
     config = CLTConfig(
         num_features=case.n_features, num_layers=case.n_layers, d_model=case.d_model, activation_fn="batchtopk",
-        batchtopk_k=k, topk_mode=VARIANT, clt_dtype="float32",
+        batchtopk_k=case.k * case.n_layers, topk_mode="global", clt_dtype="float32",
     )  # fmt: skip
     training = TrainingConfig(
         learning_rate=1e-3, training_steps=10**6, activation_path="none", sparsity_lambda=0.0, preactivation_coef=0.0,
@@ -53,4 +48,4 @@ def make(case: Case) -> Step:
 
 
 if __name__ == "__main__":
-    main(make, {"variant": VARIANT})
+    main(make)

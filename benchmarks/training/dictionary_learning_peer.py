@@ -4,11 +4,17 @@ Its trainers take one activation, not a pair, so it reconstructs the inputs; it 
 """
 
 import os
+import sys
+from types import ModuleType
 
-from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
-from dictionary_learning.trainers.top_k import TopKTrainer
-from measuring import Case, Step, main
-from torch import Tensor
+nnsight = ModuleType("nnsight")  # imported to read language models, which takes no part here
+nnsight.LanguageModel = object  # type: ignore[attr-defined]
+sys.modules.setdefault("nnsight", nnsight)
+
+from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer  # noqa: E402
+from dictionary_learning.trainers.top_k import TopKTrainer  # noqa: E402
+from measuring import Case, Step, main  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 VARIANT = os.environ.get("DICTIONARY_LEARNING_VARIANT", "topk")
 

@@ -2,7 +2,8 @@
 
 Peers live in an environment of their own, their code in folders beside it:
 
-    python -m venv runs/peers/env && runs/peers/env/bin/pip install sae-lens==6.54.12
+    python -m venv runs/peers/env
+    runs/peers/env/bin/pip install sae-lens==6.54.12 natsort simple-parsing schedulefree
     for peer in eai-sparsify==1.3.3 dictionary-learning==0.1.0 decode-clt==0.0.1; do
         runs/peers/env/bin/pip install --no-deps --target runs/peers/${peer%%=*} $peer; done
     python benchmarks/training/run.py --peers runs/peers
@@ -40,7 +41,6 @@ TRAINERS = {
     "ours": Trainer("ours.py", BOTH),
     "dense reference": Trainer("dense.py", BOTH),
     "sparsify": Trainer("sparsify_peer.py", BOTH[:1], "eai-sparsify"),
-    "SAELens topk sparse": Trainer("saelens_peer.py", BOTH[:1], "", ("SAELENS_VARIANT", "topk-sparse")),
     "SAELens topk": Trainer("saelens_peer.py", BOTH[:1], "", ("SAELENS_VARIANT", "topk")),
     "SAELens batchtopk": Trainer("saelens_peer.py", BOTH[:1], "", ("SAELENS_VARIANT", "batchtopk")),
     "dictionary_learning topk": Trainer(
@@ -49,10 +49,7 @@ TRAINERS = {
     "dictionary_learning batchtopk": Trainer(
         "dictionary_learning_peer.py", BOTH[:1], "dictionary-learning", ("DICTIONARY_LEARNING_VARIANT", "batchtopk")
     ),
-    "crosslayer-coding per layer": Trainer(
-        "crosslayer_coding_peer.py", BOTH[1:], "decode-clt", ("CLT_VARIANT", "per_layer")
-    ),
-    "crosslayer-coding global": Trainer("crosslayer_coding_peer.py", BOTH[1:], "decode-clt", ("CLT_VARIANT", "global")),
+    "crosslayer-coding": Trainer("crosslayer_coding_peer.py", BOTH[1:], "decode-clt"),
     "CLT-Forge stand-in dense": Trainer("clt_forge_standin.py", BOTH, None, ("FORGE_VARIANT", "dense")),
     "CLT-Forge stand-in gather": Trainer("clt_forge_standin.py", BOTH, None, ("FORGE_VARIANT", "gather")),
 }
@@ -123,10 +120,6 @@ def summary(case: tuple, runs: list[dict]) -> dict:
     if good:
         row["tokens_per_cpu_second"] = max(run["tokens_per_cpu_second"] for run in good)
         row["tokens_per_second"] = max(run["tokens_per_second"] for run in good)
-        if name in ("ours", "dense reference") and threads == 1:
-            rates = [run["product_rate"] for run in good]
-            counted = operations(kind, features, dense=name != "ours")
-            row["share_of_rate"] = counted * row["tokens_per_cpu_second"] / max(rates)
     return row
 
 
@@ -139,7 +132,17 @@ def operations(kind: str, features: int, *, dense: bool) -> int:
     return encode + encoder_again + 2 * N_LAYERS * D_MODEL * touched + 3 * 2 * pairs * D_MODEL * touched
 
 
+def add_shares(rows: list[dict]) -> None:
+    """The share of the best product rate seen in any run (what the machine can do when it is left alone)."""
+    rate = max((run.get("product_rate") or 0 for row in rows for run in row["runs"]), default=0)
+    for row in rows:
+        if row["trainer"] in ("ours", "dense reference") and row["threads"] == 1 and "tokens_per_cpu_second" in row:
+            counted = operations(row["kind"], row["features"], dense=row["trainer"] != "ours")
+            row["share_of_rate"] = counted * row["tokens_per_cpu_second"] / rate
+
+
 def write(rows: list[dict]) -> None:
+    add_shares(rows)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"format": FORMAT, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 

@@ -1,7 +1,8 @@
 """SAELens, `sae-lens` from PyPI: one TopK autoencoder a layer through its own `SAETrainer.step`.
 
 It trains no transcoders, so it reconstructs the inputs; the arithmetic is that of a per-layer transcoder.
-SAELENS_VARIANT chooses TopK with its sparse activations ("topk-sparse"), without ("topk"), or "batchtopk".
+SAELENS_VARIANT chooses "topk" or "batchtopk". Its `use_sparse_activations` does not run on a processor: torch 2.13 has
+no `view` for such tensors (NotImplementedError).
 """
 
 import os
@@ -18,7 +19,7 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-VARIANT = os.environ.get("SAELENS_VARIANT", "topk-sparse")
+VARIANT = os.environ.get("SAELENS_VARIANT", "topk")
 
 
 def make(case: Case) -> Step:
@@ -40,7 +41,7 @@ def trainer(case: Case) -> SAETrainer:
     if VARIANT == "batchtopk":
         sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**size))
     else:
-        sae = TopKTrainingSAE(TopKTrainingSAEConfig(**size, use_sparse_activations=VARIANT == "topk-sparse"))
+        sae = TopKTrainingSAE(TopKTrainingSAEConfig(**size))
     config = SAETrainerConfig(
         n_checkpoints=0, checkpoint_path=None, save_final_checkpoint=False, total_training_samples=10**9, device="cpu",
         autocast=False, lr=1e-3, lr_end=1e-3, lr_scheduler_name="constant", lr_warm_up_steps=0, lr_decay_steps=0,
