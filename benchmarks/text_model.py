@@ -15,6 +15,8 @@ import platform
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from silverstain.cli import main as command_line
 from silverstain.storage import read_tensors, save_tensors_whole, write_json_whole
 
 RESULT = Path(__file__).parent / "results" / "text-model.json"
@@ -172,6 +175,30 @@ def _resume(path: Path, parameters: dict, optimizer: torch.optim.AdamW) -> tuple
     return int(facts["step"]), float(facts["seconds"])
 
 
+def measure(model: Path, out: Path, steps: int) -> None:
+    """Train, evaluate and trace by the public commands; figures go into RESULT."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts, folder = str(copy_sources(out / "texts")), str(out / "clt")
+    common = ["--model", str(model), "--threads", "1", "--json"]
+    found = {
+        "trained": _said(["train", "--text", texts, "--out", folder, "--steps", str(steps), *common]),
+        "evaluated": _said(["evaluate", folder, "--text", texts, *common]),
+        "traced": _said(["trace", "import os\nimport sys\n\ndef main(", "--dictionary", folder, *common]),
+    }
+    growth = json.loads((model / "growth.json").read_text(encoding="utf-8"))
+    write_json_whole(RESULT, {"format": "silverstain.text-model-result/1", "growth": growth, **found})
+
+
+def _said(words: list[str]) -> dict:
+    """What a command prints as JSON."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        code = command_line(words)
+    if code:
+        raise SystemExit(code)
+    return json.loads(printed.getvalue())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True)
@@ -179,6 +206,11 @@ def main() -> None:
     growing.add_argument("--out", type=Path, required=True)
     growing.add_argument("--steps", type=int, default=1100)
     growing.set_defaults(run=lambda given: grow(given.out, given.steps))
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("--model", type=Path, required=True)
+    measuring.add_argument("--out", type=Path, required=True)
+    measuring.add_argument("--steps", type=int, default=3000)
+    measuring.set_defaults(run=lambda given: measure(given.model, given.out, given.steps))
     given = parser.parse_args()
     given.run(given)
 
