@@ -17,15 +17,36 @@ STEPS: dict[str, Any] = {"steps": 6, "finetune_steps": 4, "warmup": 1, "reseed_e
 
 # layers, width, vocabulary, sequences and tokens of a batch, and the settings of the dictionary
 SHAPES: list[dict[str, Any]] = [
-    dict(name="organism, cross-layer, F=1,024", layers=4, d=128, vocab=904, batch=(64, 16), config=dict(n_features=1024)),
-    dict(name="6 layers of 128, cross-layer, F=8,192", layers=6, d=128, vocab=1024, batch=(16, 128),
-         config=dict(n_features=8192, l0=16, pool_rows=16384)),
-    dict(name="6 layers of 128, per-layer, F=4,096", layers=6, d=128, vocab=1024, batch=(16, 128),
-         config=dict(kind="per-layer", n_features=4096, l0=16, pool_rows=65536)),
-    dict(name="6 layers of 256, per-layer with skip, F=8,192, rows 4,096", layers=6, d=256, vocab=8192, batch=(16, 128),
-         config=dict(kind="per-layer", skip=True, n_features=8192, l0=32, rows=4096, pool_rows=16384)),
-    dict(name="8 layers of 256, cross-layer, F=4,096, 8,192 words", layers=8, d=256, vocab=8192, batch=(32, 128),
-         config=dict(n_features=4096, l0=24, pool_rows=32768)),
+    {
+        "name": "4 layers of 128, cross-layer, F=1,024, the organism's settings",
+        "layers": 4, "d": 128, "vocab": 904, "batch": (64, 16),
+        "config": {"n_features": 1024},
+    },
+    {
+        "name": "6 layers of 128, cross-layer, F=8,192",
+        "layers": 6, "d": 128, "vocab": 1024, "batch": (16, 128),
+        "config": {"n_features": 8192, "l0": 16, "pool_rows": 16384},
+    },
+    {
+        "name": "6 layers of 128, per-layer, F=4,096",
+        "layers": 6, "d": 128, "vocab": 1024, "batch": (16, 128),
+        "config": {"kind": "per-layer", "n_features": 4096, "l0": 16, "pool_rows": 65536},
+    },
+    {
+        "name": "6 layers of 256, per-layer with skip, F=8,192, 4,096 rows a step, 8,192 words",
+        "layers": 6, "d": 256, "vocab": 8192, "batch": (16, 128),
+        "config": {"kind": "per-layer", "skip": True, "n_features": 8192, "l0": 32, "rows": 4096, "pool_rows": 16384},
+    },
+    {
+        "name": "8 layers of 256, cross-layer, F=4,096, 8,192 words",
+        "layers": 8, "d": 256, "vocab": 8192, "batch": (16, 128),
+        "config": {"n_features": 4096, "l0": 24, "pool_rows": 16384},
+    },
+    {
+        "name": "4 layers of 256, cross-layer reaching 2, F=8,192, no second phase",
+        "layers": 4, "d": 256, "vocab": 1024, "batch": (16, 128),
+        "config": {"reach": 2, "n_features": 8192, "l0": 16, "pool_rows": 8192, "end_to_end": None},
+    },
 ]  # fmt: skip
 
 
@@ -93,7 +114,7 @@ def measure(shape: dict[str, Any]) -> dict[str, Any]:
     measured = max(peaks.values())
     return {
         "name": shape["name"], "predicted": plan.bytes, "measured": measured, "ratio": plan.bytes / measured,
-        "parts": dict(plan.parts), "measured_parts": peaks,
+        "parts": {plan.parts}, "measured_parts": peaks,
     }  # fmt: skip
 
 

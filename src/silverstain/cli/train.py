@@ -71,6 +71,14 @@ def train(
         typer.Option(help="Keep activations here, and read them back instead of the model.", show_default=False),
     ] = None,
     check_text: Annotated[bool, typer.Option(help="Refuse text that the model finds no likelier than chance.")] = True,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="Sparsities, as 8,12,16: a dictionary each, and their frontier drawn. --kind clt,plt draws both, at "
+            "equal parameters.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what training would take.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights and of the order of the text.")] = 0,
     threads: Threads = None,
@@ -98,6 +106,7 @@ def train(
         figures=(tokens, graphs),
         watching=(watch_every, wandb),
         cache=cache,
+        sweep=sweep,
         dry_run=dry_run,
         json=json,
     )

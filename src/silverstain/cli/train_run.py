@@ -60,6 +60,7 @@ def run_training(
     figures: tuple[int, int],
     watching: tuple[int | None, str | None],
     cache: Path | None,
+    sweep: str | None,
     dry_run: bool,
     json: bool,
 ) -> None:
@@ -70,9 +71,13 @@ def run_training(
     name, threads, device, dtype = model
     more = dict(read_setting(text) for text in settings)
     host = load_model_alone(name, threads=threads, device=device, dtype=dtype)
-    config = default_config(host, kind, **{"threads": threads or _threads(), **chosen, **more})
+    given = {"threads": threads or _threads(), **chosen, **more}
+    if sweep is not None and not dry_run:
+        _sweep(host, options, figures, out, sweep, kind, given, json=json)
+        return
+    config = default_config(host, kind, **given)
     if dry_run:
-        tell_dry_run(host, config, json=json)
+        tell_dry_run(host, config, options, json=json)
         return
     material = read_material(host, options, *figures, seed=config.seed)
     tokens_per_second = None
@@ -86,6 +91,21 @@ def run_training(
         output.emit(found)
     else:
         _tell(found, name, out)
+
+
+def _sweep(
+    host: "LanguageModel", options: TextOptions, figures: tuple[int, int], out: Path, sparsities: str, kinds: str,
+    given: dict[str, Any], *, json: bool,
+) -> None:  # fmt: skip
+    """A dictionary for each sparsity, all on the same batches."""
+    from silverstain.cli.train_sweep import read_sparsities, run_sweep
+
+    values, seed = read_sparsities(sparsities), given["seed"]
+    material = read_material(host, options, *figures, seed=seed)
+    run_sweep(
+        host, out, values, kinds, given, lambda: read_material(host, options, 1, 0, seed=seed).training,
+        material.held_out, data=material.about, prompts=material.prompts, json=json,
+    )  # fmt: skip
 
 
 def _threads() -> int:
@@ -184,16 +204,14 @@ def _saying_what_is_kept(out: Path) -> Iterator[None]:
         raise
 
 
-def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", *, json: bool) -> None:
+def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextOptions, *, json: bool) -> None:
     """What training would take."""
-    from dataclasses import asdict
-    from importlib import import_module
+    from silverstain.cli.train_plan import tell_training_plan
+    from silverstain.training.planning import plan_training
 
-    plan = import_module("silverstain.training.planning").plan_training(host, config)
-    if json:
-        output.emit(asdict(plan))
-        return
-    output.data(output.table([[name.replace("_", " "), f"{value:,}"] for name, value in asdict(plan).items()]))
+    context = min(options.context, host.max_positions)
+    tokens = options.batch * context if options.batch else None
+    tell_training_plan(plan_training(host, config, tokens_a_batch=tokens), json=json)
 
 
 # the figures

@@ -21,12 +21,11 @@ from silverstain.training.sizes import sequences_a_batch
 from silverstain.training.weights import Scales, Weights
 
 CONTEXT = 128
-ENTRY_BYTES = 60
-"""Of an active entry: its row, its feature, its place among those of its feature, its score, value and gradient."""
-CANDIDATES = 2.0
-"""Entries looked at for each that is kept, about."""
-LAYER_COPIES = 10
-"""Vectors of a token and layer that one step holds at once: raw, scaled, written, missed, and their gradients."""
+ENTRY_BYTES = 35
+"""Of an active entry: its row, its feature, its place among those of its feature, its value and gradient."""
+LAYER_COPIES, WRITTEN_COPIES = 5, 3
+"""Vectors that one step holds at once: of a token and layer (raw, scaled, missed), and of a token and each layer that
+features write to (written, and the gradients)."""
 MODEL_COPIES = 14
 """Vectors of the model's width that the second phase keeps of a token and layer for the gradient, attention's and
 norms' included; the replaced MLPs keep none."""
@@ -109,7 +108,9 @@ def _bytes_of_parts(model: LanguageModel, config: TrainingConfig, n_parameters: 
     harvest = batch * itemsize * (6 * n_layers * d + 8 * d + model.d_vocab)
     searching = config.rows * config.n_features * (itemsize + 1)
     entries = _active(config, 0) * config.rows * n_layers
-    step = LAYER_COPIES * n_layers * config.rows * d * itemsize + searching + round(ENTRY_BYTES * CANDIDATES * entries)
+    reach = sum(config.n_targets(layer, n_layers) for layer in range(n_layers))
+    vectors = LAYER_COPIES * n_layers + WRITTEN_COPIES * reach
+    step = vectors * config.rows * d * itemsize + searching + ENTRY_BYTES * entries
     parts = {
         "first harvest": pool + harvest + pool,  # its spread is found from two copies of half the pool
         "steps": pool + learning + max(step, harvest if config.steps > config.steps_a_harvest else 0),
