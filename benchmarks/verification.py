@@ -1,7 +1,9 @@
 """How well graphs of the organism predict what the model does, on prompts of all its families.
 
     python benchmarks/verification.py claims --prompts 200        # writes benchmarks/results/verification.json
-    python benchmarks/verification.py claims --dictionary per-layer
+    python benchmarks/verification.py perturbations               # both dictionaries
+    python benchmarks/verification.py swap
+    python benchmarks/verification.py inhibition
 
 Prompts are drawn by the organism's own generator, every second one of held-out combinations where a family has them.
 The layer rule and the rules of verdicts were fixed on other prompts (seed "dev"); these are drawn with "test".
@@ -10,6 +12,7 @@ The layer rule and the rules of verdicts were fixed on other prompts (seed "dev"
 import argparse
 import json
 import random
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +21,18 @@ from typing import Any
 import torch
 
 import silverstain
+from silverstain.interventions import Edit, intervene_many
 from silverstain.interventions.verification import Claim, agreement, divided, verify
+from silverstain.interventions.verification.bench import bench_of
 from silverstain.interventions.verification.claims import counted
+from silverstain.interventions.verification.inhibition import ghosts
+from silverstain.interventions.verification.perturbations import Passing, passed_on
+from silverstain.models import harvest
 from silverstain.organism.families import families
+from silverstain.organism.families.entities import people, question
+from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.storage import write_json_whole
+from silverstain.studies.variables import Answered, questions
 
 RESULTS = Path(__file__).parent / "results" / "verification.json"
 KINDS = ("cross-layer", "per-layer")
@@ -55,8 +66,8 @@ def test_claims(kind: str, n: int, seed: str, log: Path) -> dict[str, Any]:
             continue
         graph = loaded.trace(prompt).prune()
         groups = loaded.read(graph).groups_in(graph)
-        found = verify(loaded.model, loaded.dictionary, graph, groups=groups, max_sources=48, max_claims=80,
-                       n_controls=4, seed=i)  # fmt: skip
+        found = verify(loaded.model, loaded.dictionary, graph, groups=groups, max_sources=24, max_claims=60,
+                       n_controls=3, seed=i)  # fmt: skip
         done.append({
             "family": family, "prompt": prompt, "direct_error": found.direct_error,
             "claims": [claim.to_json() for claim in found.claims],
@@ -104,7 +115,7 @@ def doses(claims: Sequence[Claim]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["claims"])
+    parser.add_argument("what", choices=["claims", "perturbations", "swap", "inhibition"])
     parser.add_argument("--dictionary", choices=KINDS, default="cross-layer")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", default="test")
@@ -112,10 +123,141 @@ def main() -> None:
     parser.add_argument("--log", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    kind, n, seed = arguments.dictionary, arguments.prompts, arguments.seed
     arguments.log.mkdir(exist_ok=True)
-    log = arguments.log / f"verification-{arguments.dictionary}-{arguments.seed}.jsonl"
-    found = {"claims": test_claims(arguments.dictionary, arguments.prompts, arguments.seed, log)}
-    record(arguments.out, arguments.dictionary, found)
+    if arguments.what == "claims":
+        log = arguments.log / f"verification-{kind}-{seed}.jsonl"
+        record(arguments.out, kind, {"claims": test_claims(kind, n, seed, log)})
+    elif arguments.what == "perturbations":
+        for each in KINDS:
+            record(arguments.out, each, {"perturbations": test_perturbations(each, n, seed)})
+    elif arguments.what == "swap":
+        record(arguments.out, kind, {"swap": test_swaps(kind, n, seed)})
+    else:
+        record(arguments.out, kind, {"inhibition": test_inhibition(kind, n, seed)})
+
+
+def test_perturbations(kind: str, n: int, seed: str) -> dict[str, Any]:
+    """Cosine and normalised error of changes passed on, by way and by distance; attention frozen in both models."""
+    loaded, generator = silverstain.load("organism", dictionary=kind, check_dictionary=False), torch.Generator()
+    generator.manual_seed(0)
+    found: dict[str, list[Passing]] = {}
+    for _, prompt in prompts(n, seed):
+        bench = bench_of(loaded.model, loaded.dictionary, loaded.trace(prompt))
+        for passing in passed_on(bench, n=4, generator=generator):
+            found.setdefault(f"{passing.way}, {passing.distance} on", []).append(passing)
+    parts = ("cosine", "error", "cosine_frozen", "error_frozen")
+    return {"n_prompts": n, "seed": seed} | {
+        name: {"n": len(some)}
+        | {part: statistics.mean(getattr(one, part) for one in some) for part in parts}
+        | {f"median_{part}": statistics.median(getattr(one, part) for one in some) for part in parts}
+        for name, some in sorted(found.items())
+    }
+
+
+def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
+    """Change the state between the town and the capital, in n ordered pairs of states.
+
+    Features of every layer at the last position are moved (the causal map finds the state there behind the first block)
+    by mean(other towns of the donor's state) − mean(other towns of the own). The town of the prompt and its embedding
+    are left alone. A donor of the same state is the half of its other towns against the other half.
+    """
+    loaded, draw = silverstain.load("organism", dictionary=kind, check_dictionary=False), random.Random(seed)
+    asked = questions(loaded, like="the capital of the state containing dallas is")
+    answered, world = Answered.of(loaded, asked), default_geography()
+    towns = {s: sorted(set(asked.town[asked.state == s].tolist())) for s in asked.state.unique().tolist()}
+    pairs = [(a, b) for a in towns for b in towns if a != b and len(towns[a]) > 2 and len(towns[b]) > 1]
+    chosen = draw.sample(pairs, min(n, len(pairs)))
+    at = [answered.at(layer, -1) for layer in range(loaded.dictionary.n_layers)]
+    capital = RELATIONS.index("capital")
+
+    def mean(layer: int, some: Sequence[int]) -> torch.Tensor:
+        return at[layer][torch.isin(asked.town, torch.tensor(some))].mean(0)
+
+    def edits(row: int, gone: Sequence[int], come: Sequence[int]) -> list[Edit]:
+        out = []
+        for layer in range(len(at)):
+            difference = mean(layer, come) - mean(layer, gone)
+            features = difference.nonzero().flatten()
+            values = (at[layer][row, features] + difference[features]).tolist()
+            out.append(Edit(op="patch", features=tuple((layer, f) for f in features.tolist()), positions=(-1,),
+                            donor=tuple(values)))  # fmt: skip
+        return out
+
+    ids, swaps, same, wanted, own = [], [], [], [], []
+    for one, other in chosen:
+        town = draw.choice(towns[one])
+        others = [t for t in towns[one] if t != town]
+        draw.shuffle(others)
+        row = int(((asked.town == town) & (asked.relation == capital)).nonzero()[0])
+        ids.append(asked.token_ids[row].tolist())
+        swaps.append(edits(row, others, towns[other]))
+        same.append(edits(row, others[: len(others) // 2] or others, others[len(others) // 2 :]))
+        wanted.append(loaded.model.token_id(world.states[other].capital))
+        own.append(loaded.model.token_id(world.states[one].capital))
+    swapped = intervene_many(loaded.model, loaded.dictionary, ids, swaps, batch_size=50)
+    kept = intervene_many(loaded.model, loaded.dictionary, ids, same, batch_size=50)
+    clean = [run.baseline[0].id == answer for run, answer in zip(swapped, own, strict=True)]
+    right = [run.edited[0].id == answer for run, answer in zip(swapped, wanted, strict=True)]
+    changed = [run.is_changed for run in kept]
+    return {
+        "n_pairs": len(chosen), "seed": seed, "layers": list(range(len(at))), "position": "last",
+        "right_before": wilson(clean), "donors_capital": wilson(right), "changed_by_the_same_state": wilson(changed),
+    }  # fmt: skip
+
+
+def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
+    """Are the suppressed features of known and unknown names among the first ten ghosts?
+
+    What should be found is decided by contrast, on other names: features of the last position that fire on at least
+    80 % of the one kind and at most 20 % of the other. Prompts on which it fires, or is not suppressed, do not count.
+    """
+    loaded, everyone, draw = (
+        silverstain.load("organism", dictionary=kind, check_dictionary=False), people(), random.Random(seed),
+    )  # fmt: skip
+    pools = {"known": everyone.known, "unknown": everyone.unknown}
+    found: dict[str, list[bool]] = {status: [] for status in pools}
+    signs: list[bool] = []
+    wakes: list[bool] = []
+    for fact in ("sport", "drink"):
+        firing = {status: _firing(loaded, pool[:40], fact, status) for status, pool in pools.items()}
+        for status, other in (("known", "unknown"), ("unknown", "known")):
+            suppressed = ((firing[other] >= 0.8) & (firing[status] <= 0.2)).nonzero().tolist()
+            for i, person in enumerate(draw.sample(pools[status][55:], n // 4)):
+                graph = loaded.trace(question(person, fact, i % 3, status=status).prompt).prune()
+                first = ghosts(loaded.model, loaded.dictionary, graph, n=10)
+                last, nodes = int(graph.nodes.position.max()), graph.nodes
+                fires = {
+                    (int(nodes.layer[k]), int(nodes.feature[k]))
+                    for k in (nodes.is_kind("feature") & (nodes.position == last)).nonzero().flatten().tolist()
+                }
+                silent = {(layer, f) for layer, f in suppressed if (layer, f) not in fires}
+                if silent:
+                    found[status].append(any((ghost.layer, ghost.feature) in silent for ghost in first))
+                signs += [edge.is_sign_right for ghost in first for edge in ghost.edges]
+                wakes += [ghost.wakes for ghost in first]
+    return {
+        "seed": seed, "names": n, "edge_signs_right": wilson(signs), "ghosts_that_wake": wilson(wakes),
+        **{f"{status}_name_in_top_10": wilson(hits) for status, hits in found.items()},
+    }  # fmt: skip
+
+
+def _firing(loaded: silverstain.ReplacementModel, pool: Sequence[Any], fact: str, status: str) -> torch.Tensor:
+    """On which share of a pool's questions each feature fires at the last position, [layer, feature]."""
+    active = []
+    for i, person in enumerate(pool):
+        ids = torch.tensor([loaded.model.tokenize(question(person, fact, i % 3, status=status).prompt)])
+        x = harvest(loaded.model, ids, reads_at=loaded.dictionary.reads_at).mlp_inputs[:, 0, -1]
+        active.append(torch.stack([loaded.dictionary.encode_layer(layer, x[layer]) > 0 for layer in range(len(x))]))
+    return torch.stack(active).float().mean(0)
+
+
+def wilson(outcomes: Sequence[bool]) -> dict[str, float]:
+    """A share with its 95 % interval."""
+    n, share, z = len(outcomes), sum(outcomes) / max(len(outcomes), 1), 1.96
+    middle, width = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
+    scale = 1 + z * z / n
+    return {"share": share, "low": (middle - width) / scale, "high": (middle + width) / scale, "n": n}
 
 
 def record(path: Path, kind: str, found: dict[str, Any]) -> None:

@@ -1,12 +1,16 @@
 """`silverstain show`: draw a graph's circuit in the terminal."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import counts, groups_of, open_with_story, scores_of
 from silverstain.cli.options import GraphFile, Json, Width
+
+if TYPE_CHECKING:
+    from silverstain.graphs import Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,7 +30,8 @@ def show(
     if json:
         meta = {key: traced.meta.get(key) for key in ("prompt", "tokens", "targets")}
         scores = {"scores": scores_of(traced), "groups": groups_of(traced, story)}
-        output.emit({"graph": str(graph), **meta, **counts(traced), **scores})
+        evidence = {"evidence": list(story.evidence)}
+        output.emit({"graph": str(graph), **meta, **counts(traced), **scores, **evidence})
         return
     from silverstain.cli.drawing import draw
     from silverstain.cli.trace import figures
@@ -34,3 +39,17 @@ def show(
     output.data(draw(traced, story, width=output.terminal_width(width), colour=output.has_colour(), max_boxes=boxes))
     output.data("")
     output.data(figures(traced))
+    for line in tested(story):
+        output.data(line)
+
+
+def tested(story: "Story") -> "Iterator[str]":
+    """What `verify` found, in a line or two."""
+    for entry in story.evidence:
+        if entry.get("kind") == "verification":
+            verdicts = ", ".join(f"{n} {name}" for name, n in entry["verdicts"].items() if n)
+            yield f"tested on the model: {verdicts}"
+            awake = [ghost for ghost in entry.get("ghosts", ()) if ghost["wakes"]]
+            if awake:
+                said = ", ".join(f"{ghost['id']} ({ghost['says']})" for ghost in awake[:3])
+                yield f"held back, and awake when that is taken away: {said}"

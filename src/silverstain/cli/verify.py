@@ -19,7 +19,7 @@ from silverstain.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from silverstain.interventions.verification import Agreement, Claim, Verification
+    from silverstain.interventions.verification import Agreement, Claim, Ghost, Verification
 
 BASELINES = ("activation", "direct edge", "gradient", "EAP-IG")
 
@@ -38,6 +38,9 @@ def verify(
     write: Annotated[
         bool, typer.Option("--write/--no-write", help="Keep the result in the story beside the graph.")
     ] = True,
+    silent: Annotated[
+        int, typer.Option("--ghosts", min=0, help="Look for so many silent features that something holds back.")
+    ] = 10,
     rows: Annotated[int, typer.Option(min=0, help="Claims in the table.")] = 12,
     check_dictionary: CheckDictionary = True,
     threads: Threads = None,
@@ -51,6 +54,7 @@ def verify(
     """
     from dataclasses import replace
 
+    from silverstain.interventions.verification import ghosts
     from silverstain.interventions.verification import verify as run
 
     traced, story = open_with_story(graph)
@@ -62,7 +66,8 @@ def verify(
             replacement.model, replacement.dictionary, traced, groups=story.groups_in(traced), max_sources=sources,
             max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
         )  # fmt: skip
-    report = found.to_json()
+    held_back = ghosts(replacement.model, replacement.dictionary, traced, n=silent) if silent else ()
+    report = found.to_json() | {"ghosts": [ghost.to_json() for ghost in held_back]}
     if write:
         others = tuple(entry for entry in story.evidence if entry.get("kind") != report["kind"])
         replace(story, graph_hash=traced.hash, evidence=(*others, report)).save(story_beside(graph))
@@ -70,6 +75,8 @@ def verify(
         output.emit({"graph": str(graph), **report})
         return
     _tell(found, rows)
+    if held_back:
+        output.data("\n  Silent, and held back:\n" + ghosts_table(held_back))
     if write:
         output.talk(f"Wrote {story_beside(graph)}. Next: silverstain show {graph}")
 
@@ -96,6 +103,16 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
             f"{low:+.2f} … {high:+.2f}", claim.verdict,
         ])  # fmt: skip
     return output.table(table, right=(2, 3, 4))
+
+
+def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
+    """Silent features, what they would say, and what holds each back most."""
+    table = [["feature", "would say", "held back by", "", "wakes"]]
+    for ghost in ghosts:
+        strongest = min(ghost.edges, key=lambda edge: edge.weight)
+        wakes = f"{ghost.awake:.2f}" if ghost.wakes else "no"
+        table.append([ghost.id, ghost.says, strongest.source, f"{strongest.weight:+.2f}", wakes])
+    return output.table(table, right=(3, 4))
 
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:

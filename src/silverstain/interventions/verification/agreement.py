@@ -76,7 +76,7 @@ def ranks_agree(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray
     x, y = (x, y) if signed else (np.abs(x), np.abs(y))
     if np.ptp(x) == 0 or np.ptp(y) == 0 or not np.isfinite(x).all():
         return float("nan")
-    return float(spearmanr(x, y).statistic)
+    return float(spearmanr(x, y)[0])  # type: ignore[arg-type]
 
 
 def slope(predicted: np.ndarray, measured: np.ndarray) -> float:

@@ -40,7 +40,7 @@ def random_moves(bench: Bench, nodes: Sequence[int], n: int, generator: torch.Ge
 class ShuffledDecoder(Dictionary):
     """A dictionary whose active features have exchanged decoder rows within their layer."""
 
-    def __init__(self, real: Dictionary, active: Sequence[Int[Tensor, " active"]], generator: torch.Generator) -> None:
+    def __init__(self, real: Dictionary, active: Sequence[Tensor], generator: torch.Generator) -> None:
         self.__dict__.update(real.to().__dict__)
         self._rows = {}
         for layer, features in enumerate(active):

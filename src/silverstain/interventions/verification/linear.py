@@ -6,6 +6,7 @@ pre-activation moved by x moves on what it writes by x / activation: thresholds,
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float64, Int
@@ -31,7 +32,7 @@ def total_effects(
     total, direct = torch.zeros_like(moved), torch.zeros_like(moved)
     activation = graph.nodes.activation.double()
     is_feature = graph.nodes.is_kind("feature")
-    matrix = graph.matrix().astype("float64")
+    matrix: Any = graph.matrix().astype("float64")
     for nodes in _layers_up(graph):
         weights = matrix[nodes.numpy()]
         total[nodes] = torch.from_numpy(weights @ moved.numpy())
@@ -47,7 +48,7 @@ def reached(graph: Graph, starts: Sequence[Int[Tensor, " held"]]) -> Bool[Tensor
     for column, nodes in enumerate(starts):
         found[nodes, column] = 1
     own = found.clone()
-    matrix = abs(graph.matrix(pruned=True)).astype(bool).astype("float64")
+    matrix: Any = graph.matrix(pruned=True).astype(bool).astype("float64")
     for nodes in _layers_up(graph):
         arrived = torch.from_numpy(matrix[nodes.numpy()] @ found.numpy())
         found[nodes] = torch.maximum(found[nodes], (arrived > 0).double())

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.verification.moves import Moves
@@ -44,10 +44,14 @@ def real_responses(
         return output
 
     final: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, out: Tensor) -> None:
+        final.append(out)
+
     with torch.no_grad(), ExitStack() as stack:
         stack.enter_context(mlps_through(model, moved, reads_at=dictionary.reads_at))
         norm = model.final_norm.module
-        stack.callback(norm.register_forward_hook(lambda _, __, out: final.append(out)).remove)
+        stack.callback(norm.register_forward_hook(keep).remove)
         if attention == "frozen":
             stack.enter_context(
                 attention_through(model.hf, lambda layer, old: recording.patterns[layer].expand_as(old))
