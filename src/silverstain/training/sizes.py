@@ -3,9 +3,9 @@
 Features grow with the width, since the directions a layer uses do, and faster than it: a GPT-2 is commonly given 20 to
 40 features a dimension, what fits a small machine is 16. L0 grows slowly: published sets of 12 to 26 layers lie
 between 4 and 40 a layer, and graphs of more cannot be read. Steps grow with the features, each of which needs some
-tens of thousands of tokens on which it fires. The learning rate falls with 1 / √features, from 2e-3 at 1,024: the first is a rule of thumb, the second what
-trials of width 128 used. The second phase costs a run of the whole model a step, so large models get a smaller share of it.
-Only the first row has been tried here.
+tens of thousands of tokens on which it fires. The learning rate falls with 1 / √features, from 2e-3 at 1,024: the
+first is a rule of thumb, the second what trials of width 128 used. The second phase costs a run of the whole model a
+step, so large models get a smaller share of it. No row but the first has been tried here, and that one briefly.
 """
 
 import dataclasses
