@@ -1,8 +1,10 @@
 """`silverstain intervene`: change features in the running model and see what it says then."""
 
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +23,7 @@ from silverstain.cli.options import (
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.interventions import Intervention, Place
+    from silverstain.interventions import AnyEdit, Intervention, Place, Regime
     from silverstain.replacement import ReplacementModel
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -34,6 +36,15 @@ class Attention(StrEnum):
     frozen = "frozen"
 
 
+class Mode(StrEnum):
+    """How far the effect of an edit goes."""
+
+    added = "added"
+    iterative = "iterative"
+    constrained = "constrained"
+    direct = "direct"
+
+
 @app.command(
     no_args_is_help=True,
     epilog='Example: silverstain intervene "the capital of the state containing dallas is" --edit ablate:L1.F23@5',
@@ -42,7 +53,10 @@ def intervene(
     prompt: Annotated[str, typer.Argument(help="Text that the model is to continue.")],
     edit: Annotated[
         list[str] | None,
-        typer.Option(help="OP:L1.F23+L2.F4@POSITIONS=VALUE with OP ablate, scale, set, add or patch; may be repeated."),
+        typer.Option(
+            help="OP:WHAT@POSITIONS=VALUE with OP ablate, scale, set, add or patch and WHAT L1.F23+L2.F4, L1.error, "
+            "token, L1.H3 or a group; may be repeated."
+        ),
     ] = None,
     edits: Annotated[
         Path | None, typer.Option(help="A file of edits, after those of --edit.", show_default=False)
@@ -53,16 +67,37 @@ def intervene(
             help="A graph file whose groups may be edited by name: --edit 'ablate:state = texas'.", show_default=False
         ),
     ] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option(help="Another prompt, whose run gives what --edit 'patch:L1.F23@5<5' takes.", show_default=False),
+    ] = None,
+    directions: Annotated[
+        Path | None,
+        typer.Option(
+            help="A safetensors file of vectors that may be edited by name: --edit add:L1.NAME=2.", show_default=False
+        ),
+    ] = None,
     model: Model = "organism",
     dictionary: DictionaryName = None,
+    mode: Annotated[Mode, typer.Option(help="How far effects go; direct is what a graph's edges state.")] = Mode.added,
+    hold: Annotated[
+        str | None, typer.Option(help="For constrained: the layers to pin, as 1..3 or 0,2.", show_default=False)
+    ] = None,
     attention: Annotated[
-        Attention, typer.Option(help="Recompute attention under the edit, or hold it.")
-    ] = Attention.live,
+        Attention | None,
+        typer.Option(help="Recompute attention under the edit, or hold it.", show_default="live, or as the mode needs"),
+    ] = None,
+    norms: Annotated[
+        Attention | None,
+        typer.Option(help="The same for the norms' denominators.", show_default="live, or as the mode needs"),
+    ] = None,
     at: Annotated[int, typer.Option(help="The token after which the answer is read; negative from the end.")] = -1,
     control: Annotated[bool, typer.Option(help="Also change as many random features as much.")] = True,
-    seed: Annotated[int, typer.Option(help="Which random features.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which random features, and which tokens are drawn.")] = 0,
     top: Annotated[int, typer.Option(min=1, help="Rows of the tables.")] = 5,
     generate: Annotated[int, typer.Option(min=0, help="Tokens to continue with.")] = 5,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
+    save: Annotated[Path | None, typer.Option(help="Write the edits to this file.", show_default=False)] = None,
     check_dictionary: CheckDictionary = True,
     threads: Threads = None,
     device: Device = "cpu",
@@ -70,24 +105,31 @@ def intervene(
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
-    from silverstain.interventions import intervene as run
-    from silverstain.interventions import load_edits, parse_edits, random_control
+    from silverstain.interventions import Donor, load_edits, parse_edits, save_edits
+    from silverstain.interventions.checking import check_active
 
-    changes = (*parse_edits(edit or (), _groups(story)), *(load_edits(edits) if edits else ()))
-    if not changes:
+    if not edit and not edits:
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
+    groups, vectors = _groups(story), _directions(directions)
+    if edit and donor is None and not vectors:
+        parse_edits(edit, groups)  # what cannot be read is said before the model is loaded
     replacement = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
     ours, dense = replacement.dictionary, replacement.model
-    result = run(dense, ours, prompt, changes, attention=attention.value, position=at, n_top=top)
-    report = {**result.to_json(), "edits": [str(change) for change in changes]}
-    report["generated"] = _generated(replacement, prompt, changes, generate, attention.value)
-    beside = None
-    if control:
-        random = random_control(dense, ours, prompt, changes, seed=seed)
-        beside = run(dense, ours, prompt, random, attention=attention.value, position=at, n_top=top)
-        report["control"] = {"edits": [str(c) for c in random], "edited": beside.to_json()["edited"], "kl": beside.kl}
+    run_of_donor = None if donor is None else Donor(dense, ours, donor)
+    typed = parse_edits(edit or (), groups, directions=vectors, donor=run_of_donor)
+    changes = (*typed, *(load_edits(edits) if edits else ()))
+    check_active(dense, ours, prompt, changes)
+    regime = _regime(mode, hold, attention, norms, dense.n_layers)
+    result, beside = _runs(replacement, prompt, changes, regime, at, top, seed if control else None)
+    report = {**result.to_json(), "mode": mode.value, "edits": [str(change) for change in changes]}
+    report["generated"] = _generated(replacement, prompt, changes, generate, regime, temperature, seed)
+    if beside is not None:
+        said = [str(change) for change in beside.edits]
+        report["control"] = {"edits": said, "edited": beside.to_json()["edited"], "kl": beside.kl}
+    if save is not None:
+        save_edits(changes, save)
     if json:
         output.emit(report)
     else:
@@ -104,13 +146,81 @@ def _groups(graph_file: Path | None) -> "dict[str, list[Place]]":
     return {g.label: [places[m] for m in g.members if places[m][2] >= 0] for g in story.groups_in(graph)}
 
 
-def _generated(replacement: "ReplacementModel", prompt: str, changes: Any, n: int, attention: Any) -> dict[str, str]:
+def _directions(path: Path | None) -> dict[str, list[float]]:
+    """Vectors by name."""
+    if path is None:
+        return {}
+    from silverstain.storage import read_tensors
+
+    vectors = read_tensors(path)[0]
+    wrong = [name for name, vector in vectors.items() if vector.ndim != 1]
+    if wrong:
+        raise UsageError(f"{path} holds {wrong[0]!r} of {vectors[wrong[0]].ndim} axes; a direction is a vector")
+    return {name: vector.double().tolist() for name, vector in vectors.items()}
+
+
+def _regime(
+    mode: Mode, hold: str | None, attention: Attention | None, norms: Attention | None, n_layers: int
+) -> "Regime":
+    from silverstain.interventions import regime_of
+
+    layers = None
+    if hold is not None:
+        if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", hold):
+            raise UsageError(f"cannot read --hold {hold!r}; give layers as 1..3 or 0,2")
+        spans = [piece.split("..") for piece in hold.split(",")]
+        layers = {layer for span in spans for layer in range(int(span[0]), int(span[-1]) + 1)}
+    return regime_of(
+        mode.value,
+        n_layers=n_layers,
+        layers=layers,
+        attention=None if attention is None else attention.value,
+        norms=None if norms is None else norms.value,
+    )
+
+
+def _runs(
+    replacement: "ReplacementModel",
+    prompt: str,
+    changes: "Sequence[AnyEdit]",
+    regime: "Regime",
+    at: int,
+    top: int,
+    seed: int | None,
+) -> "tuple[Intervention, Intervention | None]":
+    """Under the edits, and under as much change of random features where that is asked for."""
+    from silverstain.interventions import Edit, intervene, random_control
+
+    model, dictionary = replacement.model, replacement.dictionary
+    held = {"attention": regime.attention, "base": regime.base, "norms": regime.norms}
+    held |= {"held_layers": regime.held_layers, "position": at, "n_top": top}
+    result = intervene(model, dictionary, prompt, changes, **held)
+    if seed is None:
+        return result, None
+    features = [change for change in changes if isinstance(change, Edit)]
+    if len(features) < len(changes):
+        output.talk("there is no random control: only features have one, and other things are edited too")
+        return result, None
+    control = random_control(model, dictionary, prompt, features, seed=seed)
+    return result, intervene(model, dictionary, prompt, control, **held)
+
+
+def _generated(
+    replacement: "ReplacementModel",
+    prompt: str,
+    changes: "Sequence[AnyEdit]",
+    n: int,
+    regime: "Regime",
+    temperature: float,
+    seed: int,
+) -> dict[str, str]:
     """The continuation without and with the edits."""
     from silverstain.interventions import generate
 
     model = replacement.model
-    plain = generate(model, prompt, n)
-    edited = generate(model, prompt, n, dictionary=replacement.dictionary, edits=changes, attention=attention)
+    drawn = {"temperature": temperature, "seed": seed}
+    plain = generate(model, prompt, n, **drawn)
+    edited = generate(model, prompt, n, dictionary=replacement.dictionary, edits=changes, regime=regime, **drawn)
     return {"baseline": model.tokenizer.decode(plain), "edited": model.tokenizer.decode(edited)}  # pyright: ignore
 
 

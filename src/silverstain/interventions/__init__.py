@@ -1,5 +1,6 @@
 """Edits to a running model: ablate, scale, set, add, patch; swaps, controls, and the replaced model under edits."""
 
+from silverstain.interventions.checking import check_active as check_active
 from silverstain.interventions.controls import random_control as random_control
 from silverstain.interventions.donors import Donor as Donor
 from silverstain.interventions.edit_files import edit_from_json as edit_from_json
@@ -12,6 +13,7 @@ from silverstain.interventions.edits import Edit as Edit
 from silverstain.interventions.edits import Place as Place
 from silverstain.interventions.edits import at_places as at_places
 from silverstain.interventions.generation import generate as generate
+from silverstain.interventions.generation import stream as stream
 from silverstain.interventions.intervene import Intervention as Intervention
 from silverstain.interventions.intervene import TokenProbability as TokenProbability
 from silverstain.interventions.intervene import intervene as intervene
@@ -58,6 +60,7 @@ __all__ = [
     "active_places",
     "agreement_under_edits",
     "at_places",
+    "check_active",
     "edit_from_json",
     "editing",
     "generate",
@@ -70,6 +73,7 @@ __all__ = [
     "random_control",
     "regime_of",
     "save_edits",
+    "stream",
     "swap",
     "swap_edits",
     "swap_many",

@@ -43,7 +43,8 @@ class CleanErrors:
             return []
         dtype = self._substitute.dictionary.dtype
         x = read[self._rows, self._positions].to(dtype)
-        for target, part in enumerate(self._substitute.writes(layer, x, x.new_zeros(0).long()).unbind(1), start=layer):
+        written = self._substitute.writes(layer, x, torch.zeros_like(self._rows))  # a dictionary looks at no token
+        for target, part in enumerate(written.unbind(1), start=layer):
             self._written[target] = self._written[target] + part if target in self._written else part
         errors = output[self._rows, self._positions] - self._written.pop(layer).to(output)
         found = self._errors.get(layer, ())

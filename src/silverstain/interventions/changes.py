@@ -66,6 +66,15 @@ class Changes:
     errors: Mapping[int, tuple[VectorChange, ...]] = field(default_factory=dict)
     directions: Mapping[int, tuple[DirectionChange, ...]] = field(default_factory=dict)
     patterns: Mapping[int, tuple[PatternChange, ...]] = field(default_factory=dict)
+    offset: int = 0
+    """Tokens that come before those of the pass, in a cache."""
+
+    def first_layer(self, n_layers: int) -> int:
+        """The first block that does not run as it does without the changes."""
+        if self.tokens or self.errors:  # clean errors are found on the way up
+            return 0
+        sites = [int(self.sites.layer[0])] if len(self.sites) else []  # sorted by layer
+        return min([*sites, *self.directions, *self.patterns], default=n_layers - 1)
 
     def from_position(self, first: int) -> "Changes":
         """What falls on positions from `first` on, counted from there: of a pass that continues from a cache.
@@ -91,6 +100,7 @@ class Changes:
             errors={layer: vectors(found) for layer, found in self.errors.items()},
             directions={layer: directions(found) for layer, found in self.directions.items()},
             patterns={layer: patterns(found) for layer, found in self.patterns.items()},
+            offset=first,
         )
 
 

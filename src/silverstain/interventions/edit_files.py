@@ -33,7 +33,7 @@ def edit_from_json(data: Mapping[str, Any]) -> AnyEdit:
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if kind is None:
         return Edit.from_json(data)
-    said = {key: value for key, value in data.items() if key != "kind"}
+    said: dict[str, Any] = {key: value for key, value in data.items() if key != "kind"}
     try:
         said |= {"positions": positions_from_json(said.get("positions"))}
         for key in ("donor", "keys", "direction"):

@@ -45,7 +45,7 @@ class _Parts(NamedTuple):
 def parse_edit(text: str) -> AnyEdit:
     """Read one edit that needs neither groups nor directions nor a donor; UsageError in one line otherwise."""
     found = parse_edits([text])
-    if len(found) > 1:
+    if len(found) != 1:
         raise _cannot("edit", text, text)
     return found[0]
 
@@ -133,7 +133,7 @@ def _heads(parts: _Parts, donor: "Donor | None") -> PatternEdit:
     heads = tuple(_pair(_HEAD, piece) for piece in parts.what)
     if parts.op == "patch" and parts.values is None:
         moves = _moves(parts, donor)
-        if len(heads) > 1 or len(moves) > 1:
+        if len(heads) != 1 or len(moves) != 1:
             raise UsageError(
                 f"A head is patched at one position at a time, unlike in {parts.text!r}; write one edit each."
             )

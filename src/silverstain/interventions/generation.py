@@ -1,16 +1,25 @@
-"""Continue a prompt under edits."""
+"""Continue a prompt under edits, token by token, each token run once.
 
-from collections.abc import Sequence
+The edited text and its clean twin (the same tokens, no edits) share one key-value cache of two rows, so a new token
+costs a pass of two tokens, and gives what running the whole text anew would give.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
 
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.intervene import Prompt, as_ids
-from silverstain.interventions.passes import editing
+from silverstain.interventions.edit_text import AnyEdit
+from silverstain.interventions.intervene import Prompt, as_ids, check_finite
+from silverstain.interventions.passes import changes_for, edited_rows
 from silverstain.interventions.positions import counted_from_start
+from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel
 
 
@@ -20,35 +29,83 @@ def generate(
     n: int,
     *,
     dictionary: Dictionary | None = None,
-    edits: Sequence[Edit] = (),
-    attention: str = "live",
-    base: str = "clean",
+    edits: Sequence[AnyEdit] = (),
+    regime: Regime | None = None,
     stop: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[int]:
-    """The n likeliest next tokens, one after the other, stopping after token `stop`.
+    """The next n tokens, stopping after token `stop`; see `stream`."""
+    tokens = stream(
+        model, prompt, dictionary=dictionary, edits=edits, regime=regime, temperature=temperature, seed=seed
+    )
+    found: list[int] = []
+    for token in islice(tokens, n):
+        found.append(token)
+        if token == stop:
+            break
+    return found
 
-    Edits with positions act there; negative ones count from the end of the prompt. Edits without positions act on
-    every token, also on those that are generated. The whole text is run anew for each token: right, and fast enough
-    for short ones.
+
+def stream(
+    model: LanguageModel,
+    prompt: Prompt,
+    *,
+    dictionary: Dictionary | None = None,
+    edits: Sequence[AnyEdit] = (),
+    regime: Regime | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> Iterator[int]:
+    """Token after token under the edits, as long as the model has positions; between two tokens it is as before.
+
+    Edits with positions act there; negative ones count from the end of the prompt. Edits from a position on, and those
+    without positions, also act on what is generated. Clean activations, patterns and outputs, where the regime needs
+    them, are those of the same text without edits. Temperature 0 takes the likeliest token; above it tokens are drawn,
+    the same ones for the same seed.
     """
+    if not 0 <= temperature < float("inf"):
+        raise UsageError(f"The temperature is {temperature}; give 0 for the likeliest token, or a number above it.")
     ids = as_ids(model, prompt).tolist()
     if edits and dictionary is None:
         raise UsageError("Edits name features of a dictionary; give the dictionary they belong to.")
-    n_prompt = len(ids)
-    fixed = [_fixed(edit, n_prompt) for edit in edits]
-    for _ in range(min(n, model.max_positions - n_prompt)):
-        tokens = torch.tensor(ids, device=model.device)
-        if dictionary is None or not fixed:
-            logits = model.logits(tokens)
+    fixed = [replace(edit, positions=counted_from_start(edit.positions, len(ids), edit)) for edit in edits]
+    return _tokens(model, dictionary, fixed, ids, regime or Regime(), temperature, seed)
+
+
+def _tokens(
+    model: LanguageModel,
+    dictionary: Dictionary | None,
+    edits: Sequence[AnyEdit],
+    ids: list[int],
+    regime: Regime,
+    temperature: float,
+    seed: int,
+) -> Iterator[int]:
+    generator, cache, n_run = torch.Generator().manual_seed(seed), DynamicCache(), 0
+    while len(ids) < model.max_positions:
+        new = torch.tensor([ids[n_run:]], device=model.device)
+        if dictionary is None or not edits:
+            logits = _pass(model, new, cache)
         else:
-            with editing(model, dictionary, fixed, attention=attention, base=base):
-                logits = model.logits(tokens)
-        ids.append(int(logits[-1].argmax()))
-        if ids[-1] == stop:
-            break
-    return ids[n_prompt:]
+            changes = changes_for(model, dictionary, [edits], [len(ids)]).from_position(n_run)
+            twin = torch.ones(2, dtype=torch.long, device=model.device)
+            with edited_rows(model, dictionary, changes, twin, regime):
+                logits = _pass(model, new.expand(2, -1), cache)
+        check_finite(logits)
+        n_run = len(ids)
+        ids.append(_chosen(logits, temperature, generator))
+        yield ids[-1]
 
 
-def _fixed(edit: Edit, n_prompt: int) -> Edit:
-    """The edit with positions counted from the start, so that they stay put while the text grows."""
-    return replace(edit, positions=counted_from_start(edit.positions, n_prompt, edit))
+def _pass(model: LanguageModel, new: Tensor, cache: DynamicCache) -> Float[Tensor, " d_vocab"]:
+    """Logits after the last token of the first row; the cache grows."""
+    with torch.no_grad():
+        return model.hf(input_ids=new, past_key_values=cache, use_cache=True).logits[0, -1]
+
+
+def _chosen(logits: Float[Tensor, " d_vocab"], temperature: float, generator: torch.Generator) -> int:
+    if temperature == 0:
+        return int(logits.argmax())
+    chances = (logits.double().cpu() / temperature).softmax(-1)
+    return int(torch.multinomial(chances, 1, generator=generator))

@@ -169,10 +169,17 @@ def _run(
     lengths = [len(row) for row in ids]
     changes = changes_for(model, dictionary, edits, lengths)
     clean, edited = paired_logits(model, dictionary, padded(list(code), model.device), prompt_of_row, changes, regime)
+    check_finite(edited)
     return [
         (clean[which, :length], edited[row, :length])
         for row, (which, length) in enumerate(zip(prompt_of_row.tolist(), lengths, strict=True))
     ]
+
+
+def check_finite(logits: Tensor) -> None:
+    """UsageError when an edited model gives numbers that are none."""
+    if not bool(logits.isfinite().all()):
+        raise UsageError("Under these edits the model gives NaN or infinite logits; make the change smaller.")
 
 
 def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor, "prompt pos"]:

@@ -139,7 +139,8 @@ def edited_rows(
         for row, position, delta in errors.deltas(layer, call.read, output):
             pending.setdefault(layer, torch.zeros_like(output))[row, position] += delta
         if layer in regime.held_layers:
-            output = output[twin] + _skip_response(dictionary, layer, call.read, twin)
+            n_real = max(0, model.n_real - changes.offset)
+            output = output[twin] + _skip_response(dictionary, layer, call.read, twin, n_real)
         return output + pending.pop(layer) if layer in pending else output
 
     def patterns(layer: int, pattern: Tensor) -> Tensor:
@@ -167,11 +168,20 @@ def _held_norms(model: LanguageModel, twin: Int[Tensor, " batch"]) -> AbstractCo
 
 
 def _skip_response(
-    dictionary: Dictionary, layer: int, mlp_input: Float[Tensor, "batch pos d_model"], twin: Int[Tensor, " batch"]
+    dictionary: Dictionary,
+    layer: int,
+    mlp_input: Float[Tensor, "batch pos d_model"],
+    twin: Int[Tensor, " batch"],
+    n_real: int,
 ) -> Float[Tensor, "batch pos d_model"] | float:
-    """What the dictionary's linear skip makes of the change of an MLP's input; 0 where there is no skip."""
+    """What the dictionary's linear skip makes of the change of an MLP's input; 0 where there is no skip, as at the
+    first `n_real` positions, which keep their real MLP."""
     W_skip = dictionary.W_skip(layer)
-    return 0.0 if W_skip is None else (mlp_input - mlp_input[twin]) @ W_skip.to(mlp_input).T
+    if W_skip is None:
+        return 0.0
+    change = mlp_input - mlp_input[twin]
+    change[:, :n_real] = 0
+    return change @ W_skip.to(mlp_input).T
 
 
 def _activations(

@@ -161,16 +161,43 @@ def _output(kept: dict[int, Tensor], layer: int):
 
 def read_changes(
     targets: Targets, kept: dict[int, Float[Tensor, "batch pos d_model"]], clean: int
-) -> tuple[Float[Tensor, " target"], Float[Tensor, "row target"]]:
-    """Each target in the clean row of a batch, and by how much it differs in the rows before that one."""
-    before = torch.zeros_like(targets.constants)
+) -> Float[Tensor, "row target"]:
+    """By how much each target differs, in the rows before the clean one, from what it is there; layers that were not
+    run have not changed."""
     change = targets.vectors.new_zeros(clean, len(targets))
-    places = torch.stack([targets.layers, targets.positions])
-    for (layer, position), which in _by_place(places):
-        x, vectors = kept[layer][:, position].to(targets.vectors), targets.vectors[which]
-        before[which] = vectors @ x[clean] + targets.constants[which]
-        change[:, which] = (x[:clean] - x[clean]) @ vectors.T
-    return before, change
+    for (layer, position), which in _by_place(torch.stack([targets.layers, targets.positions])):
+        if layer in kept:
+            x = kept[layer][:, position].to(targets.vectors)
+            change[:, which] = (x[:clean] - x[clean]) @ targets.vectors[which].T
+    return change
+
+
+def activation_changes(
+    dictionary: Dictionary,
+    places: tuple[Place, ...],
+    values: Float[Tensor, " target"],
+    change: Float[Tensor, "row target"],
+    kept: dict[int, Float[Tensor, "batch pos d_model"]],
+    clean: int,
+) -> Float[Tensor, "row place"]:
+    """By how much activations differ; the first targets, with their clean `values`, are the pre-activations."""
+    found = change.new_zeros(clean, len(places))
+    columns = torch.tensor(places, dtype=torch.long, device=change.device).reshape(-1, 3)
+    if dictionary.k is not None:  # features compete: all of a layer must be known
+        for (layer, position), which in _by_place(columns[:, :2].T):
+            if layer in kept:
+                dense = dictionary.encode_layer(layer, kept[layer][:, position].to(dictionary.dtype))
+                chosen = dense[:, columns[which, 2]].to(found)
+                found[:, which] = chosen[:clean] - chosen[clean]
+        return found
+    before = values[: len(places)]
+    after = before + change[:, : len(places)]
+    threshold = torch.zeros_like(before)
+    for layer in columns[:, 0].unique().tolist():
+        given, here = dictionary.threshold(layer), columns[:, 0] == layer
+        if given is not None:
+            threshold[here] = given[columns[here, 2]].to(threshold)
+    return after * (after > threshold) - before * (before > threshold)
 
 
 def _by_place(places: Int[Tensor, "2 target"]) -> Iterator[tuple[list[int], Int[Tensor, " some"]]]:

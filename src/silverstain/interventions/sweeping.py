@@ -3,24 +3,29 @@
     result = sweep(model, dictionary, prompt, [[edit] for edit in edits], readouts=Readouts(tokens=(17,)))
     result.logits.change     # [edit, token]
 
-This is what verification is made of: edits are the sources of a graph's edges, readouts its targets.
+The prompt is run once as it is. Then edits are taken layer by layer, many in one batch beside one clean row, and the
+layers below the first that any edit of the batch touches are not run again: they give what they gave.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.attribution import Targets
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
+from silverstain.interventions.clean_run import CleanRun, clean_run, prefix_of
 from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.intervene import Prompt, as_ids, divergence
+from silverstain.interventions.intervene import Prompt, as_ids, check_finite, divergence
 from silverstain.interventions.passes import changes_for, edited_rows
 from silverstain.interventions.readouts import (
     Reading,
     Readouts,
+    activation_changes,
     all_targets,
     kept_reads,
     logits_only_at,
@@ -28,7 +33,9 @@ from silverstain.interventions.readouts import (
     read_changes,
 )
 from silverstain.interventions.regimes import Regime
+from silverstain.interventions.sweep_rows import SweepRows, SweepStore, sweep_key
 from silverstain.models import LanguageModel
+from silverstain.storage import hash_tensors
 
 TOKENS_AT_ONCE = 1024
 """Rows times positions of a batch: larger ones fall out of the processor's caches."""
@@ -73,6 +80,7 @@ def sweep(
     regime: Regime | None = None,
     readouts: Readouts | None = None,
     batch_size: int | None = None,
+    resume: str | Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
     """Apply each list of edits alone to the prompt, and read what changes.
@@ -81,104 +89,128 @@ def sweep(
         regime: what is held meanwhile (see `Regime` and `regime_of`); by default nothing.
         readouts: what is reported; by default `kl` and `top` at the last token alone.
         batch_size: edited rows of one forward pass; by default as many as hold TOKENS_AT_ONCE tokens.
+        resume: a file that keeps what is done when the sweep is interrupted, and that the same sweep goes on from;
+            it is deleted at the end.
         on_progress: told (edits done, edits in all) after each pass.
     """
     regime, readouts = regime or Regime(), readouts or Readouts()
     if not edits:
         raise UsageError("A sweep needs at least one list of edits; none was given.")
     ids = as_ids(model, prompt)
+    asked = _Asked(
+        model=model,
+        dictionary=dictionary,
+        ids=ids,
+        regime=regime,
+        readouts=readouts,
+        targets=all_targets(model, dictionary, readouts, len(ids)),
+        position=position_in(readouts.position, len(ids)),
+    )
+    changes_for(model, dictionary, edits, [len(ids)] * len(edits))  # what cannot be done is said before any work
+    order = sorted(range(len(edits)), key=lambda i: min((edit.first_layer for edit in edits[i]), default=0))
+    store = None if resume is None else SweepStore(Path(resume), sweep_key(model, dictionary, ids, edits, asked.what))
+    clean = clean_run(model, dictionary, ids, asked.targets)
     size = batch_size or max(1, TOKENS_AT_ONCE // len(ids))
-    targets = all_targets(model, dictionary, readouts, len(ids))
-    at = position_in(readouts.position, len(ids))
-    parts: list[_Part] = []
-    for first in range(0, len(edits), size):
-        rows = edits[first : first + size]
-        n = len(rows)
-        changes = changes_for(model, dictionary, rows, [len(ids)] * n)
-        twin = torch.full((n + 1,), n, device=model.device)
-        with (
-            torch.no_grad(),
-            kept_reads(model, dictionary.reads_at, targets.layers) as kept,
-            logits_only_at(model, at),
-            edited_rows(model, dictionary, changes, twin, regime),
-        ):
-            logits = model.hf(input_ids=ids.expand(n + 1, -1), use_cache=False).logits[:, 0]
-        before, change = read_changes(targets, kept, n)
-        tokens = torch.tensor(readouts.tokens, dtype=torch.long, device=model.device)
-        chance = logits.double().softmax(-1)[:, tokens].to(change)
-        parts.append(
-            _Part(
-                before=before,
-                change=change,
-                chance_before=chance[n],
-                chance_change=chance[:n] - chance[n],
-                kl=divergence(logits[n:], logits[:n]),
-                top=logits[:n].argmax(-1),
-                clean_top=logits[n].argmax(),
-            )
-        )
-        if on_progress is not None:
-            on_progress(first + n, len(edits))
-    return _assembled(dictionary, edits, regime, readouts, parts)
+    rows = _swept(asked, clean, [edits[i] for i in order], size, store, on_progress)
+    back = torch.tensor(order, device=ids.device).argsort()
+    return _result(asked, edits, clean, rows[back])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
-    """What one pass gives."""
+class _Asked:
+    """What every batch of one sweep shares."""
 
-    before: Float[Tensor, " target"]
-    change: Float[Tensor, "row target"]
-    chance_before: Float[Tensor, " token"]
-    chance_change: Float[Tensor, "row token"]
-    kl: Float[Tensor, " row"]
-    top: Int[Tensor, " row"]
-    clean_top: Int[Tensor, ""]
+    model: LanguageModel
+    dictionary: Dictionary
+    ids: Int[Tensor, " pos"]
+    regime: Regime
+    readouts: Readouts
+    targets: Targets
+    position: int
+
+    @property
+    def what(self) -> str:
+        """All that decides what a row holds, but for the edits and what they act on."""
+        t = self.targets
+        read = hash_tensors({"vectors": t.vectors, "layers": t.layers, "positions": t.positions})
+        return f"{self.regime} {self.readouts.places} {self.readouts.tokens} {self.position} {read}"
 
 
-def _assembled(
-    dictionary: Dictionary,
+def _swept(
+    asked: _Asked,
+    clean: CleanRun,
     edits: Sequence[Sequence[AnyEdit]],
-    regime: Regime,
-    readouts: Readouts,
-    parts: Sequence[_Part],
-) -> SweepResult:
-    first = parts[0]
-    change = torch.cat([part.change for part in parts])
-    places, n_tokens = readouts.places, len(readouts.tokens)
-    n = len(places)
-    pre = Reading(first.before[:n], change[:, :n])
-    active = _activated(dictionary, readouts, pre)
-    index = {place: i for i, place in enumerate(places)}
-    own = torch.tensor([index[place] for place in readouts.features], dtype=torch.long)
-    member = change.new_zeros(len(readouts.groups), n)
-    for row, group in enumerate(readouts.groups):
-        member[row, [index[place] for place in group]] = 1
-    return SweepResult(
-        edits=tuple(tuple(listed) for listed in edits),
-        regime=regime,
-        readouts=readouts,
-        logits=Reading(first.before[n : n + n_tokens], change[:, n : n + n_tokens]),
-        probabilities=Reading(first.chance_before, torch.cat([part.chance_change for part in parts])),
-        pre_activations=Reading(pre.before[own], pre.change[:, own]),
-        activations=Reading(active.before[own], active.change[:, own]),
-        groups=Reading(member @ active.before, active.change @ member.T),
-        targets=Reading(first.before[n + n_tokens :], change[:, n + n_tokens :]),
-        kl=torch.cat([part.kl for part in parts]),
-        top=torch.cat([part.top for part in parts]),
-        clean_top=int(first.clean_top),
+    size: int,
+    store: SweepStore | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> SweepRows:
+    """The rows of all edits, from the store as far as it has them."""
+    found = [] if store is None else store.rows()
+    done = sum(map(len, found))
+    try:
+        while done < len(edits):
+            found.append(_batch(asked, clean, edits[done : done + size]))
+            done += len(found[-1])
+            if store is not None:
+                store.keep(found)
+            if on_progress is not None:
+                on_progress(done, len(edits))
+    except BaseException:
+        if store is not None:
+            store.flush(found)
+        raise
+    if store is not None:
+        store.discard()
+    return SweepRows.joined(found)
+
+
+def _batch(asked: _Asked, clean: CleanRun, edits: Sequence[Sequence[AnyEdit]]) -> SweepRows:
+    """One pass: a row for each list of edits, and the clean one last."""
+    model, dictionary, ids, n = asked.model, asked.dictionary, asked.ids, len(edits)
+    changes = changes_for(model, dictionary, edits, [len(ids)] * n)
+    twin = torch.full((n + 1,), n, device=ids.device)
+    with (
+        torch.no_grad(),
+        prefix_of(model, clean, changes.first_layer(model.n_layers), n + 1),
+        kept_reads(model, dictionary.reads_at, asked.targets.layers) as kept,
+        logits_only_at(model, asked.position),
+        edited_rows(model, dictionary, changes, twin, asked.regime),
+    ):
+        logits = model.hf(input_ids=ids.expand(n + 1, -1), use_cache=False).logits[:, 0]
+    check_finite(logits)
+    change = read_changes(asked.targets, kept, n)
+    tokens = torch.tensor(asked.readouts.tokens, dtype=torch.long, device=ids.device)
+    chance = logits.double().softmax(-1)[:, tokens].to(change)
+    return SweepRows(
+        change=change,
+        active=activation_changes(dictionary, asked.readouts.places, clean.values, change, kept, n),
+        chance=chance[:n] - chance[n],
+        kl=divergence(logits[n:].expand(n, -1), logits[:n]),
+        top=logits[:n].argmax(-1),
     )
 
 
-def _activated(dictionary: Dictionary, readouts: Readouts, pre: Reading) -> Reading:
-    """Pre-activations through the activation function."""
-    if not readouts.places:
-        return pre
-    columns = torch.tensor(readouts.places, device=pre.before.device)
-    threshold = torch.zeros_like(pre.before)
-    for layer in columns[:, 0].unique().tolist():
-        given = dictionary.threshold(layer)
-        if given is not None:
-            here = columns[:, 0] == layer
-            threshold[here] = given[columns[here, 2]].to(threshold)
-    before, after = (x * (x > threshold) for x in (pre.before, pre.after))
-    return Reading(before, after - before)
+def _result(asked: _Asked, edits: Sequence[Sequence[AnyEdit]], clean: CleanRun, rows: SweepRows) -> SweepResult:
+    readouts, places = asked.readouts, asked.readouts.places
+    n, n_tokens = len(places), len(readouts.tokens)
+    index = {place: i for i, place in enumerate(places)}
+    own = torch.tensor([index[place] for place in readouts.features], dtype=torch.long, device=rows.change.device)
+    member = rows.active.new_zeros(len(readouts.groups), n)
+    for row, group in enumerate(readouts.groups):
+        member[row, [index[place] for place in group]] = 1
+    last = clean.logits[asked.position]
+    tokens = torch.tensor(readouts.tokens, dtype=torch.long, device=last.device)
+    return SweepResult(
+        edits=tuple(tuple(listed) for listed in edits),
+        regime=asked.regime,
+        readouts=readouts,
+        logits=Reading(clean.values[n : n + n_tokens], rows.change[:, n : n + n_tokens]),
+        probabilities=Reading(last.double().softmax(-1)[tokens].to(rows.chance), rows.chance),
+        pre_activations=Reading(clean.values[own], rows.change[:, own]),
+        activations=Reading(clean.active(places)[own], rows.active[:, own]),
+        groups=Reading(member @ clean.active(places), rows.active @ member.T),
+        targets=Reading(clean.values[n + n_tokens :], rows.change[:, n + n_tokens :]),
+        kl=rows.kl,
+        top=rows.top,
+        clean_top=int(last.argmax()),
+    )

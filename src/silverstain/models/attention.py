@@ -27,13 +27,17 @@ _lock = threading.RLock()  # the name of the attention function is a setting of 
 
 @contextmanager
 def attention_through(hf: PreTrainedModel, function: PatternFunction) -> Iterator[None]:
-    """Let every attention pattern of `hf` pass through `function` inside the `with`; afterwards all is as before."""
+    """Let every attention pattern of `hf` pass through `function` inside the `with`; afterwards all is as before.
+
+    Inside another such `with`, the other's function comes after this one: a recording sees edited patterns.
+    """
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, eager_mask)  # additive masks, as eager attention gets them
     with _lock:
         config = hf.config.get_text_config()
         before = config._attn_implementation
-        token = _current.set(function)
+        outer = _current.get()
+        token = _current.set(function if outer is None else lambda layer, p: outer(layer, function(layer, p)))
         config._attn_implementation = NAME
         try:
             yield
