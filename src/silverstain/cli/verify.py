@@ -21,8 +21,6 @@ from silverstain.cli.options import (
 if TYPE_CHECKING:
     from silverstain.interventions.verification import Agreement, Claim, Ghost, Verification
 
-BASELINES = ("activation", "direct edge", "gradient", "EAP-IG")
-
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -117,6 +115,8 @@ def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:
     """Predicted beside measured, by kind of claim."""
+    from silverstain.interventions.verification.baselines import BASELINES
+
     table = [["", "claims", "rank correlation", "slope", "R²", "best baseline"]]
     for name, part in parts.items():
         if part.by and "apart" not in name:

@@ -38,7 +38,14 @@ class Agreement:
     """Spearman of each prediction and baseline with |measured|."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "by": dict(self.by)}
+        """Plain JSON; what could not be computed is null."""
+        numbers = {name: finite(value) for name, value in vars(self).items() if name != "by"}
+        return {**numbers, "by": {name: finite(value) for name, value in self.by.items()}}
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where JSON has none for it."""
+    return value if np.isfinite(value) else None
 
 
 def agreement(claims: Sequence[Claim]) -> Agreement:

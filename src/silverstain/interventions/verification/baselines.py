@@ -16,6 +16,7 @@ from silverstain.interventions.verification.bench import Bench
 from silverstain.interventions.verification.readers import Readers
 from silverstain.models import MlpCall, mlps_through
 
+BASELINES = ("activation", "direct edge", "gradient", "EAP-IG")
 STEPS = 5
 TARGETS_A_PASS = 64
 

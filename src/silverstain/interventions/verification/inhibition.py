@@ -26,7 +26,7 @@ from silverstain.interventions.verification.bench import Bench, bench_of
 from silverstain.interventions.verification.local import local_responses
 from silverstain.interventions.verification.moves import Move, Moves
 from silverstain.interventions.verification.parties import parties_of
-from silverstain.interventions.verification.readers import feature_readers
+from silverstain.interventions.verification.readers import Seen, feature_readers
 from silverstain.interventions.verification.real import real_responses
 from silverstain.models import LanguageModel
 
@@ -149,8 +149,8 @@ class _Silent:
 @torch.no_grad()
 def _silent(bench: Bench, moves: Sequence[Move], positions: Sequence[int]) -> _Silent:
     dictionary, n_real = bench.dictionary, bench.flow.n_real
-    inputs = _Inputs()
-    local_responses(bench.flow, bench.live, dictionary, bench.recording, Moves(moves), inputs, responding=False)  # type: ignore[arg-type]
+    inputs = Seen()
+    local_responses(bench.flow, bench.live, dictionary, bench.recording, Moves(moves), inputs, responding=False)
     parts: list[dict[str, Tensor]] = []
     for layer in range(dictionary.n_layers):
         against, says = _against(bench, layer)
@@ -158,7 +158,7 @@ def _silent(bench: Bench, moves: Sequence[Move], positions: Sequence[int]) -> _S
             before = dictionary.pre_activations(layer, bench.recording.mlp_inputs[layer, position])
             threshold = dictionary.threshold(layer)
             bar = torch.zeros_like(before) if threshold is None else threshold
-            gain = dictionary.pre_activations(layer, inputs.seen[layer][:, position]) - before
+            gain = dictionary.pre_activations(layer, inputs.inputs[layer][:, position]) - before
             silent = (before <= bar).nonzero().flatten()
             missing = (bar - before)[silent].clamp_min(1e-3)
             pushed = (gain[:, silent].clamp_min(0) / missing).sum(0)
@@ -172,19 +172,6 @@ def _silent(bench: Bench, moves: Sequence[Move], positions: Sequence[int]) -> _S
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     columns["gain"] = columns["gain"].T
     return _Silent(**columns)
-
-
-class _Inputs:
-    """A reader of everything: keeps what every layer's features read."""
-
-    def __init__(self) -> None:
-        self.seen: list[Tensor] = []
-
-    def __len__(self) -> int:
-        return 0
-
-    def read_(self, values: Tensor, layer: int, x: Tensor) -> None:
-        self.seen.append(x)
 
 
 def _against(bench: Bench, layer: int) -> tuple[Tensor, Tensor]:

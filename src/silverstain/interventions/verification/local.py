@@ -17,7 +17,7 @@ from silverstain.attribution import FrozenFlow
 from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.verification.moves import Moves
-from silverstain.interventions.verification.readers import Readers
+from silverstain.interventions.verification.readers import Reading
 from silverstain.interventions.verification.real import queue
 from silverstain.models import LanguageModel, Norm, Recording
 from silverstain.models.recording import MLP_INPUT
@@ -78,7 +78,7 @@ def local_responses(
     dictionary: Dictionary,
     recording: Recording,
     moves: Moves,
-    readers: Readers,
+    readers: Reading,
     *,
     responding: bool = True,
 ) -> Float[Tensor, "row reader"]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from silverstain.interventions.verification.bench import Bench
 from silverstain.interventions.verification.local import local_responses
 from silverstain.interventions.verification.moves import Move, Moves
+from silverstain.interventions.verification.readers import Seen
 from silverstain.interventions.verification.real import real_responses
 
 RAISED = 0.1
@@ -40,19 +41,6 @@ class Passing:
     error_frozen: float
 
 
-class Seen:
-    """A reader of everything: keeps what every MLP and the unembedding read."""
-
-    def __init__(self) -> None:
-        self.inputs: dict[int, Tensor] = {}
-
-    def __len__(self) -> int:
-        return 0
-
-    def read_(self, values: Tensor, layer: int, x: Tensor) -> None:
-        self.inputs[layer] = x
-
-
 def passed_on(bench: Bench, *, n: int, generator: torch.Generator, attention: str = "frozen") -> list[Passing]:
     """n changes of each way behind every MLP but the last, each read at every later layer."""
     found: list[Passing] = []
@@ -63,9 +51,9 @@ def passed_on(bench: Bench, *, n: int, generator: torch.Generator, attention: st
             continue
         moves = Moves([move for _, move in named])
         real, live, frozen = Seen(), Seen(), Seen()
-        real_responses(model, dictionary, bench.recording, moves, real, attention=attention)  # type: ignore[arg-type]
+        real_responses(model, dictionary, bench.recording, moves, real, attention=attention)
         for norms, seen in ((bench.live, live), (bench.frozen, frozen)):
-            local_responses(bench.flow, norms, dictionary, bench.recording, moves, seen)  # type: ignore[arg-type]
+            local_responses(bench.flow, norms, dictionary, bench.recording, moves, seen)
         for read in range(layer + 2, bench.flow.n_layers + 1):
             clean = bench.recording.final if read == bench.flow.n_layers else bench.recording.mlp_inputs[read]
             measured = real.inputs[read] - clean

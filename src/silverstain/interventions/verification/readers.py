@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,28 @@ from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
 from silverstain.models import LanguageModel
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """Something that looks at what every MLP and the unembedding read."""
+
+    def __len__(self) -> int: ...
+
+    def read_(self, values: Tensor, layer: int, x: Tensor) -> None: ...
+
+
+class Seen:
+    """Keeps all that is read, by layer; n_layers is the final norm."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return 0
+
+    def read_(self, values: Tensor, layer: int, x: Tensor) -> None:
+        self.inputs[layer] = x
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.verification.moves import Moves
-from silverstain.interventions.verification.readers import Readers
+from silverstain.interventions.verification.readers import Reading
 from silverstain.models import LanguageModel, MlpCall, Recording, attention_through, mlps_through
 
 
@@ -17,7 +17,7 @@ def real_responses(
     dictionary: Dictionary,
     recording: Recording,
     moves: Moves,
-    readers: Readers,
+    readers: Reading,
     *,
     attention: str = "live",
 ) -> Float[Tensor, "row reader"]:

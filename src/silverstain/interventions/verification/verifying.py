@@ -17,7 +17,7 @@ from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Group
 from silverstain.interventions.verification.agreement import Agreement, agreement, divided
 from silverstain.interventions.verification.arithmetic import direct_error
-from silverstain.interventions.verification.baselines import STEPS, by_gradient, gradients, size
+from silverstain.interventions.verification.baselines import BASELINES, STEPS, by_gradient, gradients, size
 from silverstain.interventions.verification.bench import Bench, bench_of
 from silverstain.interventions.verification.claims import Claim, Dose, counted, verdict
 from silverstain.interventions.verification.controls import random_moves, shuffled
@@ -52,18 +52,18 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """What `silverstain verify --json` prints."""
-        overall = self.agreement
+        overall = self.agreement.to_json()
         return {
             "kind": "verification",
             "graph_hash": self.graph_hash,
             "verdicts": counted(self.claims),
-            "spearman": overall.spearman,
-            "slope": overall.slope,
-            "r2": overall.r2,
+            "spearman": overall["spearman"],
+            "slope": overall["slope"],
+            "r2": overall["r2"],
             "controls": {
-                "random": overall.control,
-                "shuffled_decoder_spearman": overall.by.get("shuffled decoder", float("nan")),
-                "baselines": dict(overall.by.items()),
+                "random": overall["control"],
+                "shuffled_decoder_spearman": overall["by"].get("shuffled decoder"),
+                "baselines": {name: overall["by"].get(name) for name in BASELINES},
             },
             "arithmetic_check": {"largest_error_of_direct_edges": self.direct_error},
             "agreement": {name: part.to_json() for name, part in self.by_part.items()},

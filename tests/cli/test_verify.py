@@ -1,0 +1,63 @@
+"""`silverstain verify` on a tiny random model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from silverstain.cli import main
+from silverstain.graphs import Graph, Story, StoryGroup
+
+PROMPT = "the capital of the state containing dallas is"
+
+
+@pytest.fixture
+def of_tiny(tiny: dict[str, str]) -> list[str]:
+    return ["--model", tiny["model"], "--dictionary", tiny["dictionary"]]
+
+
+@pytest.fixture
+def graph_file(of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    file = tmp_path / "dallas.safetensors"
+    assert main(["trace", PROMPT, *of_tiny, "--out", str(file)]) == 0
+    capsys.readouterr()
+    return file
+
+
+def test_verify_keeps_its_result_in_the_story_and_show_tells_it(
+    graph_file: Path, of_tiny: list[str], capsys: pytest.CaptureFixture[str]
+):
+    graph, beside = Graph.load(graph_file), graph_file.with_name("dallas.story.json")
+    feature = graph.nodes.ids()[0]
+    Story(
+        graph_hash=graph.hash,
+        groups=(StoryGroup(label="texas", members=(feature,)),),
+        evidence=({"kind": "swap"}, {"kind": "verification", "verdicts": {}}),
+    ).save(beside)
+    assert main(["verify", str(graph_file), *of_tiny, "--sources", "6", "--controls", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["claims"][0]) >= {"source", "target", "predicted", "measured", "verdict"}
+    assert set(report) >= {"spearman", "slope", "r2", "controls", "ghosts"}
+    assert {claim["source"] for claim in report["claims"]} >= {"texas"}
+    story = Story.load(beside)
+    assert [entry["kind"] for entry in story.evidence] == ["swap", "verification"]  # the old one is replaced
+    assert story.evidence[1]["verdicts"] == report["verdicts"]
+    assert story.groups[0].label == "texas"
+    assert main(["show", str(graph_file)]) == 0
+    assert "tested on the model: " in capsys.readouterr().out
+
+
+def test_verify_draws_tables_and_can_leave_the_story_alone(
+    graph_file: Path, of_tiny: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert main(["verify", str(graph_file), *of_tiny, "--no-write", "--ghosts", "0", "--rows", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert "predicted" in out
+    assert "verdict" in out
+    assert "arithmetic check" in err
+    assert not graph_file.with_name("dallas.story.json").exists()
+
+
+def test_a_graph_of_another_model_is_one_line(graph_file: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["verify", str(graph_file)]) == 2
+    assert "another model" in capsys.readouterr().err
