@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from silverstain.dictionaries import open_dictionary
-from silverstain.interventions import Edit, intervene
+from silverstain.interventions import Edit, Readouts, intervene, regime_of, sweep
 from silverstain.models import load_model
 from silverstain.storage import read_tensors
 
@@ -17,10 +17,14 @@ GOLDEN = Path(os.environ.get("SILVERSTAIN_GOLDEN", BESIDE))
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not here")
 
 
+REGIMES = {"free": ("iterative", None), "attn_frozen": ("iterative", "frozen"), "direct": ("direct", None)}
+"""Our mode, and the attention where it is not the mode's own."""
+
+
 @pytest.mark.parametrize("case", ["a_llama_plt", "a_gpt2_plt", "b_gemma2_clt"])
 @pytest.mark.parametrize("name", ["double_one", "ablate_two", "switch_on_dead"])
-@pytest.mark.parametrize("mode", ["attn_frozen", "free", "direct"])
-def test_logits_under_edits_equal_circuit_tracers(case: str, name: str, mode: str):
+@pytest.mark.parametrize("mode", REGIMES)
+def test_logits_and_features_under_edits_equal_circuit_tracers(case: str, name: str, mode: str):
     folder = GOLDEN / case
     model = load_model(folder / "model")
     dictionary = open_dictionary(folder / "transcoder")
@@ -32,12 +36,18 @@ def test_logits_under_edits_equal_circuit_tracers(case: str, name: str, mode: st
             name
         ]
     ]
+    named, attention = REGIMES[mode]
+    regime = regime_of(named, n_layers=model.n_layers, attention=attention)
     result = intervene(
         model, dictionary, graph["input_tokens"], edits,
-        base="clean" if mode == "direct" else "current",
-        attention="live" if mode == "free" else "frozen",
-        held_layers=range(model.n_layers) if mode == "direct" else (),
-        norms="frozen" if mode == "direct" else "live",
+        base=regime.base, attention=regime.attention, held_layers=regime.held_layers, norms=regime.norms,
     )  # fmt: skip
     torch.testing.assert_close(result.edited_logits, tensors[f"{name}.{mode}.logits"], atol=1e-4, rtol=1e-4)
     assert (result.edited_logits - result.baseline_logits).abs().max() > 1e-2
+
+    index, value = tensors[f"{name}.{mode}.activations.index"], tensors[f"{name}.{mode}.activations.value"]
+    columns = index.T if index.shape[0] != 3 else index
+    late = columns[1] >= model.n_real
+    places = tuple(map(tuple, columns[:, late].T.tolist()))
+    swept = sweep(model, dictionary, graph["input_tokens"], [edits], regime=regime, readouts=Readouts(features=places))
+    torch.testing.assert_close(swept.activations.after[0], value[late], atol=1e-4, rtol=1e-4)
