@@ -4,10 +4,10 @@ A graph shows what is active. What was kept silent (the refusal that a known nam
 found here: every feature below its threshold, at the places where targets are read, is asked how much each kept source
 pushes it down. A ghost's score is
 
-    Σ over sources of (what taking the source away adds / what is missing to the threshold)
-    × what the feature, just awake, would add to the token it promotes most, over what it adds to the graph's target
+    min(1, Σ over sources of what taking the source away adds / what is missing to the threshold)
+    × what the feature, just awake, would add to the token it promotes most, over the mean of all tokens
 
-so that it is high for a feature that much holds back and that would say something else. What is added is of first
+so that it is high for a feature that is held back and that would say something. What is added is of first
 order: norms follow the change, other features do not. The best are then tried in one pass of the real model: each
 source taken away alone, and for each ghost all that hold it back together.
 """
@@ -153,7 +153,7 @@ def _silent(bench: Bench, moves: Sequence[Move], positions: Sequence[int]) -> _S
     local_responses(bench.flow, bench.live, dictionary, bench.recording, Moves(moves), inputs, responding=False)
     parts: list[dict[str, Tensor]] = []
     for layer in range(dictionary.n_layers):
-        against, says = _against(bench, layer)
+        promoted, says = _promoted(bench, layer)
         for position in (p for p in positions if p >= n_real):
             before = dictionary.pre_activations(layer, bench.recording.mlp_inputs[layer, position])
             threshold = dictionary.threshold(layer)
@@ -167,27 +167,21 @@ def _silent(bench: Bench, moves: Sequence[Move], positions: Sequence[int]) -> _S
                 "layer": torch.full_like(silent, layer), "position": torch.full_like(silent, position),
                 "feature": silent, "before": before[silent], "threshold": bar[silent],
                 "gain": gain[:, silent].T, "says": says[silent],
-                "score": pushed * awake * against[silent],
+                "score": pushed.clamp_max(1.0) * awake * promoted[silent],
             })  # fmt: skip
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     columns["gain"] = columns["gain"].T
     return _Silent(**columns)
 
 
-def _against(bench: Bench, layer: int) -> tuple[Tensor, Tensor]:
-    """For every feature of a layer, what it adds at unit activation, through the stream alone, to the logit that it
-    raises most, less what it adds to the graph's targets (their mean by weight); and which token that is."""
-    dictionary, model, nodes = bench.dictionary, bench.model, bench.graph.nodes
+def _promoted(bench: Bench, layer: int) -> tuple[Tensor, Tensor]:
+    """For every feature of a layer, what it adds at unit activation, through the stream alone, to the demeaned logit
+    that it raises most; and which token that is."""
+    dictionary, model = bench.dictionary, bench.model
     rows = dictionary.W_dec(layer).sum(1).to(model.dtype)
-    lens = model.W_U * model.final_norm.weight
-    span = nodes.span("logit")
-    weights, tokens = nodes.activation[span], nodes.token[span].long()
-    is_token = tokens >= 0
-    shares = weights[is_token] / weights[is_token].sum().clamp_min(1e-30)
-    target = (shares.to(lens) @ lens[tokens[is_token]]) if bool(is_token.any()) else lens.mean(0)
+    lens = (model.W_U - model.W_U.mean(0)) * model.final_norm.weight
     best = [(part @ lens.T).max(1) for part in rows.split(1024)]
-    over = torch.cat([one.values for one in best]) - rows @ target
-    return over.clamp_min(0), torch.cat([one.indices for one in best])
+    return torch.cat([one.values for one in best]).clamp_min(0), torch.cat([one.indices for one in best])
 
 
 def _together(bench: Bench, nodes: Sequence[tuple[int, ...]], holding: Bool[Tensor, " source"]) -> Move:
