@@ -1,0 +1,25 @@
+"""Treatments: edits that hold wherever a model runs, saved, applied, baked, measured and undone."""
+
+from silverstain.interventions.treatment.applying import treated as treated
+from silverstain.interventions.treatment.baking import baked as baked
+from silverstain.interventions.treatment.measuring import Item as Item
+from silverstain.interventions.treatment.measuring import load_items as load_items
+from silverstain.interventions.treatment.measuring import share_right as share_right
+from silverstain.interventions.treatment.treatment import Condition as Condition
+from silverstain.interventions.treatment.treatment import Rule as Rule
+from silverstain.interventions.treatment.treatment import Treatment as Treatment
+from silverstain.interventions.treatment.treatment import from_graph as from_graph
+from silverstain.interventions.treatment.treatment import treatment_for as treatment_for
+
+__all__ = [
+    "Condition",
+    "Item",
+    "Rule",
+    "Treatment",
+    "baked",
+    "from_graph",
+    "load_items",
+    "share_right",
+    "treated",
+    "treatment_for",
+]

@@ -1,0 +1,92 @@
+"""What a treatment is compared with: difference-of-means steering, and fine-tuning on the same data.
+
+(The third, deleting the cue, needs no code: it is a set of prompts.) Both choose on the development items alone.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from silverstain.dictionaries import Dictionary
+from silverstain.interventions.intervene import padded
+from silverstain.interventions.other_edits import DirectionEdit
+from silverstain.interventions.treatment.applying import treated
+from silverstain.interventions.treatment.measuring import Item, share_right
+from silverstain.interventions.treatment.treatment import Rule, Treatment, treatment_for
+from silverstain.models import LanguageModel
+
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+ALLOWED_LOSS = 0.02
+
+
+class Steering(NamedTuple):
+    """The steering that did best in development."""
+
+    treatment: Treatment
+    target: float
+    """Share of the development target it got right."""
+    side: float
+
+
+def last_streams(model: LanguageModel, items: Sequence[Item], layer: int) -> Float[Tensor, "item d_model"]:
+    """What block `layer` leaves at the last token of each prompt."""
+    ids = padded([item.prompt for item in items], model.device)
+    kept: list[Tensor] = []
+    hook = model.block(layer).register_forward_hook(
+        lambda _module, _arguments, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    )
+    try:
+        with torch.no_grad():
+            model.hf(input_ids=ids, use_cache=False)
+    finally:
+        hook.remove()
+    last = torch.tensor([len(item.prompt) - 1 for item in items], device=model.device)
+    return kept[0][torch.arange(len(items), device=model.device), last]
+
+
+def best_steering(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    target: Sequence[Item],
+    reference: Sequence[Item],
+    side: Sequence[Item],
+) -> Steering:
+    """Adding mean(reference) − mean(target) at every token: layer and strength that get most of the target right,
+    of those that cost the side at most 2 points; the least costly one if all cost more."""
+    before, found = share_right(model, side), []
+    for layer in range(model.n_layers):
+        difference = last_streams(model, reference, layer).mean(0) - last_streams(model, target, layer).mean(0)
+        for strength in STRENGTHS:
+            edit = DirectionEdit(
+                op="add", layer=layer, direction=tuple(difference.tolist()), name="difference of means",
+                value=strength * float(difference.norm()),
+            )  # fmt: skip
+            steering = treatment_for(model, dictionary, [Rule(edit=edit)], name="difference of means")
+            with treated(model, dictionary, steering):
+                found.append(Steering(steering, share_right(model, target), share_right(model, side)))
+    cheap = [one for one in found if before - one.side <= ALLOWED_LOSS]
+    return max(cheap, key=lambda one: one.target) if cheap else max(found, key=lambda one: one.side)
+
+
+def fine_tuned(
+    model: LanguageModel, items: Sequence[Item], *, steps: int = 60, learning_rate: float = 3e-4, seed: int = 0
+) -> LanguageModel:
+    """A copy of the model, trained to answer the items; the model itself stays as it is."""
+    hf = copy.deepcopy(model.hf)
+    optimizer = torch.optim.AdamW(hf.parameters(), lr=learning_rate, weight_decay=0.0)
+    draw = torch.Generator().manual_seed(seed)
+    last = torch.tensor([len(item.prompt) - 1 for item in items], device=model.device)
+    ids = padded([item.prompt for item in items], model.device)
+    answers = torch.tensor([item.answer for item in items], device=model.device)
+    hf.requires_grad_(True)
+    for _ in range(steps):
+        rows = torch.randperm(len(items), generator=draw)[:64].to(model.device)
+        logits = hf(input_ids=ids[rows], use_cache=False).logits[torch.arange(len(rows)), last[rows]]
+        torch.nn.functional.cross_entropy(logits, answers[rows]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return LanguageModel(hf.requires_grad_(False), model.tokenizer, name=f"{model.name}, fine-tuned")
