@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -192,7 +192,7 @@ def _runs(
     from silverstain.interventions import Edit, intervene, random_control
 
     model, dictionary = replacement.model, replacement.dictionary
-    held = {"attention": regime.attention, "base": regime.base, "norms": regime.norms}
+    held: dict[str, Any] = {"attention": regime.attention, "base": regime.base, "norms": regime.norms}
     held |= {"held_layers": regime.held_layers, "position": at, "n_top": top}
     result = intervene(model, dictionary, prompt, changes, **held)
     if seed is None:

@@ -44,7 +44,8 @@ def edit_from_json(data: Mapping[str, Any]) -> AnyEdit:
         if kind == "direction":
             return DirectionEdit(**said)
         if kind == "attention":
-            return PatternEdit(**said | {"heads": tuple((int(layer), int(head)) for layer, head in said["heads"])})
+            said["heads"] = tuple((int(layer), int(head)) for layer, head in said["heads"])
+            return PatternEdit(**said)
     except (KeyError, TypeError, ValueError) as reason:
         raise UsageError(f"Not an edit: {_short(data)} ({reason!r}); {EXAMPLE}.") from None
     raise UsageError(f"Not an edit: {_short(data)} is of the kind {kind!r}; {EXAMPLE}.")
