@@ -114,7 +114,7 @@ def measure(shape: dict[str, Any]) -> dict[str, Any]:
     measured = max(peaks.values())
     return {
         "name": shape["name"], "predicted": plan.bytes, "measured": measured, "ratio": plan.bytes / measured,
-        "parts": {plan.parts}, "measured_parts": peaks,
+        "parts": dict(plan.parts), "measured_parts": peaks,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from silverstain.errors import UsageError
 if TYPE_CHECKING:
     from silverstain.models import LanguageModel
     from silverstain.replacement import ReplacementModel
+    from silverstain.studies.faithfulness import Faithfulness
     from silverstain.training import Evaluation, TokenBatch
     from silverstain.training.graph_figures import GraphFigures
 
@@ -43,6 +44,9 @@ def evaluate(
     ] = 0.05,
     sentences: Annotated[int, typer.Option(min=2, help="Sentences a family of the organism.")] = 100,
     graphs: Annotated[int, typer.Option(min=0, help="Prompts to trace (a family, for the organism); 0 for none.")] = 10,
+    edits: Annotated[
+        int, typer.Option(min=0, help="Unseen edits under which an organism and its replacement are compared; 0: none.")
+    ] = 100,
     seed: Annotated[int, typer.Option(help="Which sentences, edits and draws of the bootstrap.")] = 0,
     check_dictionary: CheckDictionary = True,
     threads: Threads = None,
@@ -61,11 +65,12 @@ def evaluate(
     with output.progress("text", quiet=json) as bar:
         found = evaluate_fidelity(loaded.model, loaded.dictionary, batches, seed=seed, on_progress=bar)
     traced = _graphs(loaded, prompts, seed, quiet=json)
+    causal = None if text or not edits else _causal(loaded, edits, seed, quiet=json)
     said = remarks(found.fidelity, d_model=loaded.model.d_model, d_vocab=loaded.model.d_vocab)
     if json:
-        output.emit(_plain(loaded, found, families, traced, said))
+        output.emit(_plain(loaded, found, families, traced, causal, said))
     else:
-        tell_evaluation(loaded, found, families, traced, said)
+        tell_evaluation(loaded, found, families, traced, causal, said)
 
 
 def _material(
@@ -124,11 +129,26 @@ def _graphs(loaded: "ReplacementModel", prompts: Prompts, seed: int, *, quiet: b
         return graph_figures(loaded.model, loaded.dictionary, prompts, seed=seed, on_progress=bar)
 
 
+def _causal(loaded: "ReplacementModel", n: int, seed: int, *, quiet: bool) -> "Faithfulness":
+    """Whether the dictionary has the organism's mechanism."""
+    from silverstain.organism.fidelity import graph_prompts
+    from silverstain.organism.siblings import siblings
+    from silverstain.studies.faithfulness import faithfulness
+
+    sibling = loaded.model.name.partition("/")[2]
+    families = siblings()[sibling].families()
+    prompts = graph_prompts(families, n=10, seed=5 + seed)
+    knows = "geography" in families and sibling not in ("memorised", "untrained")
+    with output.progress("questions", quiet=quiet) as bar:
+        return faithfulness(loaded, prompts, knows_geography=knows, n=n, seed=seed, on_progress=bar)
+
+
 def _plain(
     loaded: "ReplacementModel",
     found: "Evaluation",
     families: list[str],
     traced: "GraphFigures | None",
+    causal: "Faithfulness | None",
     said: list[str],
 ) -> dict[str, Any]:
     """Everything as JSON holds it: the figures on top, intervals and stand-ins beside them."""
@@ -149,6 +169,7 @@ def _plain(
         "completeness": traced and traced.completeness,
         "path_length": traced and traced.path_length,
         "graphs": traced and traced.to_json(),
+        "faithfulness": causal and causal.to_json(),
         "intervals": {_named(name, families): ends for name, ends in found.intervals.items()},
         "intervals_layers": found.intervals_layers,
         "stand_ins": {name: asdict(stand_in) for name, stand_in in found.stand_ins.items()},

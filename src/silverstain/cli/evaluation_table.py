@@ -7,6 +7,7 @@ from silverstain.cli import output
 
 if TYPE_CHECKING:
     from silverstain.replacement import ReplacementModel
+    from silverstain.studies.faithfulness import Faithfulness
     from silverstain.training import Evaluation
     from silverstain.training.evaluation import Fidelity
     from silverstain.training.graph_figures import GraphFigures
@@ -23,6 +24,7 @@ def tell_evaluation(
     found: "Evaluation",
     families: list[str],
     traced: "GraphFigures | None",
+    causal: "Faithfulness | None",
     said: list[str],
 ) -> None:
     """Print everything."""
@@ -33,7 +35,7 @@ def tell_evaluation(
         f"{dictionary.n_layers} layers) in {loaded.model.name}\n{fidelity.n_tokens:,} tokens of "
         f"{found.n_sequences:,} sequences; in brackets 95 % intervals\n"
     )
-    output.data(output.table(_in_all(found, traced), right=(1, 3, 4, 5)))
+    output.data(output.table(_in_all(found, traced) + _causal(causal), right=(1, 3, 4, 5)))
     output.data("\n" + output.table(_by_layer(found), right=tuple(range(1, 10))))
     if fidelity.families:
         output.data("\n" + output.table(_by_family(found, families, traced), right=(1, 3, 4, 5)))
@@ -73,6 +75,23 @@ def _in_all(found: "Evaluation", traced: "GraphFigures | None") -> list[list[str
             digits = 2 if name == "path_length" else 3
             written: Written = lambda v, digits=digits: f"{v:.{digits}f}"  # noqa: E731
             rows.append([label, written(getattr(traced, name)), _interval(traced.intervals[name], written), "", "", ""])
+    return rows
+
+
+def _causal(causal: "Faithfulness | None") -> list[list[str]]:
+    if causal is None:
+        return []
+    rows = []
+    for label, edits in (("unseen edits", causal.edits), ("foreign edits", causal.foreign_edits)):
+        label = f"agreement under {edits.n} {label}"
+        rows.append([label, _percent(edits.agreement), _interval(edits.interval, _percent), "", "", ""])
+        if edits.agreement_changed is not None:
+            label = f"… of {edits.n_changed} that change the answer"
+            rows.append([label, _percent(edits.agreement_changed), "", "", "", ""])
+    hops = causal.hops
+    if hops is not None and hops.rate is not None:
+        label = f"hop-skips, of {hops.n_matters} questions"
+        rows.append([label, _percent(hops.rate), _interval(hops.interval, _percent), "", "", ""])
     return rows
 
 

@@ -26,12 +26,11 @@ ENTRY_BYTES = 35
 LAYER_COPIES, WRITTEN_COPIES = 5, 3
 """Vectors that one step holds at once: of a token and layer (raw, scaled, missed), and of a token and each layer that
 features write to (written, and the gradients)."""
-MODEL_COPIES = 14
-"""Vectors of the model's width that the second phase keeps of a token and layer for the gradient, attention's and
-norms' included; the replaced MLPs keep none."""
-LOGIT_COPIES = 8
-"""Of the logits of a batch that the second phase holds: model and replaced model, whole and masked, as logarithms, and
-their gradients."""
+MODEL_COPIES = 20
+"""Vectors of the model's width that the second phase holds of a token and layer: what the model's own run gave, and
+what attention and norms of the replaced run keep for the gradient; the replaced MLPs keep nothing."""
+LOGIT_COPIES = 7
+"""Of the logits of a batch that it holds: model and replaced model, whole and masked, as logarithms, and gradients."""
 GIVEN_BACK = 1 << 25
 """Tensors above this size go back to the system when they are done with; what smaller ones took stays reserved."""
 PROBE_STEPS = 3
@@ -118,8 +117,7 @@ def _bytes_of_parts(model: LanguageModel, config: TrainingConfig, n_parameters: 
     if config.n_steps > config.steps:
         logits = batch * itemsize * model.d_vocab
         kept = batch * itemsize * (MODEL_COPIES * n_layers * d + _written(model, config)) + LOGIT_COPIES * logits
-        search = batch * config.n_features * (itemsize + 1)
-        parts["second phase"] = learning + kept + search + harvest
+        parts["second phase"] = learning + kept + max(searching, batch * config.n_features * (itemsize + 1))
         given_back = LOGIT_COPIES * logits if logits > GIVEN_BACK else 0
         parts["saving"] = parts["second phase"] - given_back + weights
     else:
