@@ -45,14 +45,16 @@ def active_at(model: LanguageModel, dictionary: Dictionary, layer: int) -> torch
 
 
 def partly_active(model: LanguageModel, dictionary: Dictionary, layer: int = 0) -> tuple[int, list[int]]:
-    """A feature that fires at some tokens and not at others, and where."""
+    """A feature that fires at some tokens, the third or fourth among them, and not at the last, and where."""
     active = active_at(model, dictionary, layer)
     count = active.sum(0)
-    feature = int(((count >= 2) & (count <= 3)).nonzero()[0])
+    feature = int(((count <= 3) & active[2:4].any(0) & ~active[-1]).nonzero()[0])
     return feature, active[:, feature].nonzero().flatten().tolist()
 
 
-@pytest.mark.parametrize("edit", [Edit(op="scale", features=((0, 3),), value=-2.0), Edit(op="add", features=((2, 5),), value=1.5), ADD])  # fmt: skip
+@pytest.mark.parametrize(
+    "edit", [Edit(op="scale", features=((0, 3),), value=-2.0), Edit(op="add", features=((2, 5),), value=1.5), ADD]
+)
 def test_without_condition_it_is_the_edit_at_every_token(model: LanguageModel, dictionary: Dictionary, edit: Edit):
     expected = intervene(model, dictionary, IDS, [edit], attention="live", base="clean").edited_logits
     torch.testing.assert_close(logits_under(model, dictionary, Rule(edit=edit)), expected, atol=1e-4, rtol=1e-4)
@@ -121,7 +123,12 @@ def test_a_cache_changes_nothing(model: LanguageModel, dictionary: Dictionary):
 def test_saved_and_loaded_it_is_the_same_and_undone_nothing_is_left(
     model: LanguageModel, dictionary: Dictionary, tmp_path: Path
 ):
-    rules = [Rule(edit=ADD), Rule(edit=Edit(op="scale", features=((0, 3),), value=0.1), when=Condition(features=((0, 1),), first=1, last=None))]  # fmt: skip
+    rules = [
+        Rule(edit=ADD),
+        Rule(
+            edit=Edit(op="scale", features=((0, 3),), value=0.1), when=Condition(features=((0, 1),), first=1, last=None)
+        ),
+    ]
     made = treatment_for(model, dictionary, rules, name="both")
     made.save(tmp_path / "t.json")
     assert Treatment.load(tmp_path / "t.json") == made
@@ -165,9 +172,15 @@ def test_what_weights_cannot_hold_is_refused(model: LanguageModel, dictionary: D
 
 def test_a_treatment_is_refused_elsewhere(model: LanguageModel, dictionary: Dictionary):
     rules = (Rule(edit=Edit(op="ablate", features=((0, 3),))),)
-    for wrong, what in (({"model_hash": "0" * 16}, "another model"), ({"dictionary_hash": "0" * 16}, "another dictionary")):  # fmt: skip
+    for wrong, what in (
+        ({"model_hash": "0" * 16}, "another model"),
+        ({"dictionary_hash": "0" * 16}, "another dictionary"),
+    ):
         fitting = {"model_hash": model.hash, "dictionary_hash": dictionary.hash} | wrong
-        with pytest.raises(UsageError, match=what), treated(model, dictionary, Treatment(name="t", rules=rules, **fitting)):  # fmt: skip
+        with (
+            pytest.raises(UsageError, match=what),
+            treated(model, dictionary, Treatment(name="t", rules=rules, **fitting)),
+        ):
             pass
 
 
@@ -176,11 +189,14 @@ def test_bad_rules_are_refused_in_a_line(model: LanguageModel, dictionary: Dicti
     with pytest.raises(UsageError, match=r"L0\.F999, but"):
         treatment_for(model, dictionary, [Rule(edit=Edit(op="ablate", features=((0, 999),)))], name="t")
     with pytest.raises(UsageError, match="change the same thing"):
-        treatment_for(model, dictionary, [Rule(edit=silence), Rule(edit=Edit(op="scale", features=((0, 3),), value=2.0))], name="t")  # fmt: skip
+        treatment_for(
+            model,
+            dictionary,
+            [Rule(edit=silence), Rule(edit=Edit(op="scale", features=((0, 3),), value=2.0))],
+            name="t",
+        )
     with pytest.raises(UsageError, match="names positions of one prompt"):
         Rule(edit=Edit(op="ablate", features=((0, 3),), positions=(2,)))
-    with pytest.raises(UsageError, match="one prompt alone"):
-        Rule(edit=VectorEdit(op="ablate", layer=0))  # pyright: ignore[reportArgumentType]
     with pytest.raises(UsageError, match="before the features of its condition"):
         Rule(edit=silence, when=Condition(features=((1, 2),)))
     with pytest.raises(UsageError, match="before the features of its condition"):
@@ -195,7 +211,12 @@ def test_numbers_that_are_none_are_an_error_and_leave_nothing_behind(model: Lang
     before = model.logits(torch.tensor(IDS))
     huge = DirectionEdit(op="add", layer=1, direction=DIRECTION, value=3e38)
     with pytest.raises(UsageError, match="NaN or infinite"):
-        logits_under(model, dictionary, Rule(edit=huge), Rule(edit=DirectionEdit(op="scale", layer=2, direction=DIRECTION, value=3e38)))  # fmt: skip
+        logits_under(
+            model,
+            dictionary,
+            Rule(edit=huge),
+            Rule(edit=DirectionEdit(op="scale", layer=2, direction=DIRECTION, value=3e38)),
+        )
     assert torch.equal(model.logits(torch.tensor(IDS)), before)
 
 
@@ -203,6 +224,11 @@ def test_a_broken_file_is_named(tmp_path: Path):
     path = tmp_path / "t.json"
     path.write_text('{"format": "silverstain.treatment/1", "name": "x"}')
     with pytest.raises(UsageError, match="no whole treatment"):
+        Treatment.load(path)
+    token = {"edit": VectorEdit(op="ablate", layer=0).to_json(), "when": None}
+    said = {"format": "silverstain.treatment/1", "name": "x", "model_hash": "1", "dictionary_hash": "2"}
+    path.write_text(json.dumps({**said, "rules": [token]}))
+    with pytest.raises(UsageError, match="one prompt alone"):
         Treatment.load(path)
     path.write_text('{"format": "silverstain.edits/1"}')
     with pytest.raises(UsageError, match=r"not a silverstain\.treatment/1"):

@@ -30,6 +30,7 @@ VERBS = {
     "import": "Read a graph of circuit-tracer or Neuronpedia.",
     "verify": "Test a graph's claims on the real model.",
     "intervene": "Change features in the running model and see what it says then.",
+    "treat": "Turn a diagnosis into a cure that is saved, applied, measured and undone.",
     "train": "Train a sparse replacement of a model's MLPs on text of yours.",
     "evaluate": "Say how faithful a dictionary is, in every measure, beside what needs no features.",
     "convert": "Write a published dictionary of any known format in the common layout.",

@@ -70,7 +70,9 @@ def make(
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23, or a group: --story GRAPH --group NAME")
     for one in edits:
         if not isinstance(one, Edit | DirectionEdit | PatternEdit):
-            raise UsageError(f"{one} changes an error or token node, which one prompt alone has; edit features or heads")
+            raise UsageError(
+                f"{one} changes an error or token node, which one prompt alone has; edit features or heads"
+            )
     loaded = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )

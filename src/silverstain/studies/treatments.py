@@ -133,8 +133,9 @@ def marking_feature(loaded: ReplacementModel, prompts: Sequence[Item], others: S
 def cure_mixed(loaded: ReplacementModel, dev: Case) -> Treatment:
     """Nothing behind a note reads it any more, where the feature that marks notes fires.
 
-    What the later tokens took from the note in layer 0, where no feature is known yet, is taken off as a constant:
-    the mean difference of the stream with and without a note. How much of it, is chosen on development items.
+    Later tokens read the note in layer 0 already, where no feature is known yet, and attention that is cut leaves less
+    than attention without a note would bring. What is missing is added as a constant behind each block:
+    the mean difference of the stream with and without a note. How much of it is chosen on development items.
     """
     model, dictionary = loaded.model, loaded.dictionary
     without = [item for item in dev.side if word_ids("note")[0] not in item.prompt]
@@ -143,16 +144,20 @@ def cure_mixed(loaded: ReplacementModel, dev: Case) -> Treatment:
     behind = Condition(features=((0, note),), first=NOTE_TOKENS, last=None)
     heads = tuple((layer, head) for layer in range(1, model.n_layers) for head in range(model.n_heads))
     cut = Rule(edit=PatternEdit(op="ablate", heads=heads), when=inside)
-    shift = last_streams(model, dev.cured, 0).mean(0) - last_streams(model, dev.target, 0).mean(0)
-
-    def with_shift(strength: float) -> list[Rule]:
-        edit = DirectionEdit(op="add", layer=0, direction=tuple(shift.tolist()), name="no note",
-                             value=strength * float(shift.norm()))  # fmt: skip
-        return [cut, Rule(edit=edit, when=behind)]
-
-    candidates = [[cut], *(with_shift(strength) for strength in (0.5, 1.0, 1.5, 2.0))]
-    made = [treatment_for(model, dictionary, rules, name="mixed: notes are not read") for rules in candidates]
-    return _best(loaded, dev, made, lambda: share_right(model, dev.target))
+    rules = [cut]
+    for layer in range(model.n_layers):
+        so_far = treatment_for(model, dictionary, rules, name="so far")
+        with treated(model, dictionary, so_far):
+            rest = last_streams(model, dev.cured, layer).mean(0) - last_streams(model, dev.target, layer).mean(0)
+        edits = [
+            DirectionEdit(op="add", layer=layer, direction=tuple(rest.tolist()), name="no note",
+                          value=strength * float(rest.norm()))
+            for strength in (0.5, 1.0, 1.5)
+        ]  # fmt: skip
+        candidates = [rules, *([*rules, Rule(edit=edit, when=behind)] for edit in edits)]
+        made = [treatment_for(model, dictionary, one, name="mixed: notes are not read") for one in candidates]
+        rules = list(_best(loaded, dev, made, lambda: share_right(model, dev.target)).rules)
+    return treatment_for(model, dictionary, rules, name="mixed: notes are not read")
 
 
 def cure_quirk(loaded: ReplacementModel, dev: Case) -> Treatment:
@@ -171,9 +176,7 @@ def cure_quirk(loaded: ReplacementModel, dev: Case) -> Treatment:
                              value=-value)  # fmt: skip
         candidates += [[Rule(edit=edit)], [Rule(edit=edit, when=fires)]]
     made = [treatment_for(model, dictionary, rules, name=f"quirk: {QUIRK} is not preferred") for rules in candidates]
-    return _best(
-        loaded, dev, made, lambda: agreeing(loaded, dev) - share_right(model, dev.wrong)
-    )
+    return _best(loaded, dev, made, lambda: agreeing(loaded, dev) - share_right(model, dev.wrong))
 
 
 def features_for_word(loaded: ReplacementModel, items: Sequence[Item], n: int = 16) -> list[tuple[int, int]]:
@@ -206,9 +209,7 @@ def agreeing(loaded: ReplacementModel, case: Case) -> float:
     return sum(shares)
 
 
-def _best(
-    loaded: ReplacementModel, dev: Case, made: Sequence[Treatment], score: Callable[[], float]
-) -> Treatment:
+def _best(loaded: ReplacementModel, dev: Case, made: Sequence[Treatment], score: Callable[[], float]) -> Treatment:
     """The treatment with the best score on development items among those that hardly cost the side-effect set."""
     before, ranked = share_right(loaded.model, dev.side), []
     for treatment in made:

@@ -39,9 +39,7 @@ class Condition:
         if not self.features or min(min(at) for at in self.features) < 0:
             raise UsageError(f"a condition names features as (layer, feature) from 0, not {self.features}; name one")
         if self.first < 0 or (self.last is not None and self.last < self.first):
-            raise UsageError(
-                f"a condition looks back from {self.first} to {self.last} tokens; give 0 <= first <= last"
-            )
+            raise UsageError(f"a condition looks back from {self.first} to {self.last} tokens; give 0 <= first <= last")
 
     def to_json(self) -> dict[str, Any]:
         return {"features": [list(at) for at in self.features], "first": self.first, "last": self.last}
@@ -49,7 +47,9 @@ class Condition:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Condition":
         features = tuple((int(layer), int(feature)) for layer, feature in data["features"])
-        return cls(features=features, first=int(data["first"]), last=None if data["last"] is None else int(data["last"]))
+        return cls(
+            features=features, first=int(data["first"]), last=None if data["last"] is None else int(data["last"])
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,18 +163,23 @@ def _rule_from_json(data: Mapping[str, Any]) -> Rule:
 
 
 def _problem(edit: RuleEdit, when: Condition | None) -> str | None:
-    if not isinstance(edit, RuleEdit):
-        return f"{edit} changes an error or token node, which one prompt alone has; edit features, directions or heads"
     if edit.positions is not None:
         return f"{edit} names positions of one prompt; leave them out, and say by a condition where it holds"
     if isinstance(edit, PatternEdit):
         if when is None or edit.op == "patch" or edit.keys is not None:
             return f"{edit} of attention needs a condition that says from which tokens, no keys and no donor"
-        if any(layer >= edit.first_layer for layer, _ in when.features):
+        if any(layer >= _first_layer(edit) for layer, _ in when.features):
             return f"{edit} is decided before the features of its condition are known; take features of lower layers"
-    elif when is not None and any(layer > edit.first_layer for layer, _ in when.features):
+    elif when is not None and any(layer > _first_layer(edit) for layer, _ in when.features):
         return f"{edit} comes before the features of its condition are known; take features of its layer or below"
     return None
+
+
+def _first_layer(edit: RuleEdit) -> int:
+    """The lowest layer in which the edit acts."""
+    if isinstance(edit, DirectionEdit):
+        return edit.layer
+    return min(layer for layer, _ in (edit.features if isinstance(edit, Edit) else edit.heads))
 
 
 def _check_agreement(rules: Sequence[Rule]) -> None:
