@@ -15,6 +15,10 @@ N_LAYERS, D_MODEL, D_VOCAB = 3, 16, 24
 
 @pytest.fixture(scope="session")
 def model() -> LanguageModel:
+    return tiny_model()
+
+
+def tiny_model() -> LanguageModel:
     torch.manual_seed(0)
     words = {"<bos>": 0} | {f"t{i}": i for i in range(1, D_VOCAB)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="t1"))

@@ -90,7 +90,7 @@ class LanguageModel:
         """Hash of weights and settings; the weights as float32, so that float64 copies of a model share it."""
         more = [key for key in MORE_HASHED_SETTINGS if self._setting(key) is not None]
         settings = "|".join(f"{key}={self._setting(key)}" for key in (*HASHED_SETTINGS, *more))
-        parameters = {name: p.detach().to(torch.float32) for name, p in self.hf.named_parameters()}
+        parameters = {name: p.to(torch.float32) for name, p in _whole_parameters(self.hf)}
         parameters |= self._rotary_frequencies()
         parameters[f"settings:{settings}"] = torch.zeros(0)
         return hash_tensors(parameters)
@@ -256,6 +256,15 @@ def _weight(module: nn.Module) -> Float[Tensor, "out d_in"]:
     weight = module.weight
     assert isinstance(weight, Tensor)  # the architecture table named a module that has it
     return weight.detach().T if isinstance(module, Conv1D) else weight.detach()
+
+
+def _whole_parameters(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters; those of which every process holds a part (FSDP) whole, on the CPU: all must ask at once."""
+    if hasattr(hf, "reshard"):  # FSDP's own memory, which must not be lent out
+        hf.reshard()  # type: ignore[operator]
+    for name, parameter in hf.named_parameters():
+        whole = getattr(parameter, "full_tensor", None)  # of a DTensor, whose module costs a second to import
+        yield name, parameter.detach() if whole is None else whole().detach().cpu()
 
 
 def _bias(module: nn.Module) -> Tensor | None:

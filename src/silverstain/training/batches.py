@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -37,6 +38,22 @@ class Activations:
     @property
     def n_rows(self) -> int:
         return self.inputs.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.inputs.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inputs.dtype
+
+    def row_mean(self, values: Float[Tensor, "layer row *rest"]) -> Float[Tensor, "layer *rest"]:
+        """The mean of something that each row has."""
+        return values.mean(1)
+
+    def part(self, index: Int[Tensor, " chosen"]) -> "Activations":
+        """Of some rows, those that this process trains on: all, where it is the only one."""
+        return self.rows(index)
 
     def rows(self, index: Int[Tensor, " chosen"]) -> "Activations":
         return Activations(inputs=self.inputs.index_select(1, index), outputs=self.outputs.index_select(1, index))

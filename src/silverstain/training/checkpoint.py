@@ -5,6 +5,7 @@ number of batches drawn, so an iterator that repeats itself from the same seed i
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr")
 """Settings that may differ between the runs before and after an interruption; the learning rates so that a run that
 diverged can go on from its last good checkpoint."""
 
+Read = Callable[[Path], tuple[dict[str, Tensor], dict[str, str]]]
+
 
 def write_checkpoint(
     folder: Path, tensors: dict[str, Tensor], state: dict[str, Any], config: TrainingConfig, model_hash: str
@@ -30,13 +33,16 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, config: TrainingConfig, model_hash: str
+    folder: Path, config: TrainingConfig, model_hash: str, *, read: Read = read_tensors
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and state of the folder's unfinished run, if there is one; UsageError if it is another run's."""
+    """Tensors and state of the folder's unfinished run, if there is one; UsageError if it is another run's.
+
+    `read` may leave out of the tensors what another process has.
+    """
     path = folder / FILE
     if not path.exists():
         return None
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read(path)
     header = json.loads(metadata.get("silverstain", "{}"))
     if header.get("format") != FORMAT:
         raise UsageError(f"{path} is not a {FORMAT} file; delete it or train into another folder")

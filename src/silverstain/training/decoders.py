@@ -44,11 +44,11 @@ class Decoder(Protocol):
 class Slabs(nn.Module):
     """A slab [feature, targets · d_model] a layer: all that a feature writes is one contiguous row."""
 
-    def __init__(self, *, n_layers: int, d_model: int, config: TrainingConfig) -> None:
+    def __init__(self, *, n_layers: int, d_model: int, n_features: int, config: TrainingConfig) -> None:
         super().__init__()
         self.d_model = d_model
         self.n_targets = [config.n_targets(layer, n_layers) for layer in range(n_layers)]
-        self.slab = nn.ParameterList(torch.zeros(config.n_features, n * d_model) for n in self.n_targets)
+        self.slab = nn.ParameterList(torch.zeros(n_features, n * d_model) for n in self.n_targets)
 
     def norms(self, layer: int) -> Float[Tensor, " feature"]:
         return self.slab[layer].norm(dim=1)

@@ -18,6 +18,7 @@ from silverstain.training.batches import Activations, TokenBatch
 from silverstain.training.config import TrainingConfig
 from silverstain.training.jacobians import Tangents
 from silverstain.training.reconstruction import StepReport, scaled_rows, stream_loss
+from silverstain.training.team import ALONE, Team
 from silverstain.training.weights import Weights
 
 CONTROL_RATE = 0.01
@@ -44,47 +45,54 @@ def finetuning_step(
 ) -> StepReport:
     """One step on one batch: KL (or surprise) through the replaced model + what the first phase lowers, weighted, on
     the model's own stream."""
+    team, whole = weights.team, batch
+    batch = team.own_batch(whole)
     harvested = harvest(model, batch.token_ids)
     mask = batch.mask
     teacher, deltas = harvested.logits, None
     if float(torch.rand((), generator=generator)) < config.edited_share:
-        deltas = random_swap(harvested.mlp_outputs, mask, generator)
+        swapped = random_swap(team.all_sequences(harvested.mlp_outputs, whole, 1), whole.mask, generator)
+        deltas = {layer: team.own_sequences(delta, 0) for layer, delta in swapped.items()}
         teacher = edited_logits(model, batch.token_ids, deltas)
 
     optimizer.zero_grad(set_to_none=True)
     student = replaced_logits(model, weights, batch.token_ids, mask=mask, deltas=deltas)
-    kl = _mean_divergence(teacher, student, batch, config)
-    aim = kl if config.end_to_end == "kl" else surprise(student, batch)
+    kl = _mean_divergence(teacher, student, batch, config, team)
+    aim = kl if config.end_to_end == "kl" else surprise(student, batch, team)
     aim.backward()
 
-    rows = _some_rows(mask, config.nmse_rows, generator)
+    rows = team.own_positions(_some_rows(whole.mask, config.nmse_rows, generator), whole)
     inputs, targets = scaled_rows(weights, _rows_of(harvested.mlp_inputs, harvested.mlp_outputs, rows))
     active = [weights.near(layer, x) for layer, x in enumerate(inputs)]
     found = stream_loss(weights, inputs, targets, active, sparsity=sparsity, dead=dead, mlps=mlps)
     (config.nmse_weight * found.total).backward()
+    team.add_gradients_(weights.parameters())
     optimizer.step()
 
     l0s = found.l0
     weights.score_threshold *= hold_l0(sum(l0s) / len(l0s), config.l0)
-    total = aim.item() + config.nmse_weight * found.total.item()
-    return StepReport(loss=total, nmse=found.nmse.item(), l0=l0s, kl=kl.item())
+    figures = torch.stack([aim.detach(), found.total.detach(), found.nmse.detach(), kl.detach()])
+    aimed, stream, nmse, divergence = team.over_rows(figures).tolist()
+    return StepReport(loss=aimed + config.nmse_weight * stream, nmse=nmse, l0=l0s, kl=divergence)
 
 
-def _mean_divergence(teacher: Tensor, student: Tensor, batch: TokenBatch, config: TrainingConfig) -> Float[Tensor, ""]:
+def _mean_divergence(
+    teacher: Tensor, student: Tensor, batch: TokenBatch, config: TrainingConfig, team: Team
+) -> Float[Tensor, ""]:
     """The divergence over the positions that count, the determined ones as much more as the configuration says."""
     mask = batch.mask
     importance = torch.ones_like(mask, dtype=teacher.dtype)
     if batch.determined is not None:
         importance = importance + (config.determined_weight - 1) * batch.determined
     importance = importance[mask]
-    return (divergence(teacher[mask], student[mask]) * importance).sum() / importance.sum()
+    return (divergence(teacher[mask], student[mask]) * importance).sum() / team.over_rows(importance.sum())
 
 
-def surprise(logits: Float[Tensor, "batch pos d_vocab"], batch: TokenBatch) -> Float[Tensor, ""]:
+def surprise(logits: Float[Tensor, "batch pos d_vocab"], batch: TokenBatch, team: Team = ALONE) -> Float[Tensor, ""]:
     """Mean −log p(next token) over positions that count and are followed by one that does; 0 where there are none."""
     here = batch.mask[:, :-1] & batch.mask[:, 1:]
     total = F.cross_entropy(logits[:, :-1][here], batch.token_ids[:, 1:][here], reduction="sum")
-    return total / here.sum().clamp_min(1)
+    return total / team.over_rows(here.sum()).clamp_min(1)
 
 
 def _rows_of(inputs: Tensor, outputs: Tensor, rows: Int[Tensor, " row"]) -> Activations:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from silverstain.dictionaries import Dictionary, open_dictionary, save_dictionary
+from silverstain.training.config import TrainingConfig
 from silverstain.training.mixtures import Molt, open_molt, save_molt
 from silverstain.training.molt import Transforms
 from silverstain.training.weights import Weights
@@ -85,6 +86,11 @@ def save_frozen(
     kept = frozen(weights, name=folder.name, model_hash=model_hash, metadata={"model_name": model_name})
     if isinstance(kept, Molt):
         save_molt(kept, folder, dtype=dtype, facts=facts)
-        return open_molt(folder)
-    save_dictionary(kept, folder, dtype=dtype, facts=facts)
-    return open_dictionary(folder)
+    else:
+        save_dictionary(kept, folder, dtype=dtype, facts=facts)
+    return open_kept(folder, weights.config)
+
+
+def open_kept(folder: Path, config: TrainingConfig) -> Dictionary | Molt:
+    """Open what a run with this configuration has written."""
+    return open_molt(folder) if config.kind == "molt" else open_dictionary(folder)

@@ -39,32 +39,34 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
     for layer in range(weights.n_layers):
         index = torch.randperm(pool.n_rows, generator=generator)[: config.n_features]
         index = index.repeat(-(-config.n_features // index.numel()))[: config.n_features]
-        x = weights.scales.scale_inputs(layer, pool.inputs[layer, index])
+        rows = pool.rows(index)
+        x = weights.scales.scale_inputs(layer, rows.inputs[layer])
         targets = range(layer, layer + weights.n_targets(layer))
-        y = [_left_by_skip(weights, pool, t, index) for t in targets]
+        y = [_left_by_skip(weights, rows, t) for t in targets]
         n_writers = [config.n_writers(t) for t in targets]
         share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
-        point_at_(weights, layer, torch.arange(config.n_features), x, share)
+        own = weights.team.own_features
+        point_at_(weights, layer, torch.arange(weights.n_features), own(x), own(share))
 
 
 @torch.no_grad()
 def fit_skip_(weights: Weights, pool: Activations) -> None:
     """Set each layer's skip to the least-squares map of its scaled inputs to its scaled outputs."""
     assert weights.W_skip is not None
-    n, scales = min(pool.n_rows, FITTED_ROWS), weights.scales
+    rows, scales = pool.rows(torch.arange(min(pool.n_rows, FITTED_ROWS))), weights.scales
     for layer in range(weights.n_layers):
-        x = scales.scale_inputs(layer, pool.inputs[layer, :n]).double()
-        y = scales.scale_outputs(layer, pool.outputs[layer, :n]).double()
+        x = scales.scale_inputs(layer, rows.inputs[layer]).double()
+        y = scales.scale_outputs(layer, rows.outputs[layer]).double()
         products = x.T @ x
         products += 1e-3 * products.diagonal().mean() * torch.eye(len(products)).to(products)
         weights.W_skip[layer].copy_(torch.linalg.solve(products, x.T @ y).T)
 
 
-def _left_by_skip(weights: Weights, pool: Activations, layer: int, index: Tensor) -> Float[Tensor, "row d_model"]:
-    y = weights.scales.scale_outputs(layer, pool.outputs[layer, index])
+def _left_by_skip(weights: Weights, rows: Activations, layer: int) -> Float[Tensor, "row d_model"]:
+    y = weights.scales.scale_outputs(layer, rows.outputs[layer])
     if weights.W_skip is None:
         return y
-    return y - weights.scales.scale_inputs(layer, pool.inputs[layer, index]) @ weights.W_skip[layer].T
+    return y - weights.scales.scale_inputs(layer, rows.inputs[layer]) @ weights.W_skip[layer].T
 
 
 @torch.no_grad()
@@ -82,7 +84,10 @@ def revive_(
     state zero. Tokens are drawn without replacement in proportion to their squared error at the layers it can write to;
     at most a quarter of the tokens are used, lest one kind of error call up many twins.
     """
+    team = weights.team
+    dead = team.all_features(dead, 1)  # drawn alike in all processes
     revived = torch.zeros_like(dead)
+    first = team.first_feature(weights.config.n_features)
     for layer in range(weights.n_layers):
         features = dead[layer].nonzero().view(-1)
         reach = errors[layer : layer + weights.n_targets(layer)]
@@ -93,14 +98,16 @@ def revive_(
             continue
         features = features[torch.randperm(features.numel(), generator=generator)[:n]]
         tokens = torch.multinomial(chance, n, generator=generator)
+        revived[layer, features] = True
+        is_own = (features >= first) & (features < first + weights.n_features)
+        features, tokens = features[is_own] - first, tokens[is_own]
         writes = SEED_SIZE * error[tokens]
         point_at_(weights, layer, features, inputs[layer][tokens], writes)
         if weights.log_threshold is not None:  # so that it fires: no higher than half of its score at its token
-            usual = weights.log_threshold[layer].median()
+            usual = team.all_features(weights.log_threshold[layer]).median()
             own = (0.5 * writes.norm(dim=1)).clamp_min(1e-6).log()
             weights.log_threshold[layer][features] = torch.minimum(own, usual)
         for parameter, rows in weights.rows_of(layer, features):
             for moment in ("exp_avg", "exp_avg_sq"):
                 optimizer.state[parameter][moment][rows] = 0
-        revived[layer, features] = True
-    return revived
+    return team.own_features(revived, 1)

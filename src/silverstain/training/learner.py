@@ -18,6 +18,7 @@ from silverstain.training.jacobians import Tangents, mlp_tangents
 from silverstain.training.kernels import faster_kernel
 from silverstain.training.reconstruction import StepReport, reconstruction_step
 from silverstain.training.selection import first_thresholds_
+from silverstain.training.team import ALONE, Team, feature_axis
 from silverstain.training.weights import Scales, Weights
 
 BETAS = (0.9, 0.99)
@@ -34,29 +35,37 @@ class Learner:
     """The weights of a run and everything that changes with them."""
 
     def __init__(
-        self, config: TrainingConfig, scales: Scales, *, device: torch.device | str, dtype: torch.dtype
+        self,
+        config: TrainingConfig,
+        scales: Scales,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        team: Team = ALONE,
     ) -> None:
         n_layers, d_model = scales.input_mean.shape
-        self.config = config
-        self.weights = Weights(n_layers=n_layers, d_model=d_model, config=config, scales=scales)
+        self.config, self.team = config, team
+        self.weights = Weights(n_layers=n_layers, d_model=d_model, config=config, scales=scales, team=team)
         self.weights.to(device=device, dtype=dtype)
-        self.fired = torch.zeros(n_layers, config.n_features, dtype=torch.int64, device=device)
+        n_features = self.weights.n_features
+        self.fired = torch.zeros(n_layers, n_features, dtype=torch.int64, device=device)
         """How often each feature fired since the last look."""
-        self.dead = torch.zeros(n_layers, config.n_features, dtype=torch.bool, device=device)
+        self.dead = torch.zeros(n_layers, n_features, dtype=torch.bool, device=device)
         """Which features had not fired at the last look, and were not revived then."""
         self.dead_share = 0.0
         self.optimizer = self._new_optimizer()
         self._set_kernel()
 
     @classmethod
-    def start(cls, pool: Activations, config: TrainingConfig) -> "Learner":
+    def start(cls, pool: Activations, config: TrainingConfig, team: Team = ALONE) -> "Learner":
         """One that begins from the tokens of a pool."""
-        learner = cls(config, Scales.of(pool), device=pool.inputs.device, dtype=pool.inputs.dtype)
+        learner = cls(config, Scales.of(pool), device=pool.device, dtype=pool.dtype, team=team)
         weights = learner.weights
         initialise_(weights, pool, config, generator_for(config, "initialise"))
-        sample = pool.rows(torch.arange(min(512, pool.n_rows)))
+        sample = pool.part(torch.arange(min(512, pool.n_rows)))
         inputs = [weights.scales.scale_inputs(layer, x) for layer, x in enumerate(sample.inputs)]
         first_thresholds_(weights, inputs, config.l0_at(0))
+        team.align_(weights)
         return learner
 
     def _new_optimizer(self) -> Adam:
@@ -68,7 +77,7 @@ class Learner:
             weights.kernel = config.decoder_kernel
             return
         weights.kernel = faster_kernel(
-            n_rows=config.rows, n_features=config.n_features, n_active=round(config.l0),
+            n_rows=config.rows, n_features=weights.n_features, n_active=round(config.l0),
             d_out=weights.d_model * weights.n_targets(0), device=weights.b_dec.device,
         )  # fmt: skip
 
@@ -83,13 +92,18 @@ class Learner:
             dead=self.dead, mlps=self._mlps(model),
         )  # fmt: skip
         if (step + 1) % config.reseed_every == 0:
-            self.dead = self.fired == 0
-            self.dead_share = float(self.dead.double().mean())
-            self.fired.zero_()
+            self._look_for_dead()
             if step + 1 <= config.reseed_until * config.steps:
                 generator = generator_for(config, "revive", step)
+                inputs, errors = self.team.all_rows(inputs, rows), self.team.all_rows(errors, rows)
                 self.dead &= ~revive_(self.weights, self.optimizer, self.dead, inputs, errors, generator)
         return report
+
+    def _look_for_dead(self) -> None:
+        self.dead = self.team.over_rows(self.fired) == 0
+        (n_dead,) = self.team.over_features([self.dead.sum()])
+        self.dead_share = int(n_dead) / (self.weights.n_layers * self.config.n_features)
+        self.fired.zero_()
 
     def finetune(self, model: LanguageModel, batch: TokenBatch, step: int) -> StepReport:
         """A step of the second phase, `step` of it."""
@@ -112,32 +126,60 @@ class Learner:
     # state
 
     def is_finite(self) -> bool:
-        return all(bool(parameter.isfinite().all()) for parameter in self.weights.parameters())
+        broken = any(not bool(parameter.isfinite().all()) for parameter in self.weights.parameters())
+        return not self.team.any(broken)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of the state but `dead_share`, by name."""
+        """All of the state but `dead_share`, by name, of all processes; only the first one's is to be kept."""
         tensors = {f"weights.{name}": tensor for name, tensor in self.weights.state_dict().items()}
         tensors |= {f"scales.{name}": getattr(self.weights.scales, name) for name in Scales.__dataclass_fields__}
-        tensors |= {"fired": self.fired, "dead": self.dead}
-        for index, parameter in enumerate(self.weights.parameters()):
-            for name, moment in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{index}.{name}"] = moment
-        return tensors
+        tensors |= {"dead": self.dead}
+        tensors["fired"] = self.team.over_rows(self.fired)
+        for name, parameter in self.weights.named_parameters():
+            for moment, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{moment}"] = value
+        return self._whole(tensors)
+
+    def whole_weights(self) -> Weights | None:
+        """The weights of all features, to be kept; None in all processes but the first."""
+        if self.team.holds_all_features:
+            return self.weights if self.team.rank == 0 else None
+        tensors = self._whole(self.weights.state_dict())
+        if self.team.rank:
+            return None
+        ours = self.weights
+        scales = Scales(**{name: getattr(ours.scales, name).cpu() for name in Scales.__dataclass_fields__})
+        whole = Weights(n_layers=ours.n_layers, d_model=ours.d_model, config=self.config, scales=scales)
+        whole.to(dtype=ours.b_dec.dtype).load_state_dict(tensors)
+        return whole
+
+    def _whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        axes = {name: feature_axis(name) for name in tensors}
+        first = self.team.features_on_first
+        return {name: t if (axis := axes[name]) is None else first(t, axis) for name, t in tensors.items()}
 
     @classmethod
     def from_tensors(
-        cls, config: TrainingConfig, tensors: dict[str, Tensor], *, device: torch.device | str, dtype: torch.dtype
+        cls,
+        config: TrainingConfig,
+        tensors: dict[str, Tensor],
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        team: Team = ALONE,
     ) -> "Learner":
-        """One that goes on from a state."""
+        """One that goes on from a state, or from what of it is this process's."""
         scales = Scales(**{name: tensors[f"scales.{name}"].to(device) for name in Scales.__dataclass_fields__})
-        learner = cls(config, scales, device=device, dtype=dtype)
+        learner = cls(config, scales, device=device, dtype=dtype, team=team)
         learner.weights.load_state_dict(_under(tensors, "weights."))
-        learner.fired, learner.dead = tensors["fired"].to(device), tensors["dead"].to(device)
-        for index, parameter in enumerate(learner.weights.parameters()):
-            moments: dict[str, Any] = _under(tensors, f"optimizer.{index}.")
+        learner.dead = tensors["dead"].to(device)
+        if team.holds_all_rows or team.rank == 0:  # counted once
+            learner.fired = tensors["fired"].to(device)
+        for name, parameter in learner.weights.named_parameters():
+            moments: dict[str, Any] = _under(tensors, f"optimizer.{name}.")
             if moments:
                 learner.optimizer.state[parameter] = {
-                    name: moment if name == "step" else moment.to(device) for name, moment in moments.items()
+                    key: moment if key == "step" else moment.to(device) for key, moment in moments.items()
                 }
         return learner
 

@@ -51,7 +51,8 @@ def sparsity_loss(weights: Weights, z: list[Tensor], values: list[Tensor], activ
         parts = [l0_sparsity(z[i], weights.cuts(i, active[i]), config.bandwidth, active[i].n_rows) for i in layers]
     else:
         parts = [tanh_sparsity(values[i], weights.decoder.norms(i), active[i], weights.d_model) for i in layers]
-    return torch.stack(parts).mean()
+    (total,) = weights.team.over_features([torch.stack(parts).mean()])
+    return total
 
 
 def pre_activation_loss(weights: Weights, inputs: list[Tensor]) -> Float[Tensor, ""]:
@@ -61,7 +62,8 @@ def pre_activation_loss(weights: Weights, inputs: list[Tensor]) -> Float[Tensor,
         some = x[:PRE_ACTIVATION_ROWS]
         z = torch.addmm(weights.b_enc[layer], some, weights.W_enc[layer].T)
         parts.append(torch.relu(-z).sum() / some.shape[0])
-    return torch.stack(parts).mean()
+    (total,) = weights.team.over_features([torch.stack(parts).mean()])
+    return total
 
 
 def auxiliary_loss(
@@ -80,20 +82,22 @@ def auxiliary_loss(
         written = weights.decoder.write(layer, x, values[layer], active[layer], weights.kernel)
         for target, part in enumerate(written.unbind(1), layer):
             found[target] = found[target] + part
-    left, _ = squared_error(aims, found)
-    return left / squared_error(aims, [torch.zeros_like(aim) for aim in aims])[0].clamp_min(1e-12)
+    left, _ = squared_error(aims, weights.team.over_features(found))
+    whole, _ = squared_error(aims, [torch.zeros_like(aim) for aim in aims])
+    return left / weights.team.over_rows(weights.team.weighed(whole, aims[0].shape[0])).clamp_min(1e-12)
 
 
 @torch.no_grad()
 def _best_dead(weights: Weights, layer: int, x: Tensor, dead: Bool[Tensor, " feature"]) -> Active:
     """The dead features of highest positive score of each token, at most `aux_k`."""
     features = dead.nonzero().view(-1)
-    if not features.numel():
-        return Active(rows=features, features=features, n_rows=x.shape[0], n_features=weights.n_features)
     W_enc, b_enc = weights.W_enc[layer][features], weights.b_enc[layer][features]
-    active, values = above(x, W_enc, b_enc, torch.zeros_like(b_enc))
+    if features.numel():
+        active, values = above(x, W_enc, b_enc, torch.zeros_like(b_enc))
+    else:  # other processes may have dead features
+        active, values = Active(rows=features, features=features, n_rows=x.shape[0], n_features=1), b_enc
     norms = weights.decoder_norms(layer)[features]
-    best = active.keep(among_best_of_row(values * norms[active.features], active, weights.config.aux_k))
+    best = active.keep(among_best_of_row(values * norms[active.features], active, weights.config.aux_k, weights.team))
     return Active(rows=best.rows, features=features[best.features], n_rows=x.shape[0], n_features=weights.n_features)
 
 
@@ -127,7 +131,8 @@ def jacobian_loss(
         for target, part in enumerate(written.unbind(1), layer):
             found[target] = found[target] + part
         if weights.W_skip is not None:
-            found[layer] = found[layer] + dx @ weights.W_skip[layer].T
+            found[layer] = found[layer] + weights.team.once(dx @ weights.W_skip[layer].T)
+    found = weights.team.over_features(found)
     parts = [
         (tangent - seen).square().mean() / tangent.square().mean().clamp_min(1e-12)
         for tangent, seen in zip(tangents, found, strict=True)

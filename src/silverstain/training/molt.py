@@ -92,9 +92,9 @@ def product_norms(
 class Transforms(nn.Module):
     """The decoder of a mixture in training; gates are the encoder that all kinds have."""
 
-    def __init__(self, *, n_layers: int, d_model: int, config: TrainingConfig) -> None:
+    def __init__(self, *, n_layers: int, d_model: int, n_features: int, config: TrainingConfig) -> None:
         super().__init__()
-        self.groups = groups_of(config.n_features, d_model, config.molt_rank)
+        self.groups = groups_of(n_features, d_model, config.molt_rank)
         self.ranks: Tensor
         self.register_buffer("ranks", ranks(self.groups), persistent=False)
         size = (int(self.ranks.sum()), d_model)

@@ -43,7 +43,7 @@ class Pool:
         return self._activations
 
     def rows(self, index: Int[Tensor, " chosen"]) -> Activations:
-        return self.activations.rows(index)
+        return self.activations.part(index)
 
     def bring_to(self, n_fills: int, check: Callable[[], None] = lambda: None) -> None:
         """Hold the last fills of `n_fills`: harvest those of them that are not in memory.

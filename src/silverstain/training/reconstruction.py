@@ -42,13 +42,8 @@ class StreamLoss:
     nmse: Tensor
     errors: list[Tensor]
     values: list[Tensor]
-
-    @property
-    def l0(self) -> list[float]:
-        """Active features a token, a value a layer: near a learned threshold some have the value 0."""
-        return [
-            int((values > 0).sum()) / error.shape[0] for values, error in zip(self.values, self.errors, strict=True)
-        ]
+    l0: list[float]
+    """Active features a token, a value a layer: near a learned threshold some have the value 0."""
 
 
 def stream_loss(
@@ -65,7 +60,7 @@ def stream_loss(
 
     `sparsity` is the weight at this step; AuxK needs to know which features are dead, Jacobian matching the MLPs.
     """
-    config = weights.config
+    config, team, n_rows = weights.config, weights.team, inputs[0].shape[0]
     z = [weights.pre_activations(i, x, active[i]) for i, x in enumerate(inputs)]
     values = [weights.activations(i, z[i], active[i]) for i in range(weights.n_layers)]
     found = [squared_error(targets, y) for y in weights.prefix_outputs(inputs, values, active, config.prefixes)]
@@ -75,13 +70,22 @@ def stream_loss(
         total = total + sparsity * sparsity_loss(weights, z, values, active)
     if config.pre_activation:
         total = total + config.pre_activation * pre_activation_loss(weights, inputs)
-    if config.aux_k and dead is not None and bool(dead.any()):
+    if config.aux_k and dead is not None and team.any(bool(dead.any())):
         total = total + config.aux_weight * auxiliary_loss(weights, inputs, errors, dead)
     if config.jacobian_weight and mlps is not None:
         directions = to_another_token(inputs, min(config.jacobian_rows, inputs[0].shape[0]))
         tangents = mlps([x[: d.shape[0]] for x, d in zip(inputs, directions, strict=True)], directions)
         total = total + config.jacobian_weight * jacobian_loss(weights, inputs, values, active, directions, tangents)
-    return StreamLoss(total=total, nmse=nmse, errors=errors, values=values)
+    return StreamLoss(
+        total=team.weighed(total, n_rows), nmse=team.weighed(nmse, n_rows), errors=errors, values=values,
+        l0=_active_a_row(weights, values, n_rows),
+    )  # fmt: skip
+
+
+def _active_a_row(weights: Weights, values: list[Tensor], n_rows: int) -> list[float]:
+    counts = weights.team.over_all(torch.stack([(some > 0).sum() for some in values]))
+    everybodys = int(weights.team.over_rows(torch.tensor(n_rows, device=counts.device)))
+    return [count / everybodys for count in counts.tolist()]
 
 
 def scaled_rows(weights: Weights, rows: Activations) -> tuple[list[Tensor], list[Tensor]]:
@@ -108,10 +112,12 @@ def reconstruction_step(
     optimizer.zero_grad(set_to_none=True)
     found = stream_loss(weights, inputs, targets, active, sparsity=sparsity, dead=dead, mlps=mlps)
     found.total.backward()
+    weights.team.add_gradients_(weights.parameters())
     optimizer.step()
     with torch.no_grad():
         weights.score_threshold.lerp_(threshold, THRESHOLD_RATE)
         for layer, values in enumerate(found.values):
             fired[layer] += torch.bincount(active[layer].features[values > 0], minlength=weights.n_features)
-    report = StepReport(loss=found.total.item(), nmse=found.nmse.item(), l0=found.l0)
+    over_rows = weights.team.over_rows
+    report = StepReport(loss=over_rows(found.total).item(), nmse=over_rows(found.nmse).item(), l0=found.l0)
     return report, inputs, [error.detach() for error in found.errors]

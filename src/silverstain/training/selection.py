@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from silverstain.training.kernels import Active, above
+from silverstain.training.team import ALONE, Team
 from silverstain.training.weights import Weights
 
 MARGIN = 0.6
@@ -41,15 +42,16 @@ def select(
 ) -> tuple[list[Active], Float[Tensor, " layer"]]:
     """The active features of scaled inputs [row, d_model] of every layer, and the score threshold of each layer that
     separates them from the rest, for a mean of `l0` a row and layer and at least `floor` · `l0` in each layer."""
-    n_rows = inputs[0].shape[0]
+    n_rows = _rows_in_all(weights, inputs[0])
     budget, least = round(l0 * n_rows * len(inputs)), round(floor * l0 * n_rows)
     searched = [MARGIN * weights.score_threshold]
     if weights.last_threshold is not None:
         searched.insert(0, NARROW_MARGIN * weights.last_threshold)
     for lowest in searched:
         candidates, scores = _candidates(weights, inputs, lowest)
-        threshold = batch_thresholds(scores, budget, least)
-        if are_enough(scores, threshold, lowest):
+        everybodys = weights.team.all_scores(scores)
+        threshold = batch_thresholds(everybodys, budget, least)
+        if are_enough(everybodys, threshold, lowest):
             break
     weights.last_threshold = threshold
     kept = [active.keep(score > cut) for active, score, cut in zip(candidates, scores, threshold, strict=True)]
@@ -104,26 +106,41 @@ def batch_thresholds(scores: list[Float[Tensor, " _"]], budget: int, floor: int)
 def best_of_each_token(weights: Weights, layer: int, x: Tensor, k: int) -> tuple[Active, Float[Tensor, ""]]:
     """The k features of highest positive score of each row of scaled inputs, and the layer's threshold that lets as
     many pass in all. Rows with fewer than k candidates above the running threshold are searched again from 0."""
+    team = weights.team
     active, values = weights.active(layer, x, MARGIN)
-    short = (active.row_starts.diff() < k).nonzero().view(-1)
+    (counts,) = team.over_features([active.row_starts.diff()])
+    short = (counts < k).nonzero().view(-1)
     if short.numel():
         zero = torch.zeros_like(weights.b_enc[layer])
         again, more = above(x[short], weights.W_enc[layer].detach(), weights.b_enc[layer].detach(), zero)
         active, values = _joined(active, values, again, more, short)
     scores = values * weights.decoder_norms(layer)[active.features]
-    return active.keep(among_best_of_row(scores, active, k)), _kth_largest(scores, k * x.shape[0])
+    is_best = among_best_of_row(scores, active, k, team)
+    every, kept = team.all_scores([scores, scores[is_best]])
+    # as many as are kept: tokens with fewer than k positive scores keep fewer
+    return active.keep(is_best), _kth_largest(every, len(kept))
 
 
-def among_best_of_row(scores: Float[Tensor, " active"], active: Active, k: int) -> Bool[Tensor, " active"]:
+def among_best_of_row(
+    scores: Float[Tensor, " active"], active: Active, k: int, team: Team = ALONE
+) -> Bool[Tensor, " active"]:
     """Which entries are among the k highest of their row: a sort of the few that are active, not of all features."""
     counts = active.row_starts.diff()
     most = int(counts.max()) if len(active) else 0
-    if most <= k:
+    if most <= k and team.holds_all_features:
         return torch.ones_like(scores, dtype=torch.bool)
-    padded = scores.new_full((active.n_rows, most), -torch.inf)
+    padded = scores.new_full((active.n_rows, max(most, k)), -torch.inf)
     place = torch.arange(len(active), device=scores.device) - active.row_starts[active.rows]
     padded[active.rows, place] = scores
-    return scores >= padded.topk(k, dim=1).values[:, -1][active.rows]
+    best = padded.topk(k, dim=1).values
+    if not team.holds_all_features:
+        best = team.beside(best).topk(k, dim=1).values
+    return scores >= best[:, -1][active.rows]
+
+
+def _rows_in_all(weights: Weights, x: Tensor) -> int:
+    """How many rows the processes have of which this one has x."""
+    return int(weights.team.over_rows(torch.tensor(x.shape[0], device=x.device)))
 
 
 def _joined(

@@ -4,6 +4,7 @@ Phase 1 reconstructs MLP outputs from a shuffled pool of tokens; phase 2 tunes t
 all of its MLPs replaced says what the model says. What is saved is a JumpReLU dictionary on raw activations.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from silverstain.attribution.replacement import Substitute
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interruption import held_interrupts
@@ -22,13 +24,20 @@ from silverstain.training.batches import Source, TokenBatch
 from silverstain.training.cache import ActivationCache
 from silverstain.training.checkpoint import FILE, read_checkpoint, write_checkpoint
 from silverstain.training.config import TrainingConfig
-from silverstain.training.freezing import save_frozen
+from silverstain.training.freezing import open_kept, save_frozen
 from silverstain.training.learner import Learner, generator_for
 from silverstain.training.mixtures import Molt
-from silverstain.training.pool import Pool
+from silverstain.training.parallel import (
+    Agreement,
+    SharedSubstitute,
+    check_seen_by_all,
+    pool_of,
+    read_part,
+    team_for,
+)
 from silverstain.training.reconstruction import StepReport
 from silverstain.training.stability import Stability
-from silverstain.training.weights import Weights
+from silverstain.training.team import Team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +61,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-Observe = Callable[[Progress, Weights], None]
+Observe = Callable[[Progress, Substitute], None]
 
 
 def train_dictionary(
@@ -64,6 +73,7 @@ def train_dictionary(
     *,
     observe: Observe | None = None,
     cache: ActivationCache | None = None,
+    share: str | None = None,
 ) -> Dictionary | Molt:
     """Train a dictionary for all layers of `model` on `batches` and save it to `folder`; a Molt if that is the kind.
 
@@ -76,22 +86,29 @@ def train_dictionary(
     `Substitute`); it must leave them as they are. A run whose loss is no number, or far above its best for a while,
     raises UsageError; the last checkpoint from before stays. With `cache`, activations come from disk where it has
     them, and are kept there where it has not.
+
+    Where torch.distributed has several processes, all call this with the same arguments and `share` what they share:
+    "data", every process has some tokens of each step, or "features", some features of each layer. The first process
+    writes. What is called after a step may differ: where features are shared, `observe` must run the same in all.
     """
     folder = Path(folder)
-    with _threads(config.threads), held_interrupts() as check:
-        run = _Run(model, Source(batches), config, folder, cache)
+    team = team_for(share, config, model.device)
+    with _threads(config.threads), held_interrupts() as own_check:
+        check = Agreement(team, own_check)
+        run = _Run(model, Source(batches), config, folder, team, cache)
         run.resume_or_start(check)
         last_saved = time.monotonic()
         try:
             while not run.is_done:
                 progress = run.advance(check)
-                if observe is not None:
-                    with torch.no_grad():
-                        observe(progress, run.learner.weights)
-                if on_progress is not None:
-                    on_progress(progress)
+                with check.noting():
+                    if observe is not None:
+                        with torch.no_grad():
+                            observe(progress, run.substitute)
+                    if on_progress is not None:
+                        on_progress(progress)
                 check()
-                if time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
+                if team.first_says(time.monotonic() - last_saved > 60 * config.checkpoint_minutes):
                     run.save()
                     last_saved = time.monotonic()
         except KeyboardInterrupt:
@@ -111,17 +128,24 @@ class _Run:
         source: Source,
         config: TrainingConfig,
         folder: Path,
+        team: Team,
         cache: ActivationCache | None = None,
     ) -> None:
-        self.model, self.source, self.config, self.folder = model, source, config, folder
+        self.model, self.source, self.config, self.folder, self.team = model, source, config, folder, team
         self.step = 0
         self.saved_at: int | None = None
         """The step of the checkpoint on disk."""
         self.stability = Stability()
-        self.pool = Pool(model, source, config.pool_rows, n_parts=config.pool_parts, harvest=cache)
+        self.pool = pool_of(team, model, source, config, cache)
         self.drawn_at = 0
         """Batches drawn when the second phase's next step begins."""
         self._seconds_a_step = 0.0
+
+    @property
+    def substitute(self) -> Substitute:
+        """What stands in for the MLPs as it is now."""
+        weights = self.learner.weights
+        return weights if self.team.holds_all_features else SharedSubstitute(weights)
 
     @property
     def n_steps(self) -> int:
@@ -138,16 +162,20 @@ class _Run:
     # beginning, saving, ending
 
     def resume_or_start(self, check: Callable[[], None]) -> None:
-        found = read_checkpoint(self.folder, self.config, self.model.hash)
+        check_seen_by_all(self.folder / FILE, self.team)
+        part = functools.partial(read_part, team=self.team)
+        found = read_checkpoint(self.folder, self.config, self.model.hash, read=part)
         if found is None:
             self.pool.bring_to(self.config.harvests_at(0), check)
-            self.learner = Learner.start(self.pool.activations, self.config)
+            self.learner = Learner.start(self.pool.activations, self.config, self.team)
         else:
             self._resume(*found)
 
     def _resume(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         model = self.model
-        self.learner = Learner.from_tensors(self.config, tensors, device=model.device, dtype=model.dtype)
+        self.learner = Learner.from_tensors(
+            self.config, tensors, device=model.device, dtype=model.dtype, team=self.team
+        )
         self.learner.dead_share = state["dead"]
         self.step, self.drawn_at = state["step"], state["drawn_at"]
         self.saved_at, self.stability = self.step, Stability(**state["stability"])
@@ -164,7 +192,8 @@ class _Run:
             "pool": self.pool.to_json(),
             "stability": self.stability.to_json(),
         }  # fmt: skip
-        write_checkpoint(self.folder, self.learner.tensors(), state, self.config, self.model.hash)
+        tensors, model_hash = self.learner.tensors(), self.model.hash
+        self.team.on_first(lambda: write_checkpoint(self.folder, tensors, state, self.config, model_hash))
         self.saved_at = self.step
 
     def finish(self) -> Dictionary | Molt:
@@ -172,11 +201,15 @@ class _Run:
         if not self.learner.is_finite():
             raise self._diverged("its weights are no longer numbers")
         facts = {"training": self.config.to_json(), "dead_while_training": self.learner.dead_share}
-        kept = save_frozen(
-            self.learner.weights, self.folder, model_hash=self.model.hash, model_name=self.model.name, facts=facts
-        )
-        (self.folder / FILE).unlink(missing_ok=True)
-        return kept
+        weights, names = self.learner.whole_weights(), {"model_hash": self.model.hash, "model_name": self.model.name}
+
+        def keep() -> None:
+            assert weights is not None  # the first process has them
+            save_frozen(weights, self.folder, **names, facts=facts)
+            (self.folder / FILE).unlink(missing_ok=True)
+
+        self.team.on_first(keep)
+        return open_kept(self.folder, self.config)
 
     def _diverged(self, what: str) -> UsageError:
         kept = "there is no checkpoint from before; delete nothing, train again"

@@ -20,6 +20,7 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.decoders import Decoder, Slabs
 from silverstain.training.kernels import Active, Kernel, Scratch, above, sparse_encode
 from silverstain.training.molt import Transforms
+from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import jump_relu
 
 
@@ -34,10 +35,11 @@ class Scales:
 
     @classmethod
     def of(cls, activations: Activations) -> "Scales":
-        input_mean, output_mean = activations.inputs.mean(1), activations.outputs.mean(1)
+        mean = activations.row_mean
+        input_mean, output_mean = mean(activations.inputs), mean(activations.outputs)
         d_model = input_mean.shape[1]
-        input_norm = (activations.inputs - input_mean[:, None]).norm(dim=2).mean(1)
-        output_rms = (activations.outputs - output_mean[:, None]).square().mean((1, 2)).sqrt()
+        input_norm = mean((activations.inputs - input_mean[:, None]).norm(dim=2))
+        output_rms = mean((activations.outputs - output_mean[:, None]).square().flatten(1)).sqrt()
         return cls(
             input_mean=input_mean,
             input_factor=d_model**0.5 / input_norm.clamp_min(1e-12),
@@ -59,21 +61,25 @@ class Weights(nn.Module):
     feature's threshold comes from (`activation`); everything else is common.
     """
 
-    def __init__(self, *, n_layers: int, d_model: int, config: TrainingConfig, scales: Scales) -> None:
+    def __init__(
+        self, *, n_layers: int, d_model: int, config: TrainingConfig, scales: Scales, team: Team = ALONE
+    ) -> None:
         super().__init__()
-        self.n_layers, self.d_model, self.n_features = n_layers, d_model, config.n_features
-        self.config, self.scales = config, scales
+        self.n_layers, self.d_model = n_layers, d_model
+        self.n_features = team.n_features(config.n_features)
+        """Features a layer that are held here."""
+        self.config, self.scales, self.team = config, scales, team
         self.is_cross_layer = config.is_cross_layer
         self.kernel: Kernel = "sparse"
-        sizes = [(config.n_features, d_model)] * n_layers
+        sizes = [(self.n_features, d_model)] * n_layers
         self.W_enc = nn.ParameterList(torch.zeros(size) for size in sizes)
-        self.b_enc = nn.ParameterList(torch.zeros(config.n_features) for _ in range(n_layers))
+        self.b_enc = nn.ParameterList(torch.zeros(self.n_features) for _ in range(n_layers))
         decoder = Transforms if config.kind == "molt" else Slabs
-        self.decoder: Decoder = decoder(n_layers=n_layers, d_model=d_model, config=config)
+        self.decoder: Decoder = decoder(n_layers=n_layers, d_model=d_model, n_features=self.n_features, config=config)
         self.b_dec = nn.Parameter(torch.zeros(n_layers, d_model))
         self.W_skip = _a_layer(n_layers, (d_model, d_model)) if config.skip else None
         """Applied as x @ W_skip.T to the inputs of its own layer."""
-        self.log_threshold = _a_layer(n_layers, (config.n_features,)) if config.activation == "jumprelu" else None
+        self.log_threshold = _a_layer(n_layers, (self.n_features,)) if config.activation == "jumprelu" else None
         """The score each feature must exceed, as its logarithm; others share `score_threshold` or have none."""
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.zeros(n_layers))
@@ -146,20 +152,21 @@ class Weights(nn.Module):
         self, inputs: list[Tensor], values: list[Tensor], active: list[Active]
     ) -> list[Float[Tensor, "row d_model"]]:
         """The scaled output of every layer from the activations of every layer."""
-        return self.prefix_outputs(inputs, values, active, (self.n_features,))[-1]
+        return self.prefix_outputs(inputs, values, active, (self.config.n_features,))[-1]
 
     def prefix_outputs(
         self, inputs: list[Tensor], values: list[Tensor], active: list[Active], widths: tuple[int, ...]
     ) -> list[list[Float[Tensor, "row d_model"]]]:
         """The same from the first features of each layer alone, for each of `widths`; the last must be all."""
-        outputs: list[Tensor] = [self.constant(layer, x) for layer, x in enumerate(inputs)]
+        outputs: list[Tensor] = [self.team.once(self.constant(layer, x)) for layer, x in enumerate(inputs)]
         found: list[list[Tensor]] = []
+        first = self.team.first_feature(self.config.n_features)
         for low, high in zip((0, *widths), widths, strict=False):
             for layer, x in enumerate(inputs):
-                some, those = _between(values[layer], active[layer], low, high)
+                some, those = _between(values[layer], active[layer], low - first, high - first)
                 for target, part in enumerate(self.decoder.write(layer, x, some, those, self.kernel).unbind(1), layer):
                     outputs[target] = outputs[target] + part
-            found.append(list(outputs))
+            found.append(self.team.over_features(outputs))
         return found
 
     def reconstruct(self, inputs: list[Tensor], active: list[Active]) -> list[Float[Tensor, "row d_model"]]:
@@ -172,7 +179,9 @@ class Weights(nn.Module):
         scales = self.scales
         scaled = scales.scale_inputs(layer, x)
         active = self.near(layer, scaled.detach())
-        written = self.decoder.write(layer, scaled, self.values(layer, scaled, active), active, self.kernel)
+        read = self.team.entering(scaled)
+        written = self.decoder.write(layer, read, self.values(layer, read, active), active, self.kernel)
+        (written,) = self.team.over_features([written])
         first = written[:, 0] + self.constant(layer, scaled)
         parts = [first / scales.output_factor[layer] + scales.output_mean[layer]]
         parts += [part / scales.output_factor[t] for t, part in enumerate(written[:, 1:].unbind(1), layer + 1)]
@@ -180,7 +189,7 @@ class Weights(nn.Module):
 
     def firing(self, layer: int, x: Tensor) -> Tensor:
         active, _ = self.active(layer, self.scales.scale_inputs(layer, x))
-        return torch.bincount(active.features, minlength=self.n_features)
+        return self.team.all_features(torch.bincount(active.features, minlength=self.n_features))
 
     # feature by feature
 
@@ -197,7 +206,7 @@ def _a_layer(n_layers: int, size: tuple[int, ...]) -> nn.ParameterList:
 
 def _between(values: Tensor, active: Active, low: int, high: int) -> tuple[Tensor, Active]:
     """The entries of features from `low` up to `high`."""
-    if low == 0 and high == active.n_features:
+    if low <= 0 and high >= active.n_features:
         return values, active
     chosen = (active.features >= low) & (active.features < high)
     return values[chosen], active.keep(chosen)
