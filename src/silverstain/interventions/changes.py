@@ -69,12 +69,28 @@ class Changes:
     offset: int = 0
     """Tokens that come before those of the pass, in a cache."""
 
-    def first_layer(self, n_layers: int) -> int:
-        """The first block that does not run as it does without the changes."""
-        if self.tokens or self.errors:  # clean errors are found on the way up
-            return 0
-        sites = [int(self.sites.layer[0])] if len(self.sites) else []  # sorted by layer
-        return min([*sites, *self.directions, *self.patterns], default=n_layers - 1)
+    def first_places(self, n_rows: int, *, n_layers: int, n_positions: int) -> list[tuple[int, int]]:
+        """For each row the first block and the first position that do not run as they do without the changes.
+
+        Rows without changes have the last of both.
+        """
+        layers, positions = [n_layers - 1] * n_rows, [n_positions - 1] * n_rows
+
+        def meet(row: int, layer: int, position: int) -> None:
+            layers[row], positions[row] = min(layers[row], layer), min(positions[row], position)
+
+        for site in zip(self.sites.row.tolist(), self.sites.layer.tolist(), self.sites.position.tolist(), strict=True):
+            meet(*site)
+        for found in (self.tokens, *self.errors.values()):
+            for change in found:  # clean errors are found on the way up
+                meet(change.row, 0, change.position)
+        for layer, entries in self.patterns.items():
+            for entry in entries:
+                meet(entry.row, layer, entry.position)
+        for layer, directions in self.directions.items():
+            for direction in directions:
+                meet(direction.row, layer, min(direction.positions))
+        return list(zip(layers, positions, strict=True))
 
     def from_position(self, first: int) -> "Changes":
         """What falls on positions from `first` on, counted from there: of a pass that continues from a cache.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from silverstain.attribution import Targets
 from silverstain.dictionaries import Dictionary
@@ -28,7 +29,17 @@ class CleanRun:
     """What is read in each layer in which a target reads."""
     blocks: tuple[Any, ...]
     """What each block hands on, as it does: a tensor [1, pos, d_model], or a tuple that begins with one."""
+    cache: DynamicCache
+    """Keys and values of every layer."""
     logits: Float[Tensor, "pos d_vocab"]
+
+    def cache_before(self, position: int, n_rows: int) -> DynamicCache:
+        """Keys and values of the positions before one, for so many rows."""
+        cache = DynamicCache()
+        for index, layer in enumerate(self.cache.layers):
+            kept = (given[:, :, :position].expand(n_rows, -1, -1, -1) for given in (layer.keys, layer.values))
+            cache.update(*kept, index)
+        return cache
 
     def active(self, places: Sequence[Place]) -> Float[Tensor, " place"]:
         """The activations of features."""
@@ -45,10 +56,11 @@ class CleanRun:
 def clean_run(model: LanguageModel, dictionary: Dictionary, ids: Int[Tensor, " pos"], targets: Targets) -> CleanRun:
     """Run the prompt once."""
     blocks: dict[int, Any] = {}
+    cache = DynamicCache()
     handles = [model.block(layer).register_forward_hook(_keeper(blocks, layer)) for layer in range(model.n_layers)]
     try:
         with torch.no_grad(), kept_reads(model, dictionary.reads_at, targets.layers) as kept:
-            logits = model.hf(input_ids=ids[None], use_cache=False).logits[0]
+            logits = model.hf(input_ids=ids[None], past_key_values=cache, use_cache=True).logits[0]
     finally:
         for handle in handles:
             handle.remove()
@@ -61,23 +73,27 @@ def clean_run(model: LanguageModel, dictionary: Dictionary, ids: Int[Tensor, " p
         values=values,
         reads={layer: x[0] for layer, x in kept.items()},
         blocks=tuple(blocks[layer] for layer in range(model.n_layers)),
+        cache=cache,
         logits=logits,
     )
 
 
 @contextmanager
-def prefix_of(model: LanguageModel, clean: CleanRun, first: int, n_rows: int) -> Iterator[None]:
-    """A `with` in which the blocks below `first` are not run, but hand on what they did in the clean run."""
+def prefix_of(model: LanguageModel, clean: CleanRun, first: int, position: int, n_rows: int) -> Iterator[None]:
+    """A `with` in which the blocks below `first` are not run, but hand on what they did in the clean run, from a
+    position on."""
     blocks = [model.block(layer) for layer in range(first)]
-    forwards = [lambda *_, given=_for_rows(clean.blocks[layer], n_rows), **__: given for layer in range(first)]
+    forwards = [
+        lambda *_, given=_for_rows(clean.blocks[layer], position, n_rows), **__: given for layer in range(first)
+    ]
     with forwards_of(blocks, forwards):
         yield
 
 
-def _for_rows(output: Any, n_rows: int) -> Any:
-    if isinstance(output, tuple):
-        return tuple(_for_rows(part, n_rows) for part in output)
-    return output.expand(n_rows, *output.shape[1:]) if isinstance(output, Tensor) else output
+def _for_rows(output: Any, position: int, n_rows: int) -> Any:
+    if isinstance(output, tuple):  # the stream, and what nobody reads
+        return (_for_rows(output[0], position, n_rows), *output[1:])
+    return output[:, position:].expand(n_rows, -1, -1)
 
 
 def _keeper(kept: dict[int, Any], layer: int):

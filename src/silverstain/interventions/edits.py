@@ -65,11 +65,6 @@ class Edit:
         ]
         return [(*at, factor, constant) for at in self.features]
 
-    @property
-    def first_layer(self) -> int:
-        """Below this layer nothing changes."""
-        return min(layer for layer, _ in self.features)
-
     def __str__(self) -> str:
         """The command-line form, which `parse_edit` reads back."""
         text = f"{self.op}:" + "+".join(f"L{layer}.F{feature}" for layer, feature in self.features)

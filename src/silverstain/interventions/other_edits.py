@@ -41,11 +41,6 @@ class VectorEdit:
     def factor(self) -> float:
         return (self.value or 0.0) if self.op == "scale" else 0.0
 
-    @property
-    def first_layer(self) -> int:
-        """Below this layer nothing changes."""
-        return 0
-
     def __str__(self) -> str:
         what = "token" if self.layer is None else f"L{self.layer}.error"
         given = "=…" if self.op == "patch" else "" if self.value is None else f"={self.value!r}"
@@ -80,11 +75,6 @@ class DirectionEdit:
         """(factor, constant) of the component."""
         value = self.value or 0.0
         return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[self.op]
-
-    @property
-    def first_layer(self) -> int:
-        """Below this layer nothing changes."""
-        return self.layer
 
     def __str__(self) -> str:
         given = "" if self.value is None else f"={self.value!r}"
@@ -128,11 +118,6 @@ class PatternEdit:
         """(factor, constant) of every entry, where there is no donor."""
         value = self.value or 0.0
         return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[self.op]
-
-    @property
-    def first_layer(self) -> int:
-        """Below this layer nothing changes."""
-        return min(layer for layer, _ in self.heads)
 
     def __str__(self) -> str:
         text = f"{self.op}:" + "+".join(f"L{layer}.H{head}" for layer, head in self.heads)

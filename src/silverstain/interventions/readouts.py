@@ -160,14 +160,14 @@ def _output(kept: dict[int, Tensor], layer: int):
 
 
 def read_changes(
-    targets: Targets, kept: dict[int, Float[Tensor, "batch pos d_model"]], clean: int
+    targets: Targets, kept: dict[int, Float[Tensor, "batch late d_model"]], clean: int, first: int
 ) -> Float[Tensor, "row target"]:
-    """By how much each target differs, in the rows before the clean one, from what it is there; layers that were not
-    run have not changed."""
+    """By how much each target differs, in the rows before the clean one, from what it is there. Layers and positions
+    before `first` that were not run have not changed."""
     change = targets.vectors.new_zeros(clean, len(targets))
     for (layer, position), which in _by_place(torch.stack([targets.layers, targets.positions])):
-        if layer in kept:
-            x = kept[layer][:, position].to(targets.vectors)
+        if layer in kept and position >= first:
+            x = kept[layer][:, position - first].to(targets.vectors)
             change[:, which] = (x[:clean] - x[clean]) @ targets.vectors[which].T
     return change
 
@@ -177,16 +177,17 @@ def activation_changes(
     places: tuple[Place, ...],
     values: Float[Tensor, " target"],
     change: Float[Tensor, "row target"],
-    kept: dict[int, Float[Tensor, "batch pos d_model"]],
+    kept: dict[int, Float[Tensor, "batch late d_model"]],
     clean: int,
+    first: int,
 ) -> Float[Tensor, "row place"]:
     """By how much activations differ; the first targets, with their clean `values`, are the pre-activations."""
     found = change.new_zeros(clean, len(places))
     columns = torch.tensor(places, dtype=torch.long, device=change.device).reshape(-1, 3)
     if dictionary.k is not None:  # features compete: all of a layer must be known
         for (layer, position), which in _by_place(columns[:, :2].T):
-            if layer in kept:
-                dense = dictionary.encode_layer(layer, kept[layer][:, position].to(dictionary.dtype))
+            if layer in kept and position >= first:
+                dense = dictionary.encode_layer(layer, kept[layer][:, position - first].to(dictionary.dtype))
                 chosen = dense[:, columns[which, 2]].to(found)
                 found[:, which] = chosen[:clean] - chosen[clean]
         return found

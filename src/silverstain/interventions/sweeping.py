@@ -3,8 +3,9 @@
     result = sweep(model, dictionary, prompt, [[edit] for edit in edits], readouts=Readouts(tokens=(17,)))
     result.logits.change     # [edit, token]
 
-The prompt is run once as it is. Then edits are taken layer by layer, many in one batch beside one clean row, and the
-layers below the first that any edit of the batch touches are not run again: they give what they gave.
+The prompt is run once as it is. Then edits are taken layer by layer, many in one batch beside one clean row. Layers
+below the first that any edit of the batch touches, and positions before, are not run again: they give what they gave,
+the positions through their keys and values.
 """
 
 from collections.abc import Callable, Sequence
@@ -106,12 +107,13 @@ def sweep(
         targets=all_targets(model, dictionary, readouts, len(ids)),
         position=position_in(readouts.position, len(ids)),
     )
-    changes_for(model, dictionary, edits, [len(ids)] * len(edits))  # what cannot be done is said before any work
-    order = sorted(range(len(edits)), key=lambda i: min((edit.first_layer for edit in edits[i]), default=0))
+    changes = changes_for(model, dictionary, edits, [len(ids)] * len(edits))  # refuses before any work
+    places = changes.first_places(len(edits), n_layers=model.n_layers, n_positions=len(ids))
+    order = sorted(range(len(edits)), key=places.__getitem__)
     store = None if resume is None else SweepStore(Path(resume), sweep_key(model, dictionary, ids, edits, asked.what))
     clean = clean_run(model, dictionary, ids, asked.targets)
-    size = batch_size or max(1, TOKENS_AT_ONCE // len(ids))
-    rows = _swept(asked, clean, [edits[i] for i in order], size, store, on_progress)
+    ordered = [edits[i] for i in order]
+    rows = _swept(asked, clean, ordered, [places[i] for i in order], batch_size, store, on_progress)
     back = torch.tensor(order, device=ids.device).argsort()
     return _result(asked, edits, clean, rows[back])
 
@@ -140,7 +142,8 @@ def _swept(
     asked: _Asked,
     clean: CleanRun,
     edits: Sequence[Sequence[AnyEdit]],
-    size: int,
+    places: Sequence[tuple[int, int]],
+    batch_size: int | None,
     store: SweepStore | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> SweepRows:
@@ -149,7 +152,8 @@ def _swept(
     done = sum(map(len, found))
     try:
         while done < len(edits):
-            found.append(_batch(asked, clean, edits[done : done + size]))
+            stop = done + (batch_size or _fitting(places[done:], len(asked.ids)))
+            found.append(_batch(asked, clean, edits[done:stop], places[done:stop]))
             done += len(found[-1])
             if store is not None:
                 store.keep(found)
@@ -164,26 +168,38 @@ def _swept(
     return SweepRows.joined(found)
 
 
-def _batch(asked: _Asked, clean: CleanRun, edits: Sequence[Sequence[AnyEdit]]) -> SweepRows:
+def _fitting(places: Sequence[tuple[int, int]], n_positions: int) -> int:
+    """How many of the next edits share a pass: those of one layer, as far as they fit."""
+    layer, position = places[0]
+    alike = sum(place[0] == layer for place in places)
+    return min(alike, max(1, TOKENS_AT_ONCE // (n_positions - position)))
+
+
+def _batch(
+    asked: _Asked, clean: CleanRun, edits: Sequence[Sequence[AnyEdit]], places: Sequence[tuple[int, int]]
+) -> SweepRows:
     """One pass: a row for each list of edits, and the clean one last."""
     model, dictionary, ids, n = asked.model, asked.dictionary, asked.ids, len(edits)
-    changes = changes_for(model, dictionary, edits, [len(ids)] * n)
+    layer = min(layer for layer, _ in places)
+    first = min(asked.position, *(position for _, position in places))
+    changes = changes_for(model, dictionary, edits, [len(ids)] * n).from_position(first)
     twin = torch.full((n + 1,), n, device=ids.device)
     with (
         torch.no_grad(),
-        prefix_of(model, clean, changes.first_layer(model.n_layers), n + 1),
+        prefix_of(model, clean, layer, first, n + 1),
         kept_reads(model, dictionary.reads_at, asked.targets.layers) as kept,
-        logits_only_at(model, asked.position),
+        logits_only_at(model, asked.position - first),
         edited_rows(model, dictionary, changes, twin, asked.regime),
     ):
-        logits = model.hf(input_ids=ids.expand(n + 1, -1), use_cache=False).logits[:, 0]
+        rows = ids[first:].expand(n + 1, -1)
+        logits = model.hf(input_ids=rows, past_key_values=clean.cache_before(first, n + 1), use_cache=True).logits[:, 0]
     check_finite(logits)
-    change = read_changes(asked.targets, kept, n)
+    change = read_changes(asked.targets, kept, n, first)
     tokens = torch.tensor(asked.readouts.tokens, dtype=torch.long, device=ids.device)
     chance = logits.double().softmax(-1)[:, tokens].to(change)
     return SweepRows(
         change=change,
-        active=activation_changes(dictionary, asked.readouts.places, clean.values, change, kept, n),
+        active=activation_changes(dictionary, asked.readouts.places, clean.values, change, kept, n, first),
         chance=chance[:n] - chance[n],
         kl=divergence(logits[n:].expand(n, -1), logits[:n]),
         top=logits[:n].argmax(-1),
