@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from silverstain.interventions import Edit
 from silverstain.interventions.intervene import padded
@@ -164,7 +165,7 @@ def cure_quirk(loaded: ReplacementModel, dev: Case) -> Treatment:
     """The features that raise the quirk's word most are turned down, or what they write for: chosen in development."""
     model, dictionary = loaded.model, loaded.dictionary
     strongest = features_for_word(loaded, dev.wrong)
-    word = model.W_U[dev.wrong[0].answer] * model.final_norm.module.weight  # what the final norm lets through
+    word = model.W_U[dev.wrong[0].answer] * _gain(model.final_norm.module)  # what the final norm lets through
     fires = Condition(features=(strongest[0],))
     candidates = [
         [Rule(edit=Edit(op="scale", features=tuple(strongest[:n]), value=factor))]
@@ -186,7 +187,7 @@ def features_for_word(loaded: ReplacementModel, items: Sequence[Item], n: int = 
     ids = padded([item.prompt for item in items], model.device)
     inputs = harvest(model, ids, reads_at=dictionary.reads_at).mlp_inputs
     last = torch.tensor([len(item.prompt) - 1 for item in items])
-    raised = (model.W_U[items[0].answer] - model.W_U.mean(0)) * model.final_norm.module.weight
+    raised = (model.W_U[items[0].answer] - model.W_U.mean(0)) * _gain(model.final_norm.module)
     found = []
     for layer in range(dictionary.n_layers):
         mean = dictionary.encode_layer(layer, inputs[layer][torch.arange(len(items)), last]).mean(0)
@@ -194,6 +195,12 @@ def features_for_word(loaded: ReplacementModel, items: Sequence[Item], n: int = 
         values, features = effect.topk(n)
         found += list(zip(values.tolist(), [layer] * n, features.tolist(), strict=True))
     return [(layer, feature) for _, layer, feature in sorted(found, reverse=True)[:n]]
+
+
+def _gain(norm: nn.Module) -> torch.Tensor:
+    """What the organism's final norm multiplies each coordinate by."""
+    assert isinstance(norm.weight, torch.Tensor)
+    return norm.weight
 
 
 def agreeing(loaded: ReplacementModel, case: Case) -> float:

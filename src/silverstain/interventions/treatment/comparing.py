@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.intervene import padded
@@ -36,9 +36,11 @@ def last_streams(model: LanguageModel, items: Sequence[Item], layer: int) -> Flo
     """What block `layer` leaves at the last token of each prompt."""
     ids = padded([item.prompt for item in items], model.device)
     kept: list[Tensor] = []
-    hook = model.block(layer).register_forward_hook(
-        lambda _module, _arguments, out: kept.append(out[0] if isinstance(out, tuple) else out)
-    )
+
+    def keep(_module: nn.Module, _arguments: tuple, out: Tensor | tuple[Tensor, ...]) -> None:
+        kept.append(out[0] if isinstance(out, tuple) else out)
+
+    hook = model.block(layer).register_forward_hook(keep)
     try:
         with torch.no_grad():
             model.hf(input_ids=ids, use_cache=False)
