@@ -75,7 +75,7 @@ class _Running:
     def mlp(self, call: MlpCall) -> Tensor:
         layer, output = call.layer, call.real(call.x)
         is_read = any(at[0] == layer for at in self._watched) or any(
-            at[0] == layer for rule in self._edited for at in rule.edit.features
+            at == layer for rule in self._edited if isinstance(rule.edit, Edit) for at, _ in rule.edit.features
         )
         if is_read:
             activations = self._dictionary.encode_layer(layer, call.read.to(self._dictionary.dtype))

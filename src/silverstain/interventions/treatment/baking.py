@@ -37,7 +37,7 @@ def baked(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) ->
             for layer in range(model.n_layers):
                 for matrix in (m for m in model.mlp(layer).modules() if isinstance(m, nn.Linear)):
                     before.append((matrix, matrix.bias))
-                    matrix.bias = nn.Parameter(matrix.weight.new_zeros(matrix.out_features), requires_grad=False)
+                    matrix.bias = nn.Parameter(torch.zeros(matrix.out_features).to(matrix.weight), requires_grad=False)
             model.hf.config.mlp_bias = True
         for layer, constant in constants.items():
             bias = matrices[layer].bias
