@@ -3,7 +3,8 @@
     python benchmarks/interventions.py --peer PEER_PYTHON --golden shared/golden/a_gpt2_plt
 
 Writes benchmarks/results/interventions.json: CPU seconds of one thread, of ours the best of five and of the peer's the
-best of three (what else runs on the machine only adds), with the logits of both compared. circuit-tracer's environment is made as benchmarks/circuit_tracer/run.py says.
+best of three (what else runs on the machine only adds), with the logits of both compared. circuit-tracer's environment
+is made as benchmarks/circuit_tracer/run.py says.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def organism() -> dict:
     figures = {}
     for mode in ("added", "iterative", "direct"):
         regime = regime_of(mode, n_layers=loaded.model.n_layers)
-        result, figures[mode] = timed(loaded.model, loaded.dictionary, ids, places, regime=regime, readouts=reads)
+        _, figures[mode] = timed(loaded.model, loaded.dictionary, ids, places, regime=regime, readouts=reads)
         figures[mode] |= {"active_features": len(active), "readouts": len(active) + 10}
     return figures
 

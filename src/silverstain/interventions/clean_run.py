@@ -37,8 +37,9 @@ class CleanRun:
         """Keys and values of the positions before one, for so many rows."""
         cache = DynamicCache()
         for index, layer in enumerate(self.cache.layers):
-            kept = (given[:, :, :position].expand(n_rows, -1, -1, -1) for given in (layer.keys, layer.values))
-            cache.update(*kept, index)
+            held: Any = layer  # of attention, since that is what our architectures have
+            keys, values = (x[:, :, :position].expand(n_rows, -1, -1, -1) for x in (held.keys, held.values))
+            cache.update(keys, values, index)
         return cache
 
     def active(self, places: Sequence[Place]) -> Float[Tensor, " place"]:
