@@ -27,6 +27,7 @@ LOWER = {
     "studies": UPPER | {"organism", "replacement"},
     "replacement": UPPER | {"organism"},  # the front door: what `silverstain.load` gives
     "explorer": UPPER | {"studies", "replacement"},
+    "__main__": {"cli"},
     "cli": UPPER | {"studies", "replacement", "organism", "explorer"},
 }
 

@@ -135,8 +135,8 @@ def test_a_run_goes_on_with_another_number_of_processes(found, share):
 @pytest.mark.parametrize(
     ("attempt", "words"),
     [
-        ("unsaid", "2 processes train into one folder; say what they share, data or features"),
-        ("unknown", "processes share data or features, got 'layers'"),
+        ("unsaid", "2 processes train into one folder; say with shard what they share, data or features"),
+        ("unknown", "what processes share is data or features, got 'layers'"),
         ("odd", "63 features a layer cannot be cut into 2 equal parts"),
         ("molt", "molt have unlike ranks and are not cut into parts; share the data"),
         ("jacobian", "jacobian_weight is 0.1, which pairs tokens of different processes"),

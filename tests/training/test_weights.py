@@ -6,10 +6,10 @@ import torch
 from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
 from silverstain.training.batches import Source
-from silverstain.training.pool import Pool
 from silverstain.training.config import TrainingConfig
 from silverstain.training.freezing import folded
 from silverstain.training.initialising import initialise_, revive_
+from silverstain.training.pool import Pool
 from silverstain.training.selection import first_thresholds_
 from silverstain.training.weights import Scales, Weights
 

@@ -55,7 +55,7 @@ class Run:
         self.model, self.was_interrupted = model, False
         try:
             self.kept = train_dictionary(
-                model, batches(1), config, folder, self.progress, observe=self.observe, share=share
+                model, batches(1), config, folder, self.progress, observe=self.observe, shard=share
             )
         except KeyboardInterrupt:
             self.was_interrupted = True
@@ -134,7 +134,7 @@ def refusals(model, folder):
     for name, (config, share, more) in attempts.items():
         source, into = more.pop("source", batches(1)), more.pop("folder", folder / "refused")
         try:
-            train_dictionary(model, source, config, into, share=share, **more)
+            train_dictionary(model, source, config, into, shard=share, **more)
         except UsageError as error:
             found[name] = str(error)
     return found

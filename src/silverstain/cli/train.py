@@ -79,6 +79,13 @@ def train(
             show_default=False,
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Under torchrun, what processes share: data (each has some tokens) or features (of each layer).",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what training would take.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights and of the order of the text.")] = 0,
     threads: Threads = None,
@@ -87,6 +94,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a dictionary for a model's MLPs, and measure it on text it has not seen."""
+    from silverstain.cli.train_processes import processes
     from silverstain.cli.train_run import TextOptions, run_training
 
     if model.split("/")[0] != "organism" and not text:
@@ -96,17 +104,19 @@ def train(
     options = TextOptions(
         text=tuple(text or ()), field=field, context=context, batch=batch, bos=bos, held_out=held_out, check=check_text
     )
-    run_training(
-        out,
-        options,
-        model=(model, threads, device, dtype),
-        kind=kind,
-        chosen=chosen,
-        settings=settings or (),
-        figures=(tokens, graphs),
-        watching=(watch_every, wandb),
-        cache=cache,
-        sweep=sweep,
-        dry_run=dry_run,
-        json=json,
-    )
+    with processes(shard, device) as share:
+        run_training(
+            out,
+            options,
+            model=(model, threads, share.device, dtype),
+            kind=kind,
+            chosen=chosen,
+            settings=settings or (),
+            figures=(tokens, graphs),
+            watching=(watch_every, wandb),
+            cache=cache,
+            sweep=sweep,
+            share=share,
+            dry_run=dry_run,
+            json=json,
+        )

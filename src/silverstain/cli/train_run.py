@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from silverstain.cli import output
 from silverstain.cli.options import load_model_alone
+from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run_training(
     watching: tuple[int | None, str | None],
     cache: Path | None,
     sweep: str | None,
+    share: Share,
     dry_run: bool,
     json: bool,
 ) -> None:
@@ -71,20 +73,24 @@ def run_training(
     name, threads, device, dtype = model
     more = dict(read_setting(text) for text in settings)
     host = load_model_alone(name, threads=threads, device=device, dtype=dtype)
+    share.check(sweep=sweep)
     given = {"threads": threads or _threads(), **chosen, **more}
     if sweep is not None and not dry_run:
         _sweep(host, options, figures, out, sweep, kind, given, json=json)
         return
     config = default_config(host, kind, **given)
     if dry_run:
-        tell_dry_run(host, config, options, json=json)
+        if share.is_first:
+            tell_dry_run(host, config, options, json=json)
         return
     material = read_material(host, options, *figures, seed=config.seed)
     tokens_per_second = None
-    if begin_run(out, material.about, config):
+    if not share.on_first(lambda: begin_run(out, material.about, config)):
+        tokens_per_second = _train(host, material, config, out, watching, cache, share, quiet=json)
+    elif share.is_first:
         output.talk(f"{out} holds this dictionary already; it is measured again")
-    else:
-        tokens_per_second = _train(host, material, config, out, watching, cache, quiet=json)
+    if not share.is_first:
+        return
     found = measure(host, material, config, out, quiet=json)
     found["tokens_per_second"] = tokens_per_second
     if json:
@@ -171,24 +177,28 @@ def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about
 
 def _train(
     host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path,
-    watching: tuple[int | None, str | None], cache: Path | None, *, quiet: bool,
+    watching: tuple[int | None, str | None], cache: Path | None, share: Share, *, quiet: bool,
 ) -> float:  # fmt: skip
-    """Train, and how many tokens a second that was."""
+    """Train, and how many tokens a second that was. Of several processes the first one talks and writes."""
     from silverstain.training import train_dictionary
     from silverstain.training.cache import ActivationCache
     from silverstain.training.watching import Watch, WatchSettings
 
     every, wandb = watching
     settings = WatchSettings(every=every or max(1, config.n_steps // LOOKS), wandb=wandb)
+    if not share.is_first:
+        settings, quiet = WatchSettings(every=settings.every, tensorboard=False), True
     with (
-        _saying_what_is_kept(out),
+        _saying_what_is_kept(out) if share.is_first else nullcontext(),
+        share.folder(out) as noted,
         ActivationCache(cache, host) if cache is not None else nullcontext() as kept,
         training_progress(config.rows, quiet=quiet) as progress,
-        Watch(host, material.watched(), out, settings, on_evaluation=progress.evaluated) as watch,
+        Watch(host, material.watched(), noted, settings, on_evaluation=progress.evaluated) as watch,
     ):
         if kept is not None:
             kept.check_room(config.harvests_at(config.steps - 1) * config.pool_rows // config.pool_parts)
-        train_dictionary(host, material.training, config, out, progress, observe=progress.untimed(watch), cache=kept)
+        observe = progress.untimed(watch) if share.observes else None
+        train_dictionary(host, material.training, config, out, progress, observe=observe, cache=kept, shard=share.shard)
     return progress.tokens_per_second
 
 

@@ -11,6 +11,7 @@ from silverstain.training.evaluation import evaluate as evaluate
 from silverstain.training.evaluation import evaluate_dictionary as evaluate_dictionary
 from silverstain.training.mixtures import Molt as Molt
 from silverstain.training.mixtures import open_molt as open_molt
+from silverstain.training.parallel import joined_processes as joined_processes
 from silverstain.training.text import TextBatches as TextBatches
 from silverstain.training.text import text_batches as text_batches
 from silverstain.training.trainer import Progress as Progress
@@ -29,6 +30,7 @@ __all__ = [
     "TrainingConfig",
     "evaluate",
     "evaluate_dictionary",
+    "joined_processes",
     "open_molt",
     "text_batches",
     "train_dictionary",

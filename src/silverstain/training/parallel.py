@@ -26,7 +26,7 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.pool import Pool
 from silverstain.training.team import ALONE, ByFeatures, ByRows, Team, feature_axis, gathered
 
-SHARES = ("data", "features")
+SHARDS = ("data", "features")
 ROWS_A_PROCESS = 32
 """At least so many rows a step and process, lest one have none."""
 
@@ -47,16 +47,16 @@ def joined_processes(device: str = "cpu") -> Iterator[tuple[int, str]]:
         dist.destroy_process_group()
 
 
-def team_for(share: str | None, config: TrainingConfig, device: torch.device | str = "cpu") -> Team:
+def team_for(shard: str | None, config: TrainingConfig, device: torch.device | str = "cpu") -> Team:
     """The team of the processes there are; UsageError for what they cannot do together."""
-    if share is not None and share not in SHARES:
-        raise UsageError(f"processes share {' or '.join(SHARES)}, got {share!r}; give one of them")
+    if shard is not None and shard not in SHARDS:
+        raise UsageError(f"what processes share is {' or '.join(SHARDS)}, got {shard!r}; give one of them")
     size = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     if size == 1:
         return ALONE
-    if share is None:
-        raise UsageError(f"{size} processes train into one folder; say what they share, data or features")
-    if share == "features":
+    if shard is None:
+        raise UsageError(f"{size} processes train into one folder; say with shard what they share, data or features")
+    if shard == "features":
         _check_features(config, size)
         return ByFeatures(device)
     if config.jacobian_weight:

@@ -123,9 +123,9 @@ class Team:
     def align_(self, module: nn.Module) -> None:
         """Give all processes the first one's values of what they share."""
 
-    def on_first(self, work: Callable[[], object]) -> None:
-        """Do it in the first process while the others wait; its UsageError is everybody's."""
-        work()
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        """Do it in the first process while the others wait; its answer is everybody's, and so is its UsageError."""
+        return work()
 
 
 ALONE = Team()
@@ -157,16 +157,8 @@ class _Several(Team):
         split = [part.split(row) for part, row in zip(lists, all_counts, strict=True)]
         return [torch.cat([parts[layer] for parts in split]) for layer in range(len(scores))]
 
-    def on_first(self, work: Callable[[], object]) -> None:
-        error: list[Any] = [None]
-        if self.rank == 0:
-            try:
-                work()
-            except UsageError as caught:
-                error = [str(caught)]
-        dist.broadcast_object_list(error, 0, device=self.device)
-        if error[0] is not None:
-            raise UsageError(error[0])
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        return on_first(work, self.device)
 
     def align_(self, module: nn.Module) -> None:
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -266,6 +258,21 @@ class ByFeatures(_Several):
 
     def beside(self, best: Float[Tensor, "row k"]) -> Float[Tensor, "row more"]:
         return self.all_features(best, 1)
+
+
+def on_first(work: Callable[[], Any], device: torch.device | str = "cpu") -> Any:
+    """Do it in the first process while the others wait; its answer is everybody's, and so is its UsageError."""
+    said: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            said[0] = work()
+        except UsageError as error:
+            said[1] = str(error)
+    dist.broadcast_object_list(said, 0, device=torch.device(device))
+    answer, error = said
+    if error is not None:
+        raise UsageError(error)
+    return answer
 
 
 FEATURE_PARAMETERS = ("W_enc.", "b_enc.", "log_threshold.", "decoder.")

@@ -73,7 +73,7 @@ def train_dictionary(
     *,
     observe: Observe | None = None,
     cache: ActivationCache | None = None,
-    share: str | None = None,
+    shard: str | None = None,
 ) -> Dictionary | Molt:
     """Train a dictionary for all layers of `model` on `batches` and save it to `folder`; a Molt if that is the kind.
 
@@ -87,12 +87,12 @@ def train_dictionary(
     raises UsageError; the last checkpoint from before stays. With `cache`, activations come from disk where it has
     them, and are kept there where it has not.
 
-    Where torch.distributed has several processes, all call this with the same arguments and `share` what they share:
+    Where torch.distributed has several processes, all call this with the same arguments and `shard` what they share:
     "data", every process has some tokens of each step, or "features", some features of each layer. The first process
     writes. What is called after a step may differ: where features are shared, `observe` must run the same in all.
     """
     folder = Path(folder)
-    team = team_for(share, config, model.device)
+    team = team_for(shard, config, model.device)
     with _threads(config.threads), held_interrupts() as own_check:
         check = Agreement(team, own_check)
         run = _Run(model, Source(batches), config, folder, team, cache)
