@@ -42,7 +42,13 @@ def main() -> None:
     features = n.is_kind("feature")
     places = torch.stack((n.layer, n.position, n.feature), 1)[features]
     rows = torch.repeat_interleave(graph.row_nodes, graph.indptr.diff())
-    tensors = {"features": places, "rows": rows, "columns": graph.indices.long(), "values": graph.values, "kinds": n.kind}
+    tensors = {
+        "features": places,
+        "rows": rows,
+        "columns": graph.indices.long(),
+        "values": graph.values,
+        "kinds": n.kind,
+    }
     write_result(Path(out), figures, tensors)
 
 

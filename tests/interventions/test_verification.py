@@ -280,7 +280,7 @@ def test_graphs_of_something_else_are_refused_in_one_line(
 def test_ghosts_are_silent_and_their_edges_are_first_order(
     model: LanguageModel, dictionary: Dictionary, prompt: list[int]
 ):
-    """From a source of the layer below no MLP lies between, so the edge is all that happens once attention is frozen."""
+    """From a source of the layer below no MLP lies between: the edge is all that happens once attention is frozen."""
     graph = trace(model, dictionary, prompt, targets=[3])
     bench, nodes = bench_of(model, dictionary, graph), graph.nodes
     found = ghosts(model, dictionary, graph, n=30, n_edges=10)

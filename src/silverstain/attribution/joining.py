@@ -43,9 +43,7 @@ class RowTable:
         end = 0
         for start, stop in sorted(self._filled):
             for kept in (self._columns, self._values) if start > end else ():
-                kept[end : end + stop - start] = kept[
-                    start:stop
-                ].clone()  # over nothing still needed
+                kept[end : end + stop - start] = kept[start:stop].clone()  # over nothing still needed
             end += stop - start
         ends = self._counts.cumsum(0)
         return EdgeRows(

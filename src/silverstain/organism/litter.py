@@ -22,8 +22,14 @@ Report = Callable[[str, object], None]
 DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
     "general": {
         "cross-layer": TrainingConfig(
-            n_features=2048, l0=10.1, steps=3600, finetune_steps=4600, nmse_rows=1024, nmse_weight=3.0,
-            determined_weight=2.0, stored_dtype="float16",
+            n_features=2048,
+            l0=10.1,
+            steps=3600,
+            finetune_steps=4600,
+            nmse_rows=1024,
+            nmse_weight=3.0,
+            determined_weight=2.0,
+            stored_dtype="float16",
         ),
         "per-layer": TrainingConfig(
             kind="per-layer", n_features=1536, steps=1500, finetune_steps=2200, stored_dtype="float16"
