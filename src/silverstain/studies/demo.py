@@ -72,7 +72,7 @@ class Demo:
     @property
     def n_moved(self) -> int:
         """Features that the swap moves."""
-        return sum(len(edit.features) for edit in self.swap.edits)
+        return sum(len(edit.features) for edit in self.swap.edits if isinstance(edit, Edit))
 
     @property
     def is_answered(self) -> bool:

@@ -42,7 +42,7 @@ def baked(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) ->
         for layer, constant in constants.items():
             bias = matrices[layer].bias
             before.append((matrices[layer], bias))  # pyright: ignore[reportArgumentType]
-            old = torch.zeros_like(constant) if bias is None else bias.detach()
+            old = torch.zeros_like(constant) if bias is None else bias.detach()  # pyright: ignore[reportCallIssue]
             matrices[layer].bias = nn.Parameter((old + constant).to(model.dtype), requires_grad=False)  # pyright: ignore
         yield model
     finally:
