@@ -57,6 +57,12 @@ class Writes:
     single: Float[Tensor, "pos some d_model"] | None
     """What those write that are in no block; zero where a position has fewer."""
 
+    @property
+    def positions(self) -> Int[Tensor, " write"]:
+        """Where each writes."""
+        counts = torch.tensor(self.bounds, device=self.columns.device).diff()
+        return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+
     def rows(self, some: slice | Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
         """What is written by some of the writes."""
         if self.row is None or self.scale is None:
@@ -162,10 +168,8 @@ def most_edges(sources: Sources, targets: Targets) -> Int[Tensor, " target"]:
     positions = torch.full_like(layers, n_positions - 1)
     for layer in range(n_layers - 1, EMBEDDING - 1, -1):  # the lowest and the first place it writes to
         writes = sources.at(layer)
-        counts = torch.tensor(writes.bounds, device=layers.device).diff()
-        at = torch.arange(n_positions, device=layers.device).repeat_interleave(counts)
         layers[writes.columns] = layer
-        positions.scatter_reduce_(0, writes.columns, at, "amin")
+        positions.scatter_reduce_(0, writes.columns, writes.positions, "amin")
     layers[sources.constant_column], positions[sources.constant_column] = EMBEDDING, 0
     places = (layers + 1) * n_positions + positions  # those that write nowhere stand above all that is read
     found = torch.bincount(places, minlength=(n_layers + 2) * n_positions).view(-1, n_positions)

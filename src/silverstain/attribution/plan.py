@@ -11,7 +11,7 @@ from silverstain.attribution.room import bytes_of_rows
 from silverstain.attribution.run import Run
 
 REACHED = 0.6
-"""Share of the rate of one large product that a trace reaches at width 768: 0.43 to 0.74, and a tenth at width 128
+"""Share of the rate of one large product that a trace reaches at width 768: 0.35 to 0.76, and a tenth at width 128
 (benchmarks/results/circuit-tracer.json)."""
 
 

@@ -69,15 +69,10 @@ def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, 
         return replace(sources, embedding=embedding, floor=1)
     first = sources.writes[0]
     below = torch.cat([first.rows(slice(None)), embedding.rows(slice(None))])
-    places = torch.cat([_positions_of(first), _positions_of(embedding)])
+    places = torch.cat([first.positions, embedding.positions])
     columns_below = torch.cat([first.columns, embedding.columns])
     values = _dense_writes(flow.at_values(1, below, places), columns_below, places, n)
     return replace(sources, embedding=embedding, values=values, floor=1)
-
-
-def _positions_of(writes: Writes) -> Int[Tensor, " write"]:
-    counts = torch.tensor(writes.bounds, device=writes.columns.device).diff()
-    return torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
 
 
 class Written(NamedTuple):
