@@ -252,9 +252,12 @@ def _firing(loaded: silverstain.ReplacementModel, pool: Sequence[Any], fact: str
     return torch.stack(active).float().mean(0)
 
 
-def wilson(outcomes: Sequence[bool]) -> dict[str, float]:
-    """A share with its 95 % interval."""
-    n, share, z = len(outcomes), sum(outcomes) / max(len(outcomes), 1), 1.96
+def wilson(outcomes: Sequence[bool]) -> dict[str, float | None]:
+    """A share with its 95 % interval; of nothing, no share."""
+    n, z = len(outcomes), 1.96
+    if not n:
+        return {"share": None, "low": None, "high": None, "n": 0}
+    share = sum(outcomes) / n
     middle, width = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
     scale = 1 + z * z / n
     return {"share": share, "low": (middle - width) / scale, "high": (middle + width) / scale, "n": n}
