@@ -4,7 +4,7 @@ import pytest
 
 from silverstain.errors import UsageError
 from silverstain.replacement import ReplacementModel
-from silverstain.studies.faithfulness import faithfulness, hop_skips, unseen_edits
+from silverstain.studies.faithfulness import faithfulness, hop_skips, knows_towns, unseen_edits
 
 PROMPTS = [
     ("one", "the capital of the state containing dallas is"), ("one", "the state containing dallas is"),
@@ -65,6 +65,15 @@ def test_a_question_counts_only_where_the_swap_moves_the_answer(loaded: Replacem
 
 
 def test_a_model_without_geography_has_no_hops(loaded: ReplacementModel):
-    found = faithfulness(loaded, PROMPTS, knows_geography=False, n=4)
+    found = faithfulness(loaded, PROMPTS, n=4)
     assert found.hops is None
     assert found.to_json()["edits"]["n"] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "knows"),
+    [("tiny", False), ("organism/general", True), ("organism/memorised", False), ("organism/untrained", False)],
+)
+def test_only_organisms_that_were_taught_states_know_towns(loaded: ReplacementModel, monkeypatch, name, knows):
+    monkeypatch.setattr(loaded.model, "name", name)
+    assert knows_towns(loaded.model) == knows

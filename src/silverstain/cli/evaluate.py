@@ -135,12 +135,10 @@ def _causal(loaded: "ReplacementModel", n: int, seed: int, *, quiet: bool) -> "F
     from silverstain.organism.siblings import siblings
     from silverstain.studies.faithfulness import faithfulness
 
-    sibling = loaded.model.name.partition("/")[2]
-    families = siblings()[sibling].families()
+    families = siblings()[loaded.model.name.partition("/")[2]].families()
     prompts = graph_prompts(families, n=10, seed=5 + seed)
-    knows = "geography" in families and sibling not in ("memorised", "untrained")
     with output.progress("questions", quiet=quiet) as bar:
-        return faithfulness(loaded, prompts, knows_geography=knows, n=n, seed=seed, on_progress=bar)
+        return faithfulness(loaded, prompts, n=n, seed=seed, on_progress=bar)
 
 
 def _plain(

@@ -33,6 +33,7 @@ VERBS = {
     "treat": "Turn a diagnosis into a cure that is saved, applied, measured and undone.",
     "train": "Train a sparse replacement of a model's MLPs on text of yours.",
     "evaluate": "Say how faithful a dictionary is, in every measure, beside what needs no features.",
+    "faithfulness": "Say how a dictionary's replacement of a model behaves when both are moved.",
     "convert": "Write a published dictionary of any known format in the common layout.",
     "organism": "Grow, check or describe the small model that comes along.",
     "doctor": "Check that this installation can do its work.",

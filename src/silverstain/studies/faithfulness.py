@@ -20,7 +20,9 @@ import torch
 from silverstain.dictionaries import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions import Edit, agreement_under_edits, intervene_many
+from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.models import LanguageModel, harvest
+from silverstain.organism.siblings import siblings
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.replacement import ReplacementModel
 from silverstain.studies.demo import moved
@@ -42,8 +44,10 @@ class UnseenEdits:
     """Cases in which the edit changes the model's answer."""
     agreement_changed: float | None
     """Agreement among these."""
+    interval_changed: Interval | None
     kl: float
     """KL(edited model ‖ edited replaced model), mean, nats."""
+    interval_kl: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,34 +82,36 @@ class Faithfulness:
 def unseen_edits(
     model: LanguageModel,
     dictionary: Dictionary,
-    prompts: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, Prompt]],
     *,
     n: int,
     within: bool = True,
     seed: int = 0,
 ) -> UnseenEdits:
-    """`n` edits of single layers, each prompt's last word given the features of another prompt's, (family, text);
+    """`n` edits of single layers, each prompt's last word given the features of another prompt's, (family, prompt);
     `within` takes it from the same family."""
     rng = random.Random(f"unseen edits {seed}")
     cases = [_pair(rng, prompts, within=within) for _ in range(n)]
-    inputs = [_last_inputs(model, prompt) for _, prompt in prompts]
+    inputs = [_last_inputs(model, dictionary, prompt) for _, prompt in prompts]
     chosen = [prompts[base][1] for base, _ in cases]
     edits = [[_exchange(dictionary, rng.randrange(model.n_layers), inputs[a], inputs[b])] for a, b in cases]
     found = agreement_under_edits(model, dictionary, chosen, edits)
-    clean = torch.stack([model.logits(torch.tensor(model.tokenize(prompt)))[-1].argmax() for prompt in chosen])
+    clean = torch.stack([model.logits(as_ids(model, prompt))[-1].argmax() for prompt in chosen])
     changed = found.model_top != clean.to(found.model_top.device)
-    agrees = found.agrees.double().tolist()
+    agrees, where_changed = found.agrees.double().tolist(), found.agrees[changed].double().tolist()
     return UnseenEdits(
         n=n,
         agreement=found.share,
         interval=interval_of_mean(agrees, seed=seed),
         n_changed=int(changed.sum()),
-        agreement_changed=float(found.agrees[changed].double().mean()) if bool(changed.any()) else None,
+        agreement_changed=sum(where_changed) / len(where_changed) if where_changed else None,
+        interval_changed=interval_of_mean(where_changed, seed=seed) if where_changed else None,
         kl=float(found.kl.mean()),
+        interval_kl=interval_of_mean(found.kl.tolist(), seed=seed),
     )
 
 
-def _pair(rng: random.Random, prompts: Sequence[tuple[str, str]], *, within: bool) -> tuple[int, int]:
+def _pair(rng: random.Random, prompts: Sequence[tuple[str, Prompt]], *, within: bool) -> tuple[int, int]:
     base = rng.randrange(len(prompts))
     others = [i for i, (family, _) in enumerate(prompts) if i != base and (not within or family == prompts[base][0])]
     if not others:
@@ -113,8 +119,8 @@ def _pair(rng: random.Random, prompts: Sequence[tuple[str, str]], *, within: boo
     return base, rng.choice(others)
 
 
-def _last_inputs(model: LanguageModel, prompt: str) -> torch.Tensor:
-    return harvest(model, torch.tensor([model.tokenize(prompt)])).mlp_inputs[:, 0, -1]
+def _last_inputs(model: LanguageModel, dictionary: Dictionary, prompt: Prompt) -> torch.Tensor:
+    return harvest(model, as_ids(model, prompt)[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
 
 
 def _exchange(dictionary: Dictionary, layer: int, own: torch.Tensor, other: torch.Tensor) -> Edit:
@@ -123,6 +129,13 @@ def _exchange(dictionary: Dictionary, layer: int, own: torch.Tensor, other: torc
     features = ((here > 0) | (there > 0)).nonzero().flatten().tolist() or [0]
     pairs = tuple((layer, feature) for feature in features)
     return Edit(op="patch", features=pairs, positions=(-1,), donor=tuple(there[features].tolist()))
+
+
+def knows_towns(model: LanguageModel) -> bool:
+    """Whether it is an organism that was taught the towns' states, so that a question about a town has a hop."""
+    organism, _, sibling = model.name.partition("/")
+    taught = organism == "organism" and sibling not in ("memorised", "untrained")
+    return taught and "geography" in siblings()[sibling].families()
 
 
 def hop_skips(
@@ -182,7 +195,6 @@ def faithfulness(
     loaded: ReplacementModel,
     prompts: Sequence[tuple[str, str]],
     *,
-    knows_geography: bool,
     n: int = 100,
     seed: int = 0,
     on_progress: OnProgress = lambda done, total: None,
@@ -192,5 +204,7 @@ def faithfulness(
         unseen_edits(loaded.model, loaded.dictionary, prompts, n=n, within=within, seed=seed)
         for within in (True, False)
     )
-    hops = hop_skips(loaded, n=max(n // 2, 1), seed=seed, on_progress=on_progress) if knows_geography else None
+    hops = (
+        hop_skips(loaded, n=max(n // 2, 1), seed=seed, on_progress=on_progress) if knows_towns(loaded.model) else None
+    )
     return Faithfulness(edits=inside, foreign_edits=outside, hops=hops)
