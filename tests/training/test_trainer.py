@@ -8,7 +8,9 @@ import torch
 
 from silverstain.dictionaries import open_dictionary
 from silverstain.errors import UsageError
+from silverstain.storage import read_tensors, save_tensors_whole
 from silverstain.training import TokenBatch, TrainingConfig, evaluate_dictionary, train_dictionary
+from silverstain.training.checkpoint import FILE, FORMAT
 from silverstain.training.finetuning import divergence, hold_l0, random_swap
 
 from .conftest import batches
@@ -81,6 +83,21 @@ def test_a_cut_short_checkpoint_is_named(model, tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(UsageError, match=r"cannot read .*checkpoint\.safetensors"):
         train_dictionary(model, batches(1), SHORT, tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_not_gone_on_with(model, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_dictionary(model, batches(1), SHORT, tmp_path, interrupted_after(2))
+    path = tmp_path / FILE
+    tensors, metadata = read_tensors(path)
+    name, _, version = FORMAT.rpartition("/")
+    for seen, words in (
+        (f"{name}/2", f"is a checkpoint of another version of Silverstain (format 2, this one has {version})"),
+        ("other/1", f"is not a {FORMAT} file; delete it"),
+    ):
+        save_tensors_whole(path, tensors, {"silverstain": metadata["silverstain"].replace(FORMAT, seen)})
+        with pytest.raises(UsageError, match=re.escape(words)):
+            train_dictionary(model, batches(1), SHORT, tmp_path)
 
 
 def test_batches_that_end_are_an_error(model, tmp_path):

@@ -15,7 +15,8 @@ from silverstain.errors import UsageError
 from silverstain.storage import read_tensors, save_tensors_whole
 from silverstain.training.config import TrainingConfig
 
-FORMAT = "silverstain.training-checkpoint/2"
+FORMAT = "silverstain.training-checkpoint/3"
+"""3 names the optimiser's moments by their parameter; before, by its number."""
 FILE = "checkpoint.safetensors"
 FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr")
 """Settings that may differ between the runs before and after an interruption; the learning rates so that a run that
@@ -44,8 +45,7 @@ def read_checkpoint(
         return None
     tensors, metadata = read(path)
     header = json.loads(metadata.get("silverstain", "{}"))
-    if header.get("format") != FORMAT:
-        raise UsageError(f"{path} is not a {FORMAT} file; delete it or train into another folder")
+    _check_format(path, header.get("format"))
     if header["model_hash"] != model_hash:
         raise UsageError(
             f"{path} is of a run on another model (hash {header['model_hash']}, this one has {model_hash}); "
@@ -64,3 +64,17 @@ def read_checkpoint(
         )
     # in memory of torch's own: in the file tensors lie askew, and products of such may round otherwise
     return {name: tensor.clone() for name, tensor in tensors.items()}, header["state"]
+
+
+def _check_format(path: Path, seen: object) -> None:
+    """UsageError for a checkpoint of another version, or for a file that is none."""
+    name, _, ours = FORMAT.rpartition("/")
+    if seen == FORMAT:
+        return
+    if str(seen).startswith(f"{name}/"):
+        version = str(seen).removeprefix(f"{name}/")
+        raise UsageError(
+            f"{path} is a checkpoint of another version of Silverstain (format {version}, this one has {ours}) and "
+            "cannot be gone on with; finish the run with that version, or delete the file to begin anew"
+        )
+    raise UsageError(f"{path} is not a {FORMAT} file; delete it or train into another folder")
