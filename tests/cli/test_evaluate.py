@@ -1,6 +1,7 @@
 """`silverstain evaluate`, and what `train` says before it begins: as a user and as a program see them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,23 @@ def test_the_same_seed_gives_the_same_intervals(tiny, text, capsys):
 def test_another_model_needs_text(tiny, capsys):
     assert main(["evaluate", tiny["dictionary"], "--model", tiny["model"]]) == 2
     assert "needs text; give --text FILE" in capsys.readouterr().err
+
+
+def test_the_field_of_a_row_that_holds_the_text_is_named(tiny, text, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    lines = Path(text).read_text(encoding="utf-8").splitlines()
+    rows.write_text("\n".join(json.dumps({"body": line}) for line in lines), encoding="utf-8")
+    assert main(of(tiny, str(rows), "--json")) == 2
+    assert "has no field 'text'; its fields are body: name the one that holds the text (--field)" in said(capsys)
+    assert main(of(tiny, str(rows), "--field", "body", "--graphs", "0", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["n_tokens"] > 200
+
+
+def said(capsys):
+    """What went to stderr: one line."""
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
 
 
 def test_a_dry_run_trains_nothing(tiny, text, tmp_path, capsys):

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from silverstain.cli import main
 from silverstain.cli.train_progress import Meter
 from silverstain.storage import read_json
+from silverstain.training import open_molt
 
 WORDS = [f"w{n}" for n in range(60)]
 SMALL = [
@@ -89,6 +90,31 @@ def test_what_was_trained_can_be_evaluated_and_traced(host, text, tmp_path, caps
     graph = json.loads(capsys.readouterr().out)
     assert graph["exactness"]["max_relative_error"] < 1e-4
     assert evaluated["dictionary_hash"] == hash_of(out)
+
+
+def test_a_mixture_of_transforms_is_evaluated_and_not_traced(host, text, tmp_path, capsys):
+    out = tmp_path / "molt"
+    assert train(host, text, out, "--kind", "molt", "--features", "8", "--l0", "2") == 0
+    line = ["evaluate", str(out), "--text", str(text), "--held-out", "0.2", "--context", "16"]
+    capsys.readouterr()
+    assert main([*line, "--model", str(host), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["dictionary_hash"] == open_molt(out).hash
+    assert len(found["kl_layers"]) == 2
+    assert found["replacement"] is None
+    assert main([*line, "--model", str(host)]) == 0
+    assert "molt (mixture, 8 linear transforms in each of 2 layers)" in capsys.readouterr().out
+    assert main(line) == 2
+    assert "the dictionary molt is for 2 layers of width 16, organism/general has 4 of width 128" in said(capsys)
+    assert main(["trace", "w3 w5", "--dictionary", str(out), "--model", str(host)]) == 2
+    assert "has no features that could be traced; `silverstain evaluate` measures it" in said(capsys)
+
+
+def said(capsys) -> str:
+    """What went to stderr: one line."""
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(host, text, tmp_path, capsys, monkeypatch):
@@ -175,9 +201,7 @@ def binary(folder: Path) -> Path:
 def test_mistakes_are_one_line(host, text, tmp_path, capsys, make, more, words):
     source = text if make is None else make(tmp_path)
     assert train(host, source, tmp_path / "out", *more) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
+    assert words in said(capsys)
     assert not (tmp_path / "out" / "config.yaml").exists()
 
 

@@ -1,21 +1,35 @@
 """`silverstain evaluate`: how faithful a dictionary is, in every measure, beside what needs no features."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from silverstain.cli import output
 from silverstain.cli.evaluation_table import tell_evaluation
-from silverstain.cli.options import CheckDictionary, Device, DType, Json, Model, Threads, load_replacement
+from silverstain.cli.options import (
+    CheckDictionary,
+    Device,
+    DType,
+    Field,
+    Json,
+    Model,
+    Text,
+    Threads,
+    load_model_alone,
+    load_replacement,
+)
+from silverstain.cli.text_options import TextOptions
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
+    from silverstain.dictionaries import Dictionary
     from silverstain.models import LanguageModel
-    from silverstain.replacement import ReplacementModel
     from silverstain.studies.faithfulness import Faithfulness
     from silverstain.training import Evaluation, TokenBatch
     from silverstain.training.graph_figures import GraphFigures
+    from silverstain.training.mixtures import Molt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -29,13 +43,8 @@ Prompts = list[tuple[str, Any]]
 def evaluate(
     dictionary: Annotated[str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")],
     model: Model = "organism",
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A text, JSONL or Parquet file, or a folder of them; may be repeated.",
-            show_default="the organism's own sentences",
-        ),
-    ] = None,
+    text: Text = None,
+    field: Field = "text",
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of text to measure on.")] = 20_000,
     context: Annotated[int, typer.Option(min=2, help="Tokens a sequence of text is cut to.")] = 128,
     held_out: Annotated[
@@ -58,35 +67,52 @@ def evaluate(
     from silverstain.training import evaluate as evaluate_fidelity
     from silverstain.training.report import remarks
 
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
-    families, batches, prompts = _material(loaded.model, text, (tokens, context, held_out), sentences, graphs, seed)
+    host, opened = _opened(model, dictionary, check_dictionary, threads, device, dtype)
+    # training leaves the rest out: a share of 1 would leave it nothing, and is refused
+    options = TextOptions(text=tuple(text or ()), field=field, context=context, held_out=min(held_out, 1 - 2**-53))
+    families, batches, prompts = _material(host, options, tokens, sentences, graphs, seed)
     with output.progress("text", quiet=json) as bar:
-        found = evaluate_fidelity(loaded.model, loaded.dictionary, batches, seed=seed, on_progress=bar)
-    traced = _graphs(loaded, prompts, seed, quiet=json)
-    causal = None if text or not edits else _causal(loaded, edits, seed, quiet=json)
-    said = remarks(found.fidelity, d_model=loaded.model.d_model, d_vocab=loaded.model.d_vocab)
+        found = evaluate_fidelity(host, opened, batches, seed=seed, on_progress=bar)
+    traced = _graphs(host, opened, prompts, seed, quiet=json)
+    causal = None if text or not edits else _causal(host, opened, edits, seed, quiet=json)
+    said = remarks(found.fidelity, d_model=host.d_model, d_vocab=host.d_vocab)
     if json:
-        output.emit(_plain(loaded, found, families, traced, causal, said))
+        output.emit(_plain(host.name, opened, found, families, traced, causal, said))
     else:
-        tell_evaluation(loaded, found, families, traced, causal, said)
+        tell_evaluation(host.name, opened, found, families, traced, causal, said)
+
+
+def _opened(
+    model: str, dictionary: str, check_dictionary: bool, threads: int | None, device: str, dtype: str
+) -> "tuple[LanguageModel, Dictionary | Molt]":
+    """Model and dictionary; what `train --kind molt` wrote is no dictionary, and is known by its files."""
+    from silverstain.training.mixtures import FACTS, open_molt
+
+    folder = Path(dictionary).expanduser()
+    if not (folder / FACTS).exists():
+        loaded = load_replacement(
+            model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
+        )
+        return loaded.model, loaded.dictionary
+    import torch
+
+    from silverstain.dictionaries import check_made_for
+
+    host = load_model_alone(model, threads=threads, device=device, dtype=dtype)
+    molt = open_molt(folder, dtype=getattr(torch, dtype))
+    check_made_for(molt, host)
+    return host, molt
 
 
 def _material(
-    model: "LanguageModel",
-    text: list[str] | None,
-    slice_of_text: tuple[int, int, float],
-    sentences: int,
-    graphs: int,
-    seed: int,
+    model: "LanguageModel", options: TextOptions, tokens: int, sentences: int, graphs: int, seed: int
 ) -> "tuple[list[str], list[TokenBatch], Prompts]":
     """Names of families, batches to measure on, and prompts to trace."""
     organism, _, sibling = model.name.partition("/")
-    if text:
+    if options.text:
         from silverstain.training.graph_figures import prompts_of
 
-        batches = _held_out_text(model, text, *slice_of_text)
+        batches = options.batches(model).held_out(tokens)
         return [], batches, prompts_of(batches, graphs)
     if organism != "organism":
         raise UsageError(f"evaluating a dictionary of {model.name} needs text; give --text FILE or a folder of files")
@@ -99,50 +125,41 @@ def _material(
     return list(families), evaluation_batches(families, n=sentences, seed=7 + seed), prompts
 
 
-def _held_out_text(
-    model: "LanguageModel", text: list[str], tokens: int, context: int, held_out: float
-) -> "list[TokenBatch]":
-    """What `silverstain train` on this text never shows: which pieces these are depends on their words alone."""
-    from silverstain.training.text import text_batches
-
-    source = text_batches(
-        model,
-        text if len(text) > 1 else text[0],
-        context=min(context, model.max_positions),
-        batch=_sequences_a_batch(model),
-        held_out_share=min(held_out, 1 - 2**-53),  # a share of 1 would leave nothing to train on, and is refused
-    )
-    return source.held_out(tokens)
-
-
-def _sequences_a_batch(model: "LanguageModel") -> int:
-    """Few enough that logits of a batch of 128 tokens each stay below 256 MB."""
-    return max(1, min(32, 2**26 // (128 * model.d_vocab)))
-
-
-def _graphs(loaded: "ReplacementModel", prompts: Prompts, seed: int, *, quiet: bool) -> "GraphFigures | None":
-    if not prompts:
-        return None
+def _graphs(
+    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, seed: int, *, quiet: bool
+) -> "GraphFigures | None":
+    """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
+    from silverstain.dictionaries import Dictionary
     from silverstain.training.graph_figures import graph_figures
 
+    if not prompts or not isinstance(dictionary, Dictionary):
+        return None
     with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(loaded.model, loaded.dictionary, prompts, seed=seed, on_progress=bar)
+        return graph_figures(host, dictionary, prompts, seed=seed, on_progress=bar)
 
 
-def _causal(loaded: "ReplacementModel", n: int, seed: int, *, quiet: bool) -> "Faithfulness":
-    """Whether the dictionary has the organism's mechanism."""
+def _causal(
+    host: "LanguageModel", dictionary: "Dictionary | Molt", n: int, seed: int, *, quiet: bool
+) -> "Faithfulness | None":
+    """Whether the dictionary has the organism's mechanism; None for a mixture, which has no features to edit."""
+    from silverstain.dictionaries import Dictionary
     from silverstain.organism.fidelity import graph_prompts
     from silverstain.organism.siblings import siblings
+    from silverstain.replacement import ReplacementModel
     from silverstain.studies.faithfulness import faithfulness
 
-    families = siblings()[loaded.model.name.partition("/")[2]].families()
+    if not isinstance(dictionary, Dictionary):
+        return None
+    loaded = ReplacementModel(model=host, dictionary=dictionary)
+    families = siblings()[host.name.partition("/")[2]].families()
     prompts = graph_prompts(families, n=10, seed=5 + seed)
     with output.progress("questions", quiet=quiet) as bar:
         return faithfulness(loaded, prompts, n=n, seed=seed, on_progress=bar)
 
 
 def _plain(
-    loaded: "ReplacementModel",
+    model: str,
+    dictionary: "Dictionary | Molt",
     found: "Evaluation",
     families: list[str],
     traced: "GraphFigures | None",
@@ -150,10 +167,10 @@ def _plain(
     said: list[str],
 ) -> dict[str, Any]:
     """Everything as JSON holds it: the figures on top, intervals and stand-ins beside them."""
-    fidelity, dictionary = found.fidelity, loaded.dictionary
+    fidelity = found.fidelity
     named = {families[index] if families else str(index): share for index, share in fidelity.families.items()}
     return {
-        "model": loaded.model.name,
+        "model": model,
         "dictionary": dictionary.name,
         "dictionary_hash": dictionary.hash,
         "n_sequences": found.n_sequences,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from silverstain.cli import output
 
 if TYPE_CHECKING:
-    from silverstain.replacement import ReplacementModel
+    from silverstain.dictionaries import Dictionary
     from silverstain.studies.faithfulness import Faithfulness
     from silverstain.training import Evaluation
     from silverstain.training.evaluation import Fidelity
     from silverstain.training.graph_figures import GraphFigures
     from silverstain.training.intervals import Interval
+    from silverstain.training.mixtures import Molt
 
 Written = Callable[[float], str]
 Beside = Mapping[str, float | None]
@@ -20,7 +21,8 @@ NONE = "–"
 
 
 def tell_evaluation(
-    loaded: "ReplacementModel",
+    model: str,
+    dictionary: "Dictionary | Molt",
     found: "Evaluation",
     families: list[str],
     traced: "GraphFigures | None",
@@ -28,12 +30,10 @@ def tell_evaluation(
     said: list[str],
 ) -> None:
     """Print everything."""
-    dictionary, fidelity = loaded.dictionary, found.fidelity
-    kind = "cross-layer" if dictionary.is_cross_layer else "per-layer"
+    fidelity = found.fidelity
     output.data(
-        f"{dictionary.name} ({kind}, {dictionary.activation}, {dictionary.n_features:,} features in each of "
-        f"{dictionary.n_layers} layers) in {loaded.model.name}\n{fidelity.n_tokens:,} tokens of "
-        f"{found.n_sequences:,} sequences; in brackets 95 % intervals\n"
+        f"{dictionary.name} ({_kind(dictionary)} in each of {dictionary.n_layers} layers) in {model}\n"
+        f"{fidelity.n_tokens:,} tokens of {found.n_sequences:,} sequences; in brackets 95 % intervals\n"
     )
     output.data(output.table(_in_all(found, traced) + _causal(causal), right=(1, 3, 4, 5)))
     output.data("\n" + output.table(_by_layer(found), right=tuple(range(1, 10))))
@@ -42,6 +42,15 @@ def tell_evaluation(
     for line in said:
         output.data(f"\n  {line}")
     output.talk("\nWhat each figure is: docs/evaluate.md. --json prints all of them.")
+
+
+def _kind(dictionary: "Dictionary | Molt") -> str:
+    from silverstain.dictionaries import Dictionary
+
+    if not isinstance(dictionary, Dictionary):
+        return f"mixture, {dictionary.n_features:,} linear transforms"
+    kind = "cross-layer" if dictionary.is_cross_layer else "per-layer"
+    return f"{kind}, {dictionary.activation}, {dictionary.n_features:,} features"
 
 
 def _in_all(found: "Evaluation", traced: "GraphFigures | None") -> list[list[str]]:

@@ -31,6 +31,14 @@ CheckDictionary = Annotated[
         rich_help_panel="Model",
     ),
 ]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A file of text, JSONL or Parquet, a folder of them, or a dataset as hf://NAME; may be repeated.",
+        show_default="the organism's own sentences",
+    ),
+]
+Field = Annotated[str, typer.Option(help="The field of a row that holds its text, or its token ids.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads. One is fastest for the organism.", show_default=False)
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from silverstain.cli.options import Device, DType, Json, Model, Threads
+from silverstain.cli.options import Device, DType, Field, Json, Model, Text, Threads
 from silverstain.errors import UsageError
 from silverstain.storage import check_writable
 
@@ -22,14 +22,8 @@ Setting = "Training"
 def train(
     out: Annotated[Path, typer.Option(help="The folder of the dictionary; an unfinished run in it is gone on with.")],
     model: Model = "organism",
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A file of text, JSONL or Parquet, a folder of them, or a dataset as hf://NAME; may be repeated.",
-            show_default="the organism's own sentences",
-        ),
-    ] = None,
-    field: Annotated[str, typer.Option(help="The field of a row that holds its text, or its token ids.")] = "text",
+    text: Text = None,
+    field: Field = "text",
     kind: Annotated[
         str, typer.Option(help="clt: features write to all later layers; plt: to their own; molt: linear transforms.")
     ] = "clt",
@@ -94,8 +88,9 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a dictionary for a model's MLPs, and measure it on text it has not seen."""
+    from silverstain.cli.text_options import TextOptions
     from silverstain.cli.train_processes import processes
-    from silverstain.cli.train_run import TextOptions, run_training
+    from silverstain.cli.train_run import run_training
 
     if model.split("/")[0] != "organism" and not text:
         raise UsageError(f"training on {model} needs text; give --text FILE, a folder of files, or hf://NAME")

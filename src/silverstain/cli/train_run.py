@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from silverstain.cli import output
 from silverstain.cli.options import load_model_alone
+from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 WATCHED_TOKENS = 4096
 """Held-out tokens of the looks during a run; the figures at its end are of more."""
 LOOKS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """What of which text is read, as the flags say it."""
-
-    text: tuple[str, ...]
-    field: str
-    context: int
-    batch: int | None
-    bos: bool | None
-    held_out: float
-    check: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,30 +117,17 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
     if not options.text:
         return _sentences(host, tokens, graphs, seed, about)
     from silverstain.training.graph_figures import prompts_of
-    from silverstain.training.sizes import sequences_a_batch
-    from silverstain.training.text import check_understands, text_batches
+    from silverstain.training.text import check_understands
 
-    context = min(options.context, host.max_positions)
-    batch = options.batch or sequences_a_batch(host, context)
-    source = text_batches(
-        host,
-        list(options.text),
-        context=context,
-        batch=batch,
-        bos=options.bos,
-        seed=seed,
-        held_out_share=options.held_out,
-        field=options.field,
-    )
+    source = options.batches(host, seed=seed)
     held_out = source.held_out(tokens)
     if options.check:
         check_understands(host, held_out[0])
-    about |= {
-        "text": list(options.text), "field": options.field, "context": context, "batch": batch, "bos": options.bos,
-        "held_out": options.held_out, "seed": seed,
-    }  # fmt: skip
     return Material(
-        training=source.training(), held_out=held_out, prompts=list(prompts_of(held_out, graphs)), about=about
+        training=source.training(),
+        held_out=held_out,
+        prompts=list(prompts_of(held_out, graphs)),
+        about=about | options.about(host, seed=seed),
     )
 
 
@@ -219,8 +194,7 @@ def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextO
     from silverstain.cli.train_plan import tell_training_plan
     from silverstain.training.planning import plan_training
 
-    context = min(options.context, host.max_positions)
-    tokens = options.batch * context if options.batch else None
+    tokens = options.batch * options.context_of(host) if options.batch else None
     tell_training_plan(plan_training(host, config, tokens_a_batch=tokens), json=json)
 
 

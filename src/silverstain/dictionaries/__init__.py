@@ -5,6 +5,7 @@ from silverstain.dictionaries.dictionary import Dictionary as Dictionary
 from silverstain.dictionaries.fidelity import check_fidelity as check_fidelity
 from silverstain.dictionaries.fidelity import fidelity as fidelity
 from silverstain.dictionaries.fitting import check_fits as check_fits
+from silverstain.dictionaries.fitting import check_made_for as check_made_for
 from silverstain.dictionaries.fitting import fitted as fitted
 from silverstain.dictionaries.reading import open_dictionary as open_dictionary
 from silverstain.dictionaries.writing import save_dictionary as save_dictionary
@@ -14,6 +15,7 @@ __all__ = [
     "Dictionary",
     "check_fidelity",
     "check_fits",
+    "check_made_for",
     "fidelity",
     "fitted",
     "open_dictionary",

@@ -26,6 +26,31 @@ class Model(Protocol):
     def hash(self) -> str: ...
 
 
+@runtime_checkable
+class Made(Protocol):
+    """What was trained on a model: a dictionary, or a mixture of transforms."""
+
+    name: str
+    n_layers: int
+    d_model: int
+    model_hash: str | None
+
+
+def check_made_for(made: Made, model: Model | LanguageModel) -> None:
+    """UsageError unless it has the shape of this model and, where it knows whose it is, was trained on it."""
+    seen, wanted = (made.n_layers, made.d_model), (model.n_layers, model.d_model)
+    if seen != wanted:
+        raise UsageError(
+            f"the dictionary {made.name} is for {seen[0]} layers of width {seen[1]}, {model.name} has "
+            f"{wanted[0]} of width {wanted[1]}; give the dictionary of this model"
+        )
+    if made.model_hash is not None and made.model_hash != model.hash:
+        raise UsageError(
+            f"the dictionary {made.name} was trained on another model (hash {made.model_hash}) than "
+            f"{model.name} (hash {model.hash}); give the dictionary of this model"
+        )
+
+
 def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
     """UsageError unless it is a dictionary made for this model that reads and writes where we record."""
     if not isinstance(dictionary, Dictionary):
@@ -33,17 +58,7 @@ def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
             f"a {type(dictionary).__name__} has no features that could be traced; give a per-layer or cross-layer "
             "dictionary"
         )
-    seen, wanted = (dictionary.n_layers, dictionary.d_model), (model.n_layers, model.d_model)
-    if seen != wanted:
-        raise UsageError(
-            f"the dictionary {dictionary.name} is for {seen[0]} layers of width {seen[1]}, {model.name} has "
-            f"{wanted[0]} of width {wanted[1]}; give the dictionary of this model"
-        )
-    if dictionary.model_hash is not None and dictionary.model_hash != model.hash:
-        raise UsageError(
-            f"the dictionary {dictionary.name} was trained on another model (hash {dictionary.model_hash}) than "
-            f"{model.name} (hash {model.hash}); give the dictionary of this model"
-        )
+    check_made_for(dictionary, model)
     reads, writes = dictionary.reads_at, dictionary.writes_at
     if reads not in (READS_AT, BEFORE_NORM) or writes not in (WRITES_AT, MLP_OUTPUT):
         raise UsageError(
