@@ -1,6 +1,7 @@
 """How well graphs of the organism predict what the model does, on prompts of all its families.
 
     python benchmarks/verification.py claims --prompts 200        # writes benchmarks/results/verification.json
+    python benchmarks/verification.py claims --norms linearised   # the same prompts, graphs of linearised norms
     python benchmarks/verification.py perturbations               # both dictionaries
     python benchmarks/verification.py swap
     python benchmarks/verification.py inhibition
@@ -21,6 +22,8 @@ from typing import Any
 import torch
 
 import silverstain
+from silverstain.attribution import Norms, norms_named
+from silverstain.attribution.freezing import NORMS
 from silverstain.interventions import Edit, intervene_many
 from silverstain.interventions.verification import Claim, agreement, divided, verify
 from silverstain.interventions.verification.bench import bench_of
@@ -56,7 +59,7 @@ def balanced(claims: Sequence[Claim], seed: int = 0) -> list[Claim]:
     return kept
 
 
-def test_claims(kind: str, n: int, seed: str, log: Path) -> dict[str, Any]:
+def test_claims(kind: str, n: int, seed: str, norms: Norms, log: Path) -> dict[str, Any]:
     """Verify n graphs and put their claims together; claims lie in `log` meanwhile, so that a stop loses nothing."""
     loaded = silverstain.load("organism", dictionary=kind, check_dictionary=False)
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -64,7 +67,7 @@ def test_claims(kind: str, n: int, seed: str, log: Path) -> dict[str, Any]:
     for i, (family, prompt) in enumerate(prompts(n, seed)):
         if i < len(done):
             continue
-        graph = loaded.trace(prompt).prune()
+        graph = loaded.trace(prompt, norms=norms).prune()
         groups = loaded.read(graph).groups_in(graph)
         found = verify(loaded.model, loaded.dictionary, graph, groups=groups, max_sources=24, max_claims=60,
                        n_controls=3, seed=i)  # fmt: skip
@@ -119,6 +122,7 @@ def main() -> None:
     parser.add_argument("--dictionary", choices=KINDS, default="cross-layer")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", default="test")
+    parser.add_argument("--norms", choices=NORMS, default="frozen", help="of the graphs whose claims are tested")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--log", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
@@ -126,8 +130,10 @@ def main() -> None:
     kind, n, seed = arguments.dictionary, arguments.prompts, arguments.seed
     arguments.log.mkdir(exist_ok=True)
     if arguments.what == "claims":
-        log = arguments.log / f"verification-{kind}-{seed}.jsonl"
-        record(arguments.out, kind, {"claims": test_claims(kind, n, seed, log)})
+        norms = norms_named(arguments.norms)
+        log = arguments.log / f"verification-{kind}-{seed}-{norms}.jsonl"
+        part = "claims" if norms == "frozen" else f"claims, {norms} norms"
+        record(arguments.out, kind, {part: test_claims(kind, n, seed, norms, log)})
     elif arguments.what == "perturbations":
         for each in KINDS:
             record(arguments.out, each, {"perturbations": test_perturbations(each, n, seed)})
@@ -265,7 +271,9 @@ def wilson(outcomes: Sequence[bool]) -> dict[str, float | None]:
 
 def record(path: Path, kind: str, found: dict[str, Any]) -> None:
     """Add what was found to the results."""
-    results = json.loads(path.read_text()) if path.exists() else {"format": "silverstain.verification-benchmark/1"}
+    results: dict[str, Any] = (
+        json.loads(path.read_text()) if path.exists() else {"format": "silverstain.verification-benchmark/1"}
+    )
     results.setdefault(kind, {}).update(found)
     write_json_whole(path, results)
 

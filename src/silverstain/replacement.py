@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from silverstain.attribution import MOST_TARGETS, PROBABILITY, Plan, TargetRequest, plan_trace, trace
+from silverstain.attribution import MOST_TARGETS, PROBABILITY, Norms, Plan, TargetRequest, plan_trace, trace
 from silverstain.dictionaries import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
@@ -47,6 +47,7 @@ class ReplacementModel:
         most_targets: int = MOST_TARGETS,
         max_features: int | None = None,
         max_unexplained: float = 0.0,
+        norms: Norms = "frozen",
         products: torch.dtype | None = None,
         resume: str | Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
@@ -62,6 +63,7 @@ class ReplacementModel:
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=max_unexplained,
+            norms=norms,
             products=products,
             resume=resume,
             on_progress=on_progress,

@@ -74,6 +74,7 @@ class FrozenHuggingFace:
     model: LanguageModel
     recording: Recording
     dictionary: Dictionary | None
+    norms_live: bool = False
 
     def __call__(self, embedding: Tensor, writes: Tensor) -> FrozenReads:
         """Run with `embedding` [pos d_model] and `writes` [layer pos d_model] added where the stream is written."""
@@ -133,11 +134,12 @@ class FrozenHuggingFace:
         for layer in range(model.n_layers):
             block = model.block(layer)
             for place, scale in scales.items():
-                if getattr(table, place) is not None:
+                if getattr(table, place) is not None and not self.norms_live:
                     yield block.get_submodule(getattr(table, place)), norm(scale[layer])
             yield block.get_submodule(table.mlp), mlp_read(layer)
             yield block.get_submodule(table.mlp_output_norm or table.mlp), written(layer)
-        yield model.hf.get_submodule(table.final_norm), norm(recording.final_norm_scale)
+        if not self.norms_live:
+            yield model.hf.get_submodule(table.final_norm), norm(recording.final_norm_scale)
         yield model.hf.get_submodule(table.final_norm), keep("final")
         yield model.hf.get_submodule(table.unembedding), keep("logits")
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from silverstain.attribution import EMBEDDING, FrozenFlow, Gradients, Reads, freeze
+from silverstain.attribution import EMBEDDING, FrozenFlow, Gradients, Norms, Reads, freeze
 from silverstain.attribution.flow import values_adjoint
-from silverstain.attribution.frozen_norm import FrozenNorm
+from silverstain.attribution.freezing import NORMS
+from silverstain.attribution.frozen_norm import FrozenNorm, linearised
 from silverstain.models import record
 
 LAYERS, POSITIONS, WIDTH = 3, 5, 8
@@ -25,6 +26,7 @@ def random_flow(
     is_centred: bool = False,
     has_output_norm: bool = False,
     is_parallel: bool = False,
+    is_linearised: bool = False,
 ) -> FrozenFlow:
     draw = torch.Generator().manual_seed(seed)
 
@@ -32,9 +34,10 @@ def random_flow(
         return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
     def norm() -> FrozenNorm:
-        return FrozenNorm(
-            scale=normal(POSITIONS).abs(), weight=normal(WIDTH), bias=normal(WIDTH), is_centred=is_centred
+        plain = FrozenNorm(
+            scale=normal(POSITIONS).abs(), weight=normal(WIDTH), bias=normal(1, WIDTH), is_centred=is_centred
         )
+        return linearised(plain, normal(POSITIONS, WIDTH)) if is_linearised else plain
 
     scores = normal(LAYERS, 4, POSITIONS, POSITIONS)
     hidden = torch.ones(POSITIONS, POSITIONS, dtype=torch.bool).triu(1)
@@ -71,6 +74,7 @@ def written(gradients: Gradients, layer: int, position: int) -> Tensor:
             "is_centred": st.booleans(),
             "has_output_norm": st.booleans(),
             "is_parallel": st.booleans(),
+            "is_linearised": st.booleans(),
         }
     ),
     to=st.tuples(st.integers(0, LAYERS), st.integers(0, POSITIONS - 1)),
@@ -134,8 +138,11 @@ def test_blocks_of_keys_leave_nothing_out(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("is_parallel", [False, True])
 @pytest.mark.parametrize("has_output_norm", [False, True])
-def test_constants_of_a_sweep_are_what_biases_alone_make_of_each_read(is_parallel: bool, has_output_norm: bool):
-    flow = random_flow(6, is_parallel=is_parallel, has_output_norm=has_output_norm)
+@pytest.mark.parametrize("is_linearised", [False, True])
+def test_constants_of_a_sweep_are_what_biases_alone_make_of_each_read(
+    is_parallel: bool, has_output_norm: bool, is_linearised: bool
+):
+    flow = random_flow(6, is_parallel=is_parallel, has_output_norm=has_output_norm, is_linearised=is_linearised)
     nothing = torch.zeros(1, POSITIONS, WIDTH, dtype=torch.float64)
     reads = flow.response(nothing, nothing.expand(LAYERS, 1, POSITIONS, WIDTH), with_biases=True)
     layers = [3, 2, 1, 0]
@@ -162,11 +169,13 @@ def test_the_flow_is_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: 
 
 
 @pytest.mark.parametrize("kind", ["per-layer", "per-layer-skip"])  # what the flow knows of a dictionary
-def test_adjoint_is_autograd_through_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: str):
+@pytest.mark.parametrize("norms", NORMS)
+def test_adjoint_is_autograd_through_the_hand_frozen_hugging_face_model(tiny, shape: str, kind: str, norms: Norms):
+    """With linearised norms it is autograd through norms that nobody froze."""
     model, dictionary = tiny.model(shape), tiny.dictionary(kind)
     recording = record(model, tiny.prompt)
-    flow = freeze(model, recording, dictionary)
-    frozen = tiny.frozen(model, recording, dictionary)
+    flow = freeze(model, recording, dictionary, norms=norms)
+    frozen = tiny.frozen(model, recording, dictionary, norms_live=norms == "linearised")
     for layer, position in [(0, 2), (2, 4), (3, 6)]:
         vector = torch.randn(1, model.d_model, dtype=model.dtype)
         leaves = [part.requires_grad_() for part in frozen.no_change()]
@@ -178,11 +187,12 @@ def test_adjoint_is_autograd_through_the_hand_frozen_hugging_face_model(tiny, sh
         torch.testing.assert_close(found.mlp_outputs[:, 0], writes, rtol=1e-8, atol=1e-10)
 
 
-def test_the_flow_with_its_biases_is_the_whole_run(tiny, shape: str):
+@pytest.mark.parametrize("norms", NORMS)
+def test_the_flow_with_its_biases_is_the_whole_run(tiny, shape: str, norms: Norms):
     """Nothing is missing: embedding, MLP outputs and biases pushed up give what the model read."""
     model = tiny.model(shape)
     recording = record(model, tiny.prompt)
-    flow = freeze(model, recording)
+    flow = freeze(model, recording, norms=norms)
     reads = flow.response(recording.embedding[None], recording.mlp_outputs[:, None], with_biases=True)
     torch.testing.assert_close(reads.mlp_inputs[:, 0], recording.mlp_inputs, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(reads.final[0], recording.final, rtol=1e-9, atol=1e-9)

@@ -38,6 +38,16 @@ def test_edges_of_every_target_add_up_to_its_recorded_value(tiny, shape: str, dt
         assert graph.meta["exactness"]["max_relative_error"] == graph.exactness() < bound
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"]
+)
+def test_edges_add_up_with_linearised_norms_too(tiny, shape: str, dtype, bound: float):
+    kind = KINDS[SHAPES.index(shape) % len(KINDS)]
+    graph = trace(tiny.model(shape, dtype), tiny.dictionary(kind, dtype), tiny.prompt, norms="linearised")
+    assert graph.meta["settings"]["norms"] == "linearised"
+    assert graph.exactness() < bound
+
+
 @pytest.mark.parametrize("architecture", ZOO)
 def test_huge_channels_do_not_spoil_the_sums(tiny, architecture: str):
     for kind, dtype, bound in (("per-layer-skip", torch.float32, 1e-5), ("cross-layer", torch.float64, 1e-10)):
@@ -92,13 +102,24 @@ def test_a_prompt_of_only_leading_positions_has_no_features(tiny):
 
 
 @pytest.mark.parametrize(("shape", "kind"), list(zip(SHAPES, cycle(KINDS), strict=False)))
-def test_an_edge_is_the_change_of_its_target_when_its_source_is_removed(tiny, shape: str, kind: str):
-    """In the Hugging Face model with everything frozen by hooks, features are taken out by subtracting writes."""
-    model, dictionary = tiny.model(shape), tiny.dictionary(kind)
-    graph = trace(model, dictionary, tiny.prompt, targets=[4, 9])
+def test_an_edge_with_linearised_norms_is_a_rate_of_change_with_norms_live(tiny, shape: str, kind: str):
+    """A millionth of each source is taken out of the Hugging Face model; only attention and MLPs are frozen."""
+    model, dictionary, share = tiny.model(shape), tiny.dictionary(kind), 1e-6
+    graph = trace(model, dictionary, tiny.prompt, targets=[4, 9], norms="linearised")
     recording = record(model, tiny.prompt)
-    frozen = tiny.frozen(model, recording, dictionary)
+    frozen = tiny.frozen(model, recording, dictionary, norms_live=True)
+    values = values_of(frozen, graph, recording, dictionary)
     edges = torch.as_tensor(graph.matrix().toarray())
+    n_features = graph.nodes.count()["feature"]
+    for source in range(0, n_features, max(1, n_features // 8)):
+        writes = without(graph, recording, dictionary, source)
+        rate = (values(-share * writes) - values(share * writes)) / (2 * share)
+        scale = float(graph.values_of_targets.abs().max())
+        torch.testing.assert_close(edges[graph.row_nodes, source], rate, rtol=1e-5, atol=1e-7 * scale)
+
+
+def values_of(frozen, graph: Graph, recording, dictionary):
+    """Of the graph's targets, as a function of what is added to every MLP output."""
     features = feature_nodes(graph)
 
     def values(writes: torch.Tensor) -> torch.Tensor:
@@ -107,15 +128,33 @@ def test_an_edge_is_the_change_of_its_target_when_its_source_is_removed(tiny, sh
         before = [dictionary.pre_activations(layer, reads.at(layer, p))[f] for layer, p, f in features]
         return torch.stack([*before, *(logits[[4, 9]] - logits.mean())])
 
+    return values
+
+
+def without(graph: Graph, recording, dictionary, source: int) -> torch.Tensor:
+    """What takes a feature node's writes away, [layer pos d_model]."""
+    layer, position, feature = feature_nodes(graph)[source]
+    writes = torch.zeros_like(recording.mlp_outputs)
+    rows = dictionary.decoder_rows(layer, torch.tensor([feature]))[0] * graph.nodes.activation[source]
+    for target, row in zip(dictionary.targets(layer), rows, strict=True):
+        writes[target, position] = -row
+    return writes
+
+
+@pytest.mark.parametrize(("shape", "kind"), list(zip(SHAPES, cycle(KINDS), strict=False)))
+def test_an_edge_is_the_change_of_its_target_when_its_source_is_removed(tiny, shape: str, kind: str):
+    """In the Hugging Face model with everything frozen by hooks, features are taken out by subtracting writes."""
+    model, dictionary = tiny.model(shape), tiny.dictionary(kind)
+    graph = trace(model, dictionary, tiny.prompt, targets=[4, 9])
+    recording = record(model, tiny.prompt)
+    frozen = tiny.frozen(model, recording, dictionary)
+    edges = torch.as_tensor(graph.matrix().toarray())
+    values, n_features = values_of(frozen, graph, recording, dictionary), graph.nodes.count()["feature"]
+
     clean = values(torch.zeros_like(recording.mlp_outputs))
     torch.testing.assert_close(clean, graph.values_of_targets, rtol=1e-9, atol=1e-9)
-    for source in range(0, len(features), max(1, len(features) // 8)):
-        layer, position, feature = features[source]
-        writes = torch.zeros_like(recording.mlp_outputs)
-        rows = dictionary.decoder_rows(layer, torch.tensor([feature]))[0] * graph.nodes.activation[source]
-        for target, row in zip(dictionary.targets(layer), rows, strict=True):
-            writes[target, position] = -row
-        change = clean - values(writes)
+    for source in range(0, n_features, max(1, n_features // 8)):
+        change = clean - values(without(graph, recording, dictionary, source))
         scale = float(graph.values_of_targets.abs().max())
         torch.testing.assert_close(edges[graph.row_nodes, source], change, rtol=1e-7, atol=1e-10 * scale)
 

@@ -84,6 +84,7 @@ def test_the_default_targets_can_be_fewer(of_tiny: list[str], capsys: pytest.Cap
         (["x", "--target", "id:" + "9" * 5000], "an id is a number, as id:40"),
         (["x", "--out", "."], ". is a folder; name a file in it"),
         (["x", "--out", "pyproject.toml/g.safetensors"], "is no folder that can be written; choose another"),
+        (["x", "--norms", "live", "--dry-run"], "norms are 'live'; give frozen or linearised"),
         (["x", "--products", "float16", "--dry-run"], "--products is 'float16'; give bfloat16 or float32"),
         (["x", "--device", "banana"], "--device is 'banana', which cannot be used here; there is cpu"),
         (["x", "--device", "cuda:99"], "--device is 'cuda:99', which cannot be used here; there is cpu"),

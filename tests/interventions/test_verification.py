@@ -153,6 +153,13 @@ def test_direct_edges_are_an_arithmetic_check_that_can_fail(bench: Bench):
     assert direct_error(wrong, parties) > 1e-3
 
 
+def test_the_arithmetic_of_linearised_norms_is_checked_with_linearised_norms(bench: Bench, prompt: list[int]):
+    graph = trace(bench.model, bench.dictionary, prompt, targets=[3, 4], norms="linearised")
+    parties, _ = parties_of(graph, [], 16)
+    assert direct_error(bench_of(bench.model, bench.dictionary, graph), parties) < 1e-5
+    assert direct_error(replace(bench, graph=graph), parties) > 1e-2  # the bench has frozen ones
+
+
 def test_what_is_reached_follows_kept_edges_only(bench: Bench):
     graph = bench.graph
     source = some_features(graph)[0]

@@ -9,7 +9,9 @@ from silverstain.attribution.flow import EMBEDDING as EMBEDDING
 from silverstain.attribution.flow import FrozenFlow as FrozenFlow
 from silverstain.attribution.flow import Gradients as Gradients
 from silverstain.attribution.flow import Reads as Reads
+from silverstain.attribution.freezing import Norms as Norms
 from silverstain.attribution.freezing import freeze as freeze
+from silverstain.attribution.freezing import norms_named as norms_named
 from silverstain.attribution.many import INDEX as INDEX
 from silverstain.attribution.many import ManySettings as ManySettings
 from silverstain.attribution.many import Outcome as Outcome
@@ -47,6 +49,7 @@ __all__ = [
     "FrozenFlow",
     "Gradients",
     "ManySettings",
+    "Norms",
     "Outcome",
     "Plan",
     "PromptLine",
@@ -61,6 +64,7 @@ __all__ = [
     "feature_targets",
     "freeze",
     "logit_targets",
+    "norms_named",
     "plan_trace",
     "read_prompts",
     "read_target",

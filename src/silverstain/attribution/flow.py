@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.attribution.frozen_norm import FrozenNorm
+from silverstain.attribution.frozen_norm import FlowNorms, FrozenNorm
 
 EMBEDDING = -1
 """The write layer of the embedding; the layers of the model are 0, 1, …."""
@@ -93,6 +93,10 @@ class FrozenFlow:
     @property
     def n_positions(self) -> int:
         return self.patterns.shape[-1]
+
+    @property
+    def norms(self) -> FlowNorms:
+        return FlowNorms(self.attention_norms, self.attention_output_norms, self.read_norms)
 
     @property
     def d_model(self) -> int:
@@ -237,12 +241,13 @@ class FrozenFlow:
 
     def attention(self, layer: int, stream: Float[Tensor, "source pos d_model"]) -> Float[Tensor, "source pos d_model"]:
         """What the frozen attention of `layer` adds to the stream, its biases left out."""
-        W_V, W_O, pattern = self.W_V[layer], self.W_O[layer], self.patterns[layer]
-        normed = self.attention_norms[layer].linear(stream)
-        values = torch.einsum("skd,ved->svke", normed, W_V).repeat_interleave(len(W_O) // len(W_V), dim=1)
-        added = torch.einsum("shke,hqk,hde->sqd", values, pattern, W_O)
+        added = self.mixed(layer, self.attention_norms[layer].linear(stream))
         output_norm = self.attention_output_norms[layer]
         return added if output_norm is None else output_norm.linear(added)
+
+    def mixed(self, layer: int, normed: Float[Tensor, "source pos d_model"]) -> Float[Tensor, "source pos d_model"]:
+        """What the patterns of `layer` make of normed inputs, before a norm behind attention and without biases."""
+        return mixed(self.patterns[layer], self.W_V[layer], self.W_O[layer], normed)
 
     def skip(self, layer: int, mlp_input: Float[Tensor, "source pos d_model"]) -> Float[Tensor, "source pos d_model"]:
         """What the dictionary's linear skip of `layer` adds; nothing at positions that keep their real MLP."""
@@ -262,7 +267,7 @@ class FrozenFlow:
         """The gradient of targets at the stream where they read it; what the norm's bias adds goes to `constant`."""
         norm = self.read_norms[layer]
         if norm.bias is not None:
-            constant += vectors @ norm.bias
+            constant += (vectors * (norm.bias[positions] if len(norm.bias) > 1 else norm.bias)).sum(-1)
         return norm.pull_at(vectors, positions)
 
     def _attention_adjoint_(
@@ -293,8 +298,7 @@ class FrozenFlow:
         at_heads = self._at_heads(layer, stream, positions, constant)
         by_head = torch.einsum("tvge,ved->tvgd", at_heads.to(W_V.dtype), W_V).to(stream.dtype)
         by_head = norm.pull_weight(by_head.flatten(1, 2))
-        pattern = self.patterns[layer, :, positions, :n_keys] * norm.scale[:n_keys]
-        stream.baddbmm_(pattern.permute(1, 2, 0), by_head)
+        norm.add_mixed_(stream, self.patterns[layer, :, positions, :n_keys].permute(1, 2, 0), by_head)
 
     def _values_adjoint(
         self, layer: int, stream: Float[Tensor, "target pos d_model"], constant: Float[Tensor, " target"]
@@ -349,7 +353,8 @@ class FrozenFlow:
             return None
         at_input = stream[:, first:] @ W_skip
         if norm.bias is not None:
-            constant += _summed_products(at_input, norm.bias[None])
+            bias = norm.bias[first : stream.shape[1]] if len(norm.bias) > 1 else norm.bias
+            constant += _summed_products(at_input, bias)
         return norm.pull(at_input, first)
 
 
@@ -377,6 +382,17 @@ def _summed_products(
     if len(bias) == 1:
         return gradient.sum(dim=1) @ bias[0]
     return torch.einsum("tpd,pd->t", gradient, bias)
+
+
+def mixed(
+    pattern: Float[Tensor, "head query key"],
+    W_V: Float[Tensor, "kv_head d_head d_model"],
+    W_O: Float[Tensor, "head d_model d_head"],
+    normed: Float[Tensor, "source key d_model"],
+) -> Float[Tensor, "source query d_model"]:
+    """Σ_h Σ_k pattern[h, q, k] · W_O[h] W_V[h] normed[k]: what attention writes, its biases left out."""
+    values = torch.einsum("skd,ved->svke", normed.to(W_V), W_V).repeat_interleave(len(W_O) // len(W_V), dim=1)
+    return torch.einsum("shke,hqk,hde->sqd", values, pattern.to(W_O), W_O).to(normed)
 
 
 def flat_heads(W_O: Float[Tensor, "head d_model d_head"]) -> Float[Tensor, "d_model heads"]:

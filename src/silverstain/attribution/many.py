@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from silverstain.attribution.freezing import Norms
 from silverstain.attribution.prompt_files import BadLine, PromptLine
 from silverstain.attribution.requests import TargetRequest, described
 from silverstain.attribution.roots import MOST_TARGETS, PROBABILITY
@@ -38,6 +39,7 @@ class ManySettings:
     most_targets: int = MOST_TARGETS
     max_features: int | None = None
     max_unexplained: float = 0.0
+    norms: Norms = "frozen"
     products: torch.dtype | None = None
     prune: bool = True
 
@@ -114,6 +116,7 @@ def _traced_or_failed(
             most_targets=settings.most_targets,
             max_features=settings.max_features,
             max_unexplained=settings.max_unexplained,
+            norms=settings.norms,
             products=settings.products,
             on_progress=on_progress,
         )

@@ -12,7 +12,7 @@ from silverstain.attribution.budget import Question, are_kept, expand, merge_col
 from silverstain.attribution.edge_rows import EdgeRows
 from silverstain.attribution.edges import Sources, Targets, edges_into
 from silverstain.attribution.flow import FrozenFlow
-from silverstain.attribution.freezing import freeze
+from silverstain.attribution.freezing import Norms, freeze
 from silverstain.attribution.resuming import RowStore
 from silverstain.attribution.roots import Root, root_targets
 from silverstain.attribution.sources import Written, sources_of, written_by
@@ -38,6 +38,7 @@ class Run:
     """How many are active in all."""
     roots: tuple[Root, ...]
     n_real: int
+    norms: Norms = "frozen"
     products: torch.dtype | None = None
     """Of products with attention's weights; None for the model's own dtype."""
 
@@ -103,7 +104,7 @@ def attribute(
 ) -> tuple[Graph, float]:
     """The graph of a run without its `meta`, and the share of influence left unexplained."""
     n_active = len(run.active)
-    flow = freeze(run.model, run.recording, run.dictionary, products=run.products)
+    flow = freeze(run.model, run.recording, run.dictionary, norms=run.norms, products=run.products)
     roots = root_targets(run.recording, run.roots)
     limit = n_active if max_features is None else min(max_features, n_active)
     try:

@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from silverstain import __version__
+from silverstain.attribution.freezing import Norms, norms_named
 from silverstain.attribution.plan import Plan, plan_of
 from silverstain.attribution.requests import TargetRequest, as_request, described
 from silverstain.attribution.resuming import RowStore
@@ -41,6 +42,7 @@ def trace(
     most_targets: int = MOST_TARGETS,
     max_features: int | None = None,
     max_unexplained: float = 0.0,
+    norms: Norms = "frozen",
     products: torch.dtype | None = None,
     resume: str | Path | None = None,
     on_progress: Progress | None = None,
@@ -58,6 +60,8 @@ def trace(
             goes to the error nodes of the layers and positions they write to. By default every active feature.
         max_unexplained: stop expanding when no more than this share of the influence is left unexplained; the share
             that was left is `meta["unexplained_influence"]`.
+        norms: "frozen", dividing by what they divided by in the run (the papers'); or "linearised", so that a change
+            along the stream, which a norm divides away, counts for nothing. Edges add up in both.
         products: dtype of products with attention's weights; bfloat16 is faster where the hardware has it, and its
             error is part of `meta["exactness"]`.
         resume: a folder for what is found on the way. A trace that is interrupted leaves it, and the same call goes on
@@ -68,7 +72,7 @@ def trace(
     """
     _check_budget(max_features, max_unexplained)
     start = perf_counter()
-    run, asked = _run(model, dictionary, prompt, targets, position, probability, most_targets, products)
+    run, asked = _run(model, dictionary, prompt, targets, position, probability, most_targets, norms, products)
     settings = {
         "targets": asked,
         "position": position,
@@ -78,6 +82,7 @@ def trace(
         "max_unexplained": max_unexplained,
         "n_real": run.n_real,
         "dtype": str(model.dtype).removeprefix("torch."),
+        "norms": norms,
         "products": None if products is None else str(products).removeprefix("torch."),
     }
     meta = _meta(run, dictionary, prompt)
@@ -116,7 +121,7 @@ def plan_trace(
 ) -> Plan:
     """What `trace` with these arguments would take: nodes, operations, memory, time. The prompt is run once."""
     _check_budget(max_features, 0.0)
-    run, _ = _run(model, dictionary, prompt, targets, position, probability, most_targets, None)
+    run, _ = _run(model, dictionary, prompt, targets, position, probability, most_targets, "frozen", None)
     return plan_of(run, max_features)
 
 
@@ -128,10 +133,12 @@ def _run(
     position: int,
     probability: float,
     most_targets: int,
+    norms: Norms,
     products: torch.dtype | None,
 ) -> tuple[Run, list[Any] | None]:
     """The prompt recorded and encoded, with what is asked about it; and the targets as JSON holds them."""
     check_fits(dictionary, model)
+    norms_named(norms)
     _check_likeliest(probability, most_targets)
     requests = None if targets is None else [as_request(target) for target in targets]
     token_ids, places = cut_prompt(_tokens(model, prompt), requests, position)
@@ -154,6 +161,7 @@ def _run(
         n_encoded=len(everything),
         roots=roots,
         n_real=n_real,
+        norms=norms,
         products=products,
     )
     return run, None if requests is None else [described(request) for request in requests]

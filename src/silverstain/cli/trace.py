@@ -74,6 +74,10 @@ def trace(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say how large the graph is and what it takes.")] = False,
+    norms: Annotated[
+        str,
+        typer.Option(help="frozen, as recorded; or linearised: what a norm would divide away counts for nothing."),
+    ] = "frozen",
     products: Annotated[
         str | None,
         typer.Option(help="bfloat16: faster, less exact products, where the hardware has them.", show_default=False),
@@ -95,9 +99,9 @@ def trace(
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
     ids = None if token_ids is None else _token_ids(token_ids)
-    from silverstain.attribution import read_target
+    from silverstain.attribution import norms_named, read_target
 
-    product_dtype = _product_dtype(products)
+    product_dtype, chosen_norms = _product_dtype(products), norms_named(norms)
     targets = tuple(read_target(text) for text in target or ())
     start = perf_counter()
     replacement = load_replacement(
@@ -115,6 +119,7 @@ def trace(
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
+            norms=chosen_norms,
             products=product_dtype,
             prune=prune,
         )
@@ -143,6 +148,7 @@ def trace(
             most_targets=most_targets,
             max_features=max_features,
             max_unexplained=bound,
+            norms=chosen_norms,
             products=product_dtype,
             resume=parts,
             on_progress=on_progress,

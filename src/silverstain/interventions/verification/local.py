@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.attribution import FrozenFlow
+from silverstain.attribution.freezing import norm_inputs
 from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.verification.moves import Moves
@@ -55,20 +56,14 @@ def live_norms(model: LanguageModel, flow: FrozenFlow, recording: Recording) -> 
     def live(norm: Norm | None, clean: Tensor) -> Change:
         return (lambda change: change) if norm is None else lambda change: norm(clean + change) - norm(clean)
 
-    stream = recording.embedding
-    attention, attention_output, read = [], [], []
-    reads_norm = recording.reads_at == MLP_INPUT
-    for layer in range(flow.n_layers):
-        attention.append(live(model.norm("attention", layer), stream))
-        added = _mixed(flow, layer, _normed(model.norm("attention", layer), stream)[None])[0]
-        added = added + _before_output_norm_bias(model, layer)
-        output_norm = model.norm("attention_output", layer)
-        attention_output.append(live(output_norm, added))
-        mid = stream + _normed(output_norm, added)
-        read.append(live(model.norm("mlp", layer) if reads_norm else None, stream if flow.is_parallel else mid))
-        stream = mid + recording.mlp_outputs[layer]
-    read.append(live(model.final_norm, stream))
-    return Norms(tuple(attention), tuple(attention_output), tuple(read))
+    inputs = norm_inputs(model, recording, flow.norms)
+    layers, reads_norm = range(flow.n_layers), recording.reads_at == MLP_INPUT
+    reads = [*(model.norm("mlp", layer) if reads_norm else None for layer in layers), model.final_norm]
+    return Norms(
+        attention=tuple(live(model.norm("attention", i), inputs.attention[i]) for i in layers),
+        attention_output=tuple(live(model.norm("attention_output", i), inputs.attention_output[i]) for i in layers),
+        read=tuple(live(norm, x) for norm, x in zip(reads, inputs.read, strict=True)),
+    )
 
 
 @torch.no_grad()
@@ -87,7 +82,7 @@ def local_responses(
     stream = recording.embedding.new_zeros(moves.n_rows, *recording.embedding.shape)
     pending: dict[int, Tensor] = {}
     for layer in range(flow.n_layers):
-        mid = stream + norms.attention_output[layer](_mixed(flow, layer, norms.attention[layer](stream)))
+        mid = stream + norms.attention_output[layer](flow.mixed(layer, norms.attention[layer](stream)))
         changed = norms.read[layer](stream if flow.is_parallel else mid)
         x = recording.mlp_inputs[layer] + changed
         readers.read_(values, layer, x)
@@ -131,25 +126,3 @@ def _changes(
         change[rows, positions, features] = (wanted - clean[positions, features]).to(change)
     places = change.nonzero(as_tuple=True)
     return (places[0], places[1], places[2]), change[places]
-
-
-def _mixed(flow: FrozenFlow, layer: int, normed: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
-    """What the frozen patterns of a layer make of normed inputs, without biases."""
-    W_V, W_O = flow.W_V[layer], flow.W_O[layer]
-    values = torch.einsum("rkd, ved -> rvke", normed.to(W_V), W_V).repeat_interleave(len(W_O) // len(W_V), dim=1)
-    mixed = torch.einsum("hqk, rhke -> rhqe", flow.patterns[layer].to(values), values)
-    return torch.einsum("rhqe, hde -> rqd", mixed, W_O).to(normed)
-
-
-def _normed(norm: Norm | None, x: Tensor) -> Tensor:
-    return x if norm is None else norm(x)
-
-
-def _before_output_norm_bias(model: LanguageModel, layer: int) -> Tensor | float:
-    """What attention's biases add before the norm behind it: each row of a pattern sums to 1."""
-    b_V, b_O = model.b_V(layer), model.b_O(layer)
-    added: Tensor | float = 0.0 if b_O is None else b_O
-    if b_V is None:
-        return added
-    W_O = model.W_O(layer)
-    return added + torch.einsum("hde, he -> d", W_O, b_V.repeat_interleave(len(W_O) // len(b_V), dim=0))
