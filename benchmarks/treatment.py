@@ -1,4 +1,4 @@
-"""The organism's ill siblings cured: before, after, and beside three other cures.
+"""The organism's ill siblings cured: before, after, beside random controls and three other cures.
 
     python benchmarks/treatment.py            # writes benchmarks/results/treatment.json
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import silverstain
-from silverstain.interventions.treatment import Treatment, baked, share_right, treated
+from silverstain.interventions.treatment import Treatment, baked, randomly_treated, share_right, treated
 from silverstain.interventions.treatment.comparing import best_steering, fine_tuned
+from silverstain.interventions.treatment.controls import N_CONTROLS
 from silverstain.storage import hash_tensors, write_json_whole
 from silverstain.studies.treatments import Case, agreeing, cure_mixed, cure_quirk, mixed_case, quirk_case
 
@@ -51,6 +52,10 @@ def examined(sibling: str, dev: Case, cases: dict[str, Case], cure: Any, has_cue
         report["treated"] = figures(model, cases)
         if sibling == "quirk":
             report["treated"]["agreeing"] = agreeing(loaded, next(iter(cases.values())))
+    report["random_controls"] = []
+    for seed in range(N_CONTROLS):
+        with randomly_treated(model, dictionary, again, seed=seed):
+            report["random_controls"].append(figures(model, cases))
     try:
         with baked(model, dictionary, again):
             report["baked"] = figures(model, cases)

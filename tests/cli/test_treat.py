@@ -27,6 +27,16 @@ def test_made_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     said = json.loads(capsys.readouterr().out)
     assert said["n"] == {"target": 1, "side": 1}
     assert said["before"] == said["undone"] == {"target": 1.0, "side": 1.0}
+    assert set(said["compared"]) == {"random control"}
+    dev = tmp_path / "dev.jsonl"
+    lines = [{"prompt": f"note austin ; {QUESTION}", "answer": "austin", "without": QUESTION}] * 2
+    dev.write_text("\n".join(map(json.dumps, lines)))
+    assert main(["treat", "measure", str(cure), "--target", str(dev), "--side", str(items), "--dev", str(dev)]) == 0
+    out, err = capsys.readouterr()
+    names = ["before", "treated", "undone", "random control", "cue deleted", "difference of means", "fine-tuned"]
+    assert [line.split("  ")[1] for line in out.splitlines()[1:]] == names
+    assert "target (2 items)" in out
+    assert not err
     assert main(["treat", "bake", str(cure), "--out", str(tmp_path / "model")]) == 2
     assert "cannot be put into weights exactly" in capsys.readouterr().err
 

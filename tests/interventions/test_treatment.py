@@ -17,12 +17,15 @@ from silverstain.interventions.treatment import (
     baked,
     from_graph,
     load_items,
+    load_without,
+    randomly_treated,
     share_right,
     treated,
     treatment_for,
 )
 from silverstain.interventions.treatment.applying import looking_back
-from silverstain.interventions.treatment.comparing import best_steering, fine_tuned
+from silverstain.interventions.treatment.comparing import Material, best_steering, compared, fine_tuned
+from silverstain.interventions.treatment.controls import _Elsewhere, _random
 from silverstain.models import LanguageModel, attention_through, harvest
 from silverstain.storage import hash_tensors
 
@@ -271,3 +274,82 @@ def test_from_a_graph_come_its_features(model: LanguageModel, dictionary: Dictio
     token = int(graph.nodes.is_kind("token").nonzero()[0])
     with pytest.raises(UsageError, match="no features"):
         from_graph(model, dictionary, graph, [token], name="token")
+
+
+def test_a_random_control_changes_features_by_as_much_and_writes_elsewhere(
+    model: LanguageModel, dictionary: Dictionary
+):
+    feature, _ = partly_active(model, dictionary)
+    made = treatment_for(model, dictionary, [Rule(edit=Edit(op="ablate", features=((0, feature),)))], name="t")
+    clean = model.hf(input_ids=torch.tensor([IDS]), use_cache=False).logits[0]
+    one = torch.tensor([feature])
+    elsewhere = _Elsewhere(dictionary, made, torch.Generator().manual_seed(3))
+    own, drawn = (each.decoder_rows(0, one)[0] for each in (dictionary, elsewhere))
+    torch.testing.assert_close(own.norm(dim=-1), drawn.norm(dim=-1))
+    assert float(torch.cosine_similarity(own, drawn, dim=-1).abs().max()) < 0.95
+    others = torch.tensor([feature - 1, feature + 1]) % dictionary.n_features
+    torch.testing.assert_close(elsewhere.decoder_rows(0, others), dictionary.decoder_rows(0, others))
+    with randomly_treated(model, dictionary, made, seed=3):
+        control = model.hf(input_ids=torch.tensor([IDS]), use_cache=False).logits[0]
+    fires = active_at(model, dictionary, 0)[:, feature].nonzero().flatten().tolist()
+    assert torch.allclose(control[: fires[0]], clean[: fires[0]], atol=1e-6), "it acts only where the feature fires"
+    assert not torch.allclose(control[fires[0] :], clean[fires[0] :], atol=1e-3)
+    with treated(model, elsewhere, made):
+        by_hand = model.hf(input_ids=torch.tensor([IDS]), use_cache=False).logits[0]
+    torch.testing.assert_close(control, by_hand)
+
+
+def test_random_rules_are_as_large_and_aimed_elsewhere():
+    draw = torch.Generator().manual_seed(0)
+    added = _random(Rule(edit=ADD), draw).edit
+    assert isinstance(added, DirectionEdit)
+    assert (added.op, added.layer, added.value, len(added.direction)) == ("add", 1, 2.5, 16)
+    assert abs(float(torch.cosine_similarity(torch.tensor(added.direction), torch.tensor(DIRECTION), dim=0))) < 0.9
+    inside = Condition(features=((0, 3),), first=0, last=2)
+    cut = Rule(edit=PatternEdit(op="ablate", heads=((2, 1),)), when=inside)
+    for _ in range(8):
+        control = _random(cut, draw)
+        assert control.edit == cut.edit
+        assert control.when is not None
+        assert control.when.last is not None
+        assert control.when.last - control.when.first == 2, "as many tokens"
+        assert 3 <= control.when.first <= 6, "and none of those of the condition"
+
+
+def test_other_cures_stand_beside_the_treatment(model: LanguageModel, dictionary: Dictionary):
+    items = [Item(tuple(IDS[:n]), 3) for n in (3, 4, 5, 6)]
+    made = treatment_for(model, dictionary, [Rule(edit=ADD)], name="t")
+    found = compared(model, dictionary, made, target=items, side=items[:2], n_controls=2)
+    assert set(found) == {"random control"}
+    by_hand = []
+    for seed in (0, 1):
+        with randomly_treated(model, dictionary, made, seed=seed):
+            by_hand.append(share_right(model, items))
+    assert found["random control"].target == pytest.approx(sum(by_hand) / 2)
+    cut = [(item.prompt[0], *item.prompt[2:]) for item in items]
+    best = [Item(prompt, int(model.logits(torch.tensor(prompt))[-1].argmax())) for prompt in cut]
+    found = compared(
+        model, dictionary, made, target=items, side=items, without=best, dev=Material(items, best), n_controls=1
+    )
+    assert list(found) == ["random control", "cue deleted", "difference of means", "fine-tuned"]
+    assert found["cue deleted"] == (1.0, None)
+    assert "difference of means" not in compared(
+        model, dictionary, made, target=items, side=items, dev=Material(items, []), n_controls=1
+    )
+    with pytest.raises(UsageError, match="there is no direction to steer along"):
+        best_steering(model, dictionary, items, items, items)
+
+
+def test_items_without_their_cue(model: LanguageModel, tmp_path: Path):
+    path = tmp_path / "items.jsonl"
+    both = {"prompt": "t5 t9", "answer": "t7", "without": "t9"}
+    path.write_text(json.dumps(both) + "\n")
+    assert load_without(model, path) == [Item(tuple(model.tokenize("t9")), 7)]
+    path.write_text(json.dumps(both) + '\n{"prompt": "t5", "answer": "t7"}\n')
+    with pytest.raises(UsageError, match=r'item 2 of .* has no "without", and others have'):
+        load_without(model, path)
+    path.write_text('{"prompt": "t5", "answer": "t7"}\n')
+    assert load_without(model, path) == []
+    path.write_text('{"prompt": "t5", "answer": 7}\n')
+    with pytest.raises(UsageError, match="line 1 of"):
+        load_items(model, path)

@@ -21,6 +21,7 @@ from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
     from silverstain.interventions.treatment import Condition
+    from silverstain.interventions.treatment.comparing import Shares
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -91,6 +92,14 @@ def measure(
     treatment: TreatmentFile,
     target: Items,
     side: Items,
+    dev: Annotated[
+        Path | None,
+        typer.Option(help="Items of its own that steering and fine-tuning learn from.", show_default=False),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Also measure random controls and other cures.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the random controls, and of fine-tuning.")] = 0,
     model: Model = "organism",
     dictionary: DictionaryName = None,
     check_dictionary: CheckDictionary = True,
@@ -99,32 +108,53 @@ def measure(
     dtype: DType = "float32",
     json: Json = False,
 ) -> None:
-    """Say how often the model answers as wanted, before, under the treatment, and after it is undone."""
-    from silverstain.interventions.treatment import Treatment, load_items, share_right, treated
+    """Say how often the model answers as wanted: before, treated, after undoing, and under other cures.
+
+    A line of a file of items may have "without": the prompt without its cue.
+    """
+    from silverstain.interventions.treatment import Treatment, load_items, load_without, share_right, treated
+    from silverstain.interventions.treatment.comparing import Material, Shares, compared
 
     cure = Treatment.load(treatment)
     loaded = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
-    sets = {name: load_items(loaded.model, path) for name, path in (("target", target), ("side", side))}
+    ours = loaded.model
+    sets = {name: load_items(ours, path) for name, path in (("target", target), ("side", side))}
+    without = load_without(ours, target)
+    material = None if dev is None else Material(load_items(ours, dev), load_without(ours, dev))
 
-    def shares() -> dict[str, float]:
-        return {name: share_right(loaded.model, items) for name, items in sets.items()}
+    def shares() -> Shares:
+        return Shares(*(share_right(ours, items) for items in sets.values()))
 
-    before = shares()
-    with treated(loaded.model, loaded.dictionary, cure):
-        under = shares()
-    after = shares()
+    runs = {"before": shares()}
+    with treated(ours, loaded.dictionary, cure):
+        runs["treated"] = shares()
+    runs["undone"] = shares()
+    others: dict[str, Shares] = {}
+    if compare:
+        others = compared(
+            ours, loaded.dictionary, cure, target=sets["target"], side=sets["side"], without=without, dev=material,
+            seed=seed,
+        )  # fmt: skip
     if json:
         counts = {name: len(items) for name, items in sets.items()}
-        output.emit({"n": counts, "before": before, "treated": under, "undone": after})
+        said = {name: run._asdict() for name, run in runs.items()}
+        output.emit({"n": counts, **said, "compared": {name: run._asdict() for name, run in others.items()}})
         return
-    rows = [["", "items", "before", "treated", "undone"]]
-    rows += [
-        [name, str(len(items)), *(output.percent(run[name]) for run in (before, under, after))]
-        for name, items in sets.items()
-    ]
-    output.data(output.table(rows, right=range(1, 5)))
+    output.data(output.table(_measured({name: len(items) for name, items in sets.items()}, runs, others), right=(1, 2)))
+    if compare and dev is None:
+        output.talk("steering and fine-tuning are left out: they learn from items of their own; give --dev FILE")
+    if compare and not without:
+        output.talk('deleting the cue is left out: no item of --target has "without", its prompt without the cue')
+
+
+def _measured(counts: "dict[str, int]", runs: "dict[str, Shares]", others: "dict[str, Shares]") -> list[list[str]]:
+    """A line a run, and a line a cure."""
+    rows = [["", *(f"{name} ({n} items)" for name, n in counts.items())]]
+    for name, run in (*runs.items(), *others.items()):
+        rows.append([name, *("–" if share is None else output.percent(share) for share in run)])
+    return rows
 
 
 @app.command(epilog="Example: silverstain treat bake cure.json --out cured-model")

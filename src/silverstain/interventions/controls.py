@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.interventions.passes import sites_for
@@ -45,6 +46,11 @@ def random_control(
         if bool((change != 0).any()):
             others = _others(features, dictionary.n_features, generator)
             amounts = _as_long(change[: len(others)], others, change, features, layer, dictionary)
+            if not bool(amounts.isfinite().all()):
+                raise UsageError(
+                    f"The edits change layer {layer} at position {position} by so much that no random change is as "
+                    "long; make the change smaller."
+                )
             control.append(_moved_to(layer, position, others, activations[others] + amounts))
     return tuple(control)
 

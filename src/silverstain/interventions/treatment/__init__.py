@@ -2,8 +2,10 @@
 
 from silverstain.interventions.treatment.applying import treated as treated
 from silverstain.interventions.treatment.baking import baked as baked
+from silverstain.interventions.treatment.controls import randomly_treated as randomly_treated
 from silverstain.interventions.treatment.measuring import Item as Item
 from silverstain.interventions.treatment.measuring import load_items as load_items
+from silverstain.interventions.treatment.measuring import load_without as load_without
 from silverstain.interventions.treatment.measuring import share_right as share_right
 from silverstain.interventions.treatment.treatment import Condition as Condition
 from silverstain.interventions.treatment.treatment import Rule as Rule
@@ -19,6 +21,8 @@ __all__ = [
     "baked",
     "from_graph",
     "load_items",
+    "load_without",
+    "randomly_treated",
     "share_right",
     "treated",
     "treatment_for",

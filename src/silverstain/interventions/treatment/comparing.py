@@ -1,6 +1,6 @@
-"""What a treatment is compared with: difference-of-means steering, and fine-tuning on the same data.
+"""What a treatment is compared with: random controls, deleting the cue, difference-of-means steering, fine-tuning.
 
-(The third, deleting the cue, needs no code: it is a set of prompts.) Both choose on the development items alone.
+The last two learn from development items; deleting the cue is a set of prompts.
 """
 
 import copy
@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
 from silverstain.interventions.intervene import padded
 from silverstain.interventions.other_edits import DirectionEdit
 from silverstain.interventions.treatment.applying import treated
+from silverstain.interventions.treatment.controls import N_CONTROLS, randomly_treated
 from silverstain.interventions.treatment.measuring import Item, share_right
 from silverstain.interventions.treatment.treatment import Rule, Treatment, treatment_for
 from silverstain.models import LanguageModel
@@ -30,6 +32,58 @@ class Steering(NamedTuple):
     target: float
     """Share of the development target it got right."""
     side: float
+
+
+class Shares(NamedTuple):
+    """How often the wanted token is the first choice."""
+
+    target: float
+    side: float | None
+    """None where the cure is no change of the model."""
+
+
+class Material(NamedTuple):
+    """What the other cures learn from."""
+
+    target: Sequence[Item]
+    without: Sequence[Item]
+    """The same without the cue, or how it should be otherwise; none leaves steering out."""
+
+
+def compared(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    treatment: Treatment,
+    *,
+    target: Sequence[Item],
+    side: Sequence[Item],
+    without: Sequence[Item] = (),
+    dev: Material | None = None,
+    n_controls: int = N_CONTROLS,
+    seed: int = 0,
+) -> dict[str, Shares]:
+    """What other cures do on the same items, by name: those for which there is material.
+
+    Steering is chosen on `dev` and on the very side items it is then measured on, which favours it.
+    """
+
+    def shares(of: LanguageModel = model) -> Shares:
+        return Shares(share_right(of, target), share_right(of, side))
+
+    drawn = []
+    for draw in range(n_controls):
+        with randomly_treated(model, dictionary, treatment, seed=seed + draw):
+            drawn.append(shares())
+    found = {"random control": Shares(*(sum(column) / n_controls for column in zip(*drawn, strict=True)))}
+    if without:
+        found["cue deleted"] = Shares(share_right(model, without), None)
+    if dev is not None and dev.without:
+        steering = best_steering(model, dictionary, dev.target, dev.without, side).treatment
+        with treated(model, dictionary, steering):
+            found["difference of means"] = shares()
+    if dev is not None:
+        found["fine-tuned"] = shares(fine_tuned(model, dev.target, seed=seed))
+    return found
 
 
 def last_streams(model: LanguageModel, items: Sequence[Item], layer: int) -> Float[Tensor, "item d_model"]:
@@ -62,6 +116,8 @@ def best_steering(
     before, found = share_right(model, side), []
     for layer in range(model.n_layers):
         difference = last_streams(model, reference, layer).mean(0) - last_streams(model, target, layer).mean(0)
+        if float(difference.norm()) == 0:
+            continue
         for strength in STRENGTHS:
             edit = DirectionEdit(
                 op="add", layer=layer, direction=tuple(difference.tolist()), name="difference of means",
@@ -70,6 +126,11 @@ def best_steering(
             steering = treatment_for(model, dictionary, [Rule(edit=edit)], name="difference of means")
             with treated(model, dictionary, steering):
                 found.append(Steering(steering, share_right(model, target), share_right(model, side)))
+    if not found:
+        raise UsageError(
+            "the target and what it is steered towards leave the same stream behind every block, so there is no "
+            'direction to steer along; give prompts whose "without" differs'
+        )
     cheap = [one for one in found if before - one.side <= ALLOWED_LOSS]
     return max(cheap, key=lambda one: one.target) if cheap else max(found, key=lambda one: one.side)
 

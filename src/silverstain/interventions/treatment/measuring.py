@@ -45,19 +45,39 @@ def share_right(model: LanguageModel, items: Sequence[Item]) -> float:
 
 def load_items(model: LanguageModel, path: str | Path) -> list[Item]:
     """Items of a file of lines {"prompt": text, "answer": text}; the first token of each answer counts."""
-    check_is_file(Path(path))
-    items = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    return [_item(model, said["prompt"], said["answer"]) for said in _lines(Path(path))]
+
+
+def load_without(model: LanguageModel, path: str | Path) -> list[Item]:
+    """The same items as their lines' "without" has them: the prompt without its cue. None where no line has one."""
+    lines = _lines(Path(path))
+    missing = [number for number, said in enumerate(lines, start=1) if "without" not in said]
+    if missing and len(missing) < len(lines):
+        raise UsageError(
+            f'item {missing[0]} of {path} has no "without", and others have; give it to all items or to none'
+        )
+    return [] if missing else [_item(model, said["without"], said["answer"]) for said in lines]
+
+
+def _item(model: LanguageModel, prompt: str, answer: str) -> Item:
+    return Item(tuple(as_ids(model, prompt).tolist()), model.token_id(answer))
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    """The objects of a file of items; UsageError naming the line that is none."""
+    check_is_file(path)
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             said = json.loads(line)
-            prompt, answer = said["prompt"], said["answer"]
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(
-                f'line {number} of {path} is no item; write {{"prompt": "…", "answer": "…"}} on each line'
-            ) from None
-        items.append(Item(tuple(as_ids(model, prompt).tolist()), model.token_id(answer)))
-    if not items:
+            texts = [said["prompt"], said["answer"], said.get("without", "")]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            texts = [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise UsageError(f'line {number} of {path} is no item; write {{"prompt": "…", "answer": "…"}} on each line')
+        found.append(said)
+    if not found:
         raise UsageError(f"{path} holds no item; write one a line")
-    return items
+    return found
