@@ -8,10 +8,10 @@ from torch.autograd import gradcheck
 
 from silverstain.training.kernels import (
     Active,
-    above,
     decode,
     dense_decode,
     faster_kernel,
+    order_of,
     sparse_decode,
     sparse_encode,
 )
@@ -20,20 +20,6 @@ from silverstain.training.kernels import (
 def random_active(generator: torch.Generator, n_rows: int, n_features: int, share: float = 0.3) -> Active:
     rows, features = (torch.rand(n_rows, n_features, generator=generator) < share).nonzero(as_tuple=True)
     return Active(rows=rows, features=features, n_rows=n_rows, n_features=n_features)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), n_rows=st.integers(1, 7), n_features=st.integers(1, 24))
-def test_active_entries_are_those_strictly_above_their_threshold(seed, n_rows, n_features):
-    generator = torch.Generator().manual_seed(seed)
-    x, W = torch.randn(n_rows, 3, generator=generator), torch.randn(n_features, 3, generator=generator)
-    b, threshold = torch.randn(2, n_features, generator=generator)
-    active, values = above(x, W, b, threshold)
-    pre = torch.addmm(b, x, W.T)
-    rows, features = (pre > threshold).nonzero(as_tuple=True)
-    assert torch.equal(active.rows, rows)
-    assert torch.equal(active.features, features)
-    assert torch.equal(values, pre[rows, features])
 
 
 @settings(max_examples=20, deadline=None)
@@ -101,15 +87,25 @@ def test_the_kernel_is_chosen_among_the_two():
     assert faster_kernel(n_rows=8, n_features=16, d_out=4, n_active=2) in ("sparse", "dense")
 
 
-@pytest.mark.parametrize("n_features", [8, 12])
-def test_scratch_memory_is_reused_for_fewer_rows(n_features):
-    from silverstain.training.kernels import Scratch
+def test_known_values_are_given_back_with_the_gradients_of_computed_ones():
+    generator = torch.Generator().manual_seed(4)
+    active = random_active(generator, 4, 6)
+    x, W, b = (torch.randn(*size, generator=generator, dtype=torch.float64) for size in ((4, 3), (6, 3), (6,)))
+    known = torch.addmm(b, x, W.T)[active.rows, active.features]
+    weights = torch.randn(len(active), generator=generator, dtype=torch.float64)
+    results = []
+    for remembered in (None, known):
+        inputs = [tensor.clone().requires_grad_() for tensor in (x, W, b)]
+        values = sparse_encode(*inputs, active, remembered)
+        (values * weights).sum().backward()
+        results.append((values, *(tensor.grad for tensor in inputs)))
+    for computed, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, computed)
 
-    scratch, generator = Scratch(), torch.Generator().manual_seed(0)
-    W, zero = torch.randn(n_features, 3, generator=generator), torch.zeros(n_features)
-    for n_rows in (5, 2, 6):
-        x = torch.randn(n_rows, 3, generator=generator)
-        active, values = above(x, W, zero, zero, scratch)
-        expected, expected_values = above(x, W, zero, zero)
-        assert torch.equal(active.features, expected.features)
-        assert torch.equal(values, expected_values)
+
+@pytest.mark.parametrize("bound", [5, 1 << 16, (1 << 16) + 1])
+def test_entries_are_ordered_by_key_and_equal_ones_stay_as_they_stand(bound):
+    keys = torch.randint(0, bound, (300,), generator=torch.Generator().manual_seed(0))
+    keys[7] = keys[11] = bound - 1
+    expected = sorted(range(len(keys)), key=lambda place: int(keys[place]))
+    assert order_of(keys, bound).tolist() == expected

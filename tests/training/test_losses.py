@@ -125,7 +125,7 @@ def test_a_learned_threshold_moves_by_its_sparsity_and_by_its_reconstruction():
     targets = [draw(8, 4, seed=50).detach(), draw(8, 4, seed=51).detach()]
     found = []
     for sparsity in (0.0, 1.0):
-        active = [weights.near(i, x) for i, x in enumerate(inputs)]
+        active = [weights.near(i, x)[0] for i, x in enumerate(inputs)]
         weights.zero_grad()
         stream_loss(weights, inputs, targets, active, sparsity=sparsity).total.backward()
         found.append([weights.log_threshold[0].grad, weights.slab[0].grad, weights.W_enc[0].grad])
@@ -197,7 +197,8 @@ def test_topk_is_a_sort_of_every_row_whatever_the_running_threshold(running):
     weights, inputs = tiny(activation="topk")
     weights.score_threshold.fill_(running)
     x = inputs[0]
-    active, threshold = best_of_each_token(weights, 0, x, 2)
+    active, threshold, values = best_of_each_token(weights, 0, x, 2)
+    torch.testing.assert_close(values, weights.pre_activations(0, x, active).detach())
     scores = (x @ weights.W_enc[0].T + weights.b_enc[0]).detach() * weights.decoder_norms(0)
     best = scores.topk(2, dim=1)
     expected = torch.zeros(8, 6, dtype=torch.bool).scatter(1, best.indices, best.values > 0)

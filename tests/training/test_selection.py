@@ -23,6 +23,14 @@ def test_without_a_floor_the_best_scores_of_all_layers_pass(seed, n_layers, budg
     assert torch.equal(kept.sort(descending=True).values, best)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("k", [0, 1, 59, 60])
+def test_a_threshold_lets_as_many_scores_pass_as_it_should(k, dtype):
+    scores = torch.randperm(60, generator=torch.Generator().manual_seed(k)).to(dtype) + 1
+    cut = batch_thresholds([scores], k, 0)[0]
+    assert sorted(scores[scores > cut].tolist(), reverse=True) == [60 - i for i in range(k)]
+
+
 def test_a_starved_layer_gets_its_floor_and_the_others_the_rest():
     scores = [torch.linspace(10, 20, 50), torch.linspace(0, 1, 50), torch.linspace(11, 21, 50)]
     threshold = batch_thresholds(scores, budget=40, floor=5)
@@ -54,7 +62,7 @@ def test_selection_by_running_threshold_equals_a_sort_of_everything(kind, lag, r
     first_thresholds_(weights, inputs, 3)
     weights.score_threshold *= lag
     weights.last_threshold = weights.score_threshold.clone() if remembered else None
-    active, threshold = select(weights, inputs, l0=3, floor=0.0)
+    active, threshold, values = select(weights, inputs, l0=3, floor=0.0)
     dense = [
         torch.addmm(weights.b_enc[layer], x, weights.W_enc[layer].T) * weights.decoder_norms(layer)
         for layer, x in enumerate(inputs)
@@ -64,6 +72,7 @@ def test_selection_by_running_threshold_equals_a_sort_of_everything(kind, lag, r
         rows, features = (scores > cut).nonzero(as_tuple=True)
         assert torch.equal(active[layer].rows, rows)
         assert torch.equal(active[layer].features, features)
+        torch.testing.assert_close(values[layer] * weights.decoder_norms(layer)[features], scores[rows, features])
     assert sum(map(len, active)) == 2 * 64 * 3
     assert threshold.unique().numel() == 1
 

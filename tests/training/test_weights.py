@@ -5,7 +5,7 @@ import torch
 
 from silverstain.attribution import replaced_logits
 from silverstain.dictionaries import Dictionary
-from silverstain.training.batches import Source
+from silverstain.training.batches import Activations, Source
 from silverstain.training.config import TrainingConfig
 from silverstain.training.freezing import folded
 from silverstain.training.initialising import initialise_, revive_
@@ -28,6 +28,7 @@ def trained(request, model):
         weights.b_dec.add_(0.1 * torch.randn(weights.b_dec.shape, generator=torch.Generator().manual_seed(2)))
     inputs = [weights.scales.scale_inputs(layer, x) for layer, x in enumerate(pool.inputs)]
     first_thresholds_(weights, inputs, 4)
+    weights.score_threshold *= 1 + 1e-4  # they are scores of this very pool: rounding would decide whether those pass
     return weights, pool, inputs
 
 
@@ -38,6 +39,19 @@ def test_scaled_inputs_have_norm_sqrt_d_and_scaled_outputs_unit_size(trained):
         y = weights.scales.scale_outputs(layer, pool.outputs[layer])
         assert y.square().mean() == pytest.approx(1, rel=1e-4)
         assert y.mean(0).abs().max() < 1e-5
+
+
+def test_the_scales_of_a_pool_are_those_of_all_its_rows_at_once(monkeypatch):
+    monkeypatch.setattr("silverstain.training.weights.CENTRED_ROWS", 3)  # ten rows: three times three, and one
+    generator = torch.Generator().manual_seed(3)
+    x, y = (torch.randn(2, 10, 4, generator=generator) * torch.tensor([1.0, 30])[:, None, None] + 5 for _ in range(2))
+    scales = Scales.of(Activations(inputs=x, outputs=y))
+    torch.testing.assert_close(scales.input_mean, x.mean(1))
+    torch.testing.assert_close(scales.output_mean, y.mean(1))
+    torch.testing.assert_close(scales.input_factor, 2 / (x - x.mean(1, keepdim=True)).norm(dim=2).mean(1))
+    torch.testing.assert_close(
+        scales.output_factor, 1 / y.flatten(1).sub(y.mean(1).repeat(1, 10)).square().mean(1).sqrt()
+    )
 
 
 def test_the_folded_dictionary_is_the_one_in_training(trained, model):

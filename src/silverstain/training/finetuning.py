@@ -63,8 +63,9 @@ def finetuning_step(
 
     rows = team.own_positions(_some_rows(whole.mask, config.nmse_rows, generator), whole)
     inputs, targets = scaled_rows(weights, _rows_of(harvested.mlp_inputs, harvested.mlp_outputs, rows))
-    active = [weights.near(layer, x) for layer, x in enumerate(inputs)]
-    found = stream_loss(weights, inputs, targets, active, sparsity=sparsity, dead=dead, mlps=mlps)
+    chosen = [weights.near(layer, x) for layer, x in enumerate(inputs)]
+    active, known = [active for active, _ in chosen], [values for _, values in chosen]
+    found = stream_loss(weights, inputs, targets, active, known, sparsity=sparsity, dead=dead, mlps=mlps)
     (config.nmse_weight * found.total).backward()
     team.add_gradients_(weights.parameters())
     optimizer.step()

@@ -4,10 +4,12 @@ Losses are means over tokens and layers, in units of each output's variance, so 
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from silverstain.training.kernels import Active, above, sparse_encode
+from silverstain.training.kernels import Active, sparse_encode
+from silverstain.training.scanning import above
 from silverstain.training.selection import among_best_of_row
 from silverstain.training.thresholding import step
 from silverstain.training.weights import Weights
@@ -22,8 +24,9 @@ def squared_error(
     targets: list[Float[Tensor, "row d_model"]], outputs: list[Float[Tensor, "row d_model"]]
 ) -> tuple[Float[Tensor, ""], list[Float[Tensor, "row d_model"]]]:
     """Mean squared error in units of each output's variance, mean over layers; and what each layer leaves over."""
-    errors = [target - output for target, output in zip(targets, outputs, strict=True)]
-    return torch.stack([error.square().mean() for error in errors]).mean(), errors
+    pairs = list(zip(targets, outputs, strict=True))
+    loss = torch.stack([F.mse_loss(output, target) for target, output in pairs]).mean()
+    return loss, [target - output.detach() for target, output in pairs]
 
 
 def tanh_sparsity(
@@ -92,10 +95,7 @@ def _best_dead(weights: Weights, layer: int, x: Tensor, dead: Bool[Tensor, " fea
     """The dead features of highest positive score of each token, at most `aux_k`."""
     features = dead.nonzero().view(-1)
     W_enc, b_enc = weights.W_enc[layer][features], weights.b_enc[layer][features]
-    if features.numel():
-        active, values = above(x, W_enc, b_enc, torch.zeros_like(b_enc))
-    else:  # other processes may have dead features
-        active, values = Active(rows=features, features=features, n_rows=x.shape[0], n_features=1), b_enc
+    active, values = above(x, W_enc, b_enc, torch.zeros_like(b_enc))
     norms = weights.decoder_norms(layer)[features]
     best = active.keep(among_best_of_row(values * norms[active.features], active, weights.config.aux_k, weights.team))
     return Active(rows=best.rows, features=features[best.features], n_rows=x.shape[0], n_features=weights.n_features)

@@ -11,8 +11,8 @@ from torch import Tensor
 from silverstain.dictionaries.layout import MOLT_FACTS
 from silverstain.errors import UsageError
 from silverstain.storage import hash_tensors, read_json, read_tensors, save_tensors_whole, write_json_whole
-from silverstain.training.kernels import above
 from silverstain.training.molt import mixture
+from silverstain.training.scanning import above
 
 FORMAT = "silverstain.molt/1"
 FACTS, WEIGHTS = MOLT_FACTS, "molt.safetensors"

@@ -17,6 +17,7 @@ from silverstain.models import LanguageModel
 from silverstain.training.batches import Activations, TokenBatch, harvest_rows
 from silverstain.training.config import TrainingConfig
 from silverstain.training.learner import Learner
+from silverstain.training.scanning import entries_at_a_time
 from silverstain.training.sizes import sequences_a_batch
 from silverstain.training.weights import Scales, Weights
 
@@ -105,24 +106,30 @@ def _bytes_of_parts(model: LanguageModel, config: TrainingConfig, n_parameters: 
     weights = n_parameters * itemsize
     learning = 4 * weights  # with gradients and Adam's two moments
     harvest = batch * itemsize * (6 * n_layers * d + 8 * d + model.d_vocab)
-    searching = config.rows * config.n_features * (itemsize + 1)
+    searching = _searching(config.rows, model, config)
     entries = _active(config, 0) * config.rows * n_layers
     reach = sum(config.n_targets(layer, n_layers) for layer in range(n_layers))
     vectors = LAYER_COPIES * n_layers + WRITTEN_COPIES * reach
     step = vectors * config.rows * d * itemsize + searching + ENTRY_BYTES * entries
     parts = {
-        "first harvest": pool + harvest + pool,  # its spread is found from two copies of half the pool
+        "first harvest": pool + harvest,
         "steps": pool + learning + max(step, harvest if config.steps > config.steps_a_harvest else 0),
     }
     if config.n_steps > config.steps:
         logits = batch * itemsize * model.d_vocab
         kept = batch * itemsize * (MODEL_COPIES * n_layers * d + _written(model, config)) + LOGIT_COPIES * logits
-        parts["second phase"] = learning + kept + max(searching, batch * config.n_features * (itemsize + 1))
+        parts["second phase"] = learning + kept + max(searching, _searching(batch, model, config))
         given_back = LOGIT_COPIES * logits if logits > GIVEN_BACK else 0
         parts["saving"] = parts["second phase"] - given_back + weights
     else:
         parts["saving"] = parts["steps"] + weights
     return {name: round(value) for name, value in parts.items()}
+
+
+def _searching(n_rows: int, model: LanguageModel, config: TrainingConfig) -> int:
+    """Pre-activations that are held at once, with a truth value each, while the active ones are looked for."""
+    entries = entries_at_a_time(n_rows, config.n_features, model.dtype, model.device)
+    return entries * (model.dtype.itemsize + 1)
 
 
 def _written(model: LanguageModel, config: TrainingConfig) -> int:

@@ -51,6 +51,7 @@ def stream_loss(
     inputs: list[Tensor],
     targets: list[Tensor],
     active: list[Active],
+    known: list[Tensor] | None = None,
     *,
     sparsity: float = 0.0,
     dead: Bool[Tensor, "layer feature"] | None = None,
@@ -58,10 +59,12 @@ def stream_loss(
 ) -> StreamLoss:
     """Reconstruction, mean over the prefixes of features, and what else the configuration weighs.
 
+    `known` are the pre-activations of the active features, without gradient, where the search for them left them.
     `sparsity` is the weight at this step; AuxK needs to know which features are dead, Jacobian matching the MLPs.
     """
     config, team, n_rows = weights.config, weights.team, inputs[0].shape[0]
-    z = [weights.pre_activations(i, x, active[i]) for i, x in enumerate(inputs)]
+    knowing = known or [None] * weights.n_layers
+    z = [weights.pre_activations(i, x, active[i], knowing[i]) for i, x in enumerate(inputs)]
     values = [weights.activations(i, z[i], active[i]) for i in range(weights.n_layers)]
     found = [squared_error(targets, y) for y in weights.prefix_outputs(inputs, values, active, config.prefixes)]
     nmse, errors = found[-1]
@@ -108,16 +111,17 @@ def reconstruction_step(
 ) -> tuple[StepReport, list[Tensor], list[Tensor]]:
     """One step on raw activations; counts firings into `fired`; returns scaled inputs and errors for `revive_`."""
     inputs, targets = scaled_rows(weights, rows)
-    active, threshold = choose(weights, inputs, l0, weights.config.l0_floor)
+    active, threshold, known = choose(weights, inputs, l0, weights.config.l0_floor)
     optimizer.zero_grad(set_to_none=True)
-    found = stream_loss(weights, inputs, targets, active, sparsity=sparsity, dead=dead, mlps=mlps)
+    found = stream_loss(weights, inputs, targets, active, known, sparsity=sparsity, dead=dead, mlps=mlps)
     found.total.backward()
     weights.team.add_gradients_(weights.parameters())
     optimizer.step()
     with torch.no_grad():
         weights.score_threshold.lerp_(threshold, THRESHOLD_RATE)
         for layer, values in enumerate(found.values):
-            fired[layer] += torch.bincount(active[layer].features[values > 0], minlength=weights.n_features)
+            is_on = (values > 0).to(torch.float64)
+            fired[layer] += torch.bincount(active[layer].features, weights=is_on, minlength=weights.n_features).long()
     over_rows = weights.team.over_rows
     report = StepReport(loss=over_rows(found.total).item(), nmse=over_rows(found.nmse).item(), l0=found.l0)
     return report, inputs, [error.detach() for error in found.errors]

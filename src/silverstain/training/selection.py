@@ -6,11 +6,15 @@ features scores costs more than the rest of a step, so a running threshold first
 order statistics are taken among the few left. ReLU and JumpReLU have a threshold to begin with.
 """
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.training.kernels import Active, above
+from silverstain.training.kernels import Active
+from silverstain.training.scanning import above
 from silverstain.training.team import ALONE, Team
 from silverstain.training.weights import Weights
 
@@ -23,23 +27,31 @@ FIRST_THRESHOLD = 0.03
 """The least pre-activation a learned threshold begins at: one at 0 would jump by nothing, and learn nothing."""
 
 
-def choose(
-    weights: Weights, inputs: list[Tensor], l0: float, floor: float
-) -> tuple[list[Active], Float[Tensor, " layer"]]:
-    """The features that a training step decodes, by the activation of these weights, and the score threshold of each
-    layer that lets as many pass. Those a little below a learned threshold are among them, with activation 0."""
+class Selection(NamedTuple):
+    """The features that a training step decodes, layer by layer."""
+
+    active: list[Active]
+    threshold: Float[Tensor, " layer"]
+    """The score of each layer that lets as many pass."""
+    pre_activations: list[Float[Tensor, " active"]]
+    """Theirs, without gradient: the search knows them."""
+
+
+def choose(weights: Weights, inputs: list[Tensor], l0: float, floor: float) -> Selection:
+    """The features that a training step decodes, by the activation of these weights. Those a little below a learned
+    threshold are among them, with activation 0."""
     if weights.config.activation == "batchtopk":
         return select(weights, inputs, l0, floor)
     if weights.config.activation == "topk":
-        found = [best_of_each_token(weights, layer, x, round(l0)) for layer, x in enumerate(inputs)]
-        return [active for active, _ in found], torch.stack([threshold for _, threshold in found])
-    return [weights.near(layer, x) for layer, x in enumerate(inputs)], weights.score_threshold
+        best = [best_of_each_token(weights, layer, x, round(l0)) for layer, x in enumerate(inputs)]
+        active, threshold, values = zip(*best, strict=True)
+        return Selection(list(active), torch.stack(threshold), list(values))
+    active, values = zip(*(weights.near(layer, x) for layer, x in enumerate(inputs)), strict=True)
+    return Selection(list(active), weights.score_threshold, list(values))
 
 
 @torch.no_grad()
-def select(
-    weights: Weights, inputs: list[Tensor], l0: float, floor: float
-) -> tuple[list[Active], Float[Tensor, " layer"]]:
+def select(weights: Weights, inputs: list[Tensor], l0: float, floor: float) -> Selection:
     """The active features of scaled inputs [row, d_model] of every layer, and the score threshold of each layer that
     separates them from the rest, for a mean of `l0` a row and layer and at least `floor` · `l0` in each layer."""
     n_rows = _rows_in_all(weights, inputs[0])
@@ -48,28 +60,33 @@ def select(
     if weights.last_threshold is not None:
         searched.insert(0, NARROW_MARGIN * weights.last_threshold)
     for lowest in searched:
-        candidates, scores = _candidates(weights, inputs, lowest)
+        candidates, values, scores = _candidates(weights, inputs, lowest)
         everybodys = weights.team.all_scores(scores)
         threshold = batch_thresholds(everybodys, budget, least)
         if are_enough(everybodys, threshold, lowest):
             break
     weights.last_threshold = threshold
-    kept = [active.keep(score > cut) for active, score, cut in zip(candidates, scores, threshold, strict=True)]
-    return kept, threshold
+    kept = [(score > cut).nonzero().view(-1) for score, cut in zip(scores, threshold, strict=True)]
+    return Selection(
+        [active.at(index) for active, index in zip(candidates, kept, strict=True)], threshold,
+        [some.index_select(0, index) for some, index in zip(values, kept, strict=True)],
+    )  # fmt: skip
 
 
 def _candidates(
     weights: Weights, inputs: list[Tensor], lowest: Float[Tensor, " layer"]
-) -> tuple[list[Active], list[Tensor]]:
-    """The entries of each layer whose score exceeds its lowest, and their scores."""
+) -> tuple[list[Active], list[Tensor], list[Tensor]]:
+    """The entries of each layer whose score exceeds its lowest, their pre-activations and their scores."""
     candidates: list[Active] = []
+    values: list[Tensor] = []
     scores: list[Tensor] = []
     for layer, x in enumerate(inputs):
         norms = weights.decoder_norms(layer)
-        active, values = weights.above(layer, x, lowest[layer] / norms.clamp_min(1e-12))
+        active, found = weights.above(layer, x, lowest[layer] / norms.clamp_min(1e-12))
         candidates.append(active)
-        scores.append(values * norms.index_select(0, active.features))
-    return candidates, scores
+        values.append(found)
+        scores.append(found * norms.index_select(0, active.features))
+    return candidates, values, scores
 
 
 def are_enough(
@@ -103,9 +120,12 @@ def batch_thresholds(scores: list[Float[Tensor, " _"]], budget: int, floor: int)
 
 
 @torch.no_grad()
-def best_of_each_token(weights: Weights, layer: int, x: Tensor, k: int) -> tuple[Active, Float[Tensor, ""]]:
-    """The k features of highest positive score of each row of scaled inputs, and the layer's threshold that lets as
-    many pass in all. Rows with fewer than k candidates above the running threshold are searched again from 0."""
+def best_of_each_token(
+    weights: Weights, layer: int, x: Tensor, k: int
+) -> tuple[Active, Float[Tensor, ""], Float[Tensor, " active"]]:
+    """The k features of highest positive score of each row of scaled inputs, the layer's threshold that lets as many
+    pass in all, and their pre-activations. Rows with fewer than k candidates above the running threshold are searched
+    again from 0."""
     team = weights.team
     active, values = weights.active(layer, x, MARGIN)
     (counts,) = team.over_features([active.row_starts.diff()])
@@ -118,7 +138,7 @@ def best_of_each_token(weights: Weights, layer: int, x: Tensor, k: int) -> tuple
     is_best = among_best_of_row(scores, active, k, team)
     every, kept = team.all_scores([scores, scores[is_best]])
     # as many as are kept: tokens with fewer than k positive scores keep fewer
-    return active.keep(is_best), _kth_largest(every, len(kept))
+    return active.keep(is_best), _kth_largest(every, len(kept)), values[is_best]
 
 
 def among_best_of_row(
@@ -164,7 +184,7 @@ def first_thresholds_(weights: Weights, inputs: list[Tensor], l0: float) -> None
     if weights.log_threshold is not None:
         for log in weights.log_threshold:
             log.fill_(-torch.inf)
-    _, threshold = select(weights, inputs, l0, floor=0.25)
+    threshold = select(weights, inputs, l0, floor=0.25).threshold
     for layer, score in enumerate(threshold):
         if weights.log_threshold is not None:
             least = FIRST_THRESHOLD * weights.decoder_norms(layer).clamp_min(1e-12)
@@ -180,5 +200,7 @@ def _kth_largest(scores: Float[Tensor, " _"], k: int) -> Float[Tensor, ""]:
     if n == 0:
         return scores.new_zeros(())
     if k >= n:
-        return scores.min() * (1 - 1e-6)
-    return scores.kthvalue(n - k).values
+        return torch.nextafter(scores.min(), scores.new_tensor(-torch.inf))
+    if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.float64):
+        return scores.kthvalue(n - k).values
+    return torch.from_numpy(np.partition(scores.numpy(), n - k - 1))[n - k - 1]  # seven times as fast

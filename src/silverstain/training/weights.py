@@ -18,10 +18,14 @@ from torch import Tensor, nn
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.decoders import Decoder, Slabs
-from silverstain.training.kernels import Active, Kernel, Scratch, above, sparse_encode
+from silverstain.training.kernels import Active, Kernel, sparse_encode
 from silverstain.training.molt import Transforms
+from silverstain.training.scanning import Scratch, above
 from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import jump_relu
+
+CENTRED_ROWS = 2048
+"""Rows of the pool that are centred at a time when its spread is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +42,8 @@ class Scales:
         mean = activations.row_mean
         input_mean, output_mean = mean(activations.inputs), mean(activations.outputs)
         d_model = input_mean.shape[1]
-        input_norm = mean((activations.inputs - input_mean[:, None]).norm(dim=2))
-        output_rms = mean((activations.outputs - output_mean[:, None]).square().flatten(1)).sqrt()
+        input_norm = mean(_distances(activations.inputs, input_mean))
+        output_rms = mean(_distances(activations.outputs, output_mean).square() / d_model).sqrt()
         return cls(
             input_mean=input_mean,
             input_factor=d_model**0.5 / input_norm.clamp_min(1e-12),
@@ -48,10 +52,10 @@ class Scales:
         )
 
     def scale_inputs(self, layer: int, x: Tensor) -> Tensor:
-        return (x - self.input_mean[layer]) * self.input_factor[layer]
+        return (x - self.input_mean[layer]).mul_(self.input_factor[layer])
 
     def scale_outputs(self, layer: int, y: Tensor) -> Tensor:
-        return (y - self.output_mean[layer]) * self.output_factor[layer]
+        return (y - self.output_mean[layer]).mul_(self.output_factor[layer])
 
 
 class Weights(nn.Module):
@@ -113,13 +117,13 @@ class Weights(nn.Module):
         """The features of scaled inputs x above threshold, and their activations without gradient."""
         return self.above(layer, x, self.thresholds(layer, share))
 
-    def near(self, layer: int, x: Tensor) -> Active:
-        """The features whose activation or threshold has a gradient: the active ones and, for JumpReLU, those a little
-        below their threshold, whose activation is 0."""
+    def near(self, layer: int, x: Tensor) -> tuple[Active, Tensor]:
+        """The features whose activation or threshold has a gradient, and their pre-activations without: the active
+        ones and, for JumpReLU, those a little below their threshold, whose activation is 0."""
         threshold = self.thresholds(layer)
         if self.log_threshold is not None and torch.is_grad_enabled():
             threshold = threshold - self.config.bandwidth / 2
-        return self.above(layer, x, threshold)[0]
+        return self.above(layer, x, threshold)
 
     def above(self, layer: int, x: Tensor, threshold: Float[Tensor, " feature"]) -> tuple[Active, Tensor]:
         """The features of scaled inputs x above given pre-activations, and their own without gradient."""
@@ -132,8 +136,11 @@ class Weights(nn.Module):
 
     # what they do
 
-    def pre_activations(self, layer: int, x: Tensor, active: Active) -> Float[Tensor, " active"]:
-        return sparse_encode(x, self.W_enc[layer], self.b_enc[layer], active)
+    def pre_activations(
+        self, layer: int, x: Tensor, active: Active, known: Float[Tensor, " active"] | None = None
+    ) -> Float[Tensor, " active"]:
+        """Those of the given features of scaled inputs x; `known` are the same without gradient, from the search."""
+        return sparse_encode(x, self.W_enc[layer], self.b_enc[layer], active, known)
 
     def values(self, layer: int, x: Tensor, active: Active) -> Float[Tensor, " active"]:
         """The activations of the given features of scaled inputs x."""
@@ -178,7 +185,7 @@ class Weights(nn.Module):
     def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
         scales = self.scales
         scaled = scales.scale_inputs(layer, x)
-        active = self.near(layer, scaled.detach())
+        active, _ = self.near(layer, scaled.detach())
         read = self.team.entering(scaled)
         written = self.decoder.write(layer, read, self.values(layer, read, active), active, self.kernel)
         (written,) = self.team.over_features([written])
@@ -198,6 +205,16 @@ class Weights(nn.Module):
         own = [self.W_enc[layer], self.b_enc[layer]]
         own += [] if self.log_threshold is None else [self.log_threshold[layer]]
         return [(parameter, features) for parameter in own] + self.decoder.rows_of(layer, features)
+
+
+def _distances(
+    x: Float[Tensor, "layer row d_model"], mean: Float[Tensor, "layer d_model"]
+) -> Float[Tensor, "layer row"]:
+    """How far each row is from its layer's mean; some rows at a time, since x is a pool that fills the memory."""
+    found = x.new_empty(x.shape[:2])
+    for some, to in zip(x.split(CENTRED_ROWS, 1), found.split(CENTRED_ROWS, 1), strict=True):
+        to.copy_((some - mean[:, None]).norm(dim=2))
+    return found
 
 
 def _a_layer(n_layers: int, size: tuple[int, ...]) -> nn.ParameterList:
