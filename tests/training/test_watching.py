@@ -1,5 +1,6 @@
 """A watched run: what is recorded, that it goes on without doubles, and that watching changes nothing."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from silverstain.errors import UsageError
 from silverstain.training import TrainingConfig, evaluate_dictionary, train_dictionary
+from silverstain.training.graph_figures import graph_figures
+from silverstain.training.logs import has_tensorboard
 from silverstain.training.metrics import FORMAT, Metrics, read_metrics
 from silverstain.training.plots import can_draw
 from silverstain.training.watching import Watch, WatchSettings
@@ -47,6 +50,43 @@ def test_what_is_recorded_is_the_fidelity_of_the_dictionary_that_is_saved(model,
     assert last["nmse_ratio"] == pytest.approx(fidelity.nmse_ratio, rel=1e-3)
     assert "replacement" in last
     assert [("replacement" in r["held_out"]) for r in told] == [False, True, False, True, True]
+
+
+def test_the_prompts_that_are_given_are_traced(model, tmp_path):
+    held_out, prompts = some_batches(1, seed=5), [("a", [2, 4, 6]), ("a", [3, 5]), ("b", [7, 2, 9]), ("b", [3, 3])]
+    settings = WatchSettings(every=18, graphs=2, plots=False, tensorboard=False)
+    with Watch(model, held_out, tmp_path, settings, prompts=prompts) as watch:
+        dictionary = train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
+    expected = graph_figures(model, dictionary, [prompts[0], prompts[2]])
+    for name in ("replacement", "completeness"):
+        assert watch.records[-1]["held_out"][name] == pytest.approx(getattr(expected, name), rel=1e-3), name
+
+
+@pytest.mark.skipif(not has_tensorboard(), reason="tensorboard is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own, and its protobuf's
+def test_the_event_file_holds_the_record_and_nothing_beyond_the_checkpoint(model, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = dataclasses.replace(SETTINGS, tensorboard=True)
+
+    def stop_at_seven(progress):
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Watch(model, some_batches(1, seed=5), tmp_path, settings) as watch:
+        train_dictionary(model, batches(1), SHORT, tmp_path, stop_at_seven, observe=watch)
+    with Watch(model, some_batches(1, seed=5), tmp_path, settings) as watch:
+        train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for name, tag in (("loss", "loss"), ("kl", "kl")):
+        seen = {event.step: event.value for event in events.Scalars(tag)}
+        assert seen == pytest.approx({r["step"]: r[name] for r in watch.records if r[name] is not None}), name
+    for name, tag in (("kl", "held_out/kl"), ("replacement", "held_out/replacement")):
+        seen = {event.step: event.value for event in events.Scalars(tag)}
+        held_out = {r["step"]: r["held_out"] for r in watch.records if "held_out" in r}
+        assert seen == pytest.approx({step: found[name] for step, found in held_out.items() if name in found}), name
+    assert "held_out/nmse_layers/layer_2" in events.Tags()["scalars"]
 
 
 @pytest.mark.skipif(not can_draw(), reason="matplotlib is not installed")

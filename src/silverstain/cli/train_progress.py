@@ -48,7 +48,10 @@ class Meter:
     def evaluated(self, record: Mapping[str, Any]) -> None:
         """A look at held-out text."""
         found = record["held_out"]
-        figures = [("NMSE", "nmse"), ("affine", "affine_nmse"), ("KL", "kl"), ("top-1", "top1_match")]
+        figures = [
+            ("NMSE", "nmse"), ("affine", "affine_nmse"), ("KL", "kl"), ("top-1", "top1_match"),
+            ("replacement", "replacement"), ("completeness", "completeness"),
+        ]  # fmt: skip
         said = ", ".join(f"{word} {found[name]:.3f}" for word, name in figures if found.get(name) is not None)
         output.talk(f"step {record['step']:,}, held-out text: {said}")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WATCHED_TOKENS = 4096
 """Held-out tokens of the looks during a run; the figures at its end are of more."""
 LOOKS = 20
+WATCHED_GRAPHS = 2
+"""Traced at every fifth look and the last: a trace may take as long as a hundred steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +162,8 @@ def _train(
     from silverstain.training.watching import Watch, WatchSettings
 
     every, wandb = watching
-    settings = WatchSettings(every=every or max(1, config.n_steps // LOOKS), wandb=wandb)
+    n_graphs = min(WATCHED_GRAPHS, len(material.prompts))
+    settings = WatchSettings(every=every or max(1, config.n_steps // LOOKS), graphs=n_graphs, wandb=wandb)
     if not share.is_first:
         settings, quiet = WatchSettings(every=settings.every, tensorboard=False), True
     with (
@@ -168,7 +171,9 @@ def _train(
         share.folder(out) as noted,
         ActivationCache(cache, host) if cache is not None else nullcontext() as kept,
         training_progress(config.rows, quiet=quiet) as progress,
-        Watch(host, material.watched(), noted, settings, on_evaluation=progress.evaluated) as watch,
+        Watch(
+            host, material.watched(), noted, settings, prompts=material.prompts, on_evaluation=progress.evaluated
+        ) as watch,
     ):
         if kept is not None:
             kept.check_room(config.harvests_at(config.steps - 1) * config.pool_rows // config.pool_parts)

@@ -4,7 +4,7 @@ Loss and reconstruction say little about the replaced model, so that is run too.
 random number that the run would draw, and leaves model, weights and optimiser as they are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,11 +78,17 @@ class Watch:
         folder: str | Path,
         settings: WatchSettings | None = None,
         *,
+        prompts: Sequence[tuple[str, str | Sequence[int]]] = (),
         on_evaluation: Callable[[Record], None] = lambda record: None,
     ) -> None:
-        """`on_evaluation` is told each record that has a `held_out` part."""
+        """`prompts`, (family, text or token ids), are traced where the settings ask for graphs, as many as they ask
+        for, spread over them; without any, the beginnings of held-out sequences. `on_evaluation` is told each record
+        that has a `held_out` part."""
         self.model, self.folder, self.settings = model, Path(folder), settings or WatchSettings()
         self.held_out = HeldOut(model, held_out)
+        n = self.settings.graphs
+        self.prompts = list(prompts)[:: max(1, len(prompts) // max(n, 1))][:n] or prompts_of(self.held_out.batches, n)
+        """What is traced."""
         self.on_evaluation = on_evaluation
         self.records: list[Record] = []
         """Everything recorded, of runs before an interruption too."""
@@ -136,11 +142,10 @@ class Watch:
     def _evaluated(self, substitute: Substitute, number: int, *, is_last: bool) -> Record:
         fidelity = self.held_out.fidelity(substitute)
         found: Record = {**fidelity.to_json(), "nmse_ratio": fidelity.nmse_ratio}
-        n = self.settings.graphs
-        if n and (is_last or number % self.settings.graphs_every == 0):
+        if self.prompts and (is_last or number % self.settings.graphs_every == 0):
             dictionary = self._frozen(substitute)
             if dictionary is not None:
-                figures = graph_figures(self.model, dictionary, prompts_of(self.held_out.batches, n))
+                figures = graph_figures(self.model, dictionary, self.prompts)
                 found |= {k: getattr(figures, k) for k in ("replacement", "completeness", "path_length")}
         return found
 
