@@ -21,7 +21,7 @@ NOT_NEGATIVE = (
     "steps", "finetune_steps", "warmup", "sparsity", "pre_activation", "aux_k", "aux_weight", "jacobian_weight",
     "nmse_weight", "determined_weight",
 )  # fmt: skip
-SHARES = ("l0_floor", "edited_share", "anneal", "reseed_until")
+SHARES = ("l0_floor", "edited_share", "anneal", "reseed_until", "skip_from")
 
 
 def check_settings(config: "TrainingConfig") -> None:

@@ -75,6 +75,9 @@ class TrainingConfig:
     """Steps between revivals: features that did not fire since are pointed at tokens that are badly reconstructed."""
     reseed_until: float = 0.6
     """Share of the first phase after which no feature is revived any more."""
+    skip_from: float = 0.6
+    """Share of the first phase after which a skip begins to learn. From the first step on it would take the linear part
+    of what features do, and of known features fewer were found (benchmarks/planted.py)."""
 
     end_to_end: str | None = "kl"
     """What the second phase lowers: "kl", the divergence from what the model says; "ce", the surprise at the text's
@@ -153,6 +156,10 @@ class TrainingConfig:
 
     def finetune_lr_at(self, step: int) -> float:
         return self.finetune_lr * min(1.0, (step + 1) / max(self.warmup, 1)) * _falling(step, self.finetune_steps)
+
+    def skip_lr_at(self, step: int) -> float:
+        """The skip's learning rate in the first phase."""
+        return self.lr_at(step) if step >= self.skip_from * self.steps else 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

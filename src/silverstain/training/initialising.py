@@ -1,7 +1,7 @@
 """Where weights begin, and where dead features begin again: at tokens, whatever the kind."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 from torch.optim import Adam
 
@@ -13,8 +13,6 @@ SEED_BIAS = 0.6
 """A feature made from a token fires on inputs whose projection on that token's exceeds this share of its norm."""
 SEED_SIZE = 0.8
 """Share of its token's error that a revived feature repairs at first."""
-FITTED_ROWS = 16384
-"""Tokens of the pool from which the linear skip is fitted at first."""
 
 
 @torch.no_grad()
@@ -32,41 +30,19 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
     """Every feature begins as a token of the pool: near its input it writes a share of what the MLPs write there.
 
     So features differ and fire from the first step on. The share is what `l0` features together should sum to, spread
-    over the layers that write to the same output. A skip begins as the best linear map, and features at what it leaves.
+    over the layers that write to the same output. A skip begins at zero.
     """
-    if weights.W_skip is not None:
-        fit_skip_(weights, pool)
     for layer in range(weights.n_layers):
         index = torch.randperm(pool.n_rows, generator=generator)[: config.n_features]
         index = index.repeat(-(-config.n_features // index.numel()))[: config.n_features]
         rows = pool.rows(index)
         x = weights.scales.scale_inputs(layer, rows.inputs[layer])
         targets = range(layer, layer + weights.n_targets(layer))
-        y = [_left_by_skip(weights, rows, t) for t in targets]
+        y = [weights.scales.scale_outputs(t, rows.outputs[t]) for t in targets]
         n_writers = [config.n_writers(t) for t in targets]
         share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
         own = weights.team.own_features
         point_at_(weights, layer, torch.arange(weights.n_features), own(x), own(share))
-
-
-@torch.no_grad()
-def fit_skip_(weights: Weights, pool: Activations) -> None:
-    """Set each layer's skip to the least-squares map of its scaled inputs to its scaled outputs."""
-    assert weights.W_skip is not None
-    rows, scales = pool.rows(torch.arange(min(pool.n_rows, FITTED_ROWS))), weights.scales
-    for layer in range(weights.n_layers):
-        x = scales.scale_inputs(layer, rows.inputs[layer]).double()
-        y = scales.scale_outputs(layer, rows.outputs[layer]).double()
-        products = x.T @ x
-        products += 1e-3 * products.diagonal().mean() * torch.eye(len(products)).to(products)
-        weights.W_skip[layer].copy_(torch.linalg.solve(products, x.T @ y).T)
-
-
-def _left_by_skip(weights: Weights, rows: Activations, layer: int) -> Float[Tensor, "row d_model"]:
-    y = weights.scales.scale_outputs(layer, rows.outputs[layer])
-    if weights.W_skip is None:
-        return y
-    return y - weights.scales.scale_inputs(layer, rows.inputs[layer]) @ weights.W_skip[layer].T
 
 
 @torch.no_grad()

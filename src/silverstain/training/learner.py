@@ -69,7 +69,10 @@ class Learner:
         return learner
 
     def _new_optimizer(self) -> Adam:
-        return Adam(self.weights.parameters(), lr=self.config.lr, betas=BETAS, fused=True)
+        skip = list(self.weights.W_skip or ())
+        first = [parameter for parameter in self.weights.parameters() if all(parameter is not W for W in skip)]
+        groups = [{"params": first}, {"params": skip}]  # the skip begins later
+        return Adam(groups, lr=self.config.lr, betas=BETAS, fused=True)
 
     def _set_kernel(self) -> None:
         config, weights = self.config, self.weights
@@ -86,7 +89,7 @@ class Learner:
     def reconstruct(self, rows: Activations, step: int, model: LanguageModel | None = None) -> StepReport:
         """A step of the first phase; only Jacobian matching needs the model."""
         config = self.config
-        self._set_lr(config.lr_at(step))
+        self._set_lr(config.lr_at(step), config.skip_lr_at(step))
         report, inputs, errors = reconstruction_step(
             self.weights, self.optimizer, rows, self.fired, l0=config.l0_at(step), sparsity=config.sparsity_at(step),
             dead=self.dead, mlps=self._mlps(model),
@@ -110,7 +113,7 @@ class Learner:
         config = self.config
         if step == 0:
             self.optimizer = self._new_optimizer()
-        self._set_lr(config.finetune_lr_at(step))
+        self._set_lr(config.finetune_lr_at(step), config.finetune_lr_at(step))
         return finetuning_step(
             model, self.weights, self.optimizer, batch, config, generator_for(config, "finetune", step),
             sparsity=config.sparsity_at(config.steps + step), dead=self.dead, mlps=self._mlps(model),
@@ -119,9 +122,9 @@ class Learner:
     def _mlps(self, model: LanguageModel | None) -> Tangents | None:
         return None if model is None or not self.config.jacobian_weight else mlp_tangents(model, self.weights.scales)
 
-    def _set_lr(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+    def _set_lr(self, lr: float, of_skip: float) -> None:
+        for group, value in zip(self.optimizer.param_groups, (lr, of_skip), strict=True):
+            group["lr"] = value
 
     # state
 
