@@ -118,6 +118,65 @@ def test_datasets_are_read_whole_and_as_streams():
         text_batches(tokenizer(), datasets.DatasetDict(train=dataset), **SMALL)
 
 
+class Hub:
+    """`datasets` as far as a name of the hub needs it."""
+
+    def __init__(self, rows, error=None):
+        self.rows, self.error, self.asked = rows, error, []
+
+    def load_dataset(self, *args, **kwargs):
+        self.asked.append((args, kwargs))
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+
+@pytest.mark.parametrize(
+    ("reference", "configuration", "split"),
+    [
+        ("hf://org/name", None, "train"),
+        ("hf://org/name:validation", None, "validation"),
+        ("hf://org/name:en:test", "en", "test"),
+    ],
+)
+def test_a_dataset_of_the_hub_is_streamed_by_its_name(monkeypatch, reference, configuration, split):
+    texts = documents()
+    hub = Hub(pytest.importorskip("datasets").Dataset.from_dict({"text": texts}).to_iterable_dataset())
+    monkeypatch.setattr("silverstain.training.datasets.import_module", {"datasets": hub}.__getitem__)
+    found = text_batches(tokenizer(), reference, **SMALL)
+    assert hub.asked == [(("org/name", configuration), {"split": split, "streaming": True})]
+    expected = text_batches(tokenizer(), rows(texts), **SMALL)
+    assert all(map(torch.equal, take(found.training(), 20), take(expected.training(), 20)))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionError("Couldn't reach 'org/name' on the Hub (LocalEntryNotFoundError)\nand more"),
+         "cannot reach the hub for the dataset hf://org/name (Couldn't reach 'org/name' on the Hub "
+         "(LocalEntryNotFoundError)); connect to the network, or give files"),
+        (FileNotFoundError("Dataset 'org/name' doesn't exist on the Hub"),
+         "cannot read the dataset hf://org/name: Dataset 'org/name' doesn't exist on the Hub; check its name"),
+        (ValueError("Unknown split"), "cannot read the dataset hf://org/name: Unknown split; check its name"),
+    ],
+)  # fmt: skip
+def test_a_dataset_that_the_hub_does_not_give_is_one_sentence(monkeypatch, error, words):
+    monkeypatch.setattr("silverstain.training.datasets.import_module", {"datasets": Hub([], error)}.__getitem__)
+    with pytest.raises(UsageError, match=re.escape(words)) as raised:
+        text_batches(tokenizer(), "hf://org/name", **SMALL)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_hub_that_goes_away_in_the_middle_is_one_sentence():
+    class Stream:
+        def __iter__(self):
+            yield {"text": "w1 w2 w3"}
+            raise ConnectionError("Server disconnected")
+
+    with pytest.raises(UsageError, match="the Stream cannot be read on: Server disconnected; when it can be reached"):
+        next(text_batches(tokenizer(), Stream(), **SMALL).training())
+
+
 def test_contexts_begin_with_bos_and_count_text_alone():
     batch = next(text_batches(tokenizer(), rows(documents()), **SMALL).training())
     assert batch.token_ids.shape == (4, 8)

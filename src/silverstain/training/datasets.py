@@ -1,5 +1,8 @@
 """Datasets of the `datasets` package by name: from the hub, streamed, or from the folder that `save_to_disk` wrote."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,8 +38,14 @@ def dataset_of(name: str) -> Any:
         raise UsageError(f"{name} names no dataset; write {HUB}NAME, {HUB}NAME:SPLIT or {HUB}NAME:CONFIGURATION:SPLIT")
     configuration = parts[0] if len(parts) == 2 else None
     split = parts[-1] if parts else "train"
+    package = _package(name)
     try:
-        return _package(name).load_dataset(dataset, configuration, split=split, streaming=True)
+        with _without_retry_talk():
+            return package.load_dataset(dataset, configuration, split=split, streaming=True)
+    except ConnectionError as error:
+        raise UsageError(
+            f"cannot reach the hub for the dataset {name} ({_reason(error)}); connect to the network, or give files"
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:  # the hub's own errors are OSErrors
         raise _unreadable(name, error) from error
 
@@ -51,6 +60,22 @@ def _package(name: str) -> Any:
         ) from error
 
 
+@contextmanager
+def _without_retry_talk() -> Iterator[None]:
+    """Without the hub client's line for every try at a connection: what it comes to is said once."""
+    talker = logging.getLogger("huggingface_hub")
+    level = talker.level
+    talker.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        talker.setLevel(level)
+
+
 def _unreadable(name: str, error: Exception) -> UsageError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f"cannot read the dataset {name}: {reason[:300]}; check its name, configuration and split")
+    return UsageError(f"cannot read the dataset {name}: {_reason(error)}; check its name, configuration and split")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what it says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -177,12 +177,27 @@ def _of_rows(source: Any, field: str, name: str | None = None) -> Documents:
             raise _no_field(name, field, columns)
         source = source.select_columns([field])  # the others need not be read
     if not has_places:
-        return Documents(name=name, units=(lambda: (_document(row, field, name) for row in source),))
+        return Documents(name=name, units=(partial(_streamed, source, field, name),))
     bounds = [*range(0, len(source), UNIT_ROWS), len(source)]
     return Documents(
         name=name,
         units=tuple(partial(_rows_between, source, a, b, field, name) for a, b in pairwise(bounds)),
     )
+
+
+def _streamed(source: Iterable[Any], field: str, name: str) -> Iterator[Document]:
+    rows = iter(source)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except OSError as error:  # a hub that is gone in the middle of a run
+            raise UsageError(
+                f"{name} cannot be read on: {error}; when it can be reached again, the same command goes on from the "
+                "last checkpoint"
+            ) from error
+        yield _document(row, field, name)
 
 
 def _is_read_once(source: object) -> bool:
