@@ -56,7 +56,7 @@ def test_the_command_line_form_says_what_it_says(text: str, edit: Edit):
         ("", "Cannot read the edit ''"),
         ("ablate", "Cannot read the edit 'ablate'"),
         ("erase:L1.F2", "the operation is 'erase', not one of ablate, scale, set, add, patch"),
-        ("ablate:texas@3", "Cannot read the features 'texas'"),
+        ("ablate:texas@3", "names no feature, error, token or head, and no known group; groups come from"),
         ("ablate:L1.F2=3", "ablate takes no value"),
         ("set:L1.F2", "set needs a value"),
         ("set:L1.F2=1,2", "set takes one value, but the edit"),
@@ -89,7 +89,7 @@ def test_a_group_stands_for_its_members_each_at_its_own_position():
         Edit(op="add", features=((0, 1),), value=2.0),
     )
     assert parse_edits(["scale:state = texas=-2"], groups) == at_places("scale", groups["state = texas"], -2.0)
-    with pytest.raises(UsageError, match="Cannot read the "):
+    with pytest.raises(UsageError, match="no known group; groups are: 'state = texas'"):
         parse_edits(["ablate:state = ohio"], groups)
 
 

@@ -168,8 +168,10 @@ def _regime(
     if hold is not None:
         if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", hold):
             raise UsageError(f"cannot read --hold {hold!r}; give layers as 1..3 or 0,2")
-        spans = [piece.split("..") for piece in hold.split(",")]
-        layers = {layer for span in spans for layer in range(int(span[0]), int(span[-1]) + 1)}
+        spans = [[int(end) for end in piece.split("..")] for piece in hold.split(",")]
+        if any(span[0] > span[-1] for span in spans):
+            raise UsageError(f"--hold {hold!r} has a range that runs backwards; give the lower layer first, as 1..3")
+        layers = {layer for span in spans for layer in range(span[0], span[-1] + 1)}
     return regime_of(
         mode.value,
         n_layers=n_layers,

@@ -27,6 +27,8 @@ _FORM = re.compile(
 _FEATURE = re.compile(r"L(\d+)\.F(\d+)", re.IGNORECASE)
 _HEAD = re.compile(r"L(\d+)\.H(\d+)", re.IGNORECASE)
 _ERROR = re.compile(r"L(\d+)\.error", re.IGNORECASE)
+_PLACED = re.compile(r"\s*(L\d+\b|token\b)", re.IGNORECASE)
+"""How everything that is no group begins."""
 _NAMED = re.compile(r"L(\d+)\.([^+=]+)", re.IGNORECASE)
 
 
@@ -66,6 +68,8 @@ def parse_edits(
     edits: list[AnyEdit] = []
     for text in texts:
         group = _group_named(text, groups or {})
+        if group is None:
+            _check_name(text, groups or {})
         edits.extend(_read(text, directions or {}, donor) if group is None else _of_group(*group, text, donor))
     return tuple(edits)
 
@@ -213,6 +217,17 @@ def _group_named(
     values = _numbers(number, text)
     assert values is not None
     return op, values[0], False, groups[label.strip()]
+
+
+def _check_name(text: str, groups: Mapping[str, Sequence[Place]]) -> None:
+    """UsageError for what can only be a group, and is none of those given."""
+    op, colon, rest = text.strip().partition(":")
+    if op.strip().lower() not in OPERATIONS or not colon or not rest.strip() or _PLACED.match(rest):
+        return
+    there = f"groups are: {', '.join(map(repr, groups))}" if groups else "groups come from a graph: --story GRAPH"
+    raise UsageError(
+        f"The edit {text!r} names no feature, error, token or head, and no known group; {there}; {EXAMPLE}."
+    )
 
 
 def _pair(form: re.Pattern[str], piece: str) -> tuple[int, int]:

@@ -53,6 +53,8 @@ def regime_of(
     if (mode == "constrained") != (layers is not None):
         wrong = "needs the layers to hold" if layers is None else "takes no layers"
         raise UsageError(f"The mode {mode} {wrong}; for example mode constrained with layers 1 and 2.")
+    if layers is not None and not layers:
+        raise UsageError("The mode constrained holds no layer; name some, for example layers 1 and 2.")
     if mode == "direct":
         if "live" in (attention, norms):
             raise UsageError("The mode direct holds attention and norms; for live ones choose constrained or added.")
