@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from silverstain.attribution import edited_logits, replaced_logits
+from silverstain.attribution.replacement import edited_harvest
 from silverstain.errors import UsageError
 from silverstain.models import harvest
 
@@ -81,6 +82,12 @@ def test_a_delta_is_added_to_the_output_of_its_mlp_in_both_models():
     handle.remove()
     torch.testing.assert_close(edited_logits(model, TOKENS, {1: delta}), expected)
     torch.testing.assert_close(edited_logits(model, TOKENS, {}), run.logits)
+    clean, edited = edited_harvest(model, TOKENS, {}), edited_harvest(model, TOKENS, {1: delta})
+    for found, known in zip(clean, run, strict=True):
+        torch.testing.assert_close(found, known)
+    torch.testing.assert_close(edited.mlp_inputs[:2], run.mlp_inputs[:2])
+    torch.testing.assert_close(edited.mlp_outputs[:2], run.mlp_outputs[:2])  # an MLP's own, without what is added
+    assert (edited.mlp_inputs[2:] - run.mlp_inputs[2:]).abs().max() > 1e-3
     dictionary = tiny_dictionary("per-layer")
     changed = replaced_logits(model, dictionary, TOKENS, deltas={2: delta})
     assert not torch.allclose(changed, replaced_logits(model, dictionary, TOKENS))

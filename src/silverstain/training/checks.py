@@ -15,11 +15,11 @@ AIMS = ("kl", "ce", None)
 CHOICES = {"kind": KINDS, "activation": ACTIVATIONS, "sparsity_shape": SHAPES, "end_to_end": AIMS}
 POSITIVE = (
     "n_features", "l0", "rows", "nmse_rows", "pool_rows", "pool_epochs", "pool_parts", "threads", "reseed_every", "lr",
-    "finetune_lr", "bandwidth", "jacobian_rows", "anneal_from",
+    "finetune_lr", "bandwidth", "jacobian_rows", "response_rows", "anneal_from",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "steps", "finetune_steps", "warmup", "sparsity", "pre_activation", "aux_k", "aux_weight", "jacobian_weight",
-    "nmse_weight", "determined_weight",
+    "nmse_weight", "determined_weight", "response_weight",
 )  # fmt: skip
 SHARES = ("l0_floor", "edited_share", "anneal", "reseed_until", "skip_from")
 
@@ -75,6 +75,8 @@ def _check_kind(config: "TrainingConfig") -> None:
             f"edited_share is {config.edited_share}, but after an edit the text's next token is no longer what the "
             "model says; take end_to_end kl or leave edited_share out"
         )
+    if config.kind == "molt" and config.response_weight:
+        raise UsageError("response_weight moves features, and molt has none; leave it out or take another kind")
     if config.molt_rank is not None and config.kind != "molt":
         raise UsageError(f"molt_rank is {config.molt_rank} but kind is {config.kind}; only molt has transforms")
     if config.molt_rank is not None and config.molt_rank < 1:

@@ -93,7 +93,13 @@ class TrainingConfig:
     """How much more the divergence counts where only one token can follow; 1 is no more."""
     edited_share: float = 0.0
     """Share of second-phase steps on which model and replaced model run under a random edit: outputs of one MLP are
-    swapped between sequences. Teaches the mechanism rather than the answer; costs one more run of the model."""
+    swapped between sequences, or the features of response matching are moved. Teaches the mechanism rather than the
+    answer; costs one more run of the model."""
+    response_weight: float = 0.0
+    """Weight, in the second phase, of the difference between how MLPs and dictionary change when a feature of an
+    earlier layer is moved in the model: what a graph is tested by. Costs one more run of the model."""
+    response_rows: int = 512
+    """At most so many tokens of a batch on which that is measured."""
 
     decoder_kernel: Literal["sparse", "dense", "measure"] = "sparse"
     """How active features are decoded; "measure" times both on this machine first."""

@@ -6,18 +6,21 @@ the replaced model's output kept 81 %. So the loss is the divergence of the repl
 reconstruction on the real stream beside it; the thresholds follow a controller that holds L0.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.optim import Adam
 
-from silverstain.attribution.replacement import edited_logits, replaced_logits
-from silverstain.models import LanguageModel, harvest
+from silverstain.attribution.replacement import edited_harvest, edited_logits, replaced_logits
+from silverstain.models import Harvest, LanguageModel, harvest
 from silverstain.training.batches import Activations, TokenBatch
 from silverstain.training.config import TrainingConfig
 from silverstain.training.jacobians import Tangents
 from silverstain.training.reconstruction import StepReport, scaled_rows, stream_loss
+from silverstain.training.responses import feature_edit, response_loss
 from silverstain.training.team import ALONE, Team
 from silverstain.training.weights import Weights
 
@@ -49,20 +52,15 @@ def finetuning_step(
     batch = team.own_batch(whole)
     harvested = harvest(model, batch.token_ids)
     mask = batch.mask
-    teacher, deltas = harvested.logits, None
-    if float(torch.rand((), generator=generator)) < config.edited_share:
-        swapped = random_swap(team.all_sequences(harvested.mlp_outputs, whole, 1), whole.mask, generator)
-        deltas = {layer: team.own_sequences(delta, 0) for layer, delta in swapped.items()}
-        teacher = edited_logits(model, batch.token_ids, deltas)
-
     optimizer.zero_grad(set_to_none=True)
+    teacher, deltas = _teacher(model, weights, harvested, whole, config, generator)
     student = replaced_logits(model, weights, batch.token_ids, mask=mask, deltas=deltas)
     kl = _mean_divergence(teacher, student, batch, config, team)
     aim = kl if config.end_to_end == "kl" else surprise(student, batch, team)
     aim.backward()
 
     rows = team.own_positions(_some_rows(whole.mask, config.nmse_rows, generator), whole)
-    inputs, targets = scaled_rows(weights, _rows_of(harvested.mlp_inputs, harvested.mlp_outputs, rows))
+    inputs, targets = scaled_rows(weights, _rows_of(harvested, rows))
     chosen = [weights.near(layer, x) for layer, x in enumerate(inputs)]
     active, known = [active for active, _ in chosen], [values for _, values in chosen]
     found = stream_loss(weights, inputs, targets, active, known, sparsity=sparsity, dead=dead, mlps=mlps)
@@ -75,6 +73,31 @@ def finetuning_step(
     figures = torch.stack([aim.detach(), found.total.detach(), found.nmse.detach(), kl.detach()])
     aimed, stream, nmse, divergence = team.over_rows(figures).tolist()
     return StepReport(loss=aimed + config.nmse_weight * stream, nmse=nmse, l0=l0s, kl=divergence)
+
+
+def _teacher(
+    model: LanguageModel,
+    weights: Weights,
+    harvested: Harvest,
+    whole: TokenBatch,
+    config: TrainingConfig,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "batch pos d_vocab"], Mapping[int, Tensor] | None]:
+    """What the replaced model should say, and under which edit; with response matching also its gradient."""
+    team, token_ids = weights.team, weights.team.own_batch(whole).token_ids
+    is_edited = float(torch.rand((), generator=generator)) < config.edited_share
+    if config.response_weight and model.n_layers > 1:
+        edit = feature_edit(weights, harvested, whole.mask, generator)
+        edited = edited_harvest(model, token_ids, edit.deltas)
+        rows = _some_rows(edit.reached, config.response_rows, generator)
+        loss = response_loss(weights, _rows_of(harvested, rows), _rows_of(edited, rows), edit.layer + 1)
+        (config.response_weight * loss).backward()
+        return (edited.logits, edit.deltas) if is_edited else (harvested.logits, None)
+    if not is_edited:
+        return harvested.logits, None
+    swapped = random_swap(team.all_sequences(harvested.mlp_outputs, whole, 1), whole.mask, generator)
+    deltas = {layer: team.own_sequences(delta, 0) for layer, delta in swapped.items()}
+    return edited_logits(model, token_ids, deltas), deltas
 
 
 def _mean_divergence(
@@ -96,10 +119,10 @@ def surprise(logits: Float[Tensor, "batch pos d_vocab"], batch: TokenBatch, team
     return total / team.over_rows(here.sum()).clamp_min(1)
 
 
-def _rows_of(inputs: Tensor, outputs: Tensor, rows: Int[Tensor, " row"]) -> Activations:
+def _rows_of(harvested: Harvest, rows: Int[Tensor, " row"]) -> Activations:
     return Activations(
-        inputs=torch.stack([x.flatten(0, 1).index_select(0, rows) for x in inputs]),
-        outputs=torch.stack([y.flatten(0, 1).index_select(0, rows) for y in outputs]),
+        inputs=torch.stack([x.flatten(0, 1).index_select(0, rows) for x in harvested.mlp_inputs]),
+        outputs=torch.stack([y.flatten(0, 1).index_select(0, rows) for y in harvested.mlp_outputs]),
     )
 
 

@@ -56,6 +56,11 @@ def team_for(shard: str | None, config: TrainingConfig, device: torch.device | s
         return ALONE
     if shard is None:
         raise UsageError(f"{size} processes train into one folder; say with shard what they share, data or features")
+    if config.response_weight:
+        raise UsageError(
+            f"response_weight is {config.response_weight:g}, which moves features of sequences that one process holds "
+            f"whole, and there are {size}; start one, or leave response_weight out"
+        )
     if shard == "features":
         _check_features(config, size)
         return ByFeatures(device)
