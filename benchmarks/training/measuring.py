@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ def main(make: Callable[[Case], Step], facts: dict | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--paced", action="store_true", help="a step for each line read; prints its CPU seconds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -59,6 +61,9 @@ def main(make: Callable[[Case], Step], facts: dict | None = None) -> None:
         inputs=data["inputs"], outputs=data["outputs"], kind=options.kind,
         n_features=options.features, rows=options.rows, k=options.k,
     )  # fmt: skip
+    if options.paced:
+        time_paced_steps(make(case), case, options.warm_up)
+        return
     rate = product_rate() if options.threads == 1 else None
     wall, cpu, losses = time_steps(make(case), case, options.warm_up, options.steps)
     found = {
@@ -75,8 +80,7 @@ def time_steps(step: Step, case: Case, warm_up: int, steps: int) -> tuple[list[f
     """Wall seconds, CPU seconds and losses of `steps` steps after `warm_up` more."""
     wall, cpu, losses = [], [], []
     for n in range(warm_up + steps):
-        start = n * case.rows % (case.inputs.shape[1] - case.rows + 1)
-        inputs, outputs = (x[:, start : start + case.rows].contiguous() for x in (case.inputs, case.outputs))
+        inputs, outputs = rows_of_step(case, n)
         begun, begun_cpu = perf_counter(), process_time()
         loss = step(inputs, outputs)
         if n >= warm_up:
@@ -84,6 +88,24 @@ def time_steps(step: Step, case: Case, warm_up: int, steps: int) -> tuple[list[f
             cpu.append(process_time() - begun_cpu)
             losses.append(float(loss))
     return wall, cpu, losses
+
+
+def rows_of_step(case: Case, n: int) -> tuple[Tensor, Tensor]:
+    start = n * case.rows % (case.inputs.shape[1] - case.rows + 1)
+    inputs, outputs = (x[:, start : start + case.rows].contiguous() for x in (case.inputs, case.outputs))
+    return inputs, outputs
+
+
+def time_paced_steps(step: Step, case: Case, warm_up: int) -> None:
+    """Steps at the pace of the lines of standard input, so that trainers can take turns; see beside.py."""
+    for n in range(warm_up):
+        step(*rows_of_step(case, n))
+    print("ready", flush=True)
+    for n, _ in enumerate(sys.stdin, warm_up):
+        inputs, outputs = rows_of_step(case, n)
+        begun = process_time()
+        step(inputs, outputs)
+        print(process_time() - begun, flush=True)
 
 
 def product_rate(side: int = 768, repeats: int = 15) -> float:

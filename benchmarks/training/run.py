@@ -93,23 +93,27 @@ def key(row: dict) -> tuple:
 
 def once(case: tuple, data: Path, options: argparse.Namespace) -> dict:
     """One process; what it says of itself, or how it failed."""
+    command, environment = process_of(TRAINERS[case[0]], case, data, options.peers)
+    done = subprocess.run([*command, "--steps", str(options.steps)], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1:]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def process_of(trainer: Trainer, case: tuple, data: Path, peers: Path) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of a trainer's process."""
     name, kind, features, rows, threads = case
-    trainer = TRAINERS[name]
-    python = sys.executable if trainer.folder is None else str(options.peers / "env" / "bin" / "python")
+    python = sys.executable if trainer.folder is None else str(peers / "env" / "bin" / "python")
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     if trainer.folder:
-        environment["PYTHONPATH"] = str((options.peers / trainer.folder).resolve())
+        environment["PYTHONPATH"] = str((peers / trainer.folder).resolve())
     if trainer.variant:
         environment[trainer.variant[0]] = trainer.variant[1]
     command = [
         python, str(HERE / trainer.script), str(data), kind, "--features", str(features), "--rows", str(rows),
-        "--k", str(K), "--threads", str(threads), "--steps", str(options.steps),
-        "--warm-up", str(WARM_UP.get(name, 1)),
+        "--k", str(K), "--threads", str(threads), "--warm-up", str(WARM_UP.get(name, 1)),
     ]  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1:]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return command, environment
 
 
 def summary(case: tuple, runs: list[dict]) -> dict:

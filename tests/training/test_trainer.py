@@ -28,6 +28,13 @@ def tensors_of(dictionary):
     ]
 
 
+@pytest.fixture(scope="module")
+def whole(model, tmp_path_factory):
+    """The dictionary of a run that nothing interrupted, and its folder."""
+    folder = tmp_path_factory.mktemp("whole") / "name"
+    return train_dictionary(model, batches(1), SHORT, folder), folder
+
+
 @pytest.mark.parametrize("kind", ["cross-layer", "per-layer"])
 def test_training_reconstructs_and_then_says_what_the_model_says(model, tmp_path, kind):
     config = TrainingConfig(
@@ -57,15 +64,14 @@ def interrupted_after(n):
 
 
 @pytest.mark.parametrize("at", [3, 8, 16, 30, 35])
-def test_an_interrupted_run_resumes_to_the_very_same_weights(model, tmp_path, at):
-    whole = train_dictionary(model, batches(1), SHORT, tmp_path / "whole")
+def test_an_interrupted_run_resumes_to_the_very_same_weights(model, tmp_path, whole, at):
     with pytest.raises(KeyboardInterrupt):
         train_dictionary(model, batches(1), SHORT, tmp_path / "parts", interrupted_after(at))
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["checkpoint.safetensors"]
     resumed_steps = []
     resumed = train_dictionary(model, batches(1), SHORT, tmp_path / "parts", lambda p: resumed_steps.append(p.step))
     assert resumed_steps[0] == at + 1
-    for a, b in zip(tensors_of(whole), tensors_of(resumed), strict=True):
+    for a, b in zip(tensors_of(whole[0]), tensors_of(resumed), strict=True):
         assert torch.equal(a, b)
     assert not (tmp_path / "parts" / "checkpoint.safetensors").exists()
 
@@ -76,7 +82,9 @@ def test_a_checkpoint_is_not_resumed_with_other_settings(model, tmp_path):
     other = TrainingConfig(**{**SHORT.to_json(), "l0": 5})
     with pytest.raises(UsageError, match=re.escape("other settings (l0 was 6 and is 5)")):
         train_dictionary(model, batches(1), other, tmp_path)
-    train_dictionary(model, batches(1), TrainingConfig(**{**SHORT.to_json(), "threads": 2}), tmp_path)
+    two_threads = TrainingConfig(**{**SHORT.to_json(), "threads": 2})
+    with pytest.raises(KeyboardInterrupt):  # it goes on, at the next step
+        train_dictionary(model, batches(1), two_threads, tmp_path, interrupted_after(3))
 
 
 def test_a_cut_short_checkpoint_is_named(model, tmp_path):
@@ -105,9 +113,9 @@ def test_batches_that_end_are_an_error(model, tmp_path):
         train_dictionary(model, itertools.islice(batches(), 2), SHORT, tmp_path)
 
 
-def test_the_saved_dictionary_is_the_one_returned_and_knows_its_model(model, tmp_path):
-    dictionary = train_dictionary(model, batches(1), SHORT, tmp_path / "name")
-    opened = open_dictionary(tmp_path / "name")
+def test_the_saved_dictionary_is_the_one_returned_and_knows_its_model(model, whole):
+    dictionary, folder = whole
+    opened = open_dictionary(folder)
     assert opened.hash == dictionary.hash
     assert opened.model_hash == model.hash
     assert opened.name == "name"

@@ -1,9 +1,10 @@
 """The arithmetic of sparse dictionaries: encode densely, keep what is active, do everything else on the active ones.
 
-Of F features about one in a hundred is active on a token. The dense product x W_encᵀ is needed to find them; after
-that the forward decode and all gradients touch active entries only. On one AVX2 core, 2,048 tokens, F = 2,048,
-d = 128, four targets, 12 active (milliseconds): encode 26, find 9, decode 3 (dense 129), decoder gradient 7, value
-gradient 4 (gather 270, dense 114), encoder gradient 2 (dense 27). What is fast on a CPU, and why it has this shape:
+Of F features about one in a hundred is active on a token. The dense product x W_encᵀ is needed to find them
+(scanning.py); after that the forward decode and all gradients touch active entries only. On one AVX2 core, 2,048
+tokens, F = 2,048, d = 128, four targets, 12 active (milliseconds): product 26, decode 3 (dense 129), decoder gradient
+7, value gradient 4 (gather 270, dense 114), encoder gradient 2 (dense 27). What is fast on a CPU, and why it has this
+shape:
 
 - entries sorted by row make the decode one `embedding_bag` over a slab [F, targets · d], a contiguous row a feature;
 - the same entries sorted by feature make each weight gradient an `embedding_bag` over the rows: no scatter;
