@@ -184,7 +184,7 @@ def binary(folder: Path) -> Path:
     ("make", "more", "words"),
     [
         (tiny, [], "tiny.txt falls into the held-out 20 %; give more text"),
-        (empty, [], "empty.txt falls into the held-out 20 %; give more text"),
+        (empty, [], "empty.txt; give a file or a folder that has some"),
         (fieldless, [], "has no field 'text'; its fields are body, url: name the one that holds the text (--field)"),
         (binary, [], "a.txt is not text in UTF-8"),
         (lambda folder: folder / "nothing.txt", [], "there is no file"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,6 +96,29 @@ def test_the_pictures_are_drawn(model, tmp_path):
         train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
     for name in ("steps", "layers"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_full_disk_is_one_line_and_what_went_wrong_first_is_what_is_said(model, tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, **_):
+            pass
+
+        def add_scalar(self, *_):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("silverstain.training.logs.has_tensorboard", lambda: True)
+    monkeypatch.setattr("silverstain.training.logs.import_module", lambda _: SimpleNamespace(SummaryWriter=Full))
+    settings = WatchSettings(every=4, plots=False, tensorboard=True)
+    words = r"cannot write .*tensorboard: No space left on device; make room, and run again to resume"
+    with pytest.raises(UsageError, match=words), Watch(model, some_batches(1), tmp_path, settings) as watch:
+        train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
+    watch = Watch(model, some_batches(1), tmp_path, settings)
+    watch._logs = watch._open_logs(0)
+    with pytest.raises(Stopped), watch:
+        raise Stopped
 
 
 class Stopped(Exception):

@@ -1,6 +1,7 @@
 """Figures sent to TensorBoard's files, and to Weights & Biases where that was asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,15 +21,29 @@ class TensorBoardLog:
         if not has_tensorboard():
             raise UsageError("TensorBoard is not installed; install it (pip install tensorboard) or do without it")
         writer: Any = import_module("torch.utils.tensorboard").SummaryWriter
-        self._writer = writer(log_dir=str(folder), purge_step=step)
+        self._folder = folder
+        with self._one_line():
+            self._writer = writer(log_dir=str(folder), purge_step=step)
 
     def add(self, figures: Mapping[str, float], step: int) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(name.replace(" ", "_"), value, step)
-        self._writer.flush()
+        with self._one_line():
+            for name, value in figures.items():
+                self._writer.add_scalar(name.replace(" ", "_"), value, step)
+            self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with self._one_line():
+            self._writer.close()
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """A disk that is full, as one line."""
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {self._folder}: {error.strerror or error}; make room, and run again to resume"
+            ) from error
 
 
 class WandbLog:

@@ -58,12 +58,17 @@ class TextBatches:
             batches.append(self.spelling.batch(chosen))
             n += batches[-1].n_tokens
         if not n:
+            self._check_has_text()
             needed = round(self.context / max(self.held_out_share, 1e-3))
             raise UsageError(
                 f"no piece of {self.documents.name} falls into the held-out {100 * self.held_out_share:.3g} %; give "
                 f"more text ({needed:,} tokens are few), or raise the share (--held-out)"
             )
         return batches
+
+    def _check_has_text(self) -> None:
+        if next(self._pieces(range(len(self.documents.units)), held_out=False), None) is None:
+            raise UsageError(f"there is no text in {self.documents.name}; give a file or a folder that has some")
 
     def rows(self, start: int) -> Iterator[Row]:
         """The contexts of training from number `start` on, over all epochs."""

@@ -102,7 +102,11 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except UsageError:
+            if error is None:  # else what went wrong first is what must be said: a full disk refuses pictures too
+                raise
 
     def __call__(self, progress: Progress, substitute: Substitute) -> None:
         if self._logs is None:
