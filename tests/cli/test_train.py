@@ -168,25 +168,11 @@ def empty(folder: Path) -> Path:
     return folder / "empty.txt"
 
 
-def fieldless(folder: Path) -> Path:
-    path = folder / "a.jsonl"
-    path.write_text('{"body": "w1 w2", "url": "x"}')
-    return path
-
-
-def binary(folder: Path) -> Path:
-    path = folder / "a.txt"
-    path.write_bytes(b"\x80\x81\x82")
-    return path
-
-
 @pytest.mark.parametrize(
     ("make", "more", "words"),
     [
         (tiny, [], "tiny.txt falls into the held-out 20 %; give more text"),
         (empty, [], "empty.txt; give a file or a folder that has some"),
-        (fieldless, [], "has no field 'text'; its fields are body, url: name the one that holds the text (--field)"),
-        (binary, [], "a.txt is not text in UTF-8"),
         (lambda folder: folder / "nothing.txt", [], "there is no file"),
         (None, ["--check-text"], "finds this text no likelier than chance"),
         (None, ["--kind", "sae"], "there is no kind 'sae'; the kinds are clt, plt, molt"),
