@@ -102,19 +102,24 @@ def test_every_token_is_used_as_often_as_is_said(n_parts):
     assert config.steps * config.rows == pytest.approx(config.pool_epochs * harvested, rel=0.06)
 
 
-@pytest.mark.parametrize("at", [5, 16, 30])
-def test_a_run_with_a_rolling_pool_resumes_exactly(model, tmp_path, at):
-    config = TrainingConfig(
-        n_features=48, l0=5, steps=30, rows=64, pool_rows=256, pool_epochs=2, pool_parts=2, warmup=3, reseed_every=5,
-        finetune_steps=5,
-    )  # fmt: skip
+ROLLING = TrainingConfig(
+    n_features=48, l0=5, steps=30, rows=64, pool_rows=256, pool_epochs=2, pool_parts=2, warmup=3, reseed_every=5,
+    finetune_steps=5,
+)  # fmt: skip
 
+
+@pytest.fixture(scope="module")
+def uninterrupted(model, tmp_path_factory):
+    return train_dictionary(model, batches(1), ROLLING, tmp_path_factory.mktemp("whole") / "whole").hash
+
+
+@pytest.mark.parametrize("at", [5, 16, 30])
+def test_a_run_with_a_rolling_pool_resumes_exactly(model, tmp_path, uninterrupted, at):
     def interrupt(progress):
         if progress.step == at:
             raise KeyboardInterrupt
 
-    whole = train_dictionary(model, batches(1), config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train_dictionary(model, batches(1), config, tmp_path / "parts", interrupt)
-    parts = train_dictionary(model, batches(1), config, tmp_path / "parts")
-    assert parts.hash == whole.hash
+        train_dictionary(model, batches(1), ROLLING, tmp_path / "parts", interrupt)
+    parts = train_dictionary(model, batches(1), ROLLING, tmp_path / "parts")
+    assert parts.hash == uninterrupted
