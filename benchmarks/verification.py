@@ -24,7 +24,7 @@ import torch
 import silverstain
 from silverstain.attribution import Norms, norms_named
 from silverstain.attribution.freezing import NORMS
-from silverstain.interventions import Edit, intervene_many
+from silverstain.interventions import Edit, intervene_many, random_control
 from silverstain.interventions.verification import Claim, agreement, divided, verify
 from silverstain.interventions.verification.bench import bench_of
 from silverstain.interventions.verification.claims import counted
@@ -164,51 +164,64 @@ def test_perturbations(kind: str, n: int, seed: str) -> dict[str, Any]:
 def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
     """Change the state between the town and the capital, in n ordered pairs of states.
 
-    Features of every layer at the last position are moved (the causal map finds the state there behind the first block)
-    by mean(other towns of the donor's state) − mean(other towns of the own). The town of the prompt and its embedding
-    are left alone. A donor of the same state is the half of its other towns against the other half.
+    Features at the last position are moved from what they do for the prompt's town to their mean over the towns of the
+    donor's state; embeddings are left alone. The donor of the same state is its other towns. Two moves:
+
+    - `through_the_state`: features of all layers, means over all relations, so that no answer is carried along. Nearly
+      every feature of layer 0 follows single towns, and only many towns together say their state.
+    - `behind_the_first_block`: features of the layers that read the stream in which the causal map finds the state,
+      means over the same question. What says the answer is carried along.
     """
     loaded, draw = silverstain.load("organism", dictionary=kind, check_dictionary=False), random.Random(seed)
     asked = questions(loaded, like="the capital of the state containing dallas is")
     answered, world = Answered.of(loaded, asked), default_geography()
     towns = {s: sorted(set(asked.town[asked.state == s].tolist())) for s in asked.state.unique().tolist()}
     pairs = [(a, b) for a in towns for b in towns if a != b and len(towns[a]) > 2 and len(towns[b]) > 1]
-    chosen = draw.sample(pairs, min(n, len(pairs)))
-    at = [answered.at(layer, -1) for layer in range(loaded.dictionary.n_layers)]
-    capital = RELATIONS.index("capital")
+    cases = [(draw.choice(towns[one]), one, other) for one, other in draw.sample(pairs, min(n, len(pairs)))]
+    n_layers, capital = loaded.dictionary.n_layers, RELATIONS.index("capital")
+    at = [answered.at(layer, -1) for layer in range(n_layers)]
+    is_capital = asked.relation == capital
+    row_of = {town: int(((asked.town == town) & is_capital).nonzero()[0]) for town, *_ in cases}
 
-    def mean(layer: int, some: Sequence[int]) -> torch.Tensor:
-        return at[layer][torch.isin(asked.town, torch.tensor(some))].mean(0)
+    def mean(layer: int, some: Sequence[int], among: torch.Tensor) -> torch.Tensor:
+        return at[layer][torch.isin(asked.town, torch.tensor(some)) & among].mean(0)
 
-    def edits(row: int, gone: Sequence[int], come: Sequence[int]) -> list[Edit]:
+    def edits(town: int, come: Sequence[int], layers: Sequence[int], among: torch.Tensor) -> list[Edit]:
         out = []
-        for layer in range(len(at)):
-            difference = mean(layer, come) - mean(layer, gone)
+        for layer in layers:
+            difference = mean(layer, come, among) - mean(layer, [town], among)
             features = difference.nonzero().flatten()
-            values = (at[layer][row, features] + difference[features]).tolist()
-            out.append(Edit(op="patch", features=tuple((layer, f) for f in features.tolist()), positions=(-1,),
-                            donor=tuple(values)))  # fmt: skip
+            values = (at[layer][row_of[town], features] + difference[features]).tolist()
+            if values:
+                out.append(Edit(op="patch", features=tuple((layer, f) for f in features.tolist()), positions=(-1,),
+                                donor=tuple(values)))  # fmt: skip
         return out
 
-    ids, swaps, same, wanted, own = [], [], [], [], []
-    for one, other in chosen:
-        town = draw.choice(towns[one])
-        others = [t for t in towns[one] if t != town]
-        draw.shuffle(others)
-        row = int(((asked.town == town) & (asked.relation == capital)).nonzero()[0])
-        ids.append(asked.token_ids[row].tolist())
-        swaps.append(edits(row, others, towns[other]))
-        same.append(edits(row, others[: len(others) // 2] or others, others[len(others) // 2 :]))
-        wanted.append(loaded.model.token_id(world.states[other].capital))
-        own.append(loaded.model.token_id(world.states[one].capital))
-    swapped = intervene_many(loaded.model, loaded.dictionary, ids, swaps, batch_size=50)
-    kept = intervene_many(loaded.model, loaded.dictionary, ids, same, batch_size=50)
-    clean = [run.baseline[0].id == answer for run, answer in zip(swapped, own, strict=True)]
-    right = [run.edited[0].id == answer for run, answer in zip(swapped, wanted, strict=True)]
-    changed = [run.is_changed for run in kept]
+    ids = [asked.token_ids[row_of[town]].tolist() for town, *_ in cases]
+    own, wanted = ([loaded.model.token_id(world.states[case[i]].capital) for case in cases] for i in (1, 2))
+
+    def run(listed: list[list[Edit]]) -> list[Any]:
+        return intervene_many(loaded.model, loaded.dictionary, ids, listed, batch_size=50)
+
+    def swapped(layers: Sequence[int], among: torch.Tensor) -> dict[str, Any]:
+        swaps = [edits(town, towns[other], layers, among) for town, _, other in cases]
+        same = [edits(town, [t for t in towns[one] if t != town], layers, among) for town, one, _ in cases]
+        as_much = [
+            random_control(loaded.model, loaded.dictionary, *case, seed=0) for case in zip(ids, swaps, strict=True)
+        ]
+        right = [r.edited[0].id == answer for r, answer in zip(run(swaps), wanted, strict=True)]
+        return {
+            "layers": list(layers),
+            "donors_capital": wilson(right),
+            "changed_by_the_same_state": wilson([r.is_changed for r in run(same)]),
+            "changed_by_as_much_of_random_features": wilson([r.is_changed for r in run([list(e) for e in as_much])]),
+        }
+
+    clean = [r.baseline[0].id == answer for r, answer in zip(run([[] for _ in ids]), own, strict=True)]
     return {
-        "n_pairs": len(chosen), "seed": seed, "layers": list(range(len(at))), "position": "last",
-        "right_before": wilson(clean), "donors_capital": wilson(right), "changed_by_the_same_state": wilson(changed),
+        "n_pairs": len(cases), "seed": seed, "position": "last", "right_before": wilson(clean),
+        "through_the_state": swapped(range(n_layers), torch.ones_like(is_capital)),
+        "behind_the_first_block": swapped(range(1, n_layers), is_capital),
     }  # fmt: skip
 
 

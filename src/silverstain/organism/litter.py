@@ -32,7 +32,15 @@ DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
             stored_dtype="float16",
         ),
         "per-layer": TrainingConfig(
-            kind="per-layer", n_features=1536, steps=1500, finetune_steps=2200, stored_dtype="float16"
+            kind="per-layer",
+            n_features=1536,
+            l0=10.1,
+            steps=2400,
+            finetune_steps=3000,
+            nmse_rows=1024,
+            nmse_weight=3.0,
+            determined_weight=2.0,
+            stored_dtype="float16",
         ),
     },
     "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600, stored_dtype="float16")},
