@@ -36,7 +36,7 @@ def tell_faithfulness(loaded: "ReplacementModel", found: "FaithfulnessReport") -
         output.data("\n" + output.table([["both models edited alike", "n", "", ""], *rows], right=(1, 2)))
     for note in found.notes:
         output.talk(f"note: {note}")
-    output.talk("What each figure is: docs/verification.md. --json prints all of them.")
+    output.talk("\nWhat each figure is: docs/verification.md. --json prints all of them.")
 
 
 def passed_on_rows(found: "Sequence[PassedOn]") -> list[list[str]]:

@@ -19,29 +19,20 @@ if TYPE_CHECKING:
 Report = Callable[[str, object], None]
 """Called with what is being made (`general`, `general/cross-layer`) and a progress value of its maker."""
 
+GENERAL = TrainingConfig(
+    n_features=2048,
+    l0=10.1,
+    steps=3600,
+    finetune_steps=4600,
+    nmse_rows=1024,
+    nmse_weight=3.0,
+    determined_weight=2.0,
+    stored_dtype="float16",
+)
 DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
     "general": {
-        "cross-layer": TrainingConfig(
-            n_features=2048,
-            l0=10.1,
-            steps=3600,
-            finetune_steps=4600,
-            nmse_rows=1024,
-            nmse_weight=3.0,
-            determined_weight=2.0,
-            stored_dtype="float16",
-        ),
-        "per-layer": TrainingConfig(
-            kind="per-layer",
-            n_features=1536,
-            l0=10.1,
-            steps=2400,
-            finetune_steps=3000,
-            nmse_rows=1024,
-            nmse_weight=3.0,
-            determined_weight=2.0,
-            stored_dtype="float16",
-        ),
+        "cross-layer": GENERAL,
+        "per-layer": dataclasses.replace(GENERAL, kind="per-layer", n_features=1536, steps=2400, finetune_steps=3000),
     },
     "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600, stored_dtype="float16")},
     "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},
