@@ -218,3 +218,9 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
 def test_products_of_an_unknown_kind_are_refused(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
     code, _, err = said(capsys, "trace", PROMPT, *of_tiny, "--products", "float16")
     assert (code, err.strip()) == (2, "silverstain: --products is 'float16'; give bfloat16 or float32")
+
+
+def test_a_graph_of_linearised_norms_says_so(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
+    said_so = "norms         linearised"
+    assert said_so in said(capsys, "trace", PROMPT, *of_tiny, "--norms", "linearised")[1]
+    assert said_so not in said(capsys, "trace", PROMPT, *of_tiny)[1]

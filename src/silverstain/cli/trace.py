@@ -224,6 +224,8 @@ def figures(graph: "Graph") -> str:
         ["completeness", f"{scores['completeness']:.3f}  of what enters the nodes is explained"],
         ["exactness", _exactness(graph.exactness())],
     ]
+    if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
+        rows.append(["norms", "linearised  scores do not compare with those of frozen ones"])
     return output.table(rows)
 
 

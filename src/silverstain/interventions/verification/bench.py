@@ -112,7 +112,7 @@ def bench_of(model: LanguageModel, dictionary: Dictionary, graph: Graph) -> Benc
             )
     ours = dictionary.to(device=model.device, dtype=model.dtype)
     recording = record(model, token_ids, reads_at=ours.reads_at)
-    flow = freeze(model, recording, ours, norms=graph.meta.get("settings", {}).get("norms", "frozen"))
+    flow = freeze(model, recording, ours, norms=(graph.meta.get("settings") or {}).get("norms", "frozen"))
     return Bench(
         model=model,
         dictionary=ours,
