@@ -16,7 +16,7 @@ from silverstain.graphs import Graph
 
 
 def total_effects(
-    graph: Graph, starts: Sequence[Int[Tensor, " held"]], shares: Sequence[Float64[Tensor, " held"]]
+    graph: Graph, starts: Sequence[Int[Tensor, " _"]], shares: Sequence[Float64[Tensor, " _"]]
 ) -> tuple[Float64[Tensor, "start node"], Float64[Tensor, "start node"]]:
     """(total, direct) change of every node's value when the nodes of each start are moved by shares of themselves.
 
@@ -42,7 +42,7 @@ def total_effects(
     return total.T, direct.T
 
 
-def reached(graph: Graph, starts: Sequence[Int[Tensor, " held"]]) -> Bool[Tensor, "start node"]:
+def reached(graph: Graph, starts: Sequence[Int[Tensor, " _"]]) -> Bool[Tensor, "start node"]:
     """Which nodes each start has a path to along the edges that pruning kept."""
     found = torch.zeros(graph.n_nodes, len(starts), dtype=torch.float64)
     for column, nodes in enumerate(starts):
