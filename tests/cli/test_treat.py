@@ -21,7 +21,7 @@ def test_made_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     cure, items = tmp_path / "cure.json", tmp_path / "items.jsonl"
     items.write_text(json.dumps({"prompt": QUESTION, "answer": "austin"}) + "\n")
     assert main(["treat", "make", "--edit", "ablate:L1.H0+L2.H0+L3.H0+L3.H1+L3.H2+L3.H3", "--when", "L0.F1",
-                 "--last", "-1", "--out", str(cure), "--json"]) == 0  # fmt: skip
+                 "--last", "3", "--out", str(cure), "--json"]) == 0  # fmt: skip
     capsys.readouterr()
     assert main(["treat", "measure", str(cure), "--target", str(items), "--side", str(items), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -39,6 +39,19 @@ def test_made_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert not err
     assert main(["treat", "bake", str(cure), "--out", str(tmp_path / "model")]) == 2
     assert "cannot be put into weights exactly" in capsys.readouterr().err
+
+
+@needs_organism
+def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    cure, items = tmp_path / "cure.json", tmp_path / "items.jsonl"
+    items.write_text(json.dumps({"prompt": QUESTION, "answer": "austin"}) + "\n")
+    assert main(["treat", "make", "--edit", "ablate:L1.H0", "--when", "L0.F1", "--last", "-1", "--out", str(cure)]) == 0
+    capsys.readouterr()
+    of = ["--target", str(items), "--side", str(items), "--dev", str(items)]
+    assert main(["treat", "measure", str(cure), *of]) == 0
+    _, err = capsys.readouterr()
+    for what in ("steering is left out: no item of --dev", "a random control is left out", "deleting the cue is left"):
+        assert what in err
 
 
 @needs_organism

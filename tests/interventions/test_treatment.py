@@ -316,6 +316,19 @@ def test_random_rules_are_as_large_and_aimed_elsewhere():
         assert 3 <= control.when.first <= 6, "and none of those of the condition"
 
 
+def test_attention_cut_from_everywhere_has_no_random_control(model: LanguageModel, dictionary: Dictionary):
+    items = [Item(tuple(IDS[:n]), 3) for n in (3, 4)]
+    everywhere = Condition(features=((0, 3),), last=None)
+    rule = Rule(edit=PatternEdit(op="ablate", heads=((1, 0),)), when=everywhere)
+    made = treatment_for(model, dictionary, [rule], name="cut")
+    with (
+        pytest.raises(UsageError, match="cuts attention from all later tokens, so no random control can be drawn"),
+        randomly_treated(model, dictionary, made, seed=0),
+    ):
+        pass
+    assert compared(model, dictionary, made, target=items, side=items) == {}
+
+
 def test_other_cures_stand_beside_the_treatment(model: LanguageModel, dictionary: Dictionary):
     items = [Item(tuple(IDS[:n]), 3) for n in (3, 4, 5, 6)]
     made = treatment_for(model, dictionary, [Rule(edit=ADD)], name="t")

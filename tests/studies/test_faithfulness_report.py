@@ -94,6 +94,15 @@ def test_the_report_says_what_it_has_and_what_it_leaves_out(loaded: ReplacementM
     assert faithfulness_report(loaded, PROMPTS, n_prompts=2, n_edits=0).edits is None
 
 
+def test_a_prompt_in_which_nothing_can_be_moved_is_left_out(loaded: ReplacementModel):
+    short = ("", [0])
+    found = faithfulness_report(loaded, [*PROMPTS[:2], short], n_prompts=3, n_edits=0)
+    assert found.n_prompts == 2
+    assert found.notes == ("1 prompts are left out: nothing can be moved in a graph without features and errors",)
+    with pytest.raises(UsageError, match="2 of 3 prompts have graphs without features and errors"):
+        faithfulness_report(loaded, [PROMPTS[0], short, short], n_prompts=3, n_edits=0)
+
+
 def test_too_few_prompts_are_refused_before_anything_runs(loaded: ReplacementModel):
     with pytest.raises(UsageError, match="an interval over prompts needs at least 2"):
         faithfulness_report(loaded, PROMPTS[:1])

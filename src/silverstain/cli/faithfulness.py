@@ -64,7 +64,7 @@ def _asked(model: "LanguageModel", path: Path | None, n: int, seed: int) -> "lis
     from silverstain.studies.faithfulness_report import organism_prompts
 
     if path is None:
-        return list(organism_prompts(model, a_family=max(10, -(-n // 5)), seed=seed))
+        return list(organism_prompts(model, n=n, seed=seed))
     from silverstain.attribution import read_prompts
     from silverstain.attribution.prompt_files import BadLine
     from silverstain.interventions.intervene import as_ids

@@ -145,6 +145,10 @@ def measure(
     output.data(output.table(_measured({name: len(items) for name, items in sets.items()}, runs, others), right=(1, 2)))
     if compare and dev is None:
         output.talk("steering and fine-tuning are left out: they learn from items of their own; give --dev FILE")
+    if material is not None and not material.without:
+        output.talk('steering is left out: no item of --dev has "without", its prompt without the cue')
+    if compare and "random control" not in others:
+        output.talk("a random control is left out: the treatment cuts attention from all later tokens")
     if compare and not without:
         output.talk('deleting the cue is left out: no item of --target has "without", its prompt without the cue')
 

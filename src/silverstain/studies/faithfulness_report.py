@@ -27,6 +27,7 @@ FORMAT = "silverstain.faithfulness/1"
 NO_TOWNS = (
     "hop-skips are left out: they are questions about the towns of the organism's world, which this model is not asked"
 )
+STILL = "{} prompts are left out: nothing can be moved in a graph without features and errors"
 NO_FAMILIES = "these prompts have no families, so edits come from any other prompt"
 ONE_LAYER = "the model has one layer: no change is passed on to another MLP"
 OnProgress = Callable[[int, int], None]
@@ -75,12 +76,14 @@ class FaithfulnessReport:
         }  # fmt: skip
 
 
-def organism_prompts(model: LanguageModel, *, a_family: int = 10, seed: int = 0) -> list[tuple[str, str]]:
-    """(family, prompt) of the organism's own sentences, families in turn; UsageError for another model."""
+def organism_prompts(model: LanguageModel, *, n: int = 30, seed: int = 0) -> list[tuple[str, str]]:
+    """(family, prompt) of the organism's own sentences, families in turn: at least n, and ten of each family;
+    UsageError for another model."""
     organism, _, sibling = model.name.partition("/")
     if organism != "organism":
         raise UsageError(f"the faithfulness of a dictionary of {model.name} needs prompts; give --prompts FILE")
     families = siblings()[sibling].families()
+    a_family = max(10, -(-n // len(families)))
     drawn = graph_prompts(families, n=a_family, seed=5 + seed)
     return [drawn[family * a_family + i] for i in range(a_family) for family in range(len(families))]
 
@@ -120,6 +123,7 @@ def faithfulness_report(
         ONE_LAYER: model.n_layers == 1,
         NO_FAMILIES: bool(n_edits) and not has_families,
         NO_TOWNS: bool(n_edits) and not has_towns,
+        STILL.format(min(n_prompts, len(prompts)) - len(passing)): len(passing) < min(n_prompts, len(prompts)),
     }
     return FaithfulnessReport(
         model=model.name,
@@ -161,8 +165,17 @@ def _on_graphs(
     responses: list[list[Response]] = []
     for prompt in prompts:
         text = prompt if isinstance(prompt, str) else [int(token) for token in prompt]
-        bench = bench_of(loaded.model, loaded.dictionary, loaded.trace(text).prune())
+        graph = loaded.trace(text).prune()
+        assert graph.node_mask is not None  # pruned
+        if not bool((graph.nodes.is_kind("feature", "error") & graph.node_mask).any()):
+            continue  # a prompt of one token, say: nothing in it can be moved
+        bench = bench_of(loaded.model, loaded.dictionary, graph)
         passing.append(passed_on(bench, n=n_changes, generator=generator))
         responses.append(dose_responses(bench, max_sources=n_sources))
         on_progress(len(passing), len(prompts))
+    if len(passing) < 2:
+        raise UsageError(
+            f"{len(prompts) - len(passing)} of {len(prompts)} prompts have graphs without features and errors, and an "
+            "interval over prompts needs at least 2; give longer prompts"
+        )
     return passing, responses

@@ -1,7 +1,7 @@
 """What training reads: batches of token sequences, and the activations harvested from them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,11 @@ class TokenBatch:
     @property
     def n_tokens(self) -> int:
         return int(self.mask.sum())
+
+    def to(self, device: torch.device) -> "TokenBatch":
+        """The same on a device."""
+        moved = {name: getattr(self, name) for name in ("token_ids", "mask", "determined", "families")}
+        return replace(self, **{name: tensor.to(device) for name, tensor in moved.items() if tensor is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,7 @@ class Activations:
         return self.rows(index)
 
     def rows(self, index: Int[Tensor, " chosen"]) -> "Activations":
+        index = index.to(self.device)
         return Activations(inputs=self.inputs.index_select(1, index), outputs=self.outputs.index_select(1, index))
 
 

@@ -6,7 +6,7 @@ MLP that is nearly affine is no feat to reconstruct. Positions outside a batch's
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -129,7 +129,7 @@ class HeldOut:
 
     def __init__(self, model: LanguageModel, batches: Iterable[TokenBatch], *, reads_at: str = MLP_INPUT) -> None:
         self.model, self.reads_at = model, reads_at
-        self.batches = [_on_device(batch, model.device) for batch in batches]
+        self.batches = [batch.to(model.device) for batch in batches]
         if not any(batch.n_tokens for batch in self.batches):
             raise UsageError("there are no tokens to evaluate on; give at least one batch with positions that count")
         self._affine: AffineSums | None = None
@@ -321,11 +321,6 @@ def _with_one_replaced(model: LanguageModel, batch: TokenBatch, layer: int, miss
 
 def _reads_at(dictionary: object) -> str:
     return dictionary.reads_at if isinstance(dictionary, Dictionary) else MLP_INPUT
-
-
-def _on_device(batch: TokenBatch, device: torch.device) -> TokenBatch:
-    moved = {name: getattr(batch, name) for name in ("token_ids", "mask", "determined", "families")}
-    return replace(batch, **{name: tensor.to(device) for name, tensor in moved.items() if tensor is not None})
 
 
 def _known(value: Tensor) -> float | None:

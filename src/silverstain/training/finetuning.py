@@ -145,7 +145,7 @@ def random_swap(
     n_layers, n_batch = outputs.shape[0], outputs.shape[1]
     layer = int(torch.randint(n_layers, (), generator=generator))
     donor = torch.randperm(n_batch, generator=generator)
-    position = torch.multinomial(mask.float() + 1e-9, 1, generator=generator)[:, 0]
+    position = torch.multinomial(mask.float().cpu() + 1e-9, 1, generator=generator)[:, 0]
     here = torch.arange(n_batch)
     swapped = mask[here, position] & mask[donor, position]
     delta = torch.zeros_like(outputs[layer])

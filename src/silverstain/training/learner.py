@@ -115,7 +115,8 @@ class Learner:
             self.optimizer = self._new_optimizer()
         self._set_lr(config.finetune_lr_at(step), config.finetune_lr_at(step))
         return finetuning_step(
-            model, self.weights, self.optimizer, batch, config, generator_for(config, "finetune", step),
+            model, self.weights, self.optimizer, batch.to(model.device), config,
+            generator_for(config, "finetune", step),
             sparsity=config.sparsity_at(config.steps + step), dead=self.dead, mlps=self._mlps(model),
         )  # fmt: skip
 
@@ -181,9 +182,7 @@ class Learner:
         for name, parameter in learner.weights.named_parameters():
             moments: dict[str, Any] = _under(tensors, f"optimizer.{name}.")
             if moments:
-                learner.optimizer.state[parameter] = {
-                    key: moment if key == "step" else moment.to(device) for key, moment in moments.items()
-                }
+                learner.optimizer.state[parameter] = {key: moment.to(device) for key, moment in moments.items()}
         return learner
 
 

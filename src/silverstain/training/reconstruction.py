@@ -124,4 +124,4 @@ def reconstruction_step(
             fired[layer] += torch.bincount(active[layer].features, weights=is_on, minlength=weights.n_features).long()
     over_rows = weights.team.over_rows
     report = StepReport(loss=over_rows(found.total).item(), nmse=over_rows(found.nmse).item(), l0=found.l0)
-    return report, inputs, [error.detach() for error in found.errors]
+    return report, inputs, found.errors

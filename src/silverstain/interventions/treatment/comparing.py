@@ -16,7 +16,7 @@ from silverstain.errors import UsageError
 from silverstain.interventions.intervene import padded
 from silverstain.interventions.other_edits import DirectionEdit
 from silverstain.interventions.treatment.applying import treated
-from silverstain.interventions.treatment.controls import N_CONTROLS, randomly_treated
+from silverstain.interventions.treatment.controls import N_CONTROLS, has_control, randomly_treated
 from silverstain.interventions.treatment.measuring import Item, share_right
 from silverstain.interventions.treatment.treatment import Rule, Treatment, treatment_for
 from silverstain.models import LanguageModel
@@ -70,11 +70,13 @@ def compared(
     def shares(of: LanguageModel = model) -> Shares:
         return Shares(share_right(of, target), share_right(of, side))
 
-    drawn = []
-    for draw in range(n_controls):
-        with randomly_treated(model, dictionary, treatment, seed=seed + draw):
-            drawn.append(shares())
-    found = {"random control": Shares(*(sum(column) / n_controls for column in zip(*drawn, strict=True)))}
+    found: dict[str, Shares] = {}
+    if has_control(treatment):
+        drawn = []
+        for draw in range(n_controls):
+            with randomly_treated(model, dictionary, treatment, seed=seed + draw):
+                drawn.append(shares())
+        found["random control"] = Shares(*(sum(column) / n_controls for column in zip(*drawn, strict=True)))
     if without:
         found["cue deleted"] = Shares(share_right(model, without), None)
     if dev is not None and dev.without:

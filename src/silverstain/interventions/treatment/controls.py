@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.dictionaries import Dictionary
+from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.other_edits import DirectionEdit, PatternEdit
 from silverstain.interventions.treatment.applying import treated
@@ -26,11 +27,22 @@ FARTHEST = 3
 """Attention is cut at most so many tokens farther behind the condition's tokens than right behind them."""
 
 
+def has_control(treatment: Treatment) -> bool:
+    """Whether there is a random control: attention cut from all later tokens leaves none to cut it from instead."""
+    cuts = [rule.when for rule in treatment.rules if isinstance(rule.edit, PatternEdit)]
+    return all(when is not None and when.last is not None for when in cuts)
+
+
 @contextmanager
 def randomly_treated(
     model: LanguageModel, dictionary: Dictionary, treatment: Treatment, *, seed: int
 ) -> Iterator[LanguageModel]:
-    """The model under a random control of the treatment."""
+    """The model under a random control of the treatment; UsageError where it has none."""
+    if not has_control(treatment):
+        raise UsageError(
+            f"the treatment {treatment.name!r} cuts attention from all later tokens, so no random control can be "
+            "drawn; limit its rule with last"
+        )
     generator = torch.Generator().manual_seed(seed)
     rules = tuple(_random(rule, generator) for rule in treatment.rules)
     elsewhere = _Elsewhere(dictionary, treatment, generator)
@@ -44,7 +56,9 @@ def _random(rule: Rule, generator: torch.Generator) -> Rule:
     if isinstance(edit, DirectionEdit):
         direction = torch.randn(len(edit.direction), generator=generator, dtype=torch.float64)
         return replace(rule, edit=replace(edit, direction=tuple(direction.tolist()), name="random"))
-    if isinstance(edit, PatternEdit) and when is not None and when.last is not None:
+    if isinstance(edit, PatternEdit):
+        assert when is not None  # has_control
+        assert when.last is not None
         further = when.last - when.first + 1 + int(torch.randint(FARTHEST + 1, (), generator=generator))
         return replace(rule, when=replace(when, first=when.first + further, last=when.last + further))
     return rule

@@ -94,8 +94,8 @@ def _changes(bench: Bench, layer: int, n: int, generator: torch.Generator) -> li
         feature, position = nodes.feature[node].long(), int(nodes.position[node])
         row = dictionary.encoder_rows(layer + 1, feature[None])[0]
         norm = bench.flow.read_norms[layer + 1]
-        gain = norm.weight * norm.scale[position]
-        along = row * gain  # the gradient of the feature's pre-activation at the stream it reads
+        # the gradient of the feature's pre-activation at the stream it reads
+        along = norm.pull_at(row[None], torch.tensor([position], device=row.device))[0]
         vector = RAISED * float(nodes.activation[node]) * along / along.square().sum()
         other = torch.randn(len(vector), generator=generator).to(vector)
         named.append(("encoder", _adding(bench, layer, position, vector)))
