@@ -64,7 +64,7 @@ def freeze(
 def _frozen_norms(model: LanguageModel, recording: Recording) -> FlowNorms:
     """With the denominators of the run."""
     layers, like = range(model.n_layers), recording.embedding
-    reads = [model.norm("mlp", layer) if recording.reads_at == MLP_INPUT else None for layer in layers]
+    scales = [*recording.mlp_norm_scale, recording.final_norm_scale]
     outputs = [model.norm("attention_output", layer) for layer in layers]
     return FlowNorms(
         attention=tuple(_frozen(model.norm("attention", i), recording.attention_norm_scale[i], like) for i in layers),
@@ -72,10 +72,7 @@ def _frozen_norms(model: LanguageModel, recording: Recording) -> FlowNorms:
             None if norm is None else _frozen(norm, recording.attention_output_norm_scale[i], like)
             for i, norm in enumerate(outputs)
         ),
-        read=(
-            *(_frozen(norm, recording.mlp_norm_scale[i], like) for i, norm in enumerate(reads)),
-            _frozen(model.final_norm, recording.final_norm_scale, like),
-        ),
+        read=tuple(_frozen(n, scale, like) for n, scale in zip(norms_read(model, recording), scales, strict=True)),
     )
 
 
@@ -86,7 +83,6 @@ def _linearised_norms(model: LanguageModel, recording: Recording, frozen: FlowNo
     def of(norm: FrozenNorm, real: Norm | None, x: Tensor) -> FrozenNorm:
         return norm if real is None else linearised(norm, x)
 
-    reads = [model.norm("mlp", layer) if recording.reads_at == MLP_INPUT else None for layer in range(model.n_layers)]
     return FlowNorms(
         attention=tuple(
             of(norm, model.norm("attention", i), x)
@@ -96,8 +92,14 @@ def _linearised_norms(model: LanguageModel, recording: Recording, frozen: FlowNo
             None if norm is None else linearised(norm, x)
             for norm, x in zip(frozen.attention_output, inputs.attention_output, strict=True)
         ),
-        read=tuple(map(of, frozen.read, [*reads, model.final_norm], inputs.read)),
+        read=tuple(map(of, frozen.read, norms_read(model, recording), inputs.read)),
     )
+
+
+def norms_read(model: LanguageModel, recording: Recording) -> list[Norm | None]:
+    """The norm before each MLP, None where dictionaries read before it or there is none; and the final norm."""
+    is_behind = recording.reads_at == MLP_INPUT
+    return [*(model.norm("mlp", i) if is_behind else None for i in range(model.n_layers)), model.final_norm]
 
 
 class NormInputs(NamedTuple):

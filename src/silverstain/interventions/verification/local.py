@@ -14,14 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.attribution import FrozenFlow
-from silverstain.attribution.freezing import norm_inputs
+from silverstain.attribution.freezing import norm_inputs, norms_read
 from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.dictionaries import Dictionary
 from silverstain.interventions.verification.moves import Moves
 from silverstain.interventions.verification.readers import Reading
 from silverstain.interventions.verification.real import queue
 from silverstain.models import LanguageModel, Norm, Recording
-from silverstain.models.recording import MLP_INPUT
 
 Change = Callable[[Tensor], Tensor]
 """The change of a norm's input, [row, pos, d_model] -> that of its output."""
@@ -57,12 +56,11 @@ def live_norms(model: LanguageModel, flow: FrozenFlow, recording: Recording) -> 
         return (lambda change: change) if norm is None else lambda change: norm(clean + change) - norm(clean)
 
     inputs = norm_inputs(model, recording, flow.norms)
-    layers, reads_norm = range(flow.n_layers), recording.reads_at == MLP_INPUT
-    reads = [*(model.norm("mlp", layer) if reads_norm else None for layer in layers), model.final_norm]
+    layers = range(flow.n_layers)
     return Norms(
         attention=tuple(live(model.norm("attention", i), inputs.attention[i]) for i in layers),
         attention_output=tuple(live(model.norm("attention_output", i), inputs.attention_output[i]) for i in layers),
-        read=tuple(live(norm, x) for norm, x in zip(reads, inputs.read, strict=True)),
+        read=tuple(live(norm, x) for norm, x in zip(norms_read(model, recording), inputs.read, strict=True)),
     )
 
 
