@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from silverstain.evaluation.frontier import at_equal_parameters, sweep
+from silverstain.evaluation.plots import FrontierPoint, draw_frontier
 from silverstain.organism import load_organism_model
 from silverstain.organism.corpus import evaluation_batches, training_batches
 from silverstain.organism.fidelity import graph_prompts
@@ -23,8 +25,6 @@ from silverstain.organism.siblings import siblings
 from silverstain.storage import write_json_whole
 from silverstain.training import TrainingConfig
 from silverstain.training.planning import count_parameters
-from silverstain.training.plots import FrontierPoint, draw_frontier
-from silverstain.training.sweep import at_equal_parameters, sweep
 
 ROOT = Path(__file__).parent
 RESULTS, PICTURE = ROOT / "results" / "frontier.json", ROOT.parent / "docs" / "frontier.png"

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 import silverstain
-from silverstain.dictionaries import Dictionary, open_dictionary
+from silverstain.bases import Dictionary, open_dictionary
 from silverstain.interventions import Edit, Readouts, SweepResult, regime_of, sweep
 from silverstain.models import LanguageModel, load_model, record
 

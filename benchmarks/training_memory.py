@@ -70,7 +70,7 @@ def model_of(shape: dict[str, Any]) -> Any:
 def batches_of(shape: dict[str, Any]) -> Iterator[Any]:
     import torch
 
-    from silverstain.training import TokenBatch
+    from silverstain.models import TokenBatch
 
     generator = torch.Generator().manual_seed(0)
     while True:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import silverstain
-from silverstain.interventions.treatment import Treatment, baked, randomly_treated, share_right, treated
-from silverstain.interventions.treatment.comparing import best_steering, fine_tuned
-from silverstain.interventions.treatment.controls import N_CONTROLS
+from silverstain.organism.cures import Case, agreeing, cure_mixed, cure_quirk, mixed_case, quirk_case
 from silverstain.storage import hash_tensors, write_json_whole
-from silverstain.studies.treatments import Case, agreeing, cure_mixed, cure_quirk, mixed_case, quirk_case
+from silverstain.treatment import Treatment, baked, randomly_treated, share_right, treated
+from silverstain.treatment.comparing import best_steering, fine_tuned
+from silverstain.treatment.controls import N_CONTROLS
 
 RESULTS = Path(__file__).parent / "results" / "treatment.json"
 

@@ -25,17 +25,17 @@ import silverstain
 from silverstain.attribution import Norms, norms_named
 from silverstain.attribution.freezing import NORMS
 from silverstain.interventions import Edit, intervene_many, random_control
-from silverstain.interventions.verification import Claim, agreement, divided, verify
-from silverstain.interventions.verification.bench import bench_of
-from silverstain.interventions.verification.claims import counted
-from silverstain.interventions.verification.inhibition import ghosts
-from silverstain.interventions.verification.perturbations import Passing, passed_on
 from silverstain.models import harvest
 from silverstain.organism.families import families
 from silverstain.organism.families.entities import people, question
+from silverstain.organism.two_hop import Answered, questions
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.storage import write_json_whole
-from silverstain.studies.variables import Answered, questions
+from silverstain.verification import Claim, agreement, divided, verify
+from silverstain.verification.bench import bench_of
+from silverstain.verification.claims import counted
+from silverstain.verification.inhibition import ghosts
+from silverstain.verification.perturbations import Passing, passed_on
 
 RESULTS = Path(__file__).parent / "results" / "verification.json"
 KINDS = ("cross-layer", "per-layer")
@@ -106,7 +106,7 @@ def doses(claims: Sequence[Claim]) -> dict[str, dict[str, float]]:
     """Slope and R² at every strength."""
     import numpy as np
 
-    from silverstain.interventions.verification.agreement import explained, slope
+    from silverstain.verification.agreement import explained, slope
 
     out: dict[str, dict[str, float]] = {}
     for i, strength in enumerate(dose.strength for dose in claims[0].doses):

@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 
 import silverstain
+from silverstain.evaluation import evaluate_dictionary
 from silverstain.models import LanguageModel, load_model
-from silverstain.training import evaluate_dictionary, text_batches, train_dictionary
+from silverstain.training import text_batches, train_dictionary
 from silverstain.training.sizes import default_config
 
 

@@ -8,28 +8,38 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "interruption", "storage"}  # what everything may use
-FLOOR = {"graphs", "dictionaries", "models"}
-MIDDLE = {"attribution"} | FLOOR
-UPPER = {"interventions", "features", "training"} | MIDDLE
-LOWER = {
+BASE = {"errors", "interruption", "storage", "statistics", "version"}
+"""What everything may use."""
+FLOOR = {"graphs", "models", "bases"}
+READING = {"attribution"} | FLOOR
+CHANGING = {"interventions", "features", "training"} | READING
+TESTING = {"verification", "evaluation", "treatment"} | CHANGING
+LOWER: dict[str, set[str]] = {
     "errors": set(),
     "interruption": set(),
-    "storage": {"errors"},
+    "statistics": set(),
+    "version": set(),
+    "storage": set(),
     "graphs": set(),
     "models": set(),
-    "dictionaries": {"models"},  # whether a dictionary fits is a question about a model
+    "bases": {"models"},
     "attribution": FLOOR,
-    "interventions": MIDDLE,
-    "features": MIDDLE,
-    "training": MIDDLE,
-    "organism": UPPER,  # a generator: it grows models and dictionaries
-    "studies": UPPER | {"organism", "replacement"},
-    "replacement": UPPER | {"organism"},  # the front door: what `silverstain.load` gives
-    "explorer": UPPER | {"studies", "replacement"},
+    "interventions": READING,
+    "features": READING,
+    "training": READING,
+    "verification": CHANGING,
+    "treatment": CHANGING,
+    "evaluation": CHANGING | {"verification"},
+    "organism": TESTING,  # a generator: it grows models and dictionaries
+    "loading": TESTING | {"organism"},  # the front door: what `silverstain.load` gives
+    "studies": TESTING | {"organism", "loading"},
+    "explorer": TESTING | {"studies", "loading"},
+    "cli": TESTING | {"studies", "loading", "organism", "explorer"},
     "__main__": {"cli"},
-    "cli": UPPER | {"studies", "replacement", "organism", "explorer"},
 }
+"""What each package may import, itself and BASE apart. Within a package no two files may need each other."""
+BASE_ORDER = ("errors", "version", "interruption", "statistics", "storage")
+"""Of these each may import those before it."""
 
 
 def packages_imported(source: str, package: str) -> set[str]:
@@ -70,7 +80,8 @@ def test_imports_point_down(module: Path):
     assert package in LOWER, f"{package} is new: say in LOWER what it may import"
     source = (SOURCE / module).read_text(encoding="utf-8")
     imported = packages_imported(source, package)
-    upward = imported - LOWER[package] - BASE - {package}
+    base = set(BASE_ORDER[: BASE_ORDER.index(package)]) if package in BASE else BASE
+    upward = imported - LOWER[package] - base - {package}
     assert not upward, f"{module} imports {', '.join(sorted(upward))}, which {package} must not know"
     assert not reaches_out(module, source), f"{module} leaves its package by a relative import; name the package"
 
@@ -85,6 +96,76 @@ def test_the_table_has_no_cycle():
                 reached.add(package)
                 todo += LOWER[package]
         assert start not in reached
+
+
+def files_imported(source: str, module: Path) -> set[str]:
+    """The files of ours that a file imports anywhere, inside functions and for type checkers included, as dotted names.
+
+    A package that is imported stands for its `__init__`.
+    """
+    within = ("silverstain", *module.parent.parts)
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = within[: len(within) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names = {f"{base}.{name.name}" for name in node.names}
+            found |= {base} | names
+    return {name for name in found if name in DOTTED}
+
+
+def dotted(module: Path) -> str:
+    parts = module.with_suffix("").parts
+    return ".".join(("silverstain", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+DOTTED = {dotted(path.relative_to(SOURCE)): path.relative_to(SOURCE) for path in SOURCE.rglob("*.py")}
+"""Every file of ours by the name it is imported by."""
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of files each of which is reached from the others."""
+    import networkx
+
+    graph = networkx.DiGraph((one, other) for one, others in imports.items() for other in others if one != other)
+    return [found for found in networkx.strongly_connected_components(graph) if len(found) > 1]
+
+
+def test_no_two_files_need_each_other():
+    imports = {
+        name: files_imported((SOURCE / path).read_text(encoding="utf-8"), path)
+        for name, path in DOTTED.items()
+        if path.name != "__init__.py"  # a package's front: it imports its files, and its own files never need it
+    }
+    assert [sorted(found) for found in circles(imports)] == []
+
+
+def names_of_the_front(source: str, package: str) -> set[str]:
+    """The names that a file takes from the front of a package, rather than from one of its modules."""
+    return {
+        name.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module == package
+        for name in node.names
+        if f"{package}.{name.name}" not in DOTTED
+    }
+
+
+def test_no_file_needs_the_front_of_its_own_package():
+    """Else a package's front and its files would need each other."""
+    for name, path in DOTTED.items():
+        package = f"silverstain.{path.parts[0]}"
+        if package in DOTTED and path.name != "__init__.py":
+            source = (SOURCE / path).read_text(encoding="utf-8")
+            assert not names_of_the_front(source, package), f"{name}: name the module, not the package"
+
+
+def test_the_check_sees_a_circle_of_files():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from silverstain.graphs.graph import Graph"
+    assert "silverstain.graphs.graph" in files_imported(source, Path("graphs/files.py"))
 
 
 @pytest.mark.parametrize(

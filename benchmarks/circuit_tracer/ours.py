@@ -12,7 +12,7 @@ from measuring import measured, peak_bytes, product_rate, reset_peak
 from torch.utils.flop_counter import FlopCounterMode
 
 import silverstain
-from silverstain.dictionaries import open_dictionary
+from silverstain.bases import open_dictionary
 from silverstain.models import load_model
 
 

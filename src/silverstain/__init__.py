@@ -13,23 +13,22 @@ if TYPE_CHECKING:
     from silverstain.attribution import trace as trace
     from silverstain.graphs import Graph as Graph
     from silverstain.interventions import Edit as Edit
-    from silverstain.replacement import ReplacementModel as ReplacementModel
-    from silverstain.replacement import load as load
-    from silverstain.replacement import verify as verify
+    from silverstain.loading import ReplacementModel as ReplacementModel
+    from silverstain.loading import load as load
+    from silverstain.loading import verify as verify
 
 from silverstain.errors import SilverstainError as SilverstainError
 from silverstain.errors import UsageError as UsageError
-
-__version__ = "0.1.0"
+from silverstain.version import __version__ as __version__
 
 # Public name -> the module that defines it.
 _HOMES = {
     "Edit": "silverstain.interventions",
     "Graph": "silverstain.graphs",
-    "ReplacementModel": "silverstain.replacement",
-    "load": "silverstain.replacement",
+    "ReplacementModel": "silverstain.loading",
+    "load": "silverstain.loading",
     "trace": "silverstain.attribution",
-    "verify": "silverstain.replacement",
+    "verify": "silverstain.loading",
 }
 
 __all__ = [

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.models import LanguageModel, Recording, attention_through
 
 from ..zoo import SIZES, ZOO, build  # noqa: TID252 - tests are no package that could be named

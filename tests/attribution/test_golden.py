@@ -13,7 +13,7 @@ from torch import Tensor
 
 from silverstain.attribution import edges_into, feature_targets, freeze, logit_targets, sources_of, trace
 from silverstain.attribution.run import joined
-from silverstain.dictionaries import Dictionary, open_dictionary
+from silverstain.bases import Dictionary, open_dictionary
 from silverstain.graphs import Graph, NodeLayout
 from silverstain.models import LanguageModel, load_model, record
 

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from silverstain.dictionaries import Dictionary, save_dictionary
+from silverstain.bases import Dictionary, save_dictionary
 from silverstain.graphs import Graph, NodeLayout, Story, StoryGroup, node_table
 from silverstain.models import load_model
 

@@ -194,7 +194,7 @@ def test_out_of_memory_is_exit_code_4_with_what_fits(
         raise OutOfMemory("out of memory: max_features=12 (--max-features 12) should fit")
 
     monkeypatch.setattr("silverstain.attribution.many.trace", full)
-    monkeypatch.setattr("silverstain.replacement.trace", full)
+    monkeypatch.setattr("silverstain.loading.trace", full)
     words = ["--prompts", str(prompts), "--out", str(tmp_path / "graphs")] if many else [PROMPT]
     code, _, err = said(capsys, "trace", *words, *of_tiny)
     assert code == 4

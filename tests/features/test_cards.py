@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from silverstain.dictionaries import ActiveFeatures
+from silverstain.bases import ActiveFeatures
 from silverstain.errors import UsageError
 from silverstain.features import Cards, build_cards, direct_effects, places_of_kind
 from silverstain.features.building import cards_from

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.models import LanguageModel
 
 N_LAYERS, D_MODEL, N_FEATURES, D_VOCAB = 3, 16, 24, 40

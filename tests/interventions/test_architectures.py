@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from silverstain.attribution import replaced_logits, trace
+from silverstain.attribution import trace
+from silverstain.bases import replaced_logits
 from silverstain.interventions import Edit, intervene
 from silverstain.models import LanguageModel, harvest, record
 

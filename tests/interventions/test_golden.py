@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from silverstain.dictionaries import open_dictionary
+from silverstain.bases import open_dictionary
 from silverstain.interventions import Edit, Readouts, intervene, regime_of, sweep
 from silverstain.models import load_model
 from silverstain.storage import read_tensors

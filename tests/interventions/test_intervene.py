@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions import Edit, editing, generate, intervene, intervene_many, parse_edits
 from silverstain.models import LanguageModel, attention_through, harvest, record

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from silverstain.attribution import trace
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions import (
     DirectionEdit,

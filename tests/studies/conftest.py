@@ -5,10 +5,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
+from silverstain.loading import ReplacementModel
 from silverstain.models import LanguageModel
 from silverstain.organism.world import RELATIONS, default_geography
-from silverstain.replacement import ReplacementModel
 
 
 def known_words() -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from silverstain.cli.demo import farewell, page
+from silverstain.loading import ReplacementModel
 from silverstain.models import harvest
-from silverstain.replacement import ReplacementModel
 from silverstain.studies import Answered, Demo, demonstrate, questions
 from silverstain.studies.demo import TEXAS, moved
 

@@ -7,8 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from silverstain.models import LanguageModel
-from silverstain.training import TokenBatch
+from silverstain.models import LanguageModel, TokenBatch
 
 N_LAYERS, D_MODEL, D_VOCAB = 3, 16, 24
 

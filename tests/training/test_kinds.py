@@ -6,11 +6,12 @@ import itertools
 import pytest
 import torch
 
-from silverstain.attribution.replacement import Substitute, as_substitute
-from silverstain.dictionaries import check_fits, open_dictionary, save_dictionary
+from silverstain.bases import check_fits, open_dictionary, save_dictionary
+from silverstain.bases.substitutes import Substitute, as_substitute
 from silverstain.errors import UsageError
+from silverstain.evaluation import evaluate_dictionary
 from silverstain.models import harvest
-from silverstain.training import TrainingConfig, evaluate_dictionary, train_dictionary
+from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training.batches import Source
 from silverstain.training.freezing import frozen, save_frozen
 from silverstain.training.learner import Learner

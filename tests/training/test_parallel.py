@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from silverstain.dictionaries import open_dictionary
+from silverstain.bases import open_dictionary
 from silverstain.storage import read_tensors
 from silverstain.training.team import feature_axis
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from silverstain.attribution.replacement import edited_harvest
+from silverstain.bases.replaced import edited_harvest
 from silverstain.errors import UsageError
 from silverstain.models import harvest
 from silverstain.training import TrainingConfig

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from silverstain.attribution import replaced_logits
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary, replaced_logits
 from silverstain.training.batches import Activations, Source
 from silverstain.training.config import TrainingConfig
 from silverstain.training.freezing import folded

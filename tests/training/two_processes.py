@@ -16,8 +16,9 @@ from tests.training import conftest
 from tests.training.conftest import tiny_model
 
 from silverstain.errors import UsageError
+from silverstain.evaluation import evaluate_dictionary
 from silverstain.models import LanguageModel, harvest
-from silverstain.training import TrainingConfig, evaluate_dictionary, train_dictionary
+from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training.cache import ActivationCache
 from silverstain.training.checkpoint import FILE
 from silverstain.training.parallel import joined_processes

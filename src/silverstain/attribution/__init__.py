@@ -20,8 +20,6 @@ from silverstain.attribution.plan import Plan as Plan
 from silverstain.attribution.prompt_files import BadLine as BadLine
 from silverstain.attribution.prompt_files import PromptLine as PromptLine
 from silverstain.attribution.prompt_files import read_prompts as read_prompts
-from silverstain.attribution.replacement import edited_logits as edited_logits
-from silverstain.attribution.replacement import replaced_logits as replaced_logits
 from silverstain.attribution.requests import DifferenceTarget as DifferenceTarget
 from silverstain.attribution.requests import DirectionTarget as DirectionTarget
 from silverstain.attribution.requests import FeatureTarget as FeatureTarget
@@ -60,7 +58,6 @@ __all__ = [
     "TokenTarget",
     "Writes",
     "edges_into",
-    "edited_logits",
     "feature_targets",
     "freeze",
     "logit_targets",
@@ -68,7 +65,6 @@ __all__ = [
     "plan_trace",
     "read_prompts",
     "read_target",
-    "replaced_logits",
     "sources_of",
     "trace",
     "trace_many",

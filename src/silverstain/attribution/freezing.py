@@ -8,7 +8,7 @@ from torch import Tensor
 
 from silverstain.attribution.flow import FrozenFlow, mixed
 from silverstain.attribution.frozen_norm import FlowNorms, FrozenNorm, linearised, no_norm
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Norm, Recording
 from silverstain.models.recording import MLP_INPUT

@@ -19,7 +19,7 @@ from silverstain.attribution.prompt_files import BadLine, PromptLine
 from silverstain.attribution.requests import TargetRequest, described
 from silverstain.attribution.roots import MOST_TARGETS, PROBABILITY
 from silverstain.attribution.tracing import Progress, trace
-from silverstain.dictionaries import Dictionary, check_fits
+from silverstain.bases import Dictionary, check_fits
 from silverstain.errors import OutOfMemory, UsageError, is_out_of_memory
 from silverstain.graphs import Graph, scores
 from silverstain.models import LanguageModel

@@ -22,7 +22,7 @@ from silverstain.attribution.requests import (
     TokenTarget,
 )
 from silverstain.attribution.targets import demeaned, values_of
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording
 

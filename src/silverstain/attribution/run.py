@@ -17,7 +17,7 @@ from silverstain.attribution.resuming import RowStore
 from silverstain.attribution.roots import Root, root_targets
 from silverstain.attribution.sources import Written, sources_of, written_by
 from silverstain.attribution.targets import feature_targets
-from silverstain.dictionaries import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveFeatures, Dictionary
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
 from silverstain.models import LanguageModel, Recording
 

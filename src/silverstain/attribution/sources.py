@@ -10,7 +10,7 @@ from torch import Tensor
 
 from silverstain.attribution.edges import Sources, Writes, sort_writes
 from silverstain.attribution.flow import FrozenFlow
-from silverstain.dictionaries import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveFeatures, Dictionary
 from silverstain.graphs import NodeLayout
 from silverstain.models import Recording
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.edges import Targets
-from silverstain.dictionaries import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveFeatures, Dictionary
 from silverstain.models import LanguageModel, Recording
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import transformers
 
-from silverstain import __version__
 from silverstain.attribution.freezing import Norms, norms_named
 from silverstain.attribution.plan import Plan, plan_of
 from silverstain.attribution.requests import TargetRequest, as_request, described
@@ -24,10 +23,11 @@ from silverstain.attribution.roots import (
     root_facts,
 )
 from silverstain.attribution.run import Progress, Run, attribute
-from silverstain.dictionaries import Dictionary, check_fits
+from silverstain.bases import Dictionary, check_fits
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.models import LanguageModel, record
+from silverstain.version import __version__
 
 
 @torch.no_grad()

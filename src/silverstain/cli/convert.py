@@ -11,7 +11,7 @@ from silverstain.cli.options import Json
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.dictionaries import Dictionary
+    from silverstain.bases import Dictionary
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 TYPES = ("float32", "bfloat16", "float16")
@@ -41,7 +41,7 @@ def convert(
         raise UsageError(f"there is a dictionary in {destination} already; choose another folder, or give --force")
     import torch
 
-    from silverstain.dictionaries import open_dictionary, save_dictionary
+    from silverstain.bases import open_dictionary, save_dictionary
 
     began = perf_counter()
     dictionary = open_dictionary(source)

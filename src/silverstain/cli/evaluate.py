@@ -24,11 +24,11 @@ from silverstain.cli.text_options import TextOptions
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.dictionaries import Dictionary
-    from silverstain.models import LanguageModel
-    from silverstain.studies.faithfulness import Faithfulness
-    from silverstain.training import Evaluation, TokenBatch
-    from silverstain.training.graph_figures import GraphFigures
+    from silverstain.bases import Dictionary
+    from silverstain.evaluation import Evaluation
+    from silverstain.evaluation.faithfulness import Faithfulness
+    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.models import LanguageModel, TokenBatch
     from silverstain.training.mixtures import Molt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -64,8 +64,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Print what a dictionary reconstructs, what the replaced model says, and what its graphs explain."""
-    from silverstain.training import evaluate as evaluate_fidelity
-    from silverstain.training.report import remarks
+    from silverstain.evaluation import evaluate as evaluate_fidelity
+    from silverstain.evaluation.remarks import remarks
 
     host, opened = _opened(model, dictionary, check_dictionary, threads, device, dtype)
     # training leaves the rest out: a share of 1 would leave it nothing, and is refused
@@ -96,7 +96,7 @@ def _opened(
         return loaded.model, loaded.dictionary
     import torch
 
-    from silverstain.dictionaries import check_made_for
+    from silverstain.bases import check_made_for
 
     host = load_model_alone(model, threads=threads, device=device, dtype=dtype)
     molt = open_molt(folder, dtype=getattr(torch, dtype))
@@ -110,7 +110,7 @@ def _material(
     """Names of families, batches to measure on, and prompts to trace."""
     organism, _, sibling = model.name.partition("/")
     if options.text:
-        from silverstain.training.graph_figures import prompts_of
+        from silverstain.evaluation.graph_figures import prompts_of
 
         batches = options.batches(model).held_out(tokens)
         return [], batches, prompts_of(batches, graphs)
@@ -129,8 +129,8 @@ def _graphs(
     host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, seed: int, *, quiet: bool
 ) -> "GraphFigures | None":
     """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
-    from silverstain.dictionaries import Dictionary
-    from silverstain.training.graph_figures import graph_figures
+    from silverstain.bases import Dictionary
+    from silverstain.evaluation.graph_figures import graph_figures
 
     if not prompts or not isinstance(dictionary, Dictionary):
         return None
@@ -142,11 +142,11 @@ def _causal(
     host: "LanguageModel", dictionary: "Dictionary | Molt", n: int, seed: int, *, quiet: bool
 ) -> "Faithfulness | None":
     """Whether the dictionary has the organism's mechanism; None for a mixture, which has no features to edit."""
-    from silverstain.dictionaries import Dictionary
+    from silverstain.bases import Dictionary
+    from silverstain.evaluation.faithfulness import faithfulness
+    from silverstain.loading import ReplacementModel
     from silverstain.organism.fidelity import graph_prompts
     from silverstain.organism.siblings import siblings
-    from silverstain.replacement import ReplacementModel
-    from silverstain.studies.faithfulness import faithfulness
 
     if not isinstance(dictionary, Dictionary):
         return None

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from silverstain.cli import output
 
 if TYPE_CHECKING:
-    from silverstain.dictionaries import Dictionary
-    from silverstain.studies.faithfulness import Faithfulness
-    from silverstain.training import Evaluation
-    from silverstain.training.evaluation import Fidelity
-    from silverstain.training.graph_figures import GraphFigures
-    from silverstain.training.intervals import Interval
+    from silverstain.bases import Dictionary
+    from silverstain.evaluation import Evaluation
+    from silverstain.evaluation.faithfulness import Faithfulness
+    from silverstain.evaluation.fidelity import Fidelity
+    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.statistics import Interval
     from silverstain.training.mixtures import Molt
 
 Written = Callable[[float], str]
@@ -45,7 +45,7 @@ def tell_evaluation(
 
 
 def _kind(dictionary: "Dictionary | Molt") -> str:
-    from silverstain.dictionaries import Dictionary
+    from silverstain.bases import Dictionary
 
     if not isinstance(dictionary, Dictionary):
         return f"mixture, {dictionary.n_features:,} linear transforms"

@@ -42,7 +42,7 @@ def faithfulness(
     json: Json = False,
 ) -> None:
     """Print how a dictionary's replacement of a model behaves when both are moved, with 95 % intervals."""
-    from silverstain.studies.faithfulness_report import faithfulness_report
+    from silverstain.evaluation.faithfulness_report import faithfulness_report
 
     loaded = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
@@ -61,7 +61,7 @@ def faithfulness(
 
 def _asked(model: "LanguageModel", path: Path | None, n: int, seed: int) -> "list[tuple[str, Prompt]]":
     """(family, prompt): of a file, or the organism's own."""
-    from silverstain.studies.faithfulness_report import organism_prompts
+    from silverstain.evaluation.faithfulness_report import organism_prompts
 
     if path is None:
         return list(organism_prompts(model, n=n, seed=seed))

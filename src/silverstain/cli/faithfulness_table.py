@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from silverstain.cli import output
 
 if TYPE_CHECKING:
-    from silverstain.replacement import ReplacementModel
-    from silverstain.studies.calibration import DoseResponse, PassedOn
-    from silverstain.studies.estimates import Estimate
-    from silverstain.studies.faithfulness import HopSkips, UnseenEdits
-    from silverstain.studies.faithfulness_report import FaithfulnessReport
+    from silverstain.evaluation.calibration import DoseResponse, PassedOn
+    from silverstain.evaluation.estimates import Estimate
+    from silverstain.evaluation.faithfulness import HopSkips, UnseenEdits
+    from silverstain.evaluation.faithfulness_report import FaithfulnessReport
+    from silverstain.loading import ReplacementModel
 
 CHANGES = {"feature": "what a feature writes", "random": "in a random direction", "encoder": "along an encoder"}
 """From the mildest to the hardest."""

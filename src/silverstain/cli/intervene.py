@@ -24,7 +24,7 @@ from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
     from silverstain.interventions import AnyEdit, Intervention, Place, Regime
-    from silverstain.replacement import ReplacementModel
+    from silverstain.loading import ReplacementModel
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

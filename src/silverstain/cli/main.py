@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from silverstain import __version__
 from silverstain.errors import OutOfMemory, SilverstainError, UsageError, is_out_of_memory
+from silverstain.version import __version__
 
 FAULT, MISTAKE, OUT_OF_MEMORY, INTERRUPTED, PIPE_CLOSED = 1, 2, 4, 130, 141
 GRAPH_SUFFIX = ".safetensors"

@@ -10,8 +10,8 @@ from silverstain.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+    from silverstain.loading import ReplacementModel
     from silverstain.models import LanguageModel
-    from silverstain.replacement import ReplacementModel
 
 Json = Annotated[bool, typer.Option("--json/--no-json", help="Print one JSON object on stdout.")]
 Model = Annotated[

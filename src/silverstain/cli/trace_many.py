@@ -11,7 +11,7 @@ from silverstain.errors import OutOfMemory, UsageError
 if TYPE_CHECKING:
     from silverstain.attribution import ManySettings, Outcome
     from silverstain.graphs import Graph
-    from silverstain.replacement import ReplacementModel
+    from silverstain.loading import ReplacementModel
 
 
 def trace_file(

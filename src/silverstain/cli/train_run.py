@@ -13,9 +13,9 @@ from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 
 if TYPE_CHECKING:
-    from silverstain.models import LanguageModel
-    from silverstain.training import TokenBatch, TrainingConfig
-    from silverstain.training.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.models import LanguageModel, TokenBatch
+    from silverstain.training import TrainingConfig
 
 WATCHED_TOKENS = 4096
 """Held-out tokens of the looks during a run; the figures at its end are of more."""
@@ -118,7 +118,7 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
     about = {"model": host.name, "model_hash": host.hash}
     if not options.text:
         return _sentences(host, tokens, graphs, seed, about)
-    from silverstain.training.graph_figures import prompts_of
+    from silverstain.evaluation.graph_figures import prompts_of
     from silverstain.training.text import check_understands
 
     source = options.batches(host, seed=seed)
@@ -157,9 +157,9 @@ def _train(
     watching: tuple[int | None, str | None], cache: Path | None, share: Share, *, quiet: bool,
 ) -> float:  # fmt: skip
     """Train, and how many tokens a second that was. Of several processes the first one talks and writes."""
+    from silverstain.evaluation.watching import Watch, WatchSettings
     from silverstain.training import train_dictionary
     from silverstain.training.cache import ActivationCache
-    from silverstain.training.watching import Watch, WatchSettings
 
     every, wandb = watching
     n_graphs = min(WATCHED_GRAPHS, len(material.prompts))
@@ -210,8 +210,8 @@ def measure(
     host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path, *, quiet: bool
 ) -> dict[str, Any]:
     """What the dictionary in `out` is worth on held-out text."""
-    from silverstain.training import evaluate_dictionary
-    from silverstain.training.report import remarks
+    from silverstain.evaluation import evaluate_dictionary
+    from silverstain.evaluation.remarks import remarks
     from silverstain.training.runs import open_trained
 
     dictionary = open_trained(out)
@@ -260,8 +260,8 @@ def _figure(value: float) -> str:
 
 def _graphs(host: "LanguageModel", dictionary: Any, material: Material, *, quiet: bool) -> "GraphFigures | None":
     """Scores of the graphs of a few held-out texts; None for what no graph can be made of."""
-    from silverstain.dictionaries import Dictionary
-    from silverstain.training.graph_figures import graph_figures
+    from silverstain.bases import Dictionary
+    from silverstain.evaluation.graph_figures import graph_figures
 
     if not material.prompts or not isinstance(dictionary, Dictionary):
         return None

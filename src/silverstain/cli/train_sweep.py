@@ -9,15 +9,15 @@ from silverstain.cli import output
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.models import LanguageModel
-    from silverstain.training import Progress, TokenBatch
-    from silverstain.training.plots import FrontierPoint
-    from silverstain.training.sweep import Frontier
+    from silverstain.evaluation.frontier import Frontier
+    from silverstain.evaluation.plots import FrontierPoint
+    from silverstain.models import LanguageModel, TokenBatch
+    from silverstain.training import Progress
 
 
 def read_sparsities(text: str) -> list[float]:
     """The numbers of `8,12,16`."""
-    from silverstain.training.sweep import check_values
+    from silverstain.evaluation.frontier import check_values
 
     try:
         values = [float(part) for part in text.split(",")]
@@ -41,8 +41,8 @@ def run_sweep(
     json: bool,
 ) -> None:
     """Train and measure; the kinds after the first get as many parameters as the first has."""
+    from silverstain.evaluation.frontier import at_equal_parameters, sweep
     from silverstain.training.sizes import default_config
-    from silverstain.training.sweep import at_equal_parameters, sweep
 
     first, *others = [default_config(host, kind.strip(), **settings) for kind in kinds.split(",")]
     configs = [first, *(at_equal_parameters(host, first, other) for other in others)]
@@ -70,7 +70,7 @@ def run_sweep(
 
 def tell_frontier(found: "Frontier", out: Path) -> None:
     """The table of a sweep, and where its picture is."""
-    from silverstain.training.sweep import PICTURE
+    from silverstain.evaluation.frontier import PICTURE
 
     there = [name for name in WORDS if any(name in point.figures for point in found.points)]
     for series in dict.fromkeys(point.series for point in found.points):

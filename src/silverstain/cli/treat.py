@@ -20,8 +20,8 @@ from silverstain.cli.options import (
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.interventions.treatment import Condition
-    from silverstain.interventions.treatment.comparing import Shares
+    from silverstain.treatment import Condition
+    from silverstain.treatment.comparing import Shares
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -63,7 +63,7 @@ def make(
 ) -> None:
     """Write a treatment from edits, or from groups of a traced graph."""
     from silverstain.interventions import DirectionEdit, Edit, PatternEdit, parse_edits
-    from silverstain.interventions.treatment import Rule, treatment_for
+    from silverstain.treatment import Rule, treatment_for
 
     condition = None if when is None else _condition(when, first, last)
     edits = [*parse_edits(edit or (), {}), *_groups(story, group or ())]
@@ -112,8 +112,8 @@ def measure(
 
     A line of a file of items may have "without": the prompt without its cue.
     """
-    from silverstain.interventions.treatment import Treatment, load_items, load_without, share_right, treated
-    from silverstain.interventions.treatment.comparing import Material, Shares, compared
+    from silverstain.treatment import Treatment, load_items, load_without, share_right, treated
+    from silverstain.treatment.comparing import Material, Shares, compared
 
     cure = Treatment.load(treatment)
     loaded = load_replacement(
@@ -174,7 +174,7 @@ def bake(
     json: Json = False,
 ) -> None:
     """Write a model with the treatment in its weights, where that is exact: constants without a condition."""
-    from silverstain.interventions.treatment import Treatment, baked
+    from silverstain.treatment import Treatment, baked
 
     cure = Treatment.load(treatment)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -195,7 +195,7 @@ def _condition(text: str, first: int, last: int) -> "Condition":
     """Read L0.F7+L1.F3."""
     import re
 
-    from silverstain.interventions.treatment import Condition
+    from silverstain.treatment import Condition
 
     parts = [re.fullmatch(r"L(\d+)\.F(\d+)", part.strip()) for part in text.split("+")]
     if not all(parts):

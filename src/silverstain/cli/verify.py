@@ -19,7 +19,7 @@ from silverstain.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from silverstain.interventions.verification import Agreement, Claim, Ghost, Verification
+    from silverstain.verification import Agreement, Claim, Ghost, Verification
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -52,8 +52,8 @@ def verify(
     """
     from dataclasses import replace
 
-    from silverstain.interventions.verification import ghosts
-    from silverstain.interventions.verification import verify as run
+    from silverstain.verification import ghosts
+    from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
     replacement = load_replacement(
@@ -115,7 +115,7 @@ def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:
     """Predicted beside measured, by kind of claim."""
-    from silverstain.interventions.verification.baselines import BASELINES
+    from silverstain.verification.baselines import BASELINES
 
     table = [["", "claims", "rank correlation", "slope", "R²", "best baseline"]]
     for name, part in parts.items():

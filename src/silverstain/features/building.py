@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.features.cards import Cards
 from silverstain.features.corpus import Corpus, Sample, Words, gather_corpus, words_of
 from silverstain.features.firings import Firings, collect_firings, loudest_by_sentence

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.dictionaries import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveFeatures, Dictionary
 from silverstain.errors import UsageError
 from silverstain.features.labels import KINDS, Kind, group_label_of, label_of
 from silverstain.storage import read_tensors, save_tensors_whole

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from silverstain.features.corpus import Corpus
 
 if TYPE_CHECKING:
-    from silverstain.dictionaries import Dictionary
+    from silverstain.bases import Dictionary
     from silverstain.models import LanguageModel
 
 

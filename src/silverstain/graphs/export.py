@@ -71,7 +71,7 @@ def _shown(graph: Graph, edges: Any) -> list[int]:
 
 
 def _metadata(graph: Graph, slug: str, scan: str | None) -> dict[str, Any]:
-    from silverstain import __version__
+    from silverstain.version import __version__
 
     meta, scores = graph.meta, graph.scores()
     pruning = meta.get("pruning", {}) if graph.node_mask is not None else {}

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from silverstain.attribution.replacement import DictionarySubstitute
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
+from silverstain.bases.substitutes import DictionarySubstitute
 from silverstain.interventions.changes import Changes, DirectionChange, PatternChange, VectorChange
 from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel

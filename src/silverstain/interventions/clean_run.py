@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from silverstain.attribution import Targets
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.interventions.edits import Place
 from silverstain.interventions.readouts import kept_reads
 from silverstain.models import LanguageModel

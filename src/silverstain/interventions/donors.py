@@ -11,7 +11,7 @@ from functools import cached_property
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit, Place
 from silverstain.interventions.intervene import Prompt, as_ids

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edit_text import AnyEdit
 from silverstain.interventions.intervene import Prompt, as_ids, check_finite

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.applied import CleanErrors, edit_pattern, tokens_and_directions
 from silverstain.interventions.changes import Changes, resolve_changes

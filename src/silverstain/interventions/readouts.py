@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from silverstain.attribution import Targets
 from silverstain.attribution.run import joined
 from silverstain.attribution.targets import demeaned
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Place
 from silverstain.models import LanguageModel

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.attribution import replaced_logits
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary, replaced_logits
 from silverstain.errors import UsageError
 from silverstain.interventions.edit_text import AnyEdit
 from silverstain.interventions.intervene import Prompt, as_ids, divergence, intervene_many, padded

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from silverstain.dictionaries import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveFeatures, Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit, Place, at_places
 from silverstain.interventions.intervene import Intervention, Prompt, as_ids, intervene_many

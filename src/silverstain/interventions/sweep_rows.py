@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edit_text import AnyEdit
 from silverstain.models import LanguageModel

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution import Targets
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.clean_run import CleanRun, clean_run, prefix_of
 from silverstain.interventions.edit_text import AnyEdit

@@ -4,6 +4,7 @@ from silverstain.models.architecture import ARCHITECTURES as ARCHITECTURES
 from silverstain.models.architecture import Architecture as Architecture
 from silverstain.models.attention import attention_through as attention_through
 from silverstain.models.attention import causal_pattern as causal_pattern
+from silverstain.models.batches import TokenBatch as TokenBatch
 from silverstain.models.language_model import LanguageModel as LanguageModel
 from silverstain.models.loading import load_model as load_model
 from silverstain.models.mlps import MlpCall as MlpCall
@@ -22,6 +23,7 @@ __all__ = [
     "MlpCall",
     "Norm",
     "Recording",
+    "TokenBatch",
     "attention_through",
     "causal_pattern",
     "harvest",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from silverstain.training.batches import TokenBatch
+from silverstain.models import TokenBatch
 
 from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
+from silverstain.bases.substitutes import NeuronSubstitute, TokenSubstitute
+from silverstain.evaluation import Fidelity, evaluate_dictionary
+from silverstain.evaluation.graph_figures import graph_figures
 from silverstain.models import LanguageModel
-from silverstain.training import Fidelity, evaluate_dictionary
-from silverstain.training.baselines import NeuronSubstitute, TokenSubstitute
-from silverstain.training.graph_figures import graph_figures
 
 from .corpus import evaluation_batches, training_batches
 from .families import Family

@@ -8,7 +8,7 @@ from silverstain.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from silverstain.dictionaries import Dictionary
+    from silverstain.bases import Dictionary
     from silverstain.models import LanguageModel
 
 KINDS = ("cross-layer", "per-layer")
@@ -70,7 +70,7 @@ def load_organism(
     dtype: "torch.dtype | None" = None,
 ) -> "tuple[LanguageModel, Dictionary]":
     """One organism with one of its dictionaries; UsageError if either is missing or they do not fit."""
-    from silverstain.dictionaries import check_fits, open_dictionary
+    from silverstain.bases import check_fits, open_dictionary
 
     model = load_organism_model(sibling, folder=folder, device=device, dtype=dtype)
     found = open_dictionary(dictionary_path(sibling, dictionary, folder))

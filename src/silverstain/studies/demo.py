@@ -16,10 +16,10 @@ from torch import Tensor
 
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.interventions import Edit, Intervention, intervene_many, random_control
+from silverstain.loading import ReplacementModel
 from silverstain.models import harvest
+from silverstain.organism.two_hop import Answered, Variable, followed, questions
 from silverstain.organism.world import default_geography
-from silverstain.replacement import ReplacementModel
-from silverstain.studies.variables import Answered, Variable, followed, questions
 
 N_CONTROLS = 5
 CARRIES = 0.9

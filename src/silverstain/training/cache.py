@@ -18,10 +18,10 @@ import torch
 from safetensors import safe_open
 
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
+from silverstain.models import LanguageModel, TokenBatch
 from silverstain.models.recording import MLP_INPUT
 from silverstain.storage import broken_file, save_tensors_whole
-from silverstain.training.batches import Activations, TokenBatch, harvest_rows
+from silverstain.training.batches import Activations, harvest_rows
 
 FORMAT = "silverstain.activations/1"
 SHARD_ROWS = 1 << 16

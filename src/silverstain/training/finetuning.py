@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.optim import Adam
 
-from silverstain.attribution.replacement import edited_harvest, edited_logits, replaced_logits
-from silverstain.models import Harvest, LanguageModel, harvest
-from silverstain.training.batches import Activations, TokenBatch
+from silverstain.bases.replaced import edited_harvest, edited_logits, replaced_logits
+from silverstain.models import Harvest, LanguageModel, TokenBatch, harvest
+from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.jacobians import Tangents
 from silverstain.training.reconstruction import StepReport, scaled_rows, stream_loss

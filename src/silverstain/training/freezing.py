@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from silverstain.dictionaries import Dictionary, open_dictionary, save_dictionary
+from silverstain.bases import Dictionary, open_dictionary, save_dictionary
 from silverstain.training.config import TrainingConfig
 from silverstain.training.mixtures import Molt, open_molt, save_molt
 from silverstain.training.molt import Transforms

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from silverstain.models import LanguageModel
-from silverstain.training.batches import Activations, TokenBatch
+from silverstain.models import LanguageModel, TokenBatch
+from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.finetuning import finetuning_step
 from silverstain.training.initialising import initialise_, revive_

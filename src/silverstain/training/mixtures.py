@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.dictionaries.layout import MOLT_FACTS
+from silverstain.bases.layout import MOLT_FACTS
 from silverstain.errors import UsageError
 from silverstain.storage import hash_tensors, read_json, read_tensors, save_tensors_whole, write_json_whole
 from silverstain.training.molt import mixture

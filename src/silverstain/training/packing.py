@@ -12,8 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
-from silverstain.training.batches import TokenBatch
+from silverstain.models import LanguageModel, TokenBatch
 from silverstain.training.documents import Document
 
 MOST_UNKNOWN = 0.5

@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
+from silverstain.models import LanguageModel, TokenBatch
 from silverstain.storage import broken_file, check_is_file
-from silverstain.training.batches import Activations, Source, TokenBatch, harvest_rows
+from silverstain.training.batches import Activations, Source, harvest_rows
 from silverstain.training.cache import ActivationCache
 from silverstain.training.config import TrainingConfig
 from silverstain.training.pool import Pool

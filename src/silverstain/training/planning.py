@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import torch
 
-from silverstain.models import LanguageModel
-from silverstain.training.batches import Activations, TokenBatch, harvest_rows
+from silverstain.models import LanguageModel, TokenBatch
+from silverstain.training.batches import Activations, harvest_rows
 from silverstain.training.config import TrainingConfig
 from silverstain.training.learner import Learner
 from silverstain.training.scanning import entries_at_a_time

@@ -12,8 +12,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
-from silverstain.training.batches import Activations, Source, TokenBatch, harvest_rows
+from silverstain.models import LanguageModel, TokenBatch
+from silverstain.training.batches import Activations, Source, harvest_rows
 
 Harvest = Callable[[int, TokenBatch], Activations]
 """The activations of a batch, given which one it is: what counts batches can keep and find them."""

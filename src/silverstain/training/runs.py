@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from silverstain.dictionaries import Dictionary, open_dictionary
+from silverstain.bases import Dictionary, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.storage import read_json, write_json_whole
 from silverstain.training.checkpoint import FILE, FREE

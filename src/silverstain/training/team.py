@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from silverstain.errors import UsageError
-from silverstain.training.batches import TokenBatch
+from silverstain.models import TokenBatch
 
 
 class Team:

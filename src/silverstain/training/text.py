@@ -18,8 +18,7 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel
-from silverstain.training.batches import TokenBatch
+from silverstain.models import LanguageModel, TokenBatch
 from silverstain.training.documents import FIELD, Document, Documents, open_documents
 from silverstain.training.packing import Spelling, contexts_of, pieces, place_of
 

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from silverstain.attribution.replacement import Substitute
-from silverstain.dictionaries import Dictionary
+from silverstain.bases import Dictionary
+from silverstain.bases.substitutes import Substitute
 from silverstain.errors import UsageError
 from silverstain.interruption import held_interrupts
-from silverstain.models import LanguageModel
-from silverstain.training.batches import Source, TokenBatch
+from silverstain.models import LanguageModel, TokenBatch
+from silverstain.training.batches import Source
 from silverstain.training.cache import ActivationCache
 from silverstain.training.checkpoint import FILE, read_checkpoint, write_checkpoint
 from silverstain.training.config import TrainingConfig

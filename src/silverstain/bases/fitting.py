@@ -1,0 +1,131 @@
+"""Whether a dictionary and a model belong together, and what can be folded so that they do."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from silverstain.bases.dictionary import Dictionary
+from silverstain.bases.formats.found import NAMES
+from silverstain.bases.lazy import Lazy, summed
+from silverstain.bases.sites import BEFORE_NORM, MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
+from silverstain.bases.storage import FileSource, Key
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
+
+
+@runtime_checkable  # so that tests can check arguments
+class Model(Protocol):
+    """What a dictionary needs to know of a model to tell whether it belongs to it."""
+
+    name: str
+    n_layers: int
+    d_model: int
+
+    @property
+    def hash(self) -> str: ...
+
+
+@runtime_checkable
+class Made(Protocol):
+    """What was trained on a model: a dictionary, or a mixture of transforms."""
+
+    name: str
+    n_layers: int
+    d_model: int
+    model_hash: str | None
+
+
+def check_made_for(made: Made, model: Model | LanguageModel) -> None:
+    """UsageError unless it has the shape of this model and, where it knows whose it is, was trained on it."""
+    seen, wanted = (made.n_layers, made.d_model), (model.n_layers, model.d_model)
+    if seen != wanted:
+        raise UsageError(
+            f"the dictionary {made.name} is for {seen[0]} layers of width {seen[1]}, {model.name} has "
+            f"{wanted[0]} of width {wanted[1]}; give the dictionary of this model"
+        )
+    if made.model_hash is not None and made.model_hash != model.hash:
+        raise UsageError(
+            f"the dictionary {made.name} was trained on another model (hash {made.model_hash}) than "
+            f"{model.name} (hash {model.hash}); give the dictionary of this model"
+        )
+
+
+def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
+    """UsageError unless it is a dictionary made for this model that reads and writes where we record."""
+    if not isinstance(dictionary, Dictionary):
+        raise UsageError(
+            f"a {type(dictionary).__name__} has no features that could be traced; give a per-layer or cross-layer "
+            "dictionary"
+        )
+    check_made_for(dictionary, model)
+    reads, writes = dictionary.reads_at, dictionary.writes_at
+    if reads not in (READS_AT, BEFORE_NORM) or writes not in (WRITES_AT, MLP_OUTPUT):
+        raise UsageError(
+            f"the dictionary {dictionary.name} reads at {reads} and writes at {writes}; supported are {READS_AT}, "
+            f"{NORMALISED} or {BEFORE_NORM}, and {WRITES_AT} or {MLP_OUTPUT}"
+        )
+    if writes == MLP_OUTPUT and _has_norm_behind_mlp(model):
+        raise UsageError(
+            f"the dictionary {dictionary.name} writes at {MLP_OUTPUT}, before the norm that {model.name} has behind "
+            f"its MLP; supported is {WRITES_AT}, behind it"
+        )
+
+
+def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
+    """The same dictionary reading what the model's MLP reads, where a fixed linear map leads there.
+
+    One that reads at ln2.hook_normalized reads n where the MLP reads w n + b: W_enc n = (W_enc / w)(w n + b) −
+    (W_enc / w) b, and so for the skip. Others are given back as they are.
+    """
+    if dictionary.reads_at != NORMALISED or dictionary.n_layers != model.n_layers:
+        return dictionary
+    parts: dict[Key, Lazy] = {}
+    for layer in range(dictionary.n_layers):
+        norm = model.norm("mlp", layer)
+        if norm is None:
+            raise UsageError(
+                f"the dictionary {dictionary.name} reads at {NORMALISED}, and {model.name} has no norm before its MLP; "
+                f"give the dictionary of this model"
+            )
+        weight, bias = norm.weight.cpu().double(), norm.bias
+        if not weight.all():
+            raise UsageError(
+                f"the dictionary {dictionary.name} reads before the weight of the norm, and the norm of layer {layer} "
+                f"of {model.name} has weights that are 0, so what it reads cannot be found from what the MLP reads"
+            )
+        for name in NAMES:
+            if (part := dictionary.part(name, layer)) is not None:
+                parts[name, layer] = part
+        shift = None if bias is None else -(bias.cpu().double() / weight)
+        for name, constant in (("W_enc", "b_enc"), ("W_skip", "b_dec")):
+            if (name, layer) in parts:
+                matrix = parts[name, layer]
+                parts[name, layer] = matrix.map(lambda rows, w=weight: (rows.double() / w).to(rows.dtype))
+                if shift is not None:
+                    parts[constant, layer] = summed([parts[constant, layer], _applied(matrix, shift)])
+    return Dictionary(
+        FileSource(parts),
+        n_layers=dictionary.n_layers,
+        activation=dictionary.activation,
+        k=dictionary.k,
+        name=dictionary.name,
+        hash=dictionary.hash,  # it is the same dictionary, read from another place
+        model_hash=dictionary.model_hash,
+        metadata={**dictionary.metadata, "feature_input_hook": READS_AT, "published_input_hook": NORMALISED},
+        folder=dictionary.folder,
+        device=dictionary.device,
+        dtype=dictionary.dtype,
+    )
+
+
+def _applied(matrix: Lazy, vector: Tensor) -> Lazy:
+    """matrix @ vector [row], computed once when it is needed."""
+    dtype = torch.promote_types(matrix.dtype, torch.float32)
+    return Lazy(
+        matrix.shape[:1], dtype, lambda rows: (matrix.read(rows).double() @ vector).to(dtype), matrix.where
+    ).once()
+
+
+def _has_norm_behind_mlp(model: Model | LanguageModel) -> bool:
+    return isinstance(model, LanguageModel) and model.norm("mlp_output", 0) is not None

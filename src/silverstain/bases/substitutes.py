@@ -1,0 +1,145 @@
+"""What can stand in for the MLPs of a model: a dictionary, and what it must beat: the MLPs' own neurons, a table of
+tokens, a constant, the best affine map."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.bases.dictionary import Dictionary
+from silverstain.errors import UsageError
+from silverstain.models import LanguageModel, TokenBatch, harvest
+from silverstain.models.recording import MLP_INPUT
+
+
+@runtime_checkable
+class Substitute(Protocol):
+    """What can stand in for the MLPs of a model: a dictionary, one in training, or a baseline."""
+
+    n_layers: int
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        """What MLP inputs x [row, d_model] of `layer` (at tokens `token_ids` [row]) add to the outputs of the MLPs of
+        `layer`, `layer` + 1, …: [row, target, d_model]. Constants belong to the first target."""
+        ...
+
+
+class DictionarySubstitute:
+    """A dictionary as a substitute for the MLPs; only the decoder rows of active features are read."""
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        self.dictionary = dictionary
+        self.n_layers: int = dictionary.n_layers
+
+    def writes(
+        self, layer: int, x: Float[Tensor, "row d_model"], token_ids: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row target d_model"]:
+        activations = self.dictionary.encode_layer(layer, x)
+        rows, features = activations.nonzero(as_tuple=True)
+        used, index = features.unique(return_inverse=True)
+        decoder = self.dictionary.decoder_rows(layer, used).to(x.dtype)
+        starts = torch.searchsorted(rows, torch.arange(x.shape[0] + 1, device=rows.device))
+        written = F.embedding_bag(
+            index,
+            decoder.flatten(1),
+            starts,
+            mode="sum",
+            per_sample_weights=activations[rows, features],
+            include_last_offset=True,
+        ).view(x.shape[0], decoder.shape[1], x.shape[1])
+        constant = self.dictionary.b_dec[layer].to(x.dtype).expand_as(x)
+        W_skip = self.dictionary.W_skip(layer)
+        if W_skip is not None:
+            constant = constant + x @ W_skip.to(x.dtype).T
+        return torch.cat([(written[:, 0] + constant)[:, None], written[:, 1:]], dim=1)
+
+    def firing(self, layer: int, x: Float[Tensor, "row d_model"]) -> Int[Tensor, " feature"]:
+        """On how many rows each feature is active."""
+        return (self.dictionary.encode_layer(layer, x) > 0).sum(0)
+
+
+def as_substitute(dictionary: object) -> Substitute:
+    """`dictionary` itself if it can stand in for MLPs, or a Dictionary made able to."""
+    if isinstance(dictionary, Dictionary):
+        return DictionarySubstitute(dictionary)
+    if isinstance(dictionary, Substitute):
+        return dictionary
+    raise UsageError(f"a {type(dictionary).__name__} cannot replace MLPs; give a dictionary or an object with writes()")
+
+
+class ConstantSubstitute:
+    """The same output for every token: the mean, say, which is what MLPs are worth when nothing is known."""
+
+    def __init__(self, outputs: Float[Tensor, "layer d_model"]) -> None:
+        self.outputs, self.n_layers = outputs, outputs.shape[0]
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        return self.outputs[layer].expand_as(x)[:, None]
+
+
+class AffineSubstitute:
+    """The best affine map of each MLP, which needs no features: what is nearly affine is no feat to replace."""
+
+    def __init__(self, solution: Float[Tensor, "layer d_model_plus_1 d_model"], *, reads_at: str = MLP_INPUT) -> None:
+        self.solution, self.n_layers, self.reads_at = solution, solution.shape[0], reads_at
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        return (x @ self.solution[layer, :-1] + self.solution[layer, -1])[:, None]
+
+
+class TokenSubstitute:
+    """A look-up by token: each MLP's mean output at each token of the vocabulary, whatever the context."""
+
+    def __init__(self, outputs: Float[Tensor, "layer d_vocab d_model"]) -> None:
+        self.outputs, self.n_layers = outputs, outputs.shape[0]
+
+    @classmethod
+    def fit(cls, model: LanguageModel, batches: Iterable[TokenBatch]) -> "TokenSubstitute":
+        """From the tokens of `batches`; a token that does not occur gets the mean over all tokens."""
+        total = torch.zeros(model.n_layers, model.d_vocab, model.d_model, device=model.device)
+        count = torch.zeros(model.d_vocab, device=model.device)
+        for batch in batches:
+            ids = batch.token_ids[batch.mask]
+            total.index_add_(1, ids, harvest(model, batch.token_ids).mlp_outputs[:, batch.mask].to(total.dtype))
+            count += torch.bincount(ids, minlength=model.d_vocab)
+        if not count.any():
+            raise UsageError("there are no tokens to fit a look-up on; give at least one batch")
+        mean = total.sum(1, keepdim=True) / count.sum()
+        return cls(torch.where(count[:, None] > 0, total / count.clamp_min(1)[:, None], mean).to(model.dtype))
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        return self.outputs[layer][token_ids][:, None]
+
+
+class NeuronSubstitute:
+    """The MLP's own neurons as features: the `keep` that write most on a token, the others silent.
+
+    With all neurons kept it is the MLP itself.
+    """
+
+    def __init__(self, model: LanguageModel, keep: int | None = None) -> None:
+        self.n_layers = model.n_layers
+        self._mlps: list[Any] = [model.mlp(layer) for layer in range(model.n_layers)]
+        for part in ("gate_proj", "up_proj", "down_proj", "act_fn"):
+            if not all(hasattr(mlp, part) for mlp in self._mlps):
+                raise UsageError(f"{model.name} has MLPs without {part}; the neuron baseline needs gated MLPs")
+        self.n_neurons: int = self._mlps[0].down_proj.weight.shape[1]
+        self.keep = self.n_neurons if keep is None else min(keep, self.n_neurons)
+
+    def _neurons(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row neuron"]:
+        mlp = self._mlps[layer]
+        neurons = mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x)
+        if self.keep == self.n_neurons:
+            return neurons
+        written = neurons.abs() * mlp.down_proj.weight.norm(dim=0)
+        chosen = written.topk(self.keep, dim=1).indices
+        return torch.zeros_like(neurons).scatter(1, chosen, neurons.gather(1, chosen))
+
+    def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
+        return self._mlps[layer].down_proj(self._neurons(layer, x))[:, None]
+
+    def firing(self, layer: int, x: Tensor) -> Int[Tensor, " neuron"]:
+        return (self._neurons(layer, x) != 0).sum(0)

@@ -1,0 +1,96 @@
+"""What many prompts say of a dictionary: changes passed on by distance, and predicted beside measured doses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from silverstain.evaluation.estimates import Estimate, estimates, mean_and_median
+from silverstain.verification.doses import Response
+from silverstain.verification.perturbations import WAYS, Passing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedOn:
+    """How changes of one way were passed on over one distance."""
+
+    way: str
+    distance: int
+    """Replaced MLPs between."""
+    n: int
+    cosine: Estimate
+    median_cosine: Estimate
+    error: Estimate
+    """|predicted − measured|² / |measured|², mean."""
+    median_error: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoseResponse:
+    """Measured over predicted effects of one strength."""
+
+    kind: str
+    strength: float
+    n: int
+    slope: Estimate
+    """Of the line through measured over predicted; 1 is right."""
+    r2: Estimate
+    """Share of the measured variance that the predictions explain as they are; 1 is right, below 0 worse than the mean.
+    """
+
+
+def passed_on_by_distance(found: Sequence[Sequence[Passing]], *, seed: int = 0) -> tuple[PassedOn, ...]:
+    """From the changes of each prompt."""
+    flat = [(prompt, one) for prompt, some in enumerate(found) for one in some]
+    out: list[PassedOn] = []
+    for way in WAYS:
+        for distance in sorted({one.distance for _, one in flat if one.way == way}):
+            owners, some = zip(
+                *((p, one) for p, one in flat if (one.way, one.distance) == (way, distance)), strict=True
+            )
+            cosine, median_cosine = mean_and_median([one.cosine for one in some], owners, len(found), seed=seed)
+            error, median_error = mean_and_median([one.error for one in some], owners, len(found), seed=seed)
+            out.append(
+                PassedOn(
+                    way=way, distance=distance, n=len(some), cosine=cosine, median_cosine=median_cosine, error=error,
+                    median_error=median_error,
+                )
+            )  # fmt: skip
+    return tuple(out)
+
+
+def calibrated(found: Sequence[Sequence[Response]], *, seed: int = 0) -> tuple[DoseResponse, ...]:
+    """From the responses of each prompt: by kind of claim, and by strength as they were asked."""
+    keys = dict.fromkeys((one.kind, one.strength) for some in found for one in some)
+    out: list[DoseResponse] = []
+    for kind, strength in sorted(keys, key=lambda key: key[0]):  # on answers first
+        pairs = [
+            [(one.predicted, one.measured) for one in some if (one.kind, one.strength) == (kind, strength)]
+            for some in found
+        ]
+        sums = torch.stack([_sums(torch.tensor(some, dtype=torch.float64).reshape(-1, 2)) for some in pairs])
+        both = estimates(lambda times, sums=sums: slope_and_r2(times @ sums), len(found), seed=seed)
+        out.append(
+            DoseResponse(
+                kind=kind, strength=strength, n=sum(map(len, pairs)), slope=both["slope"], r2=both["r2"]
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+def _sums(pairs: Float[Tensor, "n 2"]) -> Float[Tensor, " 6"]:
+    """n, Σp, Σm, Σp², Σm², Σpm: what slope and R² need, and what adds up over prompts."""
+    p, m = pairs.T
+    return torch.stack([torch.tensor(float(len(pairs))).double(), p.sum(), m.sum(), p @ p, m @ m, p @ m])
+
+
+def slope_and_r2(sums: Float[Tensor, "draw 6"]) -> dict[str, Float[Tensor, " draw"]]:
+    """Of measured on predicted; NaN where nothing varies."""
+    n, p, m, pp, mm, pm = sums.T
+    across, along, measured = pm - p * m / n, pp - p * p / n, mm - m * m / n
+    nothing = float("nan")
+    slope = (across / along).masked_fill(along <= 1e-12 * pp, nothing)
+    r2 = (1 - (pp - 2 * pm + mm) / measured).masked_fill(measured <= 1e-12 * mm, nothing)
+    return {"slope": slope, "r2": r2}

@@ -1,0 +1,80 @@
+"""What figures mean, in words: what a reader of the table should not overlook."""
+
+import math
+from collections.abc import Sequence
+
+from silverstain.evaluation.fidelity import Fidelity
+
+LINEAR = 0.1
+"""An affine map that leaves less of the MLPs' variance makes features pointless: a small model grown on 2 M tokens had
+0.06, the same one on 12 M tokens 0.46."""
+PARTLY_LINEAR = 0.2
+DEAD, DRY, SKIP = 0.1, 0.1, 0.5
+TOKENS_A_DIMENSION = 10
+"""With fewer tokens a dimension, least squares fits the tokens rather than the MLP."""
+
+
+def remarks(fidelity: Fidelity, *, d_model: int, d_vocab: int) -> list[str]:
+    """One line each for what the figures say about the model, the text or the dictionary."""
+    return [
+        *_about_the_model(fidelity, d_vocab),
+        *_about_the_text(fidelity, d_model),
+        *_about_the_dictionary(fidelity),
+    ]
+
+
+def _about_the_model(fidelity: Fidelity, d_vocab: int) -> list[str]:
+    left = fidelity.affine_nmse
+    if left < LINEAR:
+        return [
+            f"The MLPs of this model are nearly linear: an affine map in place of each leaves {left:.3f} of their "
+            "variance. Such a model is under-trained, or this text exercises little of it; there is next to nothing "
+            "to trace, and a small NMSE says nothing about the dictionary."
+        ]
+    out = []
+    if left < PARTLY_LINEAR:
+        out.append(
+            f"An affine map in place of each MLP leaves only {left:.2f} of the variance: judge the dictionary by "
+            "NMSE ÷ affine rather than by NMSE."
+        )
+    if fidelity.ce_model > math.log(d_vocab):
+        out.append(
+            f"The model itself predicts this text worse than a guess among its {d_vocab:,} tokens "
+            f"({fidelity.ce_model:.2f} nats, a guess {math.log(d_vocab):.2f}): it is untrained, or this is no text of "
+            "its kind."
+        )
+    return out
+
+
+def _about_the_text(fidelity: Fidelity, d_model: int) -> list[str]:
+    if fidelity.n_tokens >= TOKENS_A_DIMENSION * d_model:
+        return []
+    return [
+        f"{fidelity.n_tokens:,} tokens are few for a width of {d_model}: the affine maps are fitted to these very "
+        "tokens and look better than they are, and features look dead that are rare. "
+        f"Give {TOKENS_A_DIMENSION * d_model:,} or more."
+    ]
+
+
+def _about_the_dictionary(fidelity: Fidelity) -> list[str]:
+    out = []
+    if fidelity.nmse_ratio > 1:
+        out.append(
+            f"The dictionary misses {fidelity.nmse_ratio:.1f} times what affine maps without any feature would miss."
+        )
+    dry = _layers([value < DRY for value in fidelity.l0_layers or ()])
+    if dry:
+        out.append(f"{dry} ran dry: fewer than {DRY} active features a token.")
+    if fidelity.dead is not None and fidelity.dead > DEAD:
+        out.append(f"{fidelity.dead:.0%} of the features were active on none of these tokens.")
+    if fidelity.skip_share is not None and fidelity.skip_share > SKIP:
+        out.append(
+            f"The linear skip carries {fidelity.skip_share:.0%} of the outputs' variance: features explain the "
+            "rest, and the replacement score does not credit the skip."
+        )
+    return out
+
+
+def _layers(chosen: Sequence[bool]) -> str:
+    numbers = [str(layer) for layer, here in enumerate(chosen) if here]
+    return "" if not numbers else f"Layer{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"

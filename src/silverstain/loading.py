@@ -1,0 +1,187 @@
+"""The front door: a model together with the dictionary that stands in for its dense parts."""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from silverstain.attribution import MOST_TARGETS, PROBABILITY, Norms, Plan, TargetRequest, plan_trace, trace
+from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
+from silverstain.errors import UsageError
+from silverstain.features import Cards, group_nodes
+from silverstain.graphs import Graph, Story, story_groups
+from silverstain.interventions import Edit, editing
+from silverstain.models import LanguageModel, load_model
+from silverstain.verification import Verification
+from silverstain.verification import verify as verify_graph
+
+ORGANISM = "organism"
+CARDS = "cards.safetensors"
+"""Feature cards lie in the folder of their dictionary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacementModel:
+    """A language model and a dictionary that was trained to replace its MLPs."""
+
+    model: LanguageModel
+    dictionary: Dictionary
+    cards: Cards | None = None
+    """What each feature means, where that has been worked out."""
+
+    def __post_init__(self) -> None:
+        check_fits(self.dictionary, self.model)
+        if self.cards is not None:
+            self.cards.check_fits(self.dictionary)
+
+    def trace(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        targets: Sequence[str | int | TargetRequest] | None = None,
+        position: int = -1,
+        probability: float = PROBABILITY,
+        most_targets: int = MOST_TARGETS,
+        max_features: int | None = None,
+        max_unexplained: float = 0.0,
+        norms: Norms = "frozen",
+        products: torch.dtype | None = None,
+        resume: str | Path | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Graph:
+        """The attribution graph of a prompt: see `silverstain.trace`."""
+        return trace(
+            self.model,
+            self.dictionary,
+            prompt,
+            targets=targets,
+            position=position,
+            probability=probability,
+            most_targets=most_targets,
+            max_features=max_features,
+            max_unexplained=max_unexplained,
+            norms=norms,
+            products=products,
+            resume=resume,
+            on_progress=on_progress,
+        )
+
+    def plan(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        targets: Sequence[str | int | TargetRequest] | None = None,
+        position: int = -1,
+        probability: float = PROBABILITY,
+        most_targets: int = MOST_TARGETS,
+        max_features: int | None = None,
+    ) -> Plan:
+        """What a trace of the prompt would take: see `silverstain.attribution.plan_trace`."""
+        return plan_trace(
+            self.model,
+            self.dictionary,
+            prompt,
+            targets=targets,
+            position=position,
+            probability=probability,
+            most_targets=most_targets,
+            max_features=max_features,
+        )
+
+    def intervene(
+        self,
+        edits: Sequence[Edit],
+        *,
+        attention: Literal["live", "frozen"] = "live",
+        held_layers: Collection[int] = (),
+    ) -> AbstractContextManager[LanguageModel]:
+        """The model with the edits in force, for the length of a `with`; afterwards it is as before.
+
+        with model.intervene([silverstain.Edit(op="ablate", features=((1, 23),))]) as edited:
+            logits = edited.logits(token_ids)
+        """
+        return editing(self.model, self.dictionary, edits, attention=attention, held_layers=held_layers)
+
+    def read(self, graph: Graph) -> Story:
+        """A first reading of a graph of this model: labels and groups from the cards; empty without cards."""
+        if self.cards is None:
+            return Story(graph_hash=graph.hash)
+        kept = graph.nodes.is_kind("feature") if graph.node_mask is None else graph.node_mask
+        places = zip(graph.nodes.layer[kept].tolist(), graph.nodes.feature[kept].tolist(), strict=True)
+        return Story(
+            graph_hash=graph.hash,
+            groups=story_groups(graph, group_nodes(graph, self.cards)),
+            labels={f"{layer}_{n}": self.cards.label(layer, n) for layer, n in sorted(set(places)) if n >= 0},
+        )
+
+
+def load(
+    reference: str | Path = ORGANISM,
+    *,
+    dictionary: str | Path | None = None,
+    check_dictionary: bool = True,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ReplacementModel:
+    """A model, its dictionary, and what is known of the dictionary's features.
+
+    `reference` is "organism" (the small model that comes along), "organism/SIBLING", a Hugging Face folder or a hub
+    id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
+    a folder or a hub id, of any format that `open_dictionary` reads, and must be given. A dictionary that does not
+    carry the hash of its model is tried on a short text (`check_dictionary`): one that was trained elsewhere in the
+    block, or on other weights, gives no error by itself. UsageError if either is not there, or they do not belong to
+    each other.
+    """
+    name, _, sibling = str(reference).partition("/")
+    if name == ORGANISM:
+        from silverstain.organism import dictionary_path, load_organism_model
+
+        sibling, kind = sibling or "general", str(dictionary or "cross-layer")
+        source = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else kind
+        model = load_organism_model(sibling, device=device, dtype=dtype)
+    elif dictionary is None:
+        raise UsageError(
+            f"no dictionary is named for {reference}; give the folder or the hub id of one that was trained on it"
+        )
+    else:
+        source, model = dictionary, load_model(reference, device=device, dtype=dtype)
+    opened = fitted(open_dictionary(source, device=device, dtype=dtype), model)
+    check_fits(opened, model)
+    if check_dictionary and opened.model_hash is None:
+        check_fidelity(opened, model)
+    cards = None if opened.folder is None else opened.folder / CARDS
+    return ReplacementModel(
+        model=model, dictionary=opened, cards=Cards.load(cards) if cards is not None and cards.exists() else None
+    )
+
+
+def verify(
+    graph: Graph,
+    model: ReplacementModel,
+    *,
+    story: Story | None = None,
+    max_sources: int = 64,
+    max_claims: int = 400,
+    n_controls: int = 8,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Test a graph's claims on the real model: see `silverstain.verification.verify`.
+
+    Groups are those of `story`; without one, those that the model's feature cards give.
+    """
+    groups = (model.read(graph) if story is None else story).groups_in(graph)
+    return verify_graph(
+        model.model,
+        model.dictionary,
+        graph,
+        groups=groups,
+        max_sources=max_sources,
+        max_claims=max_claims,
+        n_controls=n_controls,
+        seed=seed,
+        on_progress=on_progress,
+    )

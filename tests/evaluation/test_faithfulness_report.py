@@ -1,0 +1,112 @@
+"""The report of a dictionary: its figures against slow ways to the same, and what it says is missing."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from silverstain.errors import UsageError
+from silverstain.evaluation.calibration import calibrated, passed_on_by_distance
+from silverstain.evaluation.estimates import weighted_median
+from silverstain.evaluation.faithfulness_report import NO_FAMILIES, NO_TOWNS, faithfulness_report, organism_prompts
+from silverstain.loading import ReplacementModel
+from silverstain.verification import verify
+from silverstain.verification.agreement import explained, slope
+from silverstain.verification.bench import bench_of
+from silverstain.verification.doses import Response, dose_responses
+from silverstain.verification.perturbations import Passing
+
+PROMPTS = [
+    ("one", "the capital of the state containing dallas is"), ("two", "the state containing dallas is"),
+    ("one", "the capital of the state is"), ("two", "the capital is"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_weighted_median_is_that_of_the_list_with_repeats(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(7 + seed, generator=generator, dtype=torch.float64)
+    weights = torch.randint(4, (6, len(values)), generator=generator).double()
+    weights[0] = 1
+    for draw, found in zip(weights, weighted_median(values, weights), strict=True):
+        assert float(found) == pytest.approx(float(np.median(np.repeat(values.numpy(), draw.long().numpy()))))
+    assert bool(weighted_median(values, torch.zeros(1, len(values)).double()).isnan())
+
+
+def test_slope_and_r2_are_those_of_all_pairs_and_intervals_hold_whole_prompts():
+    draw = np.random.default_rng(0)
+    found = []
+    for prompt in range(6):
+        predicted = draw.normal(size=5 + prompt)
+        measured = (0.5 + 0.3 * prompt) * predicted + 0.1
+        found.append([Response(kind="node → logit", strength=-1.0, predicted=p, measured=m)
+                      for p, m in zip(predicted, measured, strict=True)])  # fmt: skip
+    (one,) = calibrated(found)
+    predicted, measured = (np.array([getattr(r, name) for some in found for r in some]) for name in
+                           ("predicted", "measured"))  # fmt: skip
+    assert one.slope.value == pytest.approx(slope(predicted, measured))
+    assert one.r2.value == pytest.approx(explained(predicted, measured))
+    assert one.n == len(predicted)
+    low, high = one.slope.interval
+    assert 0.5 < low < one.slope.value < high < 2
+    (flat,) = calibrated([[Response(kind="node → logit", strength=0.0, predicted=1.0, measured=2.0)] * 3] * 2)
+    assert np.isnan(flat.slope.value)
+
+
+def test_a_prompt_without_changes_of_a_way_counts_for_nothing():
+    def one(cosine: float, error: float) -> Passing:
+        return Passing(way="random", layer=0, distance=1, cosine=cosine, error=error, cosine_frozen=0.0,
+                       error_frozen=0.0)  # fmt: skip
+
+    (row,) = passed_on_by_distance([[one(0.9, 0.1), one(0.5, 0.4)], [], [one(0.7, 0.1)]])
+    assert (row.n, row.cosine.value, row.median_cosine.value) == (3, pytest.approx(0.7), pytest.approx(0.7))
+    assert row.error.value == pytest.approx(0.2)
+    assert row.cosine.interval == pytest.approx((0.7, 0.7)), "both prompts have this mean"
+
+
+def test_doses_are_those_of_verify(loaded: ReplacementModel):
+    graph = loaded.trace(PROMPTS[0][1]).prune()
+    found = dose_responses(bench_of(loaded.model, loaded.dictionary, graph), max_sources=6)
+    claims = verify(loaded.model, loaded.dictionary, graph, max_sources=6, max_claims=10_000).claims
+    expected = sorted((c.kind, d.strength, d.predicted, d.measured) for c in claims for d in c.doses)
+    assert expected
+    for one, other in zip(sorted((r.kind, r.strength, r.predicted, r.measured) for r in found), expected, strict=True):
+        assert one[:2] == other[:2]
+        assert one[2:] == pytest.approx(other[2:], rel=1e-4, abs=1e-6)
+
+
+def test_the_report_says_what_it_has_and_what_it_leaves_out(loaded: ReplacementModel):
+    found = faithfulness_report(loaded, PROMPTS, n_prompts=2, n_edits=4)
+    assert (found.n_prompts, found.hops, found.notes) == (2, None, (NO_TOWNS,))
+    assert found.edits is not None
+    assert found.foreign_edits is not None
+    assert {one.way for one in found.passed_on} == {"encoder", "random", "feature"}
+    assert {one.distance for one in found.passed_on} == {1}, "two layers: the final norm is one MLP on"
+    said = json.loads(json.dumps(found.to_json()))
+    assert said["format"] == "silverstain.faithfulness/1"
+    assert said["doses"][0].keys() == {"kind", "strength", "n", "slope", "r2"}
+    assert set(said["passed_on"][0]["cosine"]) == {"value", "interval"}
+    assert found == faithfulness_report(loaded, PROMPTS, n_prompts=2, n_edits=4)
+    plain = faithfulness_report(loaded, [("", prompt) for _, prompt in PROMPTS], n_prompts=2, n_edits=4)
+    assert plain.foreign_edits is None
+    assert NO_FAMILIES in plain.notes
+    assert faithfulness_report(loaded, PROMPTS, n_prompts=2, n_edits=0).edits is None
+
+
+def test_a_prompt_in_which_nothing_can_be_moved_is_left_out(loaded: ReplacementModel):
+    short = ("", [0])
+    found = faithfulness_report(loaded, [*PROMPTS[:2], short], n_prompts=3, n_edits=0)
+    assert found.n_prompts == 2
+    assert found.notes == ("1 prompts are left out: nothing can be moved in a graph without features and errors",)
+    with pytest.raises(UsageError, match="2 of 3 prompts have graphs without features and errors"):
+        faithfulness_report(loaded, [PROMPTS[0], short, short], n_prompts=3, n_edits=0)
+
+
+def test_too_few_prompts_are_refused_before_anything_runs(loaded: ReplacementModel):
+    with pytest.raises(UsageError, match="an interval over prompts needs at least 2"):
+        faithfulness_report(loaded, PROMPTS[:1])
+    with pytest.raises(UsageError, match="the family 'two' has one prompt"):
+        faithfulness_report(loaded, PROMPTS[:3])
+    with pytest.raises(UsageError, match="needs prompts; give --prompts FILE"):
+        organism_prompts(loaded.model)

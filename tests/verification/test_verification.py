@@ -1,0 +1,382 @@
+"""Predictions and measurements of `verify`, each against a slow and obvious way to the same number."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.interventions.conftest import random_dictionary
+from torch import Tensor
+
+from silverstain.attribution import trace
+from silverstain.bases import Dictionary
+from silverstain.bases.substitutes import DictionarySubstitute
+from silverstain.errors import UsageError
+from silverstain.graphs import Graph, Group
+from silverstain.interventions import Edit, intervene
+from silverstain.models import LanguageModel, MlpCall, attention_through, mlps_through
+from silverstain.verification import Claim, Dose, agreement, divided, ghosts, verdict, verify
+from silverstain.verification.arithmetic import direct_error
+from silverstain.verification.baselines import by_gradient, gradients
+from silverstain.verification.bench import Bench, bench_of
+from silverstain.verification.controls import random_moves, shuffled
+from silverstain.verification.linear import reached, total_effects
+from silverstain.verification.moves import Moves
+from silverstain.verification.parties import parties_of
+from silverstain.verification.perturbations import passed_on
+from silverstain.verification.readers import feature_readers
+from silverstain.verification.real import real_responses
+
+
+@pytest.fixture(scope="module")
+def bench(model: LanguageModel, dictionary: Dictionary, prompt: list[int]) -> Bench:
+    return bench_of(model, dictionary, trace(model, dictionary, prompt, targets=[3, 4]))
+
+
+def some_features(graph: Graph, n: int = 6) -> list[int]:
+    """Feature nodes spread over the layers, the last layer left out."""
+    found = (graph.nodes.is_kind("feature") & (graph.nodes.layer < 2)).nonzero().flatten().tolist()
+    return found[:: max(1, len(found) // n)]
+
+
+def logit_effects(bench: Bench, values: Tensor) -> Tensor:
+    readers = bench.readers(torch.zeros(0, dtype=torch.long))
+    return (values - bench.clean(readers)).double()
+
+
+def test_the_measured_effect_is_that_of_the_edited_model(bench: Bench, prompt: list[int]):
+    nodes, readers = bench.graph.nodes, bench.readers(torch.zeros(0, dtype=torch.long))
+    for node in some_features(bench.graph):
+        layer, position, feature = (int(c[node]) for c in (nodes.layer, nodes.position, nodes.feature))
+        for attention in ("live", "frozen"):
+            edit = Edit(op="set", features=((layer, feature),), positions=(position,), value=-0.5)
+            strength = -0.5 / float(nodes.activation[node])
+            run = intervene(bench.model, bench.dictionary, prompt, [edit], attention=attention, base="current")
+            change = (run.edited_logits - run.baseline_logits)[-1].double()
+            expected = change[[3, 4]] - change.mean()
+            measured = logit_effects(
+                bench, bench.measured([bench.move([node], strength)], readers, attention=attention)
+            )
+            assert torch.allclose(measured[0], expected, atol=1e-5)
+
+
+def replaced_by_hand(bench: Bench, nodes: list[int], strength: float) -> Tensor:
+    """Final reads when every MLP is the dictionary plus its recorded error, patterns as recorded, norms live."""
+    columns, recording, model = bench.graph.nodes, bench.recording, bench.model
+    substitute, held = DictionarySubstitute(bench.dictionary), {}
+    for node in nodes:
+        layer, position, feature = (int(c[node]) for c in (columns.layer, columns.position, columns.feature))
+        held.setdefault(layer, []).append((position, feature, strength * float(columns.activation[node])))
+    pending: dict[int, Tensor] = {}
+
+    def replaced(call: MlpCall) -> Tensor:
+        x = call.read[0]
+        written = substitute.writes(call.layer, x, recording.token_ids)
+        now = bench.dictionary.encode_layer(call.layer, x)
+        for position, feature, value in held.get(call.layer, ()):
+            row = bench.dictionary.decoder_rows(call.layer, torch.tensor([feature]))[0]
+            written[position] += (value - now[position, feature]) * row
+        for k in range(written.shape[1]):
+            into = call.layer + k
+            pending[into] = pending.get(into, 0) + written[:, k]
+        out = pending.pop(call.layer) + bench.errors[call.layer]
+        out[: model.n_real] = recording.mlp_outputs[call.layer, : model.n_real]
+        return out[None]
+
+    # position 0 keeps its real MLP, so its features write nothing to later layers either
+    real_writes = substitute.writes
+
+    def writes(layer: int, x: Tensor, ids: Tensor) -> Tensor:
+        out = real_writes(layer, x, ids)
+        out[: model.n_real] = 0
+        return out
+
+    substitute.writes = writes  # type: ignore[method-assign]
+    with (
+        torch.no_grad(),
+        mlps_through(model, replaced, reads_at=bench.dictionary.reads_at),
+        attention_through(model.hf, lambda layer, old: recording.patterns[layer].expand_as(old)),
+    ):
+        return model.hf(input_ids=recording.token_ids[None], use_cache=False).logits[0, -1]
+
+
+@pytest.mark.parametrize("strength", [0.0, -2.0, 3.0])
+def test_the_prediction_is_the_replaced_model_run_by_hand(bench: Bench, strength: float):
+    readers = bench.readers(torch.zeros(0, dtype=torch.long))
+    clean = replaced_by_hand(bench, [], 1.0)
+    assert torch.allclose(clean, bench.recording.logits[-1], atol=1e-4)  # errors make up for what is missed
+    chosen = some_features(bench.graph)
+    for nodes in [[node] for node in chosen] + [chosen[:3]]:
+        change = (replaced_by_hand(bench, nodes, strength) - clean).double()
+        predicted = logit_effects(bench, bench.predicted([bench.move(nodes, strength)], readers))
+        assert torch.allclose(predicted[0], change[[3, 4]] - change.mean(), atol=1e-4)
+
+
+def test_edges_are_the_frozen_model_where_no_threshold_is_crossed(bench: Bench):
+    """A feature moved by a thousandth wakes and silences nothing: then paths and local replacement agree."""
+    graph = bench.graph
+    features = graph.nodes.is_kind("feature").nonzero().flatten()
+    readers, chosen = bench.readers(features), some_features(graph)
+    moves = [bench.move([node], 0.999) for node in chosen]
+    values = bench.predicted(moves, readers, norms="frozen") - bench.clean(readers)
+    nodes = torch.cat([features, torch.arange(graph.n_nodes)[graph.nodes.span("logit")]])
+    shares = [torch.full((1,), -0.001, dtype=torch.float64)] * len(chosen)
+    total, _ = total_effects(graph, [torch.tensor([node]) for node in chosen], shares)
+    later = graph.nodes.layer[nodes] > 1  # a source is no target of itself
+    assert torch.allclose(values[:, later].double(), total[:, nodes][:, later], atol=2e-5)
+
+
+def test_path_sums_are_a_matrix_inverse(bench: Bench):
+    graph = bench.graph
+    dense = torch.from_numpy(graph.matrix().toarray()).double()
+    passing = torch.where(graph.nodes.is_kind("feature"), 1 / graph.nodes.activation.double(), 0.0)
+    step = dense * passing  # a change of the source's value, not of its share
+    inverse = torch.linalg.inv(torch.eye(graph.n_nodes, dtype=torch.float64) - step)
+    chosen = some_features(graph)
+    total, direct = total_effects(
+        graph, [torch.tensor([n]) for n in chosen], [torch.full((1,), -1.0, dtype=torch.float64)] * len(chosen)
+    )
+    span = graph.nodes.span("logit")
+    for row, node in enumerate(chosen):
+        by_hand = -inverse[:, node] * float(graph.nodes.activation[node])
+        assert torch.allclose(total[row, span], by_hand[span], atol=1e-6)
+        assert torch.allclose(direct[row, span], -dense[span, node], atol=1e-6)
+
+
+def test_direct_edges_are_an_arithmetic_check_that_can_fail(bench: Bench):
+    parties, _ = parties_of(bench.graph, [], 16)
+    assert direct_error(bench, parties) < 1e-5
+    wrong = replace(bench, graph=replace(bench.graph, values=bench.graph.values * 1.01))
+    assert direct_error(wrong, parties) > 1e-3
+
+
+def test_the_arithmetic_of_linearised_norms_is_checked_with_linearised_norms(bench: Bench, prompt: list[int]):
+    graph = trace(bench.model, bench.dictionary, prompt, targets=[3, 4], norms="linearised")
+    parties, _ = parties_of(graph, [], 16)
+    assert direct_error(bench_of(bench.model, bench.dictionary, graph), parties) < 1e-5
+    assert direct_error(replace(bench, graph=graph), parties) > 1e-2  # the bench has frozen ones
+
+
+def test_what_is_reached_follows_kept_edges_only(bench: Bench):
+    graph = bench.graph
+    source = some_features(graph)[0]
+    everything = reached(graph, [torch.tensor([source])])
+    assert bool(everything[0, graph.nodes.span("logit")].any())
+    cut = replace(graph, node_mask=torch.ones(graph.n_nodes, dtype=torch.bool), edge_mask=graph.indices != source)
+    assert not bool(reached(cut, [torch.tensor([source])]).any())
+
+
+def test_the_gradient_is_the_slope_of_the_measured_effect(bench: Bench):
+    readers = bench.readers(torch.zeros(0, dtype=torch.long))
+    gradient = gradients(bench, readers, [1.0])
+    for node in some_features(bench.graph, 3):
+        small = bench.measured([bench.move([node], 1.01), bench.move([node], 0.99)], readers, attention="live")
+        slope = (small[0] - small[1]) / 0.02
+        assert torch.allclose(by_gradient(bench, [node], gradient), -slope, atol=2e-3)
+
+
+def test_random_moves_are_as_long_as_what_they_control_for(bench: Bench):
+    node = some_features(bench.graph)[0]
+    layer, feature = int(bench.graph.nodes.layer[node]), bench.graph.nodes.feature[node].long()
+    own = float(bench.graph.nodes.activation[node]) * bench.dictionary.decoder_rows(layer, feature[None])[0]
+    moves = random_moves(bench, [node], 3, torch.Generator().manual_seed(0))
+    assert len(moves) == 3
+    for move in moves:
+        assert [at for at, _, _ in move.added] == list(bench.dictionary.targets(layer))
+        lengths = torch.stack([vector.norm() for _, _, vector in move.added])
+        assert torch.allclose(lengths, own.norm(dim=1), rtol=1e-4)
+
+
+def test_no_active_feature_keeps_its_decoder_rows(bench: Bench):
+    other, nodes = shuffled(bench, torch.Generator().manual_seed(0)), bench.graph.nodes
+    features = nodes.feature[nodes.is_kind("feature") & (nodes.layer == 0)].long().unique()
+    assert len(features) > 1
+    before, after = bench.dictionary.decoder_rows(0, features), other.decoder_rows(0, features)
+    assert not bool((before == after).flatten(1).all(1).any())
+    assert torch.allclose(before.sum(0), after.sum(0), atol=1e-5)  # exchanged, not invented
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "frozen", "expected"),
+    [
+        (-2.0, -1.5, -1.6, "confirmed"),
+        (-2.0, -0.8, -0.8, "refuted"),  # less than half
+        (-2.0, 1.5, 1.5, "refuted"),
+        (-2.0, 0.01, 0.01, "refuted"),  # nothing where something was said
+        (0.05, -0.05, -0.05, "untested"),
+        (-2.0, -2.0, -0.5, "attention decides"),
+        (float("nan"), -2.0, -2.0, "untested"),
+    ],
+)
+def test_verdicts_follow_the_rules(predicted: float, measured: float, frozen: float, expected: str):
+    assert verdict(predicted, measured, frozen, (-0.1, 0.1)) == expected
+
+
+def claim(predicted: float, measured: float, **given: object) -> Claim:
+    facts = {
+        "kind": "node → logit", "source": "0_1_2", "target": "austin", "distance": 2, "indirect": 0.6,
+        "predicted": predicted, "by_edges": -predicted, "by_thresholds": predicted**3, "measured": measured,
+        "frozen": measured, "interval": (-0.1, 0.1), "control": 0.05, "shuffled": 1.0,
+        "doses": (Dose(strength=0.0, predicted=predicted, measured=measured, frozen=measured),),
+        "baselines": {"activation": 1.0 / (1.0 + abs(measured))},
+    }  # fmt: skip
+    return Claim(**{**facts, **given})  # type: ignore[arg-type]
+
+
+def test_agreement_is_of_predictions_as_they_are():
+    measured = np.linspace(-3, 2, 20)
+    found = agreement([claim(2 * value, value) for value in measured])
+    assert found.n == 20
+    assert found.spearman == pytest.approx(1.0)
+    assert found.slope == pytest.approx(0.5)
+    assert found.r2 == pytest.approx(1 - (measured**2).sum() / ((measured - measured.mean()) ** 2).sum())
+    assert found.by["activation"] == pytest.approx(-1.0)
+    assert np.isnan(found.by["shuffled decoder"])  # it says the same of every claim
+    assert np.isnan(agreement([claim(1.0, 1.0)]).spearman)
+
+
+def test_claims_are_divided_by_way_and_distance():
+    parts = divided([claim(1.0, 1.0), claim(1.0, 1.0, indirect=0.2, distance=1)])
+    assert {name: len(part) for name, part in parts.items()} == {
+        "node → logit": 2,
+        "node → logit, mostly indirect": 1,
+        "node → logit, mostly direct": 1,
+        "node → logit, 1 layers apart": 1,
+        "node → logit, 2 layers apart": 1,
+    }
+
+
+def test_verify_reports_nodes_and_groups(model: LanguageModel, dictionary: Dictionary, prompt: list[int]):
+    graph = trace(model, dictionary, prompt, targets=[3]).prune(node_share=0.95)
+    assert graph.node_mask is not None
+    kept = (graph.nodes.is_kind("feature") & graph.node_mask).nonzero().flatten()
+    low, high = (kept[graph.nodes.layer[kept] == layer].tolist() for layer in (0, 2))
+    groups = [Group(label="low", members=tuple(low)), Group(label="high", members=tuple(high))]
+    steps: list[tuple[int, int]] = []
+    found = verify(
+        model, dictionary, graph, groups=groups, n_controls=3, max_claims=10, on_progress=lambda *at: steps.append(at)
+    )
+    kinds = {claim.kind for claim in found.claims}
+    assert kinds == {"node → logit", "node → node", "group → logit", "group → group"}
+    assert sum(claim.kind == "node → node" for claim in found.claims) == 10
+    assert [dose.strength for dose in found.claims[0].doses] == [0.0, -1.0, -2.0, 2.0]
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    again = [Claim.from_json(one) for one in json.loads(json.dumps(found.to_json()))["claims"]]
+    assert tuple(again) == found.claims
+    assert found.direct_error < 1e-5
+
+
+def test_graphs_of_something_else_are_refused_in_one_line(
+    model: LanguageModel, dictionary: Dictionary, prompt: list[int]
+):
+    graph = trace(model, dictionary, prompt, targets=[3])
+    other = graph.with_meta({**graph.meta, "dictionary": {"name": "other", "hash": "0123"}})
+    with pytest.raises(UsageError, match="another dictionary"):
+        verify(model, dictionary, other)
+    with pytest.raises(UsageError, match="which tokens"):
+        verify(model, dictionary, graph.with_meta({}))
+    with pytest.raises(UsageError, match="at least 2"):
+        verify(model, dictionary, graph, n_controls=1)
+    with pytest.raises(UsageError, match="not a claim"):
+        Claim.from_json({"kind": "node → logit"})
+
+
+def test_ghosts_are_silent_and_their_edges_are_first_order(
+    model: LanguageModel, dictionary: Dictionary, prompt: list[int]
+):
+    """From a source of the layer below no MLP lies between: the edge is all that happens once attention is frozen."""
+    graph = trace(model, dictionary, prompt, targets=[3])
+    bench, nodes = bench_of(model, dictionary, graph), graph.nodes
+    found = ghosts(model, dictionary, graph, n=30, n_edges=10)
+    assert found
+    assert all(one.score >= other.score for one, other in itertools.pairwise(found))
+    ids, checked = nodes.ids(), 0
+    for ghost in found:
+        x = bench.recording.mlp_inputs[ghost.layer, ghost.position]
+        before = dictionary.pre_activations(ghost.layer, x)[ghost.feature]
+        assert float(before) == pytest.approx(ghost.before, abs=1e-5)
+        assert ghost.before <= ghost.threshold
+        assert ghost.wakes == (ghost.awake > 0)
+        place = [torch.tensor([at]) for at in (ghost.layer, ghost.position, ghost.feature)]
+        reader = feature_readers(dictionary, *place)
+        for edge in ghost.edges:
+            source = ids.index(edge.source)
+            if int(nodes.layer[source]) == ghost.layer - 1:
+                checked += 1
+                moves = Moves([bench.move([source], 0.0)])
+                after = real_responses(model, dictionary, bench.recording, moves, reader, attention="frozen")
+                assert edge.weight == pytest.approx(float(before - after[0, 0]), abs=1e-4)
+    assert checked
+
+
+def test_a_ghost_wakes_when_the_feature_that_holds_it_is_taken_away(model: LanguageModel, prompt: list[int]):
+    """Planted: a feature of layer 1 whose bias is such that only one feature's write keeps it below its threshold."""
+    base = random_dictionary(is_cross_layer=False)
+    graph = trace(model, base, prompt, targets=[3])
+    bench, nodes = bench_of(model, base, graph), graph.nodes
+    last = len(prompt) - 1
+    holder = next(
+        n for n in range(graph.n_nodes) if int(nodes.layer[n]) == 0 and int(nodes.position[n]) == last and n < 999
+    )
+    x = bench.recording.mlp_inputs[1, last]
+    write = base.decoder_rows(0, nodes.feature[holder].long()[None])[0, 0]
+    planted = base.n_features - 1
+    W_enc, b_enc = base.W_enc(1).clone(), base.b_enc(1).clone()
+    W_enc[planted] = -write / write.norm()  # it reads against what the holder writes
+    readers = replace(bench, dictionary=with_layer_1(base, W_enc, b_enc))
+    probe = feature_readers(readers.dictionary, torch.tensor([1]), torch.tensor([last]), torch.tensor([planted]))
+    without = real_responses(model, base, bench.recording, Moves([bench.move([holder], 0.0)]), probe)[0, 0]
+    clean = W_enc[planted] @ x + b_enc[planted]
+    assert float(without) > float(clean) + 1e-3
+    b_enc[planted] += 0.1 - (clean + without) / 2  # the threshold is half-way
+    dictionary = with_layer_1(base, W_enc, b_enc)
+    found = ghosts(model, dictionary, trace(model, dictionary, prompt, targets=[3]), n=40)
+    ghost = next(one for one in found if (one.layer, one.feature) == (1, planted))
+    assert ghost.wakes
+    own = [edge for edge in ghost.edges if edge.source == nodes.ids()[holder]]
+    assert own
+    assert own[0].weight < 0
+    assert own[0].is_sign_right
+
+
+def with_layer_1(base: Dictionary, W_enc: Tensor, b_enc: Tensor) -> Dictionary:
+    layers = range(base.n_layers)
+    return Dictionary.from_tensors(
+        W_enc=[W_enc if at == 1 else base.W_enc(at) for at in layers],
+        b_enc=[b_enc if at == 1 else base.b_enc(at) for at in layers],
+        W_dec=[base.W_dec(at)[:, 0] for at in layers],
+        b_dec=list(base.b_dec),
+        threshold=[torch.full((base.n_features,), 0.1) for _ in layers],
+        name="planted",
+    )
+
+
+def test_a_perfect_replacement_passes_changes_on_as_the_model_does(model: LanguageModel, prompt: list[int]):
+    """With its MLPs' own outputs given back (attention frozen, tiny changes of the last MLP but one) only what lies
+    between can differ; where no MLP lies between, nothing does."""
+    dictionary = random_dictionary(is_cross_layer=False)
+    bench = bench_of(model, dictionary, trace(model, dictionary, prompt, targets=[3]))
+    found = passed_on(bench, n=2, generator=torch.Generator().manual_seed(0))
+    assert {one.way for one in found} == {"encoder", "random", "feature"}
+    assert {(one.layer, one.distance) for one in found} == {(0, 1), (0, 2), (1, 1)}
+    assert all(-1.001 <= one.cosine <= 1.001 and one.error >= 0 for one in found)
+    hook = model.mlp_writer(2).register_forward_hook(lambda _, __, out: torch.zeros_like(out))
+    try:  # the last MLP adds nothing, and a dictionary that writes nothing there replaces it perfectly
+        empty = Dictionary.from_tensors(
+            W_enc=[dictionary.W_enc(at) for at in range(3)],
+            b_enc=[dictionary.b_enc(at) for at in range(3)],
+            W_dec=[dictionary.W_dec(at)[:, 0] * (at < 2) for at in range(3)],
+            b_dec=list(dictionary.b_dec),
+            threshold=[torch.full((dictionary.n_features,), 0.1) for _ in range(3)],
+            name="nothing last",
+        )
+        bench = bench_of(model, empty, trace(model, empty, prompt, targets=[3]))
+        for one in passed_on(bench, n=2, generator=torch.Generator().manual_seed(0)):
+            if one.layer == 1:
+                assert one.cosine == pytest.approx(1.0, abs=1e-3)
+                assert one.error < 1e-3
+                assert one.error_frozen > one.error
+    finally:
+        hook.remove()
