@@ -19,7 +19,7 @@ from silverstain.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from silverstain.verification import Agreement, Claim, Ghost, Verification
+    from silverstain.verification import Agreement, Claim, InhibitedFeature, Verification
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -52,19 +52,22 @@ def verify(
     """
     from dataclasses import replace
 
-    from silverstain.verification import ghosts
+    from silverstain.verification import graph_run, inhibited_features
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
     replacement = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
+    recorded = graph_run(replacement.model, replacement.dictionary, traced).run
     with output.progress("verifying", quiet=json) as progress:
         found = run(
-            replacement.model, replacement.dictionary, traced, groups=story.groups_in(traced), max_sources=sources,
-            max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
+            replacement.model, replacement.dictionary, traced, run=recorded, groups=story.groups_in(traced),
+            max_sources=sources, max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
         )  # fmt: skip
-    held_back = ghosts(replacement.model, replacement.dictionary, traced, n=silent) if silent else ()
+    held_back = (
+        inhibited_features(replacement.model, replacement.dictionary, traced, run=recorded, n=silent) if silent else ()
+    )
     report = found.to_json() | {"ghosts": [ghost.to_json() for ghost in held_back]}
     if write:
         others = tuple(entry for entry in story.evidence if entry.get("kind") != report["kind"])
@@ -103,7 +106,7 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     return output.table(table, right=(2, 3, 4))
 
 
-def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
+def ghosts_table(ghosts: "tuple[InhibitedFeature, ...]") -> str:
     """Silent features, what they would say, and what holds each back most."""
     table = [["feature", "would say", "held back by", "", "wakes"]]
     for ghost in ghosts:

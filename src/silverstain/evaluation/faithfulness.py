@@ -20,9 +20,9 @@ import torch
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions import Edit, agreement_under_edits, intervene_many
-from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.loading import ReplacementModel
 from silverstain.models import LanguageModel, harvest
+from silverstain.models.prompts import Prompt, as_ids
 from silverstain.organism.siblings import siblings
 from silverstain.organism.two_hop import WORDING, Answered, followed, questions
 from silverstain.organism.world import RELATIONS, default_geography

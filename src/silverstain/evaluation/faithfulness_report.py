@@ -14,13 +14,13 @@ import torch
 from silverstain.errors import UsageError
 from silverstain.evaluation.calibration import DoseResponse, PassedOn, calibrated, passed_on_by_distance
 from silverstain.evaluation.faithfulness import HopSkips, UnseenEdits, hop_skips, knows_towns, unseen_edits
-from silverstain.interventions.intervene import Prompt
 from silverstain.loading import ReplacementModel
 from silverstain.models import LanguageModel
+from silverstain.models.prompts import Prompt
 from silverstain.organism.fidelity import graph_prompts
 from silverstain.organism.siblings import siblings
-from silverstain.verification.bench import bench_of
 from silverstain.verification.doses import Response, dose_responses
+from silverstain.verification.graph_run import graph_run
 from silverstain.verification.perturbations import Passing, passed_on
 
 FORMAT = "silverstain.faithfulness/1"
@@ -169,9 +169,9 @@ def _on_graphs(
         assert graph.node_mask is not None  # pruned
         if not bool((graph.nodes.is_kind("feature", "error") & graph.node_mask).any()):
             continue  # a prompt of one token, say: nothing in it can be moved
-        bench = bench_of(loaded.model, loaded.dictionary, graph)
-        passing.append(passed_on(bench, n=n_changes, generator=generator))
-        responses.append(dose_responses(bench, max_sources=n_sources))
+        tested = graph_run(loaded.model, loaded.dictionary, graph)
+        passing.append(passed_on(tested, n=n_changes, generator=generator))
+        responses.append(dose_responses(tested, max_sources=n_sources))
         on_progress(len(passing), len(prompts))
     if len(passing) < 2:
         raise UsageError(

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.attribution import record_run
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.interventions import Edit, Intervention, intervene_many, random_control
 from silverstain.loading import ReplacementModel
@@ -112,7 +113,8 @@ def demonstrate(
     one, other = (_towns(answered, state, question.town) for state in (question.state, question.other_state))
     change = moved(answered, question.prompt, one, other)
     model, dictionary = loaded.model, loaded.dictionary
-    controls = [random_control(model, dictionary, question.prompt, change, seed=seed) for seed in range(n_controls)]
+    clean = record_run(model, dictionary, model.tokenize(question.prompt))
+    controls = [random_control(clean, change, seed=seed) for seed in range(n_controls)]
     swap, *random = intervene_many(model, dictionary, [question.prompt], [change, *controls])
     story = replace(loaded.read(graph), groups=variable_groups(answered, graph, question))
     return Demo(
