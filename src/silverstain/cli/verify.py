@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import open_with_story, story_beside
 from silverstain.cli.options import (
     CheckDictionary,
     Device,
@@ -50,8 +49,7 @@ def verify(
 
     Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json).
     """
-    from dataclasses import replace
-
+    from silverstain.graphs import open_with_story, story_beside
     from silverstain.verification import ghosts
     from silverstain.verification import verify as run
 
@@ -67,8 +65,7 @@ def verify(
     held_back = ghosts(replacement.model, replacement.dictionary, traced, n=silent) if silent else ()
     report = found.to_json() | {"ghosts": [ghost.to_json() for ghost in held_back]}
     if write:
-        others = tuple(entry for entry in story.evidence if entry.get("kind") != report["kind"])
-        replace(story, graph_hash=traced.hash, evidence=(*others, report)).save(story_beside(graph))
+        story.with_evidence(traced.hash, report).save(story_beside(graph))
     if json:
         output.emit({"graph": str(graph), **report})
         return

@@ -7,7 +7,6 @@ from silverstain.features.cards import FeatureCard as FeatureCard
 from silverstain.features.cards import places_of_kind as places_of_kind
 from silverstain.features.corpus import Sample as Sample
 from silverstain.features.grouping import group_nodes as group_nodes
-from silverstain.features.grouping import group_places as group_places
 from silverstain.features.output import direct_effects as direct_effects
 
 __all__ = [
@@ -18,6 +17,5 @@ __all__ = [
     "build_cards",
     "direct_effects",
     "group_nodes",
-    "group_places",
     "places_of_kind",
 ]

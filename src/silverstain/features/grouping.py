@@ -61,16 +61,6 @@ def _settled(members: dict[Key, list[int]]) -> dict[Key, list[int]]:
     return out
 
 
-def group_places(graph: Graph, group: Group) -> list[tuple[int, int, int]]:
-    """(layer, position, feature) of a group's features: what an intervention edits."""
-    nodes = graph.nodes
-    return [
-        (int(nodes.layer[node]), int(nodes.position[node]), int(nodes.feature[node]))
-        for node in group.members
-        if int(nodes.feature[node]) >= 0
-    ]
-
-
 def _feature_key(
     cards: Cards, layer: int, feature: int, tokens: Sequence[str], starts: Sequence[int], position: int
 ) -> Key | None:

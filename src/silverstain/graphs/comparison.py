@@ -91,7 +91,7 @@ class _Pairs(NamedTuple):
 
 def _shared_nodes(left: Graph, right: Graph, pruned: bool) -> _Pairs:
     there = {node_id: node for node, node_id in enumerate(_names(right))}
-    kept_left, kept_right = _kept(left, pruned), _kept(right, pruned)
+    kept_left, kept_right = left.kept_nodes(pruned), right.kept_nodes(pruned)
     pairs = [
         (node, there[node_id])
         for node, node_id in enumerate(_names(left))
@@ -111,13 +111,9 @@ def _names(graph: Graph) -> list[str]:
     return ids
 
 
-def _kept(graph: Graph, pruned: bool) -> Bool[Tensor, " node"]:
-    return graph.node_mask if pruned and graph.node_mask is not None else torch.ones(graph.n_nodes, dtype=torch.bool)
-
-
 def _overlap(left: Graph, right: Graph, pairs: _Pairs, pruned: bool, kind: str) -> Overlap:
     shared = int(left.nodes.is_kind(kind)[pairs.left].sum())
-    sizes = [int((graph.nodes.is_kind(kind) & _kept(graph, pruned)).sum()) for graph in (left, right)]
+    sizes = [int((graph.nodes.is_kind(kind) & graph.kept_nodes(pruned)).sum()) for graph in (left, right)]
     return Overlap(shared, sizes[0] - shared, sizes[1] - shared)
 
 
@@ -182,7 +178,7 @@ def _between(
 ) -> _Between:
     number = torch.full((graph.n_nodes,), -1)
     number[nodes] = numbers
-    counted = graph._kept_edges(pruned) if kind is None else graph._kept_edges(pruned) & _from(graph, kind)
+    counted = graph.kept_edges(pruned) if kind is None else graph.kept_edges(pruned) & _from(graph, kind)
     sources, targets, values = graph.indices[counted], graph.targets[counted], graph.values[counted].double()
     shared = (number[sources] >= 0) & (number[targets] >= 0)
     keys = number[targets[shared]] * len(numbers) + number[sources[shared]]

@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.graphs._influence import edge_shares, influence, target_weights
-from silverstain.graphs.graph import Graph, error_node_of
+from silverstain.graphs.arrays import AnyGraph, GraphArrays
+from silverstain.graphs.influence import edge_shares, influence, target_weights
 
 SORTED_AT_ONCE = 1 << 16
 
 
-def prune(graph: Graph, *, node_share: float = 0.8, edge_share: float = 0.98, keep_errors: bool = True) -> Graph:
+def prune(graph: AnyGraph, *, node_share: float = 0.8, edge_share: float = 0.98, keep_errors: bool = True) -> AnyGraph:
     """The graph with masks that keep the most influential nodes, and among them the most influential edges.
 
     Nodes: the fewest whose influence adds up to `node_share` of all. Edges between them: influence is computed again
@@ -76,7 +76,7 @@ def _smallest_needed(weights: Float[Tensor, " item"], share: float) -> float:
 
 
 def _without_loose_ends(
-    graph: Graph,
+    graph: GraphArrays,
     nodes: Bool[Tensor, " node"],
     edges: Bool[Tensor, " edge"],
     protected: Bool[Tensor, " node"],
@@ -95,7 +95,7 @@ def _without_loose_ends(
         edges = edges & nodes[sources] & nodes[targets]
 
 
-def removed_as_error(graph: Graph) -> Graph:
+def removed_as_error(graph: AnyGraph) -> AnyGraph:
     """The graph in which each feature that pruning removed is part of the error at its layer and position.
 
     Every edge of a removed feature is added, sign and all, to the error node's edge into the same target, before any
@@ -105,7 +105,7 @@ def removed_as_error(graph: Graph) -> Graph:
     if graph.node_mask is None:
         return graph
     removed = graph.nodes.is_kind("feature") & ~graph.node_mask
-    home = torch.where(removed, error_node_of(graph.nodes), torch.arange(graph.n_nodes))
+    home = torch.where(removed, graph.nodes.error_nodes(), torch.arange(graph.n_nodes))
     if bool((home < 0).any()):
         raise UsageError(
             "cannot score the pruned graph: a removed feature has no error node at its layer and position; "

@@ -9,8 +9,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.graphs._influence import edge_shares, influence, row_sums
-from silverstain.graphs.graph import Graph
+from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.influence import edge_shares, influence, row_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class GroupGraph(NamedTuple):
     """Influence of a group's members / influence of all nodes."""
 
 
-def collapse(graph: Graph, groups: Sequence[Group], *, pruned: bool = False) -> GroupGraph:
+def collapse(graph: GraphArrays, groups: Sequence[Group], *, pruned: bool = False) -> GroupGraph:
     """The graph between groups: adj(T, S) = Σ_t f(t) Σ_s A'[t, s] / Σ_t f(t), for t in T and s in S.
 
     A' is the signed edge divided by Σ |edges| into its target (biases apart), and f(t) is the share of |input| of t
@@ -57,14 +57,21 @@ def collapse(graph: Graph, groups: Sequence[Group], *, pruned: bool = False) -> 
     return GroupGraph(tuple(groups), weights, group_shares(graph, groups))
 
 
-def group_shares(graph: Graph, groups: Sequence[Group]) -> Float64[Tensor, " group"]:
+def group_shares(graph: GraphArrays, groups: Sequence[Group]) -> Float64[Tensor, " group"]:
     """Influence of each group's members / influence of all nodes."""
     reached = influence(graph)
     total = reached.sum().clamp(min=torch.finfo(reached.dtype).tiny)
     return torch.stack([reached[list(g.members)].sum() / total for g in groups]) if groups else reached[:0]
 
 
-def _home(graph: Graph, groups: Sequence[Group]) -> Tensor:
+def group_places(graph: GraphArrays, group: Group) -> list[tuple[int, int, int]]:
+    """(layer, position, feature) of a group's features: what an intervention on the group edits."""
+    columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
+    places = (tuple(int(column[node]) for column in columns) for node in group.members)
+    return [(layer, position, feature) for layer, position, feature in places if feature >= 0]
+
+
+def _home(graph: GraphArrays, groups: Sequence[Group]) -> Tensor:
     """The group of each node, -1 for none."""
     home = torch.full((graph.n_nodes,), -1)
     for i, group in enumerate(groups):
