@@ -88,9 +88,10 @@ def _tell(found: "Verification", rows: int) -> None:
 
 def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     """The claims with the largest measured effects, of groups first."""
-    ranked = sorted(claims, key=lambda claim: (not claim.kind.startswith("group"), -abs(claim.measured)))
+    from silverstain.verification.claims import strongest
+
     table = [["source", "target", "predicted", "measured", "random moves", "verdict"]]
-    for claim in ranked[:n]:
+    for claim in strongest(claims, n):
         unit = "" if claim.kind.endswith("logit") else " ×"
         low, high = claim.interval
         table.append([
@@ -112,15 +113,12 @@ def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:
     """Predicted beside measured, by kind of claim."""
-    from silverstain.verification.baselines import BASELINES
-
     table = [["", "claims", "rank correlation", "slope", "R²", "best baseline"]]
     for name, part in parts.items():
         if part.by and "apart" not in name:
-            others = {key: part.by[key] for key in BASELINES if key in part.by}
-            best = max(others, key=lambda key: others[key])
+            baseline, correlation = part.best_baseline
             table.append([
                 name, str(part.n), f"{part.spearman:.2f}", f"{part.slope:.2f}", f"{part.r2:.2f}",
-                f"{others[best]:.2f} ({best})",
+                f"{correlation:.2f} ({baseline})",
             ])  # fmt: skip
     return output.table(table, right=(1, 2, 3, 4)) if len(table) > 1 else "  too few claims to correlate"

@@ -1,4 +1,4 @@
-"""What a feature means: where it fires, what it says, which known value it stands for; first labels and groups."""
+"""What a feature means: where it fires, which tokens it promotes, which known value it stands for; labels, groups."""
 
 from silverstain.features.building import build_cards as build_cards
 from silverstain.features.cards import Cards as Cards
