@@ -1,4 +1,4 @@
-"""The JSON that circuit-tracer's viewer and Neuronpedia read (explorer.md §2), with unique node ids.
+"""The JSON that circuit-tracer's viewer and Neuronpedia read, with unique node ids.
 
 Bias nodes are left out: neither format has them. Neuronpedia cannot show a model of a single layer.
 """
@@ -35,7 +35,7 @@ def write_graph_json(
 ) -> None:
     """Write `graph_json` to a file, whole or not at all; the slug defaults to the file's name."""
     path = Path(path)
-    content = graph_json(graph, slug=slug or _clean(path.stem), scan=scan, story=story)
+    content = graph_json(graph, slug=slug or _as_slug(path.stem), scan=scan, story=story)
     write_text_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
@@ -83,7 +83,7 @@ def _metadata(graph: GraphArrays, slug: str, scan: str | None) -> dict[str, Any]
     model, dictionary = (dict(meta.get(key) or {}) for key in ("model", "dictionary"))
     return {
         "slug": slug,
-        "scan": scan or _clean(str(dictionary.get("name") or model.get("name") or "silverstain")),
+        "scan": scan or _as_slug(str(dictionary.get("name") or model.get("name") or "silverstain")),
         "transcoder_list": [],
         "prompt_tokens": list(meta.get("tokens", [])),
         "prompt": meta.get("prompt", ""),
@@ -152,12 +152,12 @@ def _default_label(graph: GraphArrays, kind: int, layer: int, position: int, tok
 
 
 def _answers(graph: GraphArrays) -> list[str]:
-    """The viewers take the target out of the quotes and the number out of `(p=`, and fail without them: what is no
-    token says 1."""
-    chances = (1.0 if chance is None else chance for chance in graph.target_probabilities)
-    named = zip(graph.target_names, chances, strict=True)
-    return [f'Output "{name}" (p={chance:.3f})' for name, chance in named]
+    """The viewers read the target between the quotes and the probability after `(p=`, and fail without them, so a
+    target that is no token is given probability 1."""
+    probabilities = (1.0 if known is None else known for known in graph.target_probabilities)
+    named = zip(graph.target_names, probabilities, strict=True)
+    return [f'Output "{name}" (p={probability:.3f})' for name, probability in named]
 
 
-def _clean(name: str) -> str:
+def _as_slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "graph"

@@ -22,7 +22,7 @@ class Scores(NamedTuple):
 
 
 def scores(graph: GraphArrays, *, pruned: bool = False) -> Scores:
-    """Replacement and completeness scores (science.md §1.5).
+    """Replacement and completeness scores (Circuit Tracing, Ameisen et al. 2025).
 
     With `pruned`, features that pruning removed count as error at their layer and position.
     """
