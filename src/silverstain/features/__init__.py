@@ -8,6 +8,7 @@ from silverstain.features.cards import places_of_kind as places_of_kind
 from silverstain.features.corpus import Sample as Sample
 from silverstain.features.grouping import group_nodes as group_nodes
 from silverstain.features.output import direct_effects as direct_effects
+from silverstain.graphs import group_places as group_places
 
 __all__ = [
     "Cards",
@@ -17,5 +18,6 @@ __all__ = [
     "build_cards",
     "direct_effects",
     "group_nodes",
+    "group_places",
     "places_of_kind",
 ]

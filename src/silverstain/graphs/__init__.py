@@ -36,3 +36,5 @@ from silverstain.graphs.supernodes import GroupGraph as GroupGraph
 from silverstain.graphs.supernodes import collapse as collapse
 from silverstain.graphs.supernodes import group_places as group_places
 from silverstain.graphs.supernodes import group_shares as group_shares
+
+load_graph, save_graph = Graph.load, Graph.save
