@@ -33,6 +33,7 @@ from silverstain.attribution.targets import feature_targets as feature_targets
 from silverstain.attribution.targets import logit_targets as logit_targets
 from silverstain.attribution.tracing import plan_trace as plan_trace
 from silverstain.attribution.tracing import trace as trace
+from silverstain.fetching import fetched
 
 __all__ = [
     "EMBEDDING",
@@ -69,3 +70,6 @@ __all__ = [
     "trace",
     "trace_many",
 ]
+
+# names that have moved to another package, under which they are still found here
+__getattr__ = fetched(__name__, dict.fromkeys(("edited_logits", "replaced_logits"), "silverstain.bases"))
