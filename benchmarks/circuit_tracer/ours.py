@@ -52,4 +52,5 @@ def main() -> None:
     write_result(Path(out), figures, tensors)
 
 
-main()
+if __name__ == "__main__":
+    main()
