@@ -28,9 +28,6 @@ MOVED = {
     ("silverstain.interventions.treatment.comparing", "silverstain.treatment.comparing"): (
         "best_steering", "compared", "fine_tuned",
     ),
-    ("silverstain.studies.faithfulness", "silverstain.evaluation.faithfulness"): (
-        "Faithfulness", "HopSkips", "UnseenEdits", "faithfulness", "hop_skips", "unseen_edits",
-    ),
     ("silverstain.studies.faithfulness_report", "silverstain.evaluation.faithfulness_report"): (
         "faithfulness_report", "organism_prompts",
     ),

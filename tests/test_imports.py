@@ -47,7 +47,6 @@ FORMER = {
     "interventions/treatment/comparing.py",
     "interventions/verification.py",
     "replacement.py",
-    "studies/faithfulness.py",
     "studies/faithfulness_report.py",
     "training/sweep.py",
     "training/watching.py",

@@ -132,7 +132,7 @@ def test_edits_that_change_nothing_need_no_control(model, dictionary, prompt):
 
 def perfect(model, monkeypatch):
     """A replacement whose output is the real MLP's."""
-    from silverstain.attribution import replacement
+    from silverstain.bases import replaced
 
     class Real:
         n_layers = model.n_layers
@@ -141,7 +141,7 @@ def perfect(model, monkeypatch):
             mlp = model.mlp(layer)
             return type(mlp).forward(mlp, x)[:, None]  # the class's: the module's own is replaced meanwhile
 
-    monkeypatch.setattr(replacement, "as_substitute", lambda _: Real())
+    monkeypatch.setattr(replaced, "as_substitute", lambda _: Real())
 
 
 def test_a_perfect_replacement_agrees_with_the_model_under_every_edit(model, dictionary, prompt, monkeypatch):
