@@ -6,7 +6,7 @@ import pytest
 
 MOVED = {
     ("silverstain.dictionaries", "silverstain.bases"): (
-        "ActiveFeatures", "Dictionary", "check_fidelity", "check_fits", "check_made_for", "fidelity", "fitted",
+        "ActiveFeatures=ActiveUnits", "Dictionary", "check_fidelity", "check_fits", "check_made_for", "fidelity", "fitted",
         "open_dictionary", "save_dictionary",
     ),
     ("silverstain.replacement", "silverstain.loading"): ("ReplacementModel", "load", "verify"),
@@ -19,7 +19,8 @@ MOVED = {
     ("silverstain.training.sweep", "silverstain.evaluation.frontier"): ("at_equal_parameters", "sweep"),
     ("silverstain.training.watching", "silverstain.evaluation.watching"): ("Watch",),
     ("silverstain.interventions.verification", "silverstain.verification"): (
-        "Agreement", "Claim", "Dose", "Ghost", "Verification", "agreement", "divided", "ghosts", "verdict", "verify",
+        "Agreement", "Claim", "Dose", "Ghost=InhibitedFeature", "Verification", "agreement", "divided",
+        "ghosts=inhibited_features", "verdict", "verify",
     ),
     ("silverstain.interventions.treatment", "silverstain.treatment"): (
         "Condition", "Item", "Rule", "Treatment", "baked", "from_graph", "load_items", "load_without",
