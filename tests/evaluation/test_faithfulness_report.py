@@ -4,15 +4,12 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from silverstain.errors import UsageError
 from silverstain.evaluation.calibration import calibrated, passed_on_by_distance
-from silverstain.evaluation.estimates import weighted_median
 from silverstain.evaluation.faithfulness_report import NO_FAMILIES, NO_TOWNS, faithfulness_report, organism_prompts
 from silverstain.loading import ReplacementModel
 from silverstain.verification import verify
-from silverstain.verification.agreement import explained, slope
 from silverstain.verification.bench import bench_of
 from silverstain.verification.doses import Response, dose_responses
 from silverstain.verification.perturbations import Passing
@@ -21,17 +18,6 @@ PROMPTS = [
     ("one", "the capital of the state containing dallas is"), ("two", "the state containing dallas is"),
     ("one", "the capital of the state is"), ("two", "the capital is"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_weighted_median_is_that_of_the_list_with_repeats(seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(7 + seed, generator=generator, dtype=torch.float64)
-    weights = torch.randint(4, (6, len(values)), generator=generator).double()
-    weights[0] = 1
-    for draw, found in zip(weights, weighted_median(values, weights), strict=True):
-        assert float(found) == pytest.approx(float(np.median(np.repeat(values.numpy(), draw.long().numpy()))))
-    assert bool(weighted_median(values, torch.zeros(1, len(values)).double()).isnan())
 
 
 def test_slope_and_r2_are_those_of_all_pairs_and_intervals_hold_whole_prompts():
@@ -45,8 +31,9 @@ def test_slope_and_r2_are_those_of_all_pairs_and_intervals_hold_whole_prompts():
     (one,) = calibrated(found)
     predicted, measured = (np.array([getattr(r, name) for some in found for r in some]) for name in
                            ("predicted", "measured"))  # fmt: skip
-    assert one.slope.value == pytest.approx(slope(predicted, measured))
-    assert one.r2.value == pytest.approx(explained(predicted, measured))
+    assert one.slope.value == pytest.approx(np.polyfit(predicted, measured, 1)[0])
+    spread = len(measured) * measured.var()
+    assert one.r2.value == pytest.approx(1 - ((measured - predicted) ** 2).sum() / spread)
     assert one.n == len(predicted)
     low, high = one.slope.interval
     assert 0.5 < low < one.slope.value < high < 2

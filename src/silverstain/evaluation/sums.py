@@ -13,7 +13,7 @@ from torch import Tensor
 
 from silverstain.bases.substitutes import DictionarySubstitute, Substitute
 from silverstain.models import Harvest, TokenBatch
-from silverstain.training.finetuning import divergence
+from silverstain.statistics import divergence
 from silverstain.training.weights import Weights
 
 Columns = dict[str, Tensor]

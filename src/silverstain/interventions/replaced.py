@@ -15,9 +15,10 @@ from torch import Tensor
 from silverstain.bases import Dictionary, replaced_logits
 from silverstain.errors import UsageError
 from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.intervene import Prompt, as_ids, divergence, intervene_many, padded
+from silverstain.interventions.intervene import Prompt, as_ids, intervene_many, padded
 from silverstain.interventions.passes import edit_deltas, sites_for
 from silverstain.models import LanguageModel
+from silverstain.statistics import divergence
 
 
 class Agreement(NamedTuple):
@@ -75,7 +76,7 @@ def agreement_under_edits(
                 (
                     outcome.edited_logits[-1].argmax(),
                     edited[-1].argmax(),
-                    divergence(outcome.edited_logits[-1], edited[-1]),
+                    divergence(outcome.edited_logits[-1], edited[-1], dtype=torch.float64),
                     outcome.baseline_logits[-1].argmax() == clean[-1].argmax(),
                 )
             )

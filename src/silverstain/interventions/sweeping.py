@@ -21,7 +21,7 @@ from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.clean_run import CleanRun, clean_run, prefix_of
 from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.intervene import Prompt, as_ids, check_finite, divergence
+from silverstain.interventions.intervene import Prompt, as_ids, check_finite
 from silverstain.interventions.passes import changes_for, edited_rows
 from silverstain.interventions.readouts import (
     Reading,
@@ -201,7 +201,7 @@ def _batch(
         change=change,
         active=activation_changes(dictionary, asked.readouts.places, clean.values, change, kept, n, first),
         chance=chance[:n] - chance[n],
-        kl=divergence(logits[n:].expand(n, -1), logits[:n]),
+        kl=divergence(logits[n:].expand(n, -1), logits[:n], dtype=torch.float64),
         top=logits[:n].argmax(-1),
     )
 
