@@ -189,7 +189,9 @@ def divergence(
 ) -> Float[Tensor, "*batch"]:
     """KL(before ‖ after) in nats of the distributions that two tensors of logits give; differentiable.
 
-    Computed in `dtype` where one is given: small divergences are differences of logarithms, and want float64.
+    Computed in `dtype` where one is given, and then never below 0: a small divergence is a difference of logarithms,
+    and wants float64. In the logits' own type rounding falls to both sides of 0, so that it cancels in a mean.
     """
     p, q = (logits.log_softmax(-1, dtype=dtype) for logits in (before, after))
-    return (p.exp() * (p - q)).sum(-1).clamp_min(0)
+    found = (p.exp() * (p - q)).sum(-1)
+    return found if dtype is None else found.clamp_min(0)

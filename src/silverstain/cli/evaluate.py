@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from silverstain.bases import Dictionary
     from silverstain.evaluation import Evaluation
     from silverstain.evaluation.faithfulness import Faithfulness
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
     from silverstain.models import LanguageModel, TokenBatch
     from silverstain.training.mixtures import Molt
 
@@ -110,7 +110,7 @@ def _material(
     """Names of families, batches to measure on, and prompts to trace."""
     organism, _, sibling = model.name.partition("/")
     if options.text:
-        from silverstain.evaluation.graph_figures import prompts_of
+        from silverstain.evaluation.graph_scores import prompts_of
 
         batches = options.batches(model).held_out(tokens)
         return [], batches, prompts_of(batches, graphs)
@@ -127,15 +127,15 @@ def _material(
 
 def _graphs(
     host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, seed: int, *, quiet: bool
-) -> "GraphFigures | None":
+) -> "GraphScores | None":
     """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_figures import graph_figures
+    from silverstain.evaluation.graph_scores import score_graphs
 
     if not prompts or not isinstance(dictionary, Dictionary):
         return None
     with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(host, dictionary, prompts, seed=seed, on_progress=bar)
+        return score_graphs(host, dictionary, prompts, seed=seed, on_progress=bar)
 
 
 def _causal(
@@ -162,7 +162,7 @@ def _plain(
     dictionary: "Dictionary | Molt",
     found: "Evaluation",
     families: list[str],
-    traced: "GraphFigures | None",
+    traced: "GraphScores | None",
     causal: "Faithfulness | None",
     said: list[str],
 ) -> dict[str, Any]:

@@ -2,7 +2,32 @@
 
 from silverstain.evaluation.fidelity import Evaluation as Evaluation
 from silverstain.evaluation.fidelity import Fidelity as Fidelity
+from silverstain.evaluation.fidelity import StandIn as StandIn
 from silverstain.evaluation.fidelity import evaluate as evaluate
 from silverstain.evaluation.fidelity import evaluate_dictionary as evaluate_dictionary
+from silverstain.evaluation.fidelity import fidelity_on as fidelity_on
+from silverstain.evaluation.fidelity import stand_in_on as stand_in_on
+from silverstain.evaluation.frontier import Frontier as Frontier
+from silverstain.evaluation.frontier import sweep as sweep
+from silverstain.evaluation.graph_scores import GraphScores as GraphScores
+from silverstain.evaluation.graph_scores import score_graphs as score_graphs
+from silverstain.evaluation.held_out import HeldOut as HeldOut
+from silverstain.evaluation.watching import Watch as Watch
+from silverstain.evaluation.watching import WatchSettings as WatchSettings
 
-__all__ = ["Evaluation", "Fidelity", "evaluate", "evaluate_dictionary"]
+__all__ = [
+    "Evaluation",
+    "Fidelity",
+    "Frontier",
+    "GraphScores",
+    "HeldOut",
+    "StandIn",
+    "Watch",
+    "WatchSettings",
+    "evaluate",
+    "evaluate_dictionary",
+    "fidelity_on",
+    "score_graphs",
+    "stand_in_on",
+    "sweep",
+]

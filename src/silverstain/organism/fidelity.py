@@ -9,7 +9,7 @@ from typing import Any
 from silverstain.bases import Dictionary
 from silverstain.bases.substitutes import NeuronSubstitute, TokenSubstitute
 from silverstain.evaluation import Fidelity, evaluate_dictionary
-from silverstain.evaluation.graph_figures import graph_figures
+from silverstain.evaluation.graph_scores import score_graphs
 from silverstain.models import LanguageModel
 
 from .corpus import evaluation_batches, training_batches
@@ -86,7 +86,7 @@ def graph_scores(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> GraphScores:
     """Trace `n` prompts a family, each up to its first determined word, and average the scores of whole graphs."""
-    figures = graph_figures(model, dictionary, graph_prompts(families, n=n, seed=seed), on_progress=on_progress)
+    figures = score_graphs(model, dictionary, graph_prompts(families, n=n, seed=seed), on_progress=on_progress)
     return GraphScores(
         n=figures.n,
         replacement=figures.replacement,
