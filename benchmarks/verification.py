@@ -28,7 +28,7 @@ from silverstain.interventions import Edit, intervene_many, random_control
 from silverstain.models import harvest
 from silverstain.organism.families import families
 from silverstain.organism.families.entities import people, question
-from silverstain.organism.two_hop import Answered, questions
+from silverstain.organism.two_hop import RecordedQuestions, questions
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.statistics import line, moments, share_of
 from silverstain.storage import write_json_whole
@@ -172,13 +172,13 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
       means over the same question. What says the answer is carried along.
     """
     loaded, draw = silverstain.load("organism", dictionary=kind, check_dictionary=False), random.Random(seed)
-    asked = questions(loaded, like="the capital of the state containing dallas is")
-    answered, world = Answered.of(loaded, asked), default_geography()
+    asked = questions(loaded.model, like="the capital of the state containing dallas is")
+    recorded, world = RecordedQuestions.of(loaded.model, loaded.dictionary, asked), default_geography()
     towns = {s: sorted(set(asked.town[asked.state == s].tolist())) for s in asked.state.unique().tolist()}
     pairs = [(a, b) for a in towns for b in towns if a != b and len(towns[a]) > 2 and len(towns[b]) > 1]
     cases = [(draw.choice(towns[one]), one, other) for one, other in draw.sample(pairs, min(n, len(pairs)))]
     n_layers, capital = loaded.dictionary.n_layers, RELATIONS.index("capital")
-    at = [answered.at(layer, -1) for layer in range(n_layers)]
+    at = [recorded.activations(layer, -1) for layer in range(n_layers)]
     is_capital = asked.relation == capital
     row_of = {town: int(((asked.town == town) & is_capital).nonzero()[0]) for town, *_ in cases}
 

@@ -8,10 +8,10 @@ from silverstain.cli import output
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
     from silverstain.evaluation import Evaluation
-    from silverstain.evaluation.faithfulness import Faithfulness
     from silverstain.evaluation.fidelity import Fidelity
     from silverstain.evaluation.graph_scores import GraphScores
     from silverstain.statistics import Interval
+    from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
 Written = Callable[[float], str]

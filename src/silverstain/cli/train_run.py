@@ -135,10 +135,12 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
 
 def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about: dict[str, Any]) -> Material:
     from silverstain.organism.corpus import evaluation_batches, training_batches
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
 
-    families = siblings()[host.name.partition("/")[2]].families()
+    sibling = sibling_of(host.name)
+    assert sibling is not None  # `train` refuses other models without text
+    families = sibling.families()
     n = max(2, tokens // (10 * len(families)))  # a sentence has some ten tokens
     prompts = list(graph_prompts(families, n=-(-graphs // len(families))))[: max(graphs, 0)] if graphs else []
     return Material(
