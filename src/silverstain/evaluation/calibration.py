@@ -1,4 +1,7 @@
-"""What many prompts say of a dictionary: changes passed on by distance, and predicted beside measured doses."""
+"""Calibration over many prompts: how changes are passed on by distance, and predicted beside measured effects.
+
+Intervals are over prompts, since values of one prompt are not independent.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ class PassedOn:
 
     way: str
     distance: int
-    """Replaced MLPs between."""
+    """How many replaced MLPs the change went through."""
     n: int
     cosine: Estimate
     median_cosine: Estimate
@@ -33,10 +36,8 @@ class DoseResponse:
     strength: float
     n: int
     slope: Estimate
-    """Of the line through measured over predicted; 1 is right."""
+    """See `statistics.Line`; of perfect predictions both are 1."""
     r2: Estimate
-    """Share of the measured variance that the predictions explain as they are; 1 is right, below 0 worse than the mean.
-    """
 
 
 def passed_on_by_distance(found: Sequence[Sequence[Passing]], *, seed: int = 0) -> tuple[PassedOn, ...]:
