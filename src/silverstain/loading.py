@@ -1,19 +1,19 @@
-"""The front door: a model together with the dictionary that stands in for its dense parts."""
+"""The front door: loads a model together with the dictionary that stands in for its dense parts."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 
-from silverstain.attribution import MOST_TARGETS, PROBABILITY, Norms, Plan, TargetRequest, plan_trace, trace
+from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
 from silverstain.graphs import Graph, Story, story_groups
-from silverstain.interventions import Edit, editing
+from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
@@ -40,70 +40,30 @@ class ReplacementModel:
     def trace(
         self,
         prompt: str | Sequence[int],
+        settings: TraceSettings | None = None,
         *,
-        targets: Sequence[str | int | TargetRequest] | None = None,
-        position: int = -1,
-        probability: float = PROBABILITY,
-        most_targets: int = MOST_TARGETS,
-        max_features: int | None = None,
-        max_unexplained: float = 0.0,
-        norms: Norms = "frozen",
-        products: torch.dtype | None = None,
         resume: str | Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        **keywords: Any,
     ) -> Graph:
         """The attribution graph of a prompt: see `silverstain.trace`."""
-        return trace(
-            self.model,
-            self.dictionary,
-            prompt,
-            targets=targets,
-            position=position,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-            max_unexplained=max_unexplained,
-            norms=norms,
-            products=products,
-            resume=resume,
-            on_progress=on_progress,
-        )
+        return trace(self.model, self.dictionary, prompt, settings, resume=resume, on_progress=on_progress, **keywords)
 
-    def plan(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        targets: Sequence[str | int | TargetRequest] | None = None,
-        position: int = -1,
-        probability: float = PROBABILITY,
-        most_targets: int = MOST_TARGETS,
-        max_features: int | None = None,
-    ) -> Plan:
+    def plan(self, prompt: str | Sequence[int], settings: TraceSettings | None = None, **keywords: Any) -> Plan:
         """What a trace of the prompt would take: see `silverstain.attribution.plan_trace`."""
-        return plan_trace(
-            self.model,
-            self.dictionary,
-            prompt,
-            targets=targets,
-            position=position,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-        )
+        return plan_trace(self.model, self.dictionary, prompt, settings, **keywords)
 
     def intervene(
-        self,
-        edits: Sequence[Edit],
-        *,
-        attention: Literal["live", "frozen"] = "live",
-        held_layers: Collection[int] = (),
+        self, edits: Sequence[AnyEdit], regime: Regime | None = None, **held: Any
     ) -> AbstractContextManager[LanguageModel]:
         """The model with the edits in force, for the length of a `with`; afterwards it is as before.
 
         with model.intervene([silverstain.Edit(op="ablate", features=((1, 23),))]) as edited:
             logits = edited.logits(token_ids)
+
+        `regime` says what is held meanwhile; keywords (`attention=`, `held_layers=`, …) change single parts of it.
         """
-        return editing(self.model, self.dictionary, edits, attention=attention, held_layers=held_layers)
+        return editing(self.model, self.dictionary, edits, regime, **held)
 
     def read(self, graph: Graph) -> Story:
         """A first reading of a graph of this model: labels and groups from the cards; empty without cards."""

@@ -16,7 +16,7 @@ from silverstain.evaluation.faithfulness import (
 )
 from silverstain.loading import ReplacementModel
 from silverstain.verification import verify
-from silverstain.verification.bench import bench_of
+from silverstain.verification.graph_run import graph_run
 from silverstain.verification.doses import Response, dose_responses
 from silverstain.verification.perturbations import Passing
 
@@ -65,7 +65,7 @@ def test_a_prompt_without_changes_of_a_way_counts_for_nothing():
 
 def test_doses_are_those_of_verify(loaded: ReplacementModel):
     graph = loaded.trace(PROMPTS[0][1]).prune()
-    found = dose_responses(bench_of(loaded.model, loaded.dictionary, graph), max_sources=6)
+    found = dose_responses(graph_run(loaded.model, loaded.dictionary, graph), max_sources=6)
     claims = verify(loaded.model, loaded.dictionary, graph, max_sources=6, max_claims=10_000).claims
     expected = sorted((c.kind, d.strength, d.predicted, d.measured) for c in claims for d in c.doses)
     assert expected

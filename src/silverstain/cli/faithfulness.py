@@ -12,8 +12,8 @@ from silverstain.cli.options import CheckDictionary, Device, DType, Json, Model,
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.interventions.intervene import Prompt
     from silverstain.models import LanguageModel
+    from silverstain.models.prompts import Prompt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -76,7 +76,7 @@ def _asked(model: "LanguageModel", path: Path | None, n: int, seed: int) -> "lis
         return list(organism_prompts(model, n=n, seed=seed))
     from silverstain.attribution import read_prompts
     from silverstain.attribution.prompt_files import BadLine
-    from silverstain.interventions.intervene import as_ids
+    from silverstain.models.prompts import as_ids
 
     asked: list[tuple[str, Prompt]] = []
     for line in read_prompts(path):

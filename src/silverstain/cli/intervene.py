@@ -4,12 +4,11 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import open_with_story
 from silverstain.cli.options import (
     CheckDictionary,
     Device,
@@ -23,6 +22,7 @@ from silverstain.cli.options import (
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
+    from silverstain.attribution import RecordedRun
     from silverstain.interventions import AnyEdit, Intervention, Place, Regime
     from silverstain.loading import ReplacementModel
 
@@ -105,8 +105,10 @@ def intervene(
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
+    from silverstain.attribution import record_run
     from silverstain.interventions import Donor, load_edits, parse_edits, save_edits
     from silverstain.interventions.checking import check_active
+    from silverstain.models import as_ids
 
     if not edit and not edits:
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
@@ -120,9 +122,10 @@ def intervene(
     run_of_donor = None if donor is None else Donor(dense, ours, donor)
     typed = parse_edits(edit or (), groups, directions=vectors, donor=run_of_donor)
     changes = (*typed, *(load_edits(edits) if edits else ()))
-    check_active(dense, ours, prompt, changes)
+    clean = record_run(dense, ours, as_ids(dense, prompt))
+    check_active(clean, changes)
     regime = _regime(mode, hold, attention, norms, dense.n_layers)
-    result, beside = _runs(replacement, prompt, changes, regime, at, top, seed if control else None)
+    result, beside = _runs(clean, changes, regime, at, top, seed if control else None)
     report = {**result.to_json(), "mode": mode.value, "edits": [str(change) for change in changes]}
     report["generated"] = _generated(replacement, prompt, changes, generate, regime, temperature, seed)
     if beside is not None:
@@ -140,10 +143,10 @@ def _groups(graph_file: Path | None) -> "dict[str, list[Place]]":
     """Label -> (layer, position, feature) of each feature in the group."""
     if graph_file is None:
         return {}
+    from silverstain.graphs import group_places, open_with_story
+
     graph, story = open_with_story(graph_file)
-    columns = [column.tolist() for column in (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)]
-    places = list(zip(*columns, strict=True))
-    return {g.label: [places[m] for m in g.members if places[m][2] >= 0] for g in story.groups_in(graph)}
+    return {group.label: group_places(graph, group) for group in story.groups_in(graph)}
 
 
 def _directions(path: Path | None) -> dict[str, list[float]]:
@@ -182,29 +185,20 @@ def _regime(
 
 
 def _runs(
-    replacement: "ReplacementModel",
-    prompt: str,
-    changes: "Sequence[AnyEdit]",
-    regime: "Regime",
-    at: int,
-    top: int,
-    seed: int | None,
+    clean: "RecordedRun", changes: "Sequence[AnyEdit]", regime: "Regime", at: int, top: int, seed: int | None
 ) -> "tuple[Intervention, Intervention | None]":
-    """Under the edits, and under as much change of random features where that is asked for."""
-    from silverstain.interventions import Edit, intervene, random_control
+    """Under the edits, and under as much change of random features where that is asked for: one pass for both."""
+    from silverstain.interventions import Edit, intervene_many, random_control
 
-    model, dictionary = replacement.model, replacement.dictionary
-    held: dict[str, Any] = {"attention": regime.attention, "base": regime.base, "norms": regime.norms}
-    held |= {"held_layers": regime.held_layers, "position": at, "n_top": top}
-    result = intervene(model, dictionary, prompt, changes, **held)
-    if seed is None:
-        return result, None
+    edits: list[Sequence[AnyEdit]] = [changes]
     features = [change for change in changes if isinstance(change, Edit)]
-    if len(features) < len(changes):
+    if seed is not None and len(features) < len(changes):
         output.talk("there is no random control: only features have one, and other things are edited too")
-        return result, None
-    control = random_control(model, dictionary, prompt, features, seed=seed)
-    return result, intervene(model, dictionary, prompt, control, **held)
+    elif seed is not None:
+        edits.append(random_control(clean, features, seed=seed))
+    ids = clean.recording.token_ids
+    result, *control = intervene_many(clean.model, clean.basis, [ids], edits, regime, position=at, n_top=top)
+    return result, control[0] if control else None
 
 
 def _generated(

@@ -10,7 +10,6 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.dry_run import tell_plan
-from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
 from silverstain.cli.options import (
     CheckDictionary,
     Device,
@@ -99,60 +98,36 @@ def trace(
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
     ids = None if token_ids is None else _token_ids(token_ids)
-    from silverstain.attribution import norms_named, read_target
+    from silverstain.attribution import TraceSettings, norms_named, read_target
 
-    product_dtype, chosen_norms = _product_dtype(products), norms_named(norms)
-    targets = tuple(read_target(text) for text in target or ())
+    settings = TraceSettings(
+        targets=tuple(read_target(text) for text in target or ()) or None,
+        position=at,
+        probability=probability,
+        most_targets=most_targets,
+        max_features=max_features,
+        max_unexplained=bound,
+        norms=norms_named(norms),
+        products=_product_dtype(products),
+    )
     start = perf_counter()
     replacement = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
     loaded = perf_counter()
     if prompts is not None:
-        from silverstain.attribution import ManySettings
         from silverstain.cli.trace_many import trace_file
 
-        settings = ManySettings(
-            targets=targets or None,
-            position=at,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-            max_unexplained=bound,
-            norms=chosen_norms,
-            products=product_dtype,
-            prune=prune,
-        )
-        trace_file(replacement, prompts, out, settings, json=json)
+        trace_file(replacement, prompts, out, settings, prune=prune, json=json)
         return
     request = ids if prompt is None else prompt
     assert request is not None  # one of the three was given, as is checked above
     if dry_run:
-        planned = replacement.plan(
-            request,
-            targets=targets or None,
-            position=at,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-        )
-        tell_plan(planned, json=json)
+        tell_plan(replacement.plan(request, settings), json=json)
         return
     parts = None if out is None else out.with_name(out.name + ".parts")
     with _saying_what_is_kept(parts), output.progress("tracing", quiet=json) as on_progress:
-        graph = replacement.trace(
-            request,
-            targets=targets or None,
-            position=at,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-            max_unexplained=bound,
-            norms=chosen_norms,
-            products=product_dtype,
-            resume=parts,
-            on_progress=on_progress,
-        )
+        graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
     if prune:
         graph = graph.prune()
@@ -165,6 +140,8 @@ def trace(
     }
     story = replacement.read(graph)
     if out is not None:
+        from silverstain.graphs import story_beside
+
         graph.save(out)
         story.save(story_beside(out))
     if json:
@@ -185,14 +162,16 @@ def _saying_what_is_kept(parts: Path | None) -> Iterator[None]:
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
     """What `--json` prints."""
+    from silverstain.graphs import counts_of
+
     return {
         "graph": None if out is None else str(out),
         "hash": graph.hash,
         "prompt": graph.meta["prompt"],
         "tokens": graph.meta["tokens"],
         "targets": graph.meta["targets"],
-        **counts(graph),
-        "scores": scores_of(graph),
+        **counts_of(graph),
+        "scores": graph.scores()._asdict(),
         "exactness": graph.meta["exactness"],
         "seconds": seconds,
         "unexplained_influence": graph.meta["unexplained_influence"],
@@ -216,17 +195,25 @@ def _tell(graph: "Graph", story: "Story", out: Path | None, seconds: dict[str, f
 
 def figures(graph: "Graph") -> str:
     """The answer, the size, the scores and the exactness of a graph, for a person."""
-    scores = scores_of(graph)
+    scores = graph.scores()
     rows = [
         ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
-        ["replacement", f"{scores['replacement']:.3f}  of the influence never passes an error"],
-        ["completeness", f"{scores['completeness']:.3f}  of what enters the nodes is explained"],
+        ["replacement", f"{scores.replacement:.3f}  of the influence never passes an error"],
+        ["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained"],
         ["exactness", _exactness(graph.exactness())],
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
         rows.append(["norms", "linearised  scores do not compare with those of frozen ones"])
     return output.table(rows)
+
+
+def size_in_words(graph: "Graph") -> str:
+    """Nodes and edges, for a person."""
+    text = f"{graph.nodes.count()['feature']} features, {graph.n_nodes} nodes, {graph.n_edges} edges"
+    if graph.node_mask is None or graph.edge_mask is None:
+        return text
+    return f"{text}; kept {int(graph.node_mask.sum())} nodes, {int(graph.edge_mask.sum())} edges"
 
 
 def _exactness(error: float) -> str:

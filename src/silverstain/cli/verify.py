@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import open_with_story, story_beside
 from silverstain.cli.options import (
     CheckDictionary,
     Device,
@@ -19,7 +18,7 @@ from silverstain.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from silverstain.verification import Agreement, Claim, Ghost, Verification
+    from silverstain.verification import Agreement, Claim, InhibitedFeature, Verification
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -50,25 +49,26 @@ def verify(
 
     Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json).
     """
-    from dataclasses import replace
-
-    from silverstain.verification import ghosts
+    from silverstain.graphs import open_with_story, story_beside
+    from silverstain.verification import graph_run, inhibited_features
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
     replacement = load_replacement(
         model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
     )
+    recorded = graph_run(replacement.model, replacement.dictionary, traced).run
     with output.progress("verifying", quiet=json) as progress:
         found = run(
-            replacement.model, replacement.dictionary, traced, groups=story.groups_in(traced), max_sources=sources,
-            max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
+            replacement.model, replacement.dictionary, traced, run=recorded, groups=story.groups_in(traced),
+            max_sources=sources, max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
         )  # fmt: skip
-    held_back = ghosts(replacement.model, replacement.dictionary, traced, n=silent) if silent else ()
+    held_back = (
+        inhibited_features(replacement.model, replacement.dictionary, traced, run=recorded, n=silent) if silent else ()
+    )
     report = found.to_json() | {"ghosts": [ghost.to_json() for ghost in held_back]}
     if write:
-        others = tuple(entry for entry in story.evidence if entry.get("kind") != report["kind"])
-        replace(story, graph_hash=traced.hash, evidence=(*others, report)).save(story_beside(graph))
+        story.with_evidence(traced.hash, report).save(story_beside(graph))
     if json:
         output.emit({"graph": str(graph), **report})
         return
@@ -91,9 +91,10 @@ def _tell(found: "Verification", rows: int) -> None:
 
 def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     """The claims with the largest measured effects, of groups first."""
-    ranked = sorted(claims, key=lambda claim: (not claim.kind.startswith("group"), -abs(claim.measured)))
+    from silverstain.verification.claims import strongest
+
     table = [["source", "target", "predicted", "measured", "random moves", "verdict"]]
-    for claim in ranked[:n]:
+    for claim in strongest(claims, n):
         unit = "" if claim.kind.endswith("logit") else " ×"
         low, high = claim.interval
         table.append([
@@ -103,7 +104,7 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     return output.table(table, right=(2, 3, 4))
 
 
-def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
+def ghosts_table(ghosts: "tuple[InhibitedFeature, ...]") -> str:
     """Silent features, what they would say, and what holds each back most."""
     table = [["feature", "would say", "held back by", "", "wakes"]]
     for ghost in ghosts:
@@ -115,15 +116,12 @@ def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:
     """Predicted beside measured, by kind of claim."""
-    from silverstain.verification.baselines import BASELINES
-
     table = [["", "claims", "rank correlation", "slope", "R²", "best baseline"]]
     for name, part in parts.items():
         if part.by and "apart" not in name:
-            others = {key: part.by[key] for key in BASELINES if key in part.by}
-            best = max(others, key=lambda key: others[key])
+            baseline, correlation = part.best_baseline
             table.append([
                 name, str(part.n), f"{part.spearman:.2f}", f"{part.slope:.2f}", f"{part.r2:.2f}",
-                f"{others[best]:.2f} ({best})",
+                f"{correlation:.2f} ({baseline})",
             ])  # fmt: skip
     return output.table(table, right=(1, 2, 3, 4)) if len(table) > 1 else "  too few claims to correlate"

@@ -21,11 +21,11 @@ from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.evaluation.calibration import DoseResponse, PassedOn, calibrated, passed_on_by_distance
 from silverstain.interventions import Edit, agreement_under_edits
-from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.models import LanguageModel, harvest
+from silverstain.models.prompts import Prompt, as_ids
 from silverstain.statistics import Estimate, Interval, interval_of_mean
-from silverstain.verification.bench import bench_of
 from silverstain.verification.doses import Response, dose_responses
+from silverstain.verification.graph_run import graph_run
 from silverstain.verification.perturbations import Passing, passed_on
 
 FORMAT = "silverstain.faithfulness/1"
@@ -173,9 +173,9 @@ def _on_graphs(
         assert graph.node_mask is not None  # pruned
         if not bool((graph.nodes.is_kind("feature", "error") & graph.node_mask).any()):
             continue  # a prompt of one token, say: nothing in it can be moved
-        bench = bench_of(model, dictionary, graph)
-        passing.append(passed_on(bench, n=n_changes, generator=generator))
-        responses.append(dose_responses(bench, max_sources=n_sources))
+        tested = graph_run(model, dictionary, graph)
+        passing.append(passed_on(tested, n=n_changes, generator=generator))
+        responses.append(dose_responses(tested, max_sources=n_sources))
         on_progress(len(passing), len(prompts))
     if len(passing) < 2:
         raise UsageError(

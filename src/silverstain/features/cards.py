@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveUnits, Dictionary
 from silverstain.errors import UsageError
 from silverstain.features.labels import KINDS, Kind, group_label_of, label_of
 from silverstain.storage import read_tensors, save_tensors_whole
@@ -47,7 +47,7 @@ class FeatureCard:
     """What the label is about: a word, the next word, a hidden value, a class of words; mixed: nothing fits."""
     subject: str
     precision: float
-    """Share of its activation inside the class that the label names; 0 for mixed."""
+    """Share of its activation that lies in the class of the label; 0 for mixed."""
     recall: float
     """Share of the class in which it fires."""
     f1: float
@@ -222,7 +222,7 @@ class Cards:
 
 
 def places_of_kind(
-    cards: Cards, active: ActiveFeatures, variable: str, *, positions: Collection[int] | None = None
+    cards: Cards, active: ActiveUnits, variable: str, *, positions: Collection[int] | None = None
 ) -> list[tuple[int, int, int]]:
     """(layer, position, feature) of the active features that stand for a value of `variable`: what a swap of that
     variable silences in one prompt and moves over from another."""
@@ -238,7 +238,7 @@ def places_of_kind(
 
 
 def _compact(column: Tensor) -> Tensor:
-    """Half precision for what is only looked at; the smallest integer type that holds the values."""
+    """Half precision for what is only shown; the smallest integer type that holds the values."""
     if column.is_floating_point():
         return column.to(torch.float16) if column.ndim > 1 else column.to(torch.float32)
     low, high = (int(column.min()), int(column.max())) if column.numel() else (0, 0)

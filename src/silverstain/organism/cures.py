@@ -13,9 +13,9 @@ from torch import nn
 
 from silverstain.bases import Dictionary
 from silverstain.interventions import Edit
-from silverstain.interventions.intervene import padded
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit
+from silverstain.interventions.edits import DirectionEdit, PatternEdit
 from silverstain.models import LanguageModel, harvest
+from silverstain.models.prompts import padded
 from silverstain.organism.batches import tokens_of
 from silverstain.organism.families.couplets import ADJECTIVES, CoupletsFamily, rhymes
 from silverstain.organism.families.cued import RELATIONS, cued, held_out_cues, is_cheating

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from silverstain.attribution import record_run
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.interventions import Edit, Intervention, intervene_many, random_control
 from silverstain.loading import ReplacementModel
@@ -105,7 +106,8 @@ def demonstrate(
     recorded = RecordedQuestions.of(model, dictionary, questions(model, like=question.prompt))
     one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
     change = swap_edits(recorded, question.prompt, one, other)
-    controls = [random_control(model, dictionary, question.prompt, change, seed=seed) for seed in range(n_controls)]
+    clean = record_run(model, dictionary, model.tokenize(question.prompt))
+    controls = [random_control(clean, change, seed=seed) for seed in range(n_controls)]
     swap, *random = intervene_many(model, dictionary, [question.prompt], [change, *controls])
     story = replace(loaded.read(graph), groups=variable_groups(recorded, graph, question))
     return Demo(
