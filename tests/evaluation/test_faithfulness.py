@@ -16,8 +16,8 @@ from silverstain.evaluation.faithfulness import (
 )
 from silverstain.loading import ReplacementModel
 from silverstain.verification import verify
-from silverstain.verification.graph_run import graph_run
 from silverstain.verification.doses import Response, dose_responses
+from silverstain.verification.graph_run import graph_run
 from silverstain.verification.perturbations import Passing
 
 PROMPTS = [
