@@ -29,10 +29,11 @@ MOVED = {
     ("silverstain.interventions.treatment.comparing", "silverstain.treatment.comparing"): (
         "best_steering", "compared", "fine_tuned",
     ),
-    ("silverstain.studies.faithfulness_report", "silverstain.evaluation.faithfulness_report"): (
-        "faithfulness_report", "organism_prompts",
+    ("silverstain.studies.faithfulness_report", "silverstain.evaluation.faithfulness"): ("faithfulness_report",),
+    ("silverstain.studies.faithfulness_report", "silverstain.organism.prompts"): ("organism_prompts",),
+    ("silverstain.studies", "silverstain.organism.two_hop"): (
+        "Answered=RecordedQuestions", "Questions", "followed", "questions",
     ),
-    ("silverstain.studies", "silverstain.organism.two_hop"): ("Answered", "Questions", "followed", "questions"),
 }  # fmt: skip
 """(where a name was, where it is) -> names. A name that is called otherwise now stands as `former=present`."""
 

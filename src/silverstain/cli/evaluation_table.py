@@ -8,10 +8,10 @@ from silverstain.cli import output
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
     from silverstain.evaluation import Evaluation
-    from silverstain.evaluation.faithfulness import Faithfulness
     from silverstain.evaluation.fidelity import Fidelity
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
     from silverstain.statistics import Interval
+    from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
 Written = Callable[[float], str]
@@ -25,7 +25,7 @@ def tell_evaluation(
     dictionary: "Dictionary | Molt",
     found: "Evaluation",
     families: list[str],
-    traced: "GraphFigures | None",
+    traced: "GraphScores | None",
     causal: "Faithfulness | None",
     said: list[str],
 ) -> None:
@@ -53,7 +53,7 @@ def _kind(dictionary: "Dictionary | Molt") -> str:
     return f"{kind}, {dictionary.activation}, {dictionary.n_features:,} features"
 
 
-def _in_all(found: "Evaluation", traced: "GraphFigures | None") -> list[list[str]]:
+def _in_all(found: "Evaluation", traced: "GraphScores | None") -> list[list[str]]:
     fidelity, ends, others = found.fidelity, found.intervals, found.stand_ins
     rows = [["all MLPs replaced by", "dictionary", "", *(_stand_in_name(name) for name in others)]]
 
@@ -123,7 +123,7 @@ def _by_layer(found: "Evaluation") -> list[list[str]]:
     return rows + [[str(layer), *(written(values[layer]) for _, values, written in there)] for layer in layers]
 
 
-def _by_family(found: "Evaluation", families: list[str], traced: "GraphFigures | None") -> list[list[str]]:
+def _by_family(found: "Evaluation", families: list[str], traced: "GraphScores | None") -> list[list[str]]:
     rows = [["family", "same choice", "", "replacement", "completeness", "path length"]]
     scores = traced.families if traced is not None else {}
     for index, share in found.fidelity.families.items():

@@ -13,7 +13,7 @@ from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 
 if TYPE_CHECKING:
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
     from silverstain.models import LanguageModel, TokenBatch
     from silverstain.training import TrainingConfig
 
@@ -118,7 +118,7 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
     about = {"model": host.name, "model_hash": host.hash}
     if not options.text:
         return _sentences(host, tokens, graphs, seed, about)
-    from silverstain.evaluation.graph_figures import prompts_of
+    from silverstain.evaluation.graph_scores import prompts_of
     from silverstain.training.text import check_understands
 
     source = options.batches(host, seed=seed)
@@ -135,10 +135,12 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
 
 def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about: dict[str, Any]) -> Material:
     from silverstain.organism.corpus import evaluation_batches, training_batches
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
 
-    families = siblings()[host.name.partition("/")[2]].families()
+    sibling = sibling_of(host.name)
+    assert sibling is not None  # `train` refuses other models without text
+    families = sibling.families()
     n = max(2, tokens // (10 * len(families)))  # a sentence has some ten tokens
     prompts = list(graph_prompts(families, n=-(-graphs // len(families))))[: max(graphs, 0)] if graphs else []
     return Material(
@@ -258,12 +260,12 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
 
 
-def _graphs(host: "LanguageModel", dictionary: Any, material: Material, *, quiet: bool) -> "GraphFigures | None":
+def _graphs(host: "LanguageModel", dictionary: Any, material: Material, *, quiet: bool) -> "GraphScores | None":
     """Scores of the graphs of a few held-out texts; None for what no graph can be made of."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_figures import graph_figures
+    from silverstain.evaluation.graph_scores import score_graphs
 
     if not material.prompts or not isinstance(dictionary, Dictionary):
         return None
     with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(host, dictionary, material.prompts, on_progress=bar)
+        return score_graphs(host, dictionary, material.prompts, on_progress=bar)
