@@ -6,8 +6,8 @@ import pytest
 
 MOVED = {
     ("silverstain.dictionaries", "silverstain.bases"): (
-        "ActiveFeatures=ActiveUnits", "Dictionary", "check_fidelity", "check_fits", "check_made_for", "fidelity", "fitted",
-        "open_dictionary", "save_dictionary",
+        "ActiveFeatures=ActiveUnits", "Dictionary", "check_fidelity", "check_fits", "check_made_for", "fidelity",
+        "fitted", "open_dictionary", "save_dictionary",
     ),
     ("silverstain.replacement", "silverstain.loading"): ("ReplacementModel", "load", "verify"),
     ("silverstain.attribution", "silverstain.bases"): ("edited_logits", "replaced_logits"),
