@@ -8,7 +8,7 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "interruption", "storage", "statistics", "version"}
+BASE = {"errors", "interruption", "notation", "storage", "statistics", "version"}
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
 READING = {"attribution"} | FLOOR
@@ -17,6 +17,7 @@ TESTING = {"verification", "evaluation", "treatment"} | CHANGING
 LOWER: dict[str, set[str]] = {
     "errors": set(),
     "interruption": set(),
+    "notation": set(),
     "statistics": set(),
     "version": set(),
     "storage": set(),
@@ -38,7 +39,7 @@ LOWER: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
-BASE_ORDER = ("errors", "version", "interruption", "statistics", "storage")
+BASE_ORDER = ("errors", "version", "interruption", "notation", "statistics", "storage")
 """Of these each may import those before it."""
 
 

@@ -18,6 +18,7 @@ from silverstain.cli.options import (
     load_replacement,
 )
 from silverstain.errors import UsageError
+from silverstain.notation import read_node
 
 if TYPE_CHECKING:
     from silverstain.treatment import Condition
@@ -193,14 +194,13 @@ def bake(
 
 def _condition(text: str, first: int, last: int) -> "Condition":
     """Read L0.F7+L1.F3."""
-    import re
-
     from silverstain.treatment import Condition
 
-    parts = [re.fullmatch(r"L(\d+)\.F(\d+)", part.strip()) for part in text.split("+")]
-    if not all(parts):
-        raise UsageError(f"--when is {text!r}; write features as L0.F7, several with + between them")
-    features = tuple((int(part[1]), int(part[2])) for part in parts if part)
+    pieces = text.split("+")
+    named = [name for piece in pieces if (name := read_node(piece)) and name.kind == "feature"]
+    if len(named) < len(pieces) or any(name.position is not None for name in named):
+        raise UsageError(f"--when is {text!r}; write features as L0.F7, several with + between them, without positions")
+    features = tuple((name.layer, name.index) for name in named)
     return Condition(features=features, first=first, last=None if last < 0 else last)
 
 
