@@ -8,7 +8,7 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import counts, groups_of, scores_of, story_beside
-from silverstain.cli.options import DictionaryName, Json, Threads, Width, load_replacement
+from silverstain.cli.options import DictionaryName, Json, LoadingOptions, Threads, Width, load_replacement
 
 if TYPE_CHECKING:
     from silverstain.studies import Demo
@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """Trace, draw and prove one answer of the organism, a small language model that comes along."""
     start = perf_counter()
-    loaded = load_replacement("organism", dictionary, threads=threads)
+    loaded = load_replacement(LoadingOptions(dictionary=dictionary, threads=threads))
     ready = perf_counter()
     from silverstain.studies import demonstrate
 

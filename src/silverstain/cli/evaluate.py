@@ -1,6 +1,6 @@
 """`silverstain evaluate`: how faithful a dictionary is, in every measure, beside what needs no features."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,15 +8,11 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.evaluation_table import tell_evaluation
+from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DType,
-    Field,
+    DictionaryArgument,
     Json,
-    Model,
-    Text,
-    Threads,
+    LoadingOptions,
     load_model_alone,
     load_replacement,
 )
@@ -40,41 +36,33 @@ Prompts = list[tuple[str, Any]]
     no_args_is_help=True,
     epilog="Example: silverstain evaluate cross-layer --model organism --graphs 2",
 )
+@takes_option_values
 def evaluate(
-    dictionary: Annotated[str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")],
-    model: Model = "organism",
-    text: Text = None,
-    field: Field = "text",
+    *,
+    dictionary: DictionaryArgument,
+    reading: TextOptions,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of text to measure on.")] = 20_000,
-    context: Annotated[int, typer.Option(min=2, help="Tokens a sequence of text is cut to.")] = 128,
-    held_out: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Share of the text that training leaves out; 1 measures on all of it."),
-    ] = 0.05,
     sentences: Annotated[int, typer.Option(min=2, help="Sentences a family of the organism.")] = 100,
     graphs: Annotated[int, typer.Option(min=0, help="Prompts to trace (a family, for the organism); 0 for none.")] = 10,
     edits: Annotated[
         int, typer.Option(min=0, help="Unseen edits under which an organism and its replacement are compared; 0: none.")
     ] = 100,
     seed: Annotated[int, typer.Option(help="Which sentences, edits and draws of the bootstrap.")] = 0,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Print what a dictionary reconstructs, what the replaced model says, and what its graphs explain."""
     from silverstain.evaluation import evaluate as evaluate_fidelity
     from silverstain.evaluation.remarks import remarks
 
-    host, opened = _opened(model, dictionary, check_dictionary, threads, device, dtype)
-    # training leaves the rest out: a share of 1 would leave it nothing, and is refused
-    options = TextOptions(text=tuple(text or ()), field=field, context=context, held_out=min(held_out, 1 - 2**-53))
-    families, batches, prompts = _material(host, options, tokens, sentences, graphs, seed)
+    host, opened = _opened(loading, dictionary)
+    # a share of 1 would leave training nothing, and is refused
+    reading = replace(reading, held_out=min(reading.held_out, 1 - 2**-53))
+    families, batches, prompts = _material(host, reading, tokens, sentences, graphs, seed)
     with output.progress("text", quiet=json) as bar:
         found = evaluate_fidelity(host, opened, batches, seed=seed, on_progress=bar)
     traced = _graphs(host, opened, prompts, seed, quiet=json)
-    causal = None if text or not edits else _causal(host, opened, edits, seed, quiet=json)
+    causal = None if reading.text or not edits else _causal(host, opened, edits, seed, quiet=json)
     said = remarks(found.fidelity, d_model=host.d_model, d_vocab=host.d_vocab)
     if json:
         output.emit(_plain(host.name, opened, found, families, traced, causal, said))
@@ -82,24 +70,18 @@ def evaluate(
         tell_evaluation(host.name, opened, found, families, traced, causal, said)
 
 
-def _opened(
-    model: str, dictionary: str, check_dictionary: bool, threads: int | None, device: str, dtype: str
-) -> "tuple[LanguageModel, Dictionary | Molt]":
+def _opened(loading: LoadingOptions, dictionary: str) -> "tuple[LanguageModel, Dictionary | Molt]":
     """Model and dictionary; what `train --kind molt` wrote is no dictionary, and is known by its files."""
     from silverstain.training.mixtures import FACTS, open_molt
 
     folder = Path(dictionary).expanduser()
     if not (folder / FACTS).exists():
-        loaded = load_replacement(
-            model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-        )
+        loaded = load_replacement(loading)
         return loaded.model, loaded.dictionary
-    import torch
-
     from silverstain.bases import check_made_for
 
-    host = load_model_alone(model, threads=threads, device=device, dtype=dtype)
-    molt = open_molt(folder, dtype=getattr(torch, dtype))
+    host = load_model_alone(loading)
+    molt = open_molt(folder, dtype=host.dtype)
     check_made_for(molt, host)
     return host, molt
 

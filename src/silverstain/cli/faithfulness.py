@@ -7,7 +7,8 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.faithfulness_table import tell_faithfulness
-from silverstain.cli.options import CheckDictionary, Device, DType, Json, Model, Threads, load_replacement
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import DictionaryArgument, Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
     no_args_is_help=True,
     epilog="Example: silverstain faithfulness cross-layer --n-prompts 10 --edits 20",
 )
+@takes_option_values
 def faithfulness(
-    dictionary: Annotated[str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")],
-    model: Model = "organism",
+    *,
+    dictionary: DictionaryArgument,
     prompts: Annotated[
         Path | None,
         typer.Option(help="A file of prompts (JSONL or Parquet).", show_default="the organism's own sentences"),
@@ -35,18 +37,13 @@ def faithfulness(
         int, typer.Option(min=0, help="Unseen edits, and half as many questions about towns; 0: none.")
     ] = 100,
     seed: Annotated[int, typer.Option(help="Of prompts, changes, edits, and draws of the bootstrap.")] = 0,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Print how a dictionary's replacement of a model behaves when both are moved, with 95 % intervals."""
     from silverstain.evaluation.faithfulness_report import faithfulness_report
 
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     asked = _asked(loaded.model, prompts, n_prompts, seed)
     with output.progress("prompts", quiet=json) as bar:
         found = faithfulness_report(

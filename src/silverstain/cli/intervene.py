@@ -10,16 +10,8 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import open_with_story
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    Json,
-    Model,
-    Threads,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +41,9 @@ class Mode(StrEnum):
     no_args_is_help=True,
     epilog='Example: silverstain intervene "the capital of the state containing dallas is" --edit ablate:L1.F23@5',
 )
+@takes_option_values
 def intervene(
+    *,
     prompt: Annotated[str, typer.Argument(help="Text that the model is to continue.")],
     edit: Annotated[
         list[str] | None,
@@ -77,8 +71,6 @@ def intervene(
             help="A safetensors file of vectors that may be edited by name: --edit add:L1.NAME=2.", show_default=False
         ),
     ] = None,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
     mode: Annotated[Mode, typer.Option(help="How far effects go; direct is what a graph's edges state.")] = Mode.added,
     hold: Annotated[
         str | None, typer.Option(help="For constrained: the layers to pin, as 1..3 or 0,2.", show_default=False)
@@ -98,10 +90,7 @@ def intervene(
     generate: Annotated[int, typer.Option(min=0, help="Tokens to continue with.")] = 5,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
     save: Annotated[Path | None, typer.Option(help="Write the edits to this file.", show_default=False)] = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
@@ -113,9 +102,7 @@ def intervene(
     groups, vectors = _groups(story), _directions(directions)
     if edit and donor is None and not vectors:
         parse_edits(edit, groups)  # what cannot be read is said before the model is loaded
-    replacement = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    replacement = load_replacement(loading)
     ours, dense = replacement.dictionary, replacement.model
     run_of_donor = None if donor is None else Donor(dense, ours, donor)
     typed = parse_edits(edit or (), groups, directions=vectors, donor=run_of_donor)

@@ -11,17 +11,8 @@ import typer
 from silverstain.cli import output
 from silverstain.cli.dry_run import tell_plan
 from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    Json,
-    Model,
-    Threads,
-    Width,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
 from silverstain.errors import UsageError
 from silverstain.storage import check_writable
 
@@ -37,7 +28,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
     no_args_is_help=True,
     epilog='Example: silverstain trace "the capital of the state containing dallas is" --out dallas.safetensors',
 )
+@takes_option_values
 def trace(
+    *,
     prompt: Annotated[str | None, typer.Argument(help="Text that the model is to continue.")] = None,
     prompts: Annotated[
         Path | None,
@@ -46,8 +39,6 @@ def trace(
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
     ] = None,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,10 +73,7 @@ def trace(
         str | None,
         typer.Option(help="bfloat16: faster, less exact products, where the hardware has them.", show_default=False),
     ] = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     width: Width = None,
     json: Json = False,
 ) -> None:
@@ -104,9 +92,7 @@ def trace(
     product_dtype, chosen_norms = _product_dtype(products), norms_named(norms)
     targets = tuple(read_target(text) for text in target or ())
     start = perf_counter()
-    replacement = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    replacement = load_replacement(loading)
     loaded = perf_counter()
     if prompts is not None:
         from silverstain.attribution import ManySettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silverstain.cli import output
-from silverstain.cli.options import load_model_alone
+from silverstain.cli.options import ModelOptions, load_model_alone
 from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
@@ -43,8 +43,8 @@ class Material:
 def run_training(
     out: Path,
     options: TextOptions,
+    loading: ModelOptions,
     *,
-    model: tuple[str, int | None, str, str],
     kind: str,
     chosen: dict[str, Any],
     settings: Sequence[str],
@@ -60,11 +60,10 @@ def run_training(
     from silverstain.training.runs import begin_run, read_setting
     from silverstain.training.sizes import default_config
 
-    name, threads, device, dtype = model
     more = dict(read_setting(text) for text in settings)
-    host = load_model_alone(name, threads=threads, device=device, dtype=dtype)
+    host = load_model_alone(loading)
     share.check(sweep=sweep)
-    given = {"threads": threads or _threads(), **chosen, **more}
+    given = {"threads": loading.threads or _threads(), **chosen, **more}
     if sweep is not None and not dry_run:
         _sweep(host, options, figures, out, sweep, kind, given, json=json)
         return
@@ -86,7 +85,7 @@ def run_training(
     if json:
         output.emit(found)
     else:
-        _tell(found, name, out)
+        _tell(found, loading.model, out)
 
 
 def _sweep(
@@ -123,7 +122,7 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
 
     source = options.batches(host, seed=seed)
     held_out = source.held_out(tokens)
-    if options.check:
+    if options.check_text:
         check_understands(host, held_out[0])
     return Material(
         training=source.training(),

@@ -7,16 +7,8 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import open_with_story
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    Json,
-    Model,
-    Threads,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
 from silverstain.notation import read_node
 
@@ -36,7 +28,9 @@ Items = Annotated[Path, typer.Option(help='Lines of {"prompt": "…", "answer": 
 
 
 @app.command(epilog="Example: silverstain treat make --edit ablate:L1.F23 --when L0.F7 --out cure.json")
+@takes_option_values
 def make(
+    *,
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
     edit: Annotated[
         list[str] | None,
@@ -54,12 +48,7 @@ def make(
         list[str] | None, typer.Option(help="Silence a group of the graph, wherever its features fire.")
     ] = None,
     name: Annotated[str, typer.Option(help="What the treatment is called.")] = "treatment",
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Write a treatment from edits, or from groups of a traced graph."""
@@ -75,9 +64,7 @@ def make(
             raise UsageError(
                 f"{one} changes an error or token node, which one prompt alone has; edit features or heads"
             )
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     rules = [Rule(edit=one, when=condition) for one in edits]  # pyright: ignore[reportArgumentType]
     treatment = treatment_for(loaded.model, loaded.dictionary, rules, name=name)
     treatment.save(out)
@@ -89,7 +76,9 @@ def make(
 
 
 @app.command(epilog="Example: silverstain treat measure cure.json --target target.jsonl --side side.jsonl")
+@takes_option_values
 def measure(
+    *,
     treatment: TreatmentFile,
     target: Items,
     side: Items,
@@ -101,12 +90,7 @@ def measure(
         bool, typer.Option("--compare/--no-compare", help="Also measure random controls and other cures.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the random controls, and of fine-tuning.")] = 0,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Say how often the model answers as wanted: before, treated, after undoing, and under other cures.
@@ -117,9 +101,7 @@ def measure(
     from silverstain.treatment.comparing import Material, Shares, compared
 
     cure = Treatment.load(treatment)
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     ours = loaded.model
     sets = {name: load_items(ours, path) for name, path in (("target", target), ("side", side))}
     without = load_without(ours, target)
@@ -163,15 +145,12 @@ def _measured(counts: "dict[str, int]", runs: "dict[str, Shares]", others: "dict
 
 
 @app.command(epilog="Example: silverstain treat bake cure.json --out cured-model")
+@takes_option_values
 def bake(
+    *,
     treatment: TreatmentFile,
     out: Annotated[Path, typer.Option(help="Folder of the treated Hugging Face model.", show_default=False)],
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Write a model with the treatment in its weights, where that is exact: constants without a condition."""
@@ -180,9 +159,7 @@ def bake(
     cure = Treatment.load(treatment)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; name a new folder")
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     with baked(loaded.model, loaded.dictionary, cure):
         loaded.model.hf.save_pretrained(out)
     loaded.model.tokenizer.save_pretrained(out)

@@ -6,17 +6,8 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.graph_files import open_with_story, story_beside
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    GraphFile,
-    Json,
-    Model,
-    Threads,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replacement
 
 if TYPE_CHECKING:
     from silverstain.verification import Agreement, Claim, Ghost, Verification
@@ -25,10 +16,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(no_args_is_help=True, epilog="Example: silverstain verify dallas.safetensors")
+@takes_option_values
 def verify(
+    *,
     graph: GraphFile,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
     sources: Annotated[int, typer.Option(min=1, help="So many kept nodes are moved, by influence.")] = 64,
     claims: Annotated[int, typer.Option(min=0, help="At most so many claims of nodes on nodes.")] = 400,
     controls: Annotated[int, typer.Option(min=2, help="Random moves for each source.")] = 8,
@@ -40,10 +31,7 @@ def verify(
         int, typer.Option("--ghosts", min=0, help="Look for so many silent features that something holds back.")
     ] = 10,
     rows: Annotated[int, typer.Option(min=0, help="Claims in the table.")] = 12,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Test a graph's claims on the real model: what each node and group should change, and what it changes.
@@ -56,9 +44,7 @@ def verify(
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
-    replacement = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    replacement = load_replacement(loading)
     with output.progress("verifying", quiet=json) as progress:
         found = run(
             replacement.model, replacement.dictionary, traced, groups=story.groups_in(traced), max_sources=sources,
