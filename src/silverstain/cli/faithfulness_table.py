@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from silverstain.cli import output
+from silverstain.cli.evaluation_table import NONE, title
 
 if TYPE_CHECKING:
     from silverstain.evaluation.calibration import DoseResponse, PassedOn
@@ -21,13 +22,8 @@ EFFECTS = {"node → logit": "on the answer", "node → node": "on other feature
 
 def tell_faithfulness(loaded: "ReplacementModel", found: "FaithfulnessReport") -> None:
     """Print everything."""
-    dictionary = loaded.dictionary
-    kind = "cross-layer" if dictionary.is_cross_layer else "per-layer"
-    output.data(
-        f"{dictionary.name} ({kind}, {dictionary.activation}, {dictionary.n_features:,} features in each of "
-        f"{dictionary.n_layers} layers) in {loaded.model.name}\n{found.n_prompts} prompts traced; in brackets 95 % "
-        "intervals\n"
-    )
+    about = title(loaded.dictionary, loaded.model.name)
+    output.data(f"{about}\n{found.n_prompts} prompts traced; in brackets 95 % intervals\n")
     if found.passed_on:
         output.data(output.table(passed_on_rows(found.passed_on), right=(1, 2)) + "\n")
     output.data(output.table(dose_rows(found.doses), right=(1, 2)))
@@ -84,17 +80,13 @@ def hop_rows(hops: "HopSkips | None") -> list[list[str]]:
 
 
 def _share(value: float | None, interval: tuple[float, float] | None) -> list[str]:
-    if value is None or interval is None:
-        return ["–", ""]
-    low, high = (f"{100 * end:.1f}" for end in interval)
-    return [f"{100 * value:.1f} %", f"({low} to {high})"]
+    return [NONE if value is None else output.percent(value), output.interval(interval, output.percent)]
 
 
 def _estimate(one: "Estimate") -> str:
     if one.value != one.value:  # NaN: nothing varies
-        return "–"
-    low, high = map(_number, one.interval)
-    return f"{_number(one.value)} ({low} to {high})"
+        return NONE
+    return f"{_number(one.value)} {output.interval(one.interval, _number)}"
 
 
 def _number(value: float) -> str:

@@ -60,10 +60,10 @@ def info(folder: Folder = None, json: Json = False) -> None:
         return
     rows = [["organism", "", "weights", "dictionaries"]]
     for one in found:
-        size = f"{one['megabytes']:.1f} MB" if one["there"] else "not grown"
+        size = output.size(1e6 * one["megabytes"]) if one["there"] else "not grown"
         rows.append([one["name"], one["about"], size, ", ".join(one["dictionaries"]) or "none"])
     output.data(output.table(rows))
-    output.talk(f"{root}, {total:.1f} MB in all. Next: silverstain trace --model organism/quirk …")
+    output.talk(f"{root}, {output.size(1e6 * total)} in all. Next: silverstain trace --model organism/quirk …")
 
 
 @app.command(epilog="Ctrl-C stops it without losing what is done; the same command goes on.")

@@ -1,7 +1,5 @@
 """`silverstain trace`: find the circuit that led from a prompt to its answer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.dry_run import tell_plan
 from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
+from silverstain.cli.plans import tell_plan
 from silverstain.errors import UsageError
 from silverstain.storage import check_writable
 
@@ -42,7 +40,7 @@ def trace(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to explain; may be repeated: TOKEN, id:40, diff:TOKEN,TOKEN, feature:L2.F17, "
+            help="What to explain; may be repeated: TOKEN, id:40, diff:TOKEN,TOKEN, L2.F17, "
             "direction:FILE.safetensors:NAME, each with @POSITION behind. Default: the likeliest tokens."
         ),
     ] = None,
@@ -125,7 +123,8 @@ def trace(
         tell_plan(planned, json=json)
         return
     parts = None if out is None else out.with_name(out.name + ".parts")
-    with _saying_what_is_kept(parts), output.progress("tracing", quiet=json) as on_progress:
+    kept = f"What was found is in {parts}; the same command goes on from there"
+    with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(
             request,
             targets=targets or None,
@@ -157,16 +156,6 @@ def trace(
         output.emit(summary(graph, out, seconds))
     else:
         _tell(graph, story, out, seconds, output.terminal_width(width))
-
-
-@contextmanager
-def _saying_what_is_kept(parts: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        if parts is not None and parts.exists():
-            output.talk(f"What was found is in {parts}; the same command goes on from there")
-        raise
 
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
@@ -226,10 +215,11 @@ def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     name = target.get("name", target.get("token"))
     position = target.get("position", len(graph.meta["tokens"]) - 1)
     where = "" if position == len(graph.meta["tokens"]) - 1 else f" @{position}"
+    if target.get("kind") == "feature":
+        activity = "active" if target["activation"] > 0 else "not active"
+        return f"{name}{where.strip()} {target['value']:.2f}, {activity}"
     if target.get("probability") is not None:
         return f"{name}{where} {output.percent(target['probability'])}"
-    if target.get("kind") == "feature":
-        return f"{name}{where} {target['value']:.2f}, {'active' if target['activation'] > 0 else 'not active'}"
     return f"{name}{where} {target['value']:+.2f}"
 
 

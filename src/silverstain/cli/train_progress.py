@@ -100,12 +100,5 @@ def _lines() -> "Callable[[Progress, float], None]":
 def _words(progress: "Progress", rate: float) -> str:
     l0 = sum(progress.l0) / max(len(progress.l0), 1)
     kl = "" if progress.kl is None else f", KL {progress.kl:.3f}"
-    return f"NMSE {progress.nmse:.3f}{kl}, L0 {l0:.1f}, {rate:,.0f} tokens/s, {in_words(progress.seconds_left)} left"
-
-
-def in_words(seconds: float) -> str:
-    """A time that is left."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    left = output.duration(progress.seconds_left)
+    return f"NMSE {progress.nmse:.3f}{kl}, L0 {l0:.1f}, {rate:,.0f} tokens/s, {left} left"

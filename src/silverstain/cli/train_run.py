@@ -1,7 +1,7 @@
 """One run of `silverstain train`: what it reads, how it is watched, and the figures at its end."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +159,7 @@ def _train(
     from silverstain.evaluation.watching import Watch, WatchSettings
     from silverstain.training import train_dictionary
     from silverstain.training.cache import ActivationCache
+    from silverstain.training.checkpoint import FILE
 
     every, wandb = watching
     n_graphs = min(WATCHED_GRAPHS, len(material.prompts))
@@ -166,7 +167,9 @@ def _train(
     if not share.is_first:
         settings, quiet = WatchSettings(every=settings.every, tensorboard=False), True
     with (
-        _saying_what_is_kept(out) if share.is_first else nullcontext(),
+        output.kept_after_interruption(
+            out / FILE if share.is_first else None, f"The run is saved in {out}; the same command goes on from there"
+        ),
         share.folder(out) as noted,
         ActivationCache(cache, host) if cache is not None else nullcontext() as kept,
         training_progress(config.rows, quiet=quiet) as progress,
@@ -181,21 +184,9 @@ def _train(
     return progress.tokens_per_second
 
 
-@contextmanager
-def _saying_what_is_kept(out: Path) -> Iterator[None]:
-    from silverstain.training.checkpoint import FILE
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        if (out / FILE).exists():
-            output.talk(f"The run is saved in {out}; the same command goes on from there")
-        raise
-
-
 def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextOptions, *, json: bool) -> None:
     """What training would take."""
-    from silverstain.cli.train_plan import tell_training_plan
+    from silverstain.cli.plans import tell_training_plan
     from silverstain.training.planning import plan_training
 
     tokens = options.batch * options.context_of(host) if options.batch else None

@@ -1,6 +1,7 @@
 """`silverstain verify`: test a graph's claims on the real model."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,6 +9,7 @@ from silverstain.cli import output
 from silverstain.cli.graph_files import open_with_story, story_beside
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replacement
+from silverstain.notation import name_of_id
 
 if TYPE_CHECKING:
     from silverstain.verification import Agreement, Claim, Ghost, Verification
@@ -27,9 +29,10 @@ def verify(
     write: Annotated[
         bool, typer.Option("--write/--no-write", help="Keep the result in the story beside the graph.")
     ] = True,
-    silent: Annotated[
-        int, typer.Option("--ghosts", min=0, help="Look for so many silent features that something holds back.")
+    inhibited: Annotated[
+        int, typer.Option(min=0, help="Look for so many inhibited features: held below their threshold by nodes.")
     ] = 10,
+    ghosts: Annotated[int | None, typer.Option(hidden=True, min=0, help="The old name of --inhibited.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Claims in the table.")] = 12,
     loading: LoadingOptions,
     json: Json = False,
@@ -38,9 +41,7 @@ def verify(
 
     Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json).
     """
-    from dataclasses import replace
-
-    from silverstain.verification import ghosts
+    from silverstain.verification import ghosts as inhibited_features
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
@@ -50,17 +51,20 @@ def verify(
             replacement.model, replacement.dictionary, traced, groups=story.groups_in(traced), max_sources=sources,
             max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
         )  # fmt: skip
-    held_back = ghosts(replacement.model, replacement.dictionary, traced, n=silent) if silent else ()
-    report = found.to_json() | {"ghosts": [ghost.to_json() for ghost in held_back]}
+    wanted = inhibited if ghosts is None else ghosts
+    features = inhibited_features(replacement.model, replacement.dictionary, traced, n=wanted) if wanted else ()
+    report = found.to_json() | {"inhibited": [one.to_json() for one in features]}
     if write:
         others = tuple(entry for entry in story.evidence if entry.get("kind") != report["kind"])
         replace(story, graph_hash=traced.hash, evidence=(*others, report)).save(story_beside(graph))
+    shown = replace(found, claims=tuple(map(in_notation, found.claims)))
     if json:
-        output.emit({"graph": str(graph), **report})
+        named = [_inhibited_in_notation(one) for one in features]
+        output.emit({"graph": str(graph), **shown.to_json(), "inhibited": named})
         return
-    _tell(found, rows)
-    if held_back:
-        output.data("\n  Silent, and held back:\n" + ghosts_table(held_back))
+    _tell(shown, rows)
+    if features:
+        output.data("\n  Inhibited features:\n" + inhibited_table(features))
     if write:
         output.talk(f"Wrote {story_beside(graph)}. Next: silverstain show {graph}")
 
@@ -89,14 +93,30 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     return output.table(table, right=(2, 3, 4))
 
 
-def ghosts_table(ghosts: "tuple[Ghost, ...]") -> str:
-    """Silent features, what they would say, and what holds each back most."""
-    table = [["feature", "would say", "held back by", "", "wakes"]]
-    for ghost in ghosts:
-        strongest = min(ghost.edges, key=lambda edge: edge.weight)
-        wakes = f"{ghost.awake:.2f}" if ghost.wakes else "no"
-        table.append([ghost.id, ghost.says, strongest.source, f"{strongest.weight:+.2f}", wakes])
+def inhibited_table(features: "tuple[Ghost, ...]") -> str:
+    """Inhibited features, the token each promotes, what inhibits it most, and what it reaches when that is ablated."""
+    table = [["feature", "promotes", "inhibited by", "", "active without"]]
+    for one in features:
+        strongest = min(one.edges, key=lambda edge: edge.weight)
+        released = f"{one.awake:.2f}" if one.wakes else "no"
+        names = name_of_id(one.id), one.says, name_of_id(strongest.source)
+        table.append([*names, f"{strongest.weight:+.2f}", released])
     return output.table(table, right=(3, 4))
+
+
+def in_notation(claim: "Claim") -> "Claim":
+    """The claim with nodes named in the notation instead of by their ids; groups and answers keep their names."""
+    source, target = claim.kind.split(" → ")
+    return replace(
+        claim,
+        source=name_of_id(claim.source) if source == "node" else claim.source,
+        target=name_of_id(claim.target) if target == "node" else claim.target,
+    )
+
+
+def _inhibited_in_notation(feature: "Ghost") -> dict[str, Any]:
+    edges = [{**asdict(edge), "source": name_of_id(edge.source)} for edge in feature.edges]
+    return {**feature.to_json(), "id": name_of_id(feature.id), "edges": edges}
 
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:
