@@ -1,12 +1,13 @@
-"""`silverstain evaluate`: how faithful a dictionary is, in every measure, beside what needs no features."""
+"""`silverstain evaluate`: how faithful a dictionary is, beside replacements of MLPs that have no features."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.evaluation_report import EvaluationReport
 from silverstain.cli.evaluation_table import tell_evaluation
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import (
@@ -21,7 +22,6 @@ from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
-    from silverstain.evaluation import Evaluation
     from silverstain.evaluation.faithfulness import Faithfulness
     from silverstain.evaluation.graph_figures import GraphFigures
     from silverstain.models import LanguageModel, TokenBatch
@@ -61,17 +61,20 @@ def evaluate(
     families, batches, prompts = _material(host, reading, tokens, sentences, graphs, seed)
     with output.progress("text", quiet=json) as bar:
         found = evaluate_fidelity(host, opened, batches, seed=seed, on_progress=bar)
-    traced = _graphs(host, opened, prompts, seed, quiet=json)
+    traced = traced_scores(host, opened, prompts, seed=seed, quiet=json)
     causal = None if reading.text or not edits else _causal(host, opened, edits, seed, quiet=json)
-    said = remarks(found.fidelity, d_model=host.d_model, d_vocab=host.d_vocab)
+    report = EvaluationReport(
+        model=host.name, dictionary=opened, found=found, families=families, traced=traced, causal=causal,
+        remarks=remarks(found.fidelity, d_model=host.d_model, d_vocab=host.d_vocab),
+    )  # fmt: skip
     if json:
-        output.emit(_plain(host.name, opened, found, families, traced, causal, said))
+        output.emit(report.to_json())
     else:
-        tell_evaluation(host.name, opened, found, families, traced, causal, said)
+        tell_evaluation(report)
 
 
 def _opened(loading: LoadingOptions, dictionary: str) -> "tuple[LanguageModel, Dictionary | Molt]":
-    """Model and dictionary; what `train --kind molt` wrote is no dictionary, and is known by its files."""
+    """Model and dictionary, or the mixture of transforms that `train --kind molt` wrote, known by its files."""
     from silverstain.training.mixtures import FACTS, open_molt
 
     folder = Path(dictionary).expanduser()
@@ -107,8 +110,8 @@ def _material(
     return list(families), evaluation_batches(families, n=sentences, seed=7 + seed), prompts
 
 
-def _graphs(
-    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, seed: int, *, quiet: bool
+def traced_scores(
+    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, *, seed: int = 0, quiet: bool
 ) -> "GraphFigures | None":
     """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
     from silverstain.bases import Dictionary
@@ -137,44 +140,3 @@ def _causal(
     prompts = graph_prompts(families, n=10, seed=5 + seed)
     with output.progress("questions", quiet=quiet) as bar:
         return faithfulness(loaded, prompts, n=n, seed=seed, on_progress=bar)
-
-
-def _plain(
-    model: str,
-    dictionary: "Dictionary | Molt",
-    found: "Evaluation",
-    families: list[str],
-    traced: "GraphFigures | None",
-    causal: "Faithfulness | None",
-    said: list[str],
-) -> dict[str, Any]:
-    """Everything as JSON holds it: the figures on top, intervals and stand-ins beside them."""
-    fidelity = found.fidelity
-    named = {families[index] if families else str(index): share for index, share in fidelity.families.items()}
-    return {
-        "model": model,
-        "dictionary": dictionary.name,
-        "dictionary_hash": dictionary.hash,
-        "n_sequences": found.n_sequences,
-        **fidelity.to_json(),
-        "nmse_ratio": fidelity.nmse_ratio,
-        "explained_variance": fidelity.explained_variance,
-        "families": named,
-        "kl_layers": found.kl_layers,
-        "top1_match_layers": found.top1_match_layers,
-        "replacement": traced and traced.replacement,
-        "completeness": traced and traced.completeness,
-        "path_length": traced and traced.path_length,
-        "graphs": traced and traced.to_json(),
-        "faithfulness": causal and causal.to_json(),
-        "intervals": {_named(name, families): ends for name, ends in found.intervals.items()},
-        "intervals_layers": found.intervals_layers,
-        "stand_ins": {name: asdict(stand_in) for name, stand_in in found.stand_ins.items()},
-        "remarks": said,
-    }
-
-
-def _named(figure: str, families: list[str]) -> str:
-    """`family 3` by the family's name."""
-    kind, _, index = figure.partition(" ")
-    return f"{kind} {families[int(index)]}" if index and families else figure

@@ -1,4 +1,4 @@
-"""The table of `silverstain evaluate`: the dictionary beside what needs no features, then by layer and by family."""
+"""The table of `silverstain evaluate`: the dictionary beside its baselines, then by layer and by family."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from silverstain.cli.output import interval, percent
 
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
+    from silverstain.cli.evaluation_report import EvaluationReport
     from silverstain.evaluation import Evaluation
     from silverstain.evaluation.faithfulness import Faithfulness
     from silverstain.evaluation.fidelity import Fidelity
@@ -15,31 +16,24 @@ if TYPE_CHECKING:
     from silverstain.training.mixtures import Molt
 
 Written = Callable[[float], str]
-Beside = Mapping[str, float | None]
-NOTHING: Beside = {}
+Baselines = Mapping[str, float | None]
+"""A figure of each replacement that has no features, where it has one."""
+NO_BASELINES: Baselines = {}
 NONE = "–"
 
 
-def tell_evaluation(
-    model: str,
-    dictionary: "Dictionary | Molt",
-    found: "Evaluation",
-    families: list[str],
-    traced: "GraphFigures | None",
-    causal: "Faithfulness | None",
-    said: list[str],
-) -> None:
+def tell_evaluation(report: "EvaluationReport") -> None:
     """Print everything."""
-    fidelity = found.fidelity
+    found, traced, fidelity = report.found, report.traced, report.found.fidelity
     output.data(
-        f"{title(dictionary, model)}\n"
+        f"{title(report.dictionary, report.model)}\n"
         f"{fidelity.n_tokens:,} tokens of {found.n_sequences:,} sequences; in brackets 95 % intervals\n"
     )
-    output.data(output.table(_in_all(found, traced) + _causal(causal), right=(1, 3, 4, 5)))
+    output.data(output.table(_in_all(found, traced) + _causal(report.causal), right=(1, 3, 4, 5)))
     output.data("\n" + output.table(_by_layer(found), right=range(1, 10)))
     if fidelity.families:
-        output.data("\n" + output.table(_by_family(found, families, traced), right=(1, 3, 4, 5)))
-    for line in said:
+        output.data("\n" + output.table(_by_family(report), right=(1, 3, 4, 5)))
+    for line in report.remarks:
         output.data(f"\n  {line}")
     output.talk("\nWhat each figure is: docs/evaluate.md. --json prints all of them.")
 
@@ -60,12 +54,12 @@ def _in_all(found: "Evaluation", traced: "GraphFigures | None") -> list[list[str
     fidelity, ends, others = found.fidelity, found.intervals, found.stand_ins
     rows = [["all MLPs replaced by", "dictionary", "", *(_stand_in_name(name) for name in others)]]
 
-    def row(label: str, value: float | None, written: Written, name: str = "", of: Beside = NOTHING) -> None:
+    def row(label: str, value: float | None, written: Written, name: str = "", of: Baselines = NO_BASELINES) -> None:
         if value is not None:
-            beside = [NONE if of.get(other) is None else written(of[other]) for other in others]  # type: ignore[arg-type]
-            rows.append([label, written(value), interval(ends.get(name), written), *beside])
+            compared = [NONE if of.get(other) is None else written(of[other]) for other in others]  # type: ignore[arg-type]
+            rows.append([label, written(value), interval(ends.get(name), written), *compared])
 
-    def stand_ins(name: str) -> Beside:
+    def stand_ins(name: str) -> Baselines:
         return {other: getattr(stand_in, name) for other, stand_in in others.items()}
 
     row("NMSE", fidelity.nmse, _figure, "nmse", stand_ins("nmse"))
@@ -126,17 +120,17 @@ def _by_layer(found: "Evaluation") -> list[list[str]]:
     return rows + [[str(layer), *(written(values[layer]) for _, values, written in there)] for layer in layers]
 
 
-def _by_family(found: "Evaluation", families: list[str], traced: "GraphFigures | None") -> list[list[str]]:
+def _by_family(report: "EvaluationReport") -> list[list[str]]:
     rows = [["family", "same choice", "", "replacement", "completeness", "path length"]]
-    scores = traced.families if traced is not None else {}
-    for index, share in found.fidelity.families.items():
-        name = families[index] if families else str(index)
+    scores = report.traced.families if report.traced is not None else {}
+    for index, share in report.found.fidelity.families.items():
+        name = report.family(index)
         graphs = scores.get(name, {})
         rows.append(
             [
                 name,
                 percent(share),
-                interval(found.intervals.get(f"family {index}"), percent),
+                interval(report.found.intervals.get(f"family {index}"), percent),
                 *(f"{graphs[figure]:.3f}" if graphs else NONE for figure in ("replacement", "completeness")),
                 f"{graphs['path_length']:.2f}" if graphs else NONE,
             ]
@@ -158,7 +152,7 @@ def _words(name: str) -> str:
 
 
 def _figure(value: float) -> str:
-    """Three digits that count, without pretending to more."""
+    """Three significant digits."""
     if value == 0:
         return "0"
     if abs(value) < 0.001:

@@ -1,4 +1,4 @@
-"""`silverstain faithfulness`: does what a dictionary computes behave as the model does when it is moved?"""
+"""`silverstain faithfulness`: does a replacement model behave as the model does when both are changed alike?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,8 +31,8 @@ def faithfulness(
         typer.Option(help="A file of prompts (JSONL or Parquet).", show_default="the organism's own sentences"),
     ] = None,
     n_prompts: Annotated[int, typer.Option(min=2, help="Prompts that are traced.")] = 30,
-    changes: Annotated[int, typer.Option(min=1, help="Changes of each way behind each MLP of a traced prompt.")] = 4,
-    sources: Annotated[int, typer.Option(min=1, help="Kept nodes of each graph that are moved, by influence.")] = 16,
+    changes: Annotated[int, typer.Option(min=1, help="Changes of each kind after each MLP of a traced prompt.")] = 4,
+    sources: Annotated[int, typer.Option(min=1, help="Kept nodes that are ablated and scaled in each graph.")] = 16,
     edits: Annotated[
         int, typer.Option(min=0, help="Unseen edits, and half as many questions about towns; 0: none.")
     ] = 100,
@@ -40,7 +40,7 @@ def faithfulness(
     loading: LoadingOptions,
     json: Json = False,
 ) -> None:
-    """Print how a dictionary's replacement of a model behaves when both are moved, with 95 % intervals."""
+    """Compare a dictionary's replacement model with the model when both are changed alike, with 95 % intervals."""
     from silverstain.evaluation.faithfulness_report import faithfulness_report
 
     loaded = load_replacement(loading)
@@ -71,7 +71,7 @@ def _asked(model: "LanguageModel", path: Path | None, n: int, seed: int) -> "lis
         if isinstance(line, BadLine):
             raise UsageError(f"{path}, line {line.line}: {line.reason}")
         try:
-            asked.append(("", as_ids(model, line.prompt)))  # what cannot be run is said before anything is
+            asked.append(("", as_ids(model, line.prompt)))  # a prompt that cannot be run is an error before any is run
         except UsageError as error:
             raise UsageError(f"{path}, line {line.line}: {error}") from error
     return asked

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from silverstain.loading import ReplacementModel
 
 CHANGES = {"feature": "what a feature writes", "random": "in a random direction", "encoder": "along an encoder"}
-"""From the mildest to the hardest."""
+"""From the smallest errors to the largest."""
 DISTANCES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""Those that are shown; deep models have too many."""
+"""Distances that are shown; a deep model has too many for a table."""
 EFFECTS = {"node → logit": "on the answer", "node → node": "on other features"}
 
 
@@ -36,7 +36,7 @@ def tell_faithfulness(loaded: "ReplacementModel", found: "FaithfulnessReport") -
 
 
 def passed_on_rows(found: "Sequence[PassedOn]") -> list[list[str]]:
-    """A line a way and distance."""
+    """A line for each kind of change and distance."""
     rows = [["a change passed on", "MLPs", "n", "cosine, mean", "median", "error, mean", "median"]]
     said = ""
     for one in sorted(found, key=lambda one: list(CHANGES).index(one.way)):
@@ -49,7 +49,7 @@ def passed_on_rows(found: "Sequence[PassedOn]") -> list[list[str]]:
 
 
 def dose_rows(found: "Sequence[DoseResponse]") -> list[list[str]]:
-    """A line a strength."""
+    """A line for each strength."""
     rows = [["measured over predicted effect", "dose", "n", "slope", "R²"]]
     said = ""
     for one in found:
@@ -73,7 +73,7 @@ def edit_rows(edits: "UnseenEdits | None", foreign: "UnseenEdits | None") -> lis
 
 
 def hop_rows(hops: "HopSkips | None") -> list[list[str]]:
-    """How many graphs go round the state."""
+    """How many graphs skip the hop through the state."""
     if hops is None:
         return []
     return [["graphs that skip the hop through the state", str(hops.n_matters), *_share(hops.rate, hops.interval)]]

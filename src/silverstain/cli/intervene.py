@@ -1,6 +1,5 @@
 """`silverstain intervene`: change features in the running model and see what it says then."""
 
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -101,7 +100,7 @@ def intervene(
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
     groups, vectors = _groups(story), _directions(directions)
     if edit and donor is None and not vectors:
-        parse_edits(edit, groups)  # what cannot be read is said before the model is loaded
+        parse_edits(edit, groups)  # an edit that cannot be read is an error before the model is loaded
     replacement = load_replacement(loading)
     ours, dense = replacement.dictionary, replacement.model
     run_of_donor = None if donor is None else Donor(dense, ours, donor)
@@ -151,14 +150,7 @@ def _regime(
 ) -> "Regime":
     from silverstain.interventions import regime_of
 
-    layers = None
-    if hold is not None:
-        if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", hold):
-            raise UsageError(f"cannot read --hold {hold!r}; give layers as 1..3 or 0,2")
-        spans = [[int(end) for end in piece.split("..")] for piece in hold.split(",")]
-        if any(span[0] > span[-1] for span in spans):
-            raise UsageError(f"--hold {hold!r} has a range that runs backwards; give the lower layer first, as 1..3")
-        layers = {layer for span in spans for layer in range(span[0], span[-1] + 1)}
+    layers = None if hold is None else _layers(hold)
     return regime_of(
         mode.value,
         n_layers=n_layers,
@@ -166,6 +158,21 @@ def _regime(
         attention=None if attention is None else attention.value,
         norms=None if norms is None else norms.value,
     )
+
+
+def _layers(text: str) -> set[int]:
+    """Read 1..3 or 0,2, as positions are read."""
+    from silverstain.interventions.positions import read_positions
+
+    try:
+        found = read_positions(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, tuple) or min(found) < 0:
+        raise UsageError(
+            f"cannot read --hold {text!r}; give layers as 1..3 or 0,2, and not a range that runs backwards"
+        )
+    return set(found)
 
 
 def _runs(
@@ -177,7 +184,7 @@ def _runs(
     top: int,
     seed: int | None,
 ) -> "tuple[Intervention, Intervention | None]":
-    """Under the edits, and under as much change of random features where that is asked for."""
+    """The run under the edits and, where a seed is given, one in which random features change as much."""
     from silverstain.interventions import Edit, intervene, random_control
 
     model, dictionary = replacement.model, replacement.dictionary

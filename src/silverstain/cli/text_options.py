@@ -52,7 +52,7 @@ class TextOptions:
         )  # fmt: skip
 
     def about(self, model: "LanguageModel", *, seed: int) -> dict[str, Any]:
-        """All that decides what is read, to compare with when a run is gone on with."""
+        """All that decides what is read, to compare with when a run is resumed."""
         return {
             "text": list(self.text or ()), "field": self.field, "context": self.context_of(model),
             "batch": self.batch_of(model), "bos": self.bos, "held_out": self.held_out, "seed": seed,

@@ -18,12 +18,12 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(
     no_args_is_help=True,
     epilog="Example: silverstain train --model path/to/model --text path/to/texts --out my-dictionary. "
-    "Ctrl-C saves; the same command goes on.",
+    "Ctrl-C saves; the same command resumes.",
 )
 @takes_option_values
 def train(
     *,
-    out: Annotated[Path, typer.Option(help="The folder of the dictionary; an unfinished run in it is gone on with.")],
+    out: Annotated[Path, typer.Option(help="The folder of the dictionary; an unfinished run in it is resumed.")],
     reading: TrainingTextOptions,
     kind: Annotated[
         str, typer.Option(help="clt: features write to all later layers; plt: to their own; molt: linear transforms.")
@@ -48,7 +48,7 @@ def train(
     tokens: Annotated[int, typer.Option(min=1, help="Held-out tokens that the final figures are of.")] = 20_000,
     graphs: Annotated[int, typer.Option(min=0, help="Held-out texts traced for the final figures.")] = 8,
     watch_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between looks at held-out text.", show_default="20 looks a run")
+        int | None, typer.Option(min=1, help="Steps between evaluations on held-out text.", show_default="20 a run")
     ] = None,
     wandb: Annotated[
         str | None, typer.Option(help="Also report to this Weights & Biases project.", show_default=False)

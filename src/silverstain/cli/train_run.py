@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silverstain.cli import output
+from silverstain.cli.evaluate import traced_scores
 from silverstain.cli.options import ModelOptions, load_model_alone
 from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 
 if TYPE_CHECKING:
-    from silverstain.evaluation.graph_figures import GraphFigures
     from silverstain.models import LanguageModel, TokenBatch
     from silverstain.training import TrainingConfig
 
 WATCHED_TOKENS = 4096
-"""Held-out tokens of the looks during a run; the figures at its end are of more."""
-LOOKS = 20
+"""Held-out tokens of the evaluations during a run; the figures at its end are of more."""
+EVALUATIONS = 20
 WATCHED_GRAPHS = 2
-"""Traced at every fifth look and the last: a trace may take as long as a hundred steps."""
+"""Traced at every fifth evaluation and the last: a trace may take as long as a hundred steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,10 @@ class Material:
     held_out: "list[TokenBatch]"
     prompts: list[tuple[str, Any]]
     about: dict[str, Any]
-    """All that decides what is read, to compare with when a run is gone on with."""
+    """All that decides what is read, to compare with when a run is resumed."""
 
     def watched(self) -> "list[TokenBatch]":
-        """A few of the held-out batches, from all over them."""
+        """A few of the held-out batches, evenly spaced."""
         wanted = max(1, round(len(self.held_out) * WATCHED_TOKENS / max(1, sum(b.n_tokens for b in self.held_out))))
         return self.held_out[:: max(1, len(self.held_out) // wanted)]
 
@@ -163,7 +163,7 @@ def _train(
 
     every, wandb = watching
     n_graphs = min(WATCHED_GRAPHS, len(material.prompts))
-    settings = WatchSettings(every=every or max(1, config.n_steps // LOOKS), graphs=n_graphs, wandb=wandb)
+    settings = WatchSettings(every=every or max(1, config.n_steps // EVALUATIONS), graphs=n_graphs, wandb=wandb)
     if not share.is_first:
         settings, quiet = WatchSettings(every=settings.every, tensorboard=False), True
     with (
@@ -199,14 +199,14 @@ def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextO
 def measure(
     host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path, *, quiet: bool
 ) -> dict[str, Any]:
-    """What the dictionary in `out` is worth on held-out text."""
+    """How faithful the dictionary in `out` is on held-out text."""
     from silverstain.evaluation import evaluate_dictionary
     from silverstain.evaluation.remarks import remarks
     from silverstain.training.runs import open_trained
 
     dictionary = open_trained(out)
     fidelity = evaluate_dictionary(host, dictionary, material.held_out)
-    traced = _graphs(host, dictionary, material, quiet=quiet)
+    traced = traced_scores(host, dictionary, material.prompts, quiet=quiet)
     return {
         "dictionary": str(out), "model": host.name, "kind": config.kind, "n_layers": host.n_layers,
         "n_features": config.n_features, "steps": config.n_steps, "held_out_tokens": fidelity.n_tokens,
@@ -246,14 +246,3 @@ WORDS = {
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
-
-
-def _graphs(host: "LanguageModel", dictionary: Any, material: Material, *, quiet: bool) -> "GraphFigures | None":
-    """Scores of the graphs of a few held-out texts; None for what no graph can be made of."""
-    from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_figures import graph_figures
-
-    if not material.prompts or not isinstance(dictionary, Dictionary):
-        return None
-    with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(host, dictionary, material.prompts, on_progress=bar)

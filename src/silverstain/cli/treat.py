@@ -39,8 +39,8 @@ def make(
     when: Annotated[
         str | None, typer.Option(help="Only where a feature is active: L0.F7, or any of L0.F7+L1.F3.")
     ] = None,
-    first: Annotated[int, typer.Option(help="It was active at least so many tokens before.")] = 0,
-    last: Annotated[int, typer.Option(help="And at most so many; negative: however many.")] = 0,
+    first: Annotated[int, typer.Option(help="Fewest tokens since the feature was active.")] = 0,
+    last: Annotated[int, typer.Option(help="Most tokens since; negative: any number.")] = 0,
     story: Annotated[
         Path | None, typer.Option(help="A graph file whose groups --group names.", show_default=False)
     ] = None,
@@ -137,7 +137,7 @@ def measure(
 
 
 def _measured(counts: "dict[str, int]", runs: "dict[str, Shares]", others: "dict[str, Shares]") -> list[list[str]]:
-    """A line a run, and a line a cure."""
+    """A line for each run, and one for each other cure."""
     rows = [["", *(f"{name} ({n} items)" for name, n in counts.items())]]
     for name, run in (*runs.items(), *others.items()):
         rows.append([name, *("–" if share is None else output.percent(share) for share in run)])

@@ -22,15 +22,15 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def verify(
     *,
     graph: GraphFile,
-    sources: Annotated[int, typer.Option(min=1, help="So many kept nodes are moved, by influence.")] = 64,
-    claims: Annotated[int, typer.Option(min=0, help="At most so many claims of nodes on nodes.")] = 400,
-    controls: Annotated[int, typer.Option(min=2, help="Random moves for each source.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of random moves, and of which claims are drawn.")] = 0,
+    sources: Annotated[int, typer.Option(min=1, help="Kept nodes that are ablated and scaled, by influence.")] = 64,
+    claims: Annotated[int, typer.Option(min=0, help="At most this many claims of nodes on nodes.")] = 400,
+    controls: Annotated[int, typer.Option(min=2, help="Random changes of the same size for each source.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the random changes, and of which claims are drawn.")] = 0,
     write: Annotated[
         bool, typer.Option("--write/--no-write", help="Keep the result in the story beside the graph.")
     ] = True,
     inhibited: Annotated[
-        int, typer.Option(min=0, help="Look for so many inhibited features: held below their threshold by nodes.")
+        int, typer.Option(min=0, help="Inhibited features to find: held below their threshold by nodes.")
     ] = 10,
     ghosts: Annotated[int | None, typer.Option(hidden=True, min=0, help="The old name of --inhibited.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Claims in the table.")] = 12,
