@@ -8,7 +8,7 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "interruption", "notation", "storage", "statistics", "version"}
+BASE = {"errors", "interruption", "notation", "storage", "statistics", "version", "resuming"}
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
 READING = {"attribution"} | FLOOR
@@ -21,6 +21,7 @@ LOWER: dict[str, set[str]] = {
     "statistics": set(),
     "version": set(),
     "storage": set(),
+    "resuming": set(),
     "graphs": set(),
     "models": set(),
     "bases": {"models"},
@@ -39,7 +40,7 @@ LOWER: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
-BASE_ORDER = ("errors", "version", "interruption", "notation", "statistics", "storage")
+BASE_ORDER = ("errors", "version", "interruption", "notation", "statistics", "storage", "resuming")
 """Of these each may import those before it."""
 
 

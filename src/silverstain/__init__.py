@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from silverstain.attribution import TraceSettings as TraceSettings
     from silverstain.attribution import trace as trace
     from silverstain.graphs import Graph as Graph
     from silverstain.interventions import Edit as Edit
@@ -26,6 +27,7 @@ _HOMES = {
     "Edit": "silverstain.interventions",
     "Graph": "silverstain.graphs",
     "ReplacementModel": "silverstain.loading",
+    "TraceSettings": "silverstain.attribution",
     "load": "silverstain.loading",
     "trace": "silverstain.attribution",
     "verify": "silverstain.loading",
@@ -36,6 +38,7 @@ __all__ = [
     "Graph",
     "ReplacementModel",
     "SilverstainError",
+    "TraceSettings",
     "UsageError",
     "__version__",
     "load",

@@ -1,14 +1,14 @@
-"""The front door: a model together with the dictionary that stands in for its dense parts."""
+"""The front door: loads a model together with the dictionary that stands in for its dense parts."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from silverstain.attribution import MOST_TARGETS, PROBABILITY, Norms, Plan, TargetRequest, plan_trace, trace
+from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
@@ -40,56 +40,18 @@ class ReplacementModel:
     def trace(
         self,
         prompt: str | Sequence[int],
+        settings: TraceSettings | None = None,
         *,
-        targets: Sequence[str | int | TargetRequest] | None = None,
-        position: int = -1,
-        probability: float = PROBABILITY,
-        most_targets: int = MOST_TARGETS,
-        max_features: int | None = None,
-        max_unexplained: float = 0.0,
-        norms: Norms = "frozen",
-        products: torch.dtype | None = None,
         resume: str | Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        **keywords: Any,
     ) -> Graph:
         """The attribution graph of a prompt: see `silverstain.trace`."""
-        return trace(
-            self.model,
-            self.dictionary,
-            prompt,
-            targets=targets,
-            position=position,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-            max_unexplained=max_unexplained,
-            norms=norms,
-            products=products,
-            resume=resume,
-            on_progress=on_progress,
-        )
+        return trace(self.model, self.dictionary, prompt, settings, resume=resume, on_progress=on_progress, **keywords)
 
-    def plan(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        targets: Sequence[str | int | TargetRequest] | None = None,
-        position: int = -1,
-        probability: float = PROBABILITY,
-        most_targets: int = MOST_TARGETS,
-        max_features: int | None = None,
-    ) -> Plan:
+    def plan(self, prompt: str | Sequence[int], settings: TraceSettings | None = None, **keywords: Any) -> Plan:
         """What a trace of the prompt would take: see `silverstain.attribution.plan_trace`."""
-        return plan_trace(
-            self.model,
-            self.dictionary,
-            prompt,
-            targets=targets,
-            position=position,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-        )
+        return plan_trace(self.model, self.dictionary, prompt, settings, **keywords)
 
     def intervene(
         self,

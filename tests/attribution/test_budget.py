@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from silverstain.attribution import DirectionTarget, plan_trace, trace
-from silverstain.attribution.edge_rows import EdgeRows
-from silverstain.attribution.resuming import RowStore
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, influence, target_weights
+from silverstain.resuming import ResumeStore
 
 BUDGET = 12
 
@@ -99,7 +98,7 @@ def test_an_interrupted_trace_goes_on_where_it_stopped(
 def test_shares_kept_while_ranking_are_never_taken_for_rows(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("silverstain.attribution.edges.TOGETHER", 1)
     monkeypatch.setattr("silverstain.attribution.budget.SMALLEST_ROUND", 1000)
-    monkeypatch.setattr("silverstain.attribution.resuming.PATIENCE", -1.0)
+    monkeypatch.setattr("silverstain.resuming.PATIENCE", -1.0)
     model, dictionary = tiny.model("llama"), tiny.dictionary("cross-layer")
     up = DirectionTarget(name="up", vector=torch.ones(model.d_model), layer=2)  # attention brings all features to it
     every = trace(model, dictionary, tiny.prompt, targets=[up])
@@ -110,7 +109,7 @@ def test_shares_kept_while_ranking_are_never_taken_for_rows(tiny, tmp_path: Path
 
 
 def test_only_what_a_trace_kept_is_deleted(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("silverstain.attribution.resuming.PATIENCE", -1.0)
+    monkeypatch.setattr("silverstain.resuming.PATIENCE", -1.0)
     folder = tmp_path / "parts"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
@@ -135,33 +134,28 @@ def test_a_place_that_cannot_keep_parts_is_a_usage_error(tiny, tmp_path: Path):
 def test_a_budget_on_a_gpu_is_that_on_the_processor(tiny, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    monkeypatch.setattr("silverstain.attribution.resuming.PATIENCE", -1.0)
+    monkeypatch.setattr("silverstain.resuming.PATIENCE", -1.0)
     here, there = tiny.model("llama"), tiny.model.__wrapped__("llama")
     there.hf.cuda()
     expected = trace(here, tiny.dictionary(kind), tiny.prompt, max_features=BUDGET)
     for _ in range(2):  # the second time from what was kept
-        monkeypatch.setattr(RowStore, "discard", lambda _: None)
+        monkeypatch.setattr(ResumeStore, "discard", lambda _: None)
         found = trace(there, tiny.dictionary(kind), tiny.prompt, max_features=BUDGET, resume=tmp_path / kind)
         same(found, expected)
 
 
 def test_rows_of_another_run_are_not_taken(tmp_path: Path, tiny):
-    from silverstain.attribution import Targets
-
     nothing = torch.zeros(1, dtype=torch.long)
-    targets = Targets(
-        vectors=torch.ones(1, 4), layers=nothing, positions=nothing, constants=torch.zeros(1), values=torch.zeros(1)
-    )
-    rows = EdgeRows(indptr=torch.tensor([0, 1]), columns=torch.tensor([2]), values=torch.ones(1))
-    first = RowStore(tmp_path / "parts", "one")
-    first.put(first.key(targets, "all"), rows)
+    rows = {"indptr": torch.tensor([0, 1]), "columns": torch.tensor([2]), "values": torch.ones(1)}
+    first = ResumeStore(tmp_path / "parts", "one")
+    first.put(first.key("all", nothing), rows)
     first.flush()
-    again, other = RowStore(tmp_path / "parts", "one"), RowStore(tmp_path / "parts", "two")
-    found = again.get(again.key(targets, "all"))
+    again, other = ResumeStore(tmp_path / "parts", "one"), ResumeStore(tmp_path / "parts", "two")
+    found = again.get(again.key("all", nothing))
     assert found is not None
-    assert torch.equal(found.columns, rows.columns)
-    assert again.get(again.key(targets, "few")) is None
-    assert other.get(other.key(targets, "all")) is None
+    assert torch.equal(found["columns"], rows["columns"])
+    assert again.get(again.key("few", nothing)) is None
+    assert other.get(other.key("all", nothing)) is None
 
 
 def test_bfloat16_products_move_edges_by_less_than_a_hundredth(tiny):

@@ -17,6 +17,7 @@ from silverstain.attribution import (
     edges_into,
     feature_targets,
     freeze,
+    joined,
     logit_targets,
     sources_of,
 )
@@ -25,7 +26,6 @@ from silverstain.attribution.budget import merge_columns
 from silverstain.attribution.edges import compressed, most_edges
 from silverstain.attribution.flow import EMBEDDING
 from silverstain.attribution.joining import RowTable, join_rows
-from silverstain.attribution.run import joined
 from silverstain.graphs import NodeLayout
 from silverstain.models import record
 
@@ -62,7 +62,10 @@ def run_of(tiny, shape: str, kind: str) -> tuple[FrozenFlow, Sources, Targets]:
     return (
         flow,
         sources,
-        joined(feature_targets(recording, dictionary, active), logit_targets(model, recording, [3, 7])),
+        joined(
+            feature_targets(recording, dictionary, active),
+            logit_targets(model, [3, 7], [recording.n_positions - 1] * 2),
+        ),
     )
 
 

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from silverstain.attribution import edges_into, feature_targets, freeze, logit_targets, sources_of, trace
-from silverstain.attribution.run import joined
+from silverstain.attribution import edges_into, feature_targets, freeze, joined, logit_targets, sources_of, trace
 from silverstain.bases import Dictionary, open_dictionary
 from silverstain.graphs import Graph, NodeLayout
 from silverstain.models import LanguageModel, load_model, record
@@ -102,7 +101,8 @@ def test_token_edges_of_gpt2_carry_the_position_embedding_too():
     active = dictionary.encode(recording.mlp_inputs)
     layout = NodeLayout(n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=5)
     sources = sources_of(words, dictionary, active, torch.arange(len(active)), layout)
-    logits = logit_targets(model, recording, golden.tensors["logit_token_ids"].tolist())
+    ids = golden.tensors["logit_token_ids"].tolist()
+    logits = logit_targets(model, ids, [recording.n_positions - 1] * len(ids))
     targets = joined(feature_targets(recording, dictionary, active), logits)
     rows = edges_into(freeze(model, recording, dictionary), sources, targets)
     dense = torch.sparse_csr_tensor(
@@ -126,7 +126,8 @@ def test_token_edges_are_circuit_tracers_but_for_the_skip_at_the_first_token():
     layout = NodeLayout(n_features=len(active), n_layers=model.n_layers, n_positions=recording.n_positions, n_logits=5)
     flow = dataclasses.replace(freeze(model, recording, dictionary), n_real=0)
     sources = sources_of(recording, dictionary, active, torch.arange(len(active)), layout)
-    logits = logit_targets(model, recording, golden.tensors["logit_token_ids"].tolist())
+    ids = golden.tensors["logit_token_ids"].tolist()
+    logits = logit_targets(model, ids, [recording.n_positions - 1] * len(ids))
     rows = edges_into(flow, sources, joined(feature_targets(recording, dictionary, active), logits))
     row = torch.arange(len(rows)).repeat_interleave(rows.indptr.diff())
     into = rows.columns == layout.token(0)

@@ -11,10 +11,10 @@ from silverstain.attribution import (
     INDEX,
     BadLine,
     FeatureTarget,
-    ManySettings,
     Outcome,
     PromptLine,
     TokenTarget,
+    TraceSettings,
     read_prompts,
     trace,
     trace_many,
@@ -160,7 +160,7 @@ def test_each_graph_is_the_one_that_trace_gives(tiny, run, prompts: Path, tmp_pa
 
 
 def test_targets_of_the_run_are_for_lines_without_their_own(run, prompts: Path, tmp_path: Path):
-    run(prompts, settings=ManySettings(targets=(TokenTarget(token=30),), prune=False))
+    run(prompts, settings=TraceSettings(targets=(TokenTarget(token=30),)), prune=False)
     index = index_of(tmp_path)
     assert [target["name"] for target in index["00003"]["targets"]] == ["w30"]
     assert [target["kind"] for target in index["7"]["targets"]] == ["feature"]
@@ -171,12 +171,12 @@ def test_what_is_there_is_skipped_and_made_again_when_something_differs(run, pro
     assert [outcome.state for outcome in run(prompts)] == ["skipped"] * 3
     (tmp_path / "out" / "7.safetensors").unlink()
     assert [outcome.state for outcome in run(prompts)] == ["skipped", "skipped", "traced"]
-    assert [outcome.state for outcome in run(prompts, settings=ManySettings(products=torch.float32))] == ["traced"] * 3
-    assert [outcome.state for outcome in run(prompts, settings=ManySettings(max_features=5))] == ["traced"] * 3
+    assert [outcome.state for outcome in run(prompts, settings=TraceSettings(products=torch.float32))] == ["traced"] * 3
+    assert [outcome.state for outcome in run(prompts, settings=TraceSettings(max_features=5))] == ["traced"] * 3
     write(prompts, GOOD[0] | {"prompt": "w11 w6"}, *GOOD[1:])
-    states = [outcome.state for outcome in run(prompts, settings=ManySettings(max_features=5))]
+    states = [outcome.state for outcome in run(prompts, settings=TraceSettings(max_features=5))]
     assert states == ["traced", "traced", "skipped"]  # the second line has no id, and another number now
-    run(prompts, settings=ManySettings(max_features=5))
+    run(prompts, settings=TraceSettings(max_features=5))
     assert set(index_of(tmp_path)) == {"first", "00002", "00003", "7"}
 
 
@@ -199,10 +199,10 @@ def test_a_line_that_cannot_be_traced_leaves_the_others(run, tmp_path: Path):
 def test_running_out_of_memory_fails_one_line(run, prompts: Path, monkeypatch: pytest.MonkeyPatch):
     real = trace
 
-    def sometimes(model: Any, dictionary: Any, prompt: Any, **options: Any) -> Graph:
+    def sometimes(model: Any, dictionary: Any, prompt: Any, settings: Any, **options: Any) -> Graph:
         if prompt == "w11 w5":
             raise OutOfMemory("out of memory: max_features=4 should fit")
-        return real(model, dictionary, prompt, **options)
+        return real(model, dictionary, prompt, settings, **options)
 
     monkeypatch.setattr("silverstain.attribution.many.trace", sometimes)
     outcomes = run(prompts)

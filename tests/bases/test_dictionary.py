@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from silverstain.bases import ActiveFeatures, Dictionary, check_fits
+from silverstain.bases import ActiveUnits, Dictionary, check_fits
 from silverstain.errors import UsageError
 
 generated = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -31,7 +31,7 @@ def active_one_by_one(dictionary: Dictionary, x: Tensor, n_real: int) -> list[tu
     return found
 
 
-def rows(active: ActiveFeatures) -> list[tuple[int, int, int]]:
+def rows(active: ActiveUnits) -> list[tuple[int, int, int]]:
     return list(zip(active.layer.tolist(), active.position.tolist(), active.feature.tolist(), strict=True))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from silverstain.bases import ActiveFeatures
+from silverstain.bases import ActiveUnits
 from silverstain.errors import UsageError
 from silverstain.features import Cards, build_cards, direct_effects, places_of_kind
 from silverstain.features.building import cards_from
@@ -137,7 +137,7 @@ def test_cards_of_another_dictionary_are_refused(cards, world):
 
 def test_active_features_of_a_kind_are_those_whose_card_names_a_value_of_it(cards):
     column = torch.tensor
-    active = ActiveFeatures(
+    active = ActiveUnits(
         layer=column([0, 0, 1]), position=column([3, 4, 4]), feature=column([0, 2, 0]),
         activation=column([1.0, 1.0, 1.0]), n_layers=N_LAYERS, n_positions=6,
     )  # fmt: skip

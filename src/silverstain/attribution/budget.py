@@ -15,11 +15,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from silverstain.attribution.edge_rows import EdgeRows
-from silverstain.attribution.edges import Sources, Targets, compressed, pieces_into
+from silverstain.attribution.edges import Sources, compressed, pieces_into
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.joining import join_rows
-from silverstain.attribution.resuming import RowStore
+from silverstain.attribution.targets import Targets
 from silverstain.graphs import NodeLayout, shares_of_rows
+from silverstain.resuming import ResumeStore
 
 ROUNDS = 8
 """A full budget is spent in about this many rounds: more rounds rank better and cost a pass over the shares each."""
@@ -80,7 +81,7 @@ def expand(
     max_features: int,
     max_unexplained: float = 0.0,
     keeps_rows: bool = True,
-    store: RowStore | None = None,
+    store: ResumeStore | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Expansion:
     """Expand features in order of influence until `max_features` have rows or little is left unexplained.
@@ -133,7 +134,7 @@ def _round(
     widest: int,
     keeps_rows: bool,
     kept: list[EdgeRows],
-    store: RowStore | None,
+    store: ResumeStore | None,
     on_progress: Callable[[int], None] | None,
 ) -> _Round:
     """Find the rows of these targets and what ranks of them; the rows themselves go into `kept`."""

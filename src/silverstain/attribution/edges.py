@@ -9,7 +9,6 @@ the position they write to, so that a place costs one matrix product and no gath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -17,11 +16,11 @@ from torch import Tensor
 
 from silverstain.attribution.blocks import Blocks, blocks_of
 from silverstain.attribution.edge_rows import EdgeRows
-from silverstain.attribution.flow import EMBEDDING, VALUES, FrozenFlow
+from silverstain.attribution.flow import ATTENTION_VALUES, EMBEDDING, FrozenFlow
 from silverstain.attribution.joining import RowTable
-
-if TYPE_CHECKING:
-    from silverstain.attribution.resuming import RowStore
+from silverstain.attribution.targets import Targets
+from silverstain.resuming import ResumeStore
+from silverstain.storage import hash_tensors
 
 GRADIENT_BYTES = 16 * 2**20
 """Room for the gradients and sums of one group of targets on a processor, where what fits its caches is fastest."""
@@ -81,44 +80,17 @@ class Sources:
     constant_column: int
     """The column of the constant node, through which targets' own biases come."""
     values: Writes | None = None
-    """All that is written below the attention of layer `floor`, as its values have it: targets read it there."""
-    floor: int | None = None
+    """All that is written below the attention of layer `values_layer`, as its values have it: targets read it there."""
+    values_layer: int | None = None
     """None: gradients cross every attention. 0: they end at the values of layer 0's. 1: what the embedding and the
     biases of layer 0's attention write has been brought behind that attention (`FrozenFlow.carried`), and gradients end
     at the values of the next."""
 
     def at(self, layer: int) -> Writes:
-        if layer == VALUES:
+        if layer == ATTENTION_VALUES:
             assert self.values is not None
             return self.values
         return self.embedding if layer == EMBEDDING else self.writes[layer]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Targets:
-    """Things that read the stream: features and logits."""
-
-    vectors: Float[Tensor, "target d_model"]
-    """What the norm's output is multiplied with: an encoder row, a demeaned unembedding row."""
-    layers: Int[Tensor, " target"]
-    """The layer whose MLP input is read; `n_layers` for the final norm."""
-    positions: Int[Tensor, " target"]
-    constants: Float[Tensor, " target"]
-    """A bias that is added to what is read."""
-    values: Float[Tensor, " target"]
-    """The target's value in the recorded run, never a sum of edges: pre-activation, or demeaned logit."""
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __getitem__(self, chosen: Int[Tensor, " chosen"]) -> "Targets":
-        return Targets(
-            vectors=self.vectors[chosen],
-            layers=self.layers[chosen],
-            positions=self.positions[chosen],
-            constants=self.constants[chosen],
-            values=self.values[chosen],
-        )
 
 
 def sort_writes(
@@ -150,10 +122,10 @@ def edges_into(
     targets: Targets,
     *,
     on_progress: Callable[[int], None] | None = None,
-    store: "RowStore | None" = None,
+    store: ResumeStore | None = None,
 ) -> EdgeRows:
     """All edges into `targets`, in their order; `on_progress` is told how many more targets are done."""
-    table = RowTable(most_edges(sources, targets), targets.values)
+    table = RowTable(most_edges(sources, targets), targets.constants)
     for group, rows in pieces_into(flow, sources, targets, store=store):
         table.put(group, rows)
         if on_progress is not None:
@@ -182,25 +154,32 @@ def pieces_into(
     targets: Targets,
     *,
     finish: Callable[[EdgeRows], EdgeRows] | None = None,
-    store: "RowStore | None" = None,
+    store: ResumeStore | None = None,
 ) -> Iterator[tuple[Int[Tensor, " group"], EdgeRows]]:
     """The edges into targets, group by group: which targets, and their rows after `finish`.
 
     What a `store` has from an interrupted run is not computed again, and what is computed goes into it.
     """
-    what = "" if store is None else store.identity_of(sources, "whole" if finish is None else "finished")
+    what = "" if store is None else _identity_of(sources, "whole" if finish is None else "finished")
     for group in groups_of(flow, sources, targets):
         wanted = targets[group]
-        key = "" if store is None else store.key(wanted, what)
-        rows = None if store is None else store.get(key)
+        key = "" if store is None else store.key(what, wanted.layers, wanted.positions, wanted.vectors.float())
+        kept = None if store is None else store.get(key)
+        rows = None if kept is None else EdgeRows(**kept)
         if rows is not None and finish is None:
-            rows = rows.to(targets.values.device)  # files know no device; finished rows are the caller's own matter
+            rows = rows.to(targets.vectors.device)  # files know no device; finished rows are the caller's own matter
         if rows is None:
             rows = edges_of_group(flow, sources, wanted)
             rows = rows if finish is None else finish(rows)
             if store is not None:
-                store.put(key, rows)
+                store.put(key, vars(rows))
         yield group, rows
+
+
+def _identity_of(sources: Sources, form: str) -> str:
+    """Which node each write belongs to, and what is kept of a row: rows over other columns mean something else."""
+    columns = {str(layer): writes.columns for layer, writes in enumerate(sources.writes)}
+    return f"{sources.n_columns} {hash_tensors(columns)} {form}"
 
 
 def groups_of(flow: FrozenFlow, sources: Sources, targets: Targets) -> list[Tensor]:
@@ -237,7 +216,7 @@ def edges_of_group(flow: FrozenFlow, sources: Sources, targets: Targets) -> Edge
     sums = targets.vectors.new_zeros(sources.n_columns, len(targets))
     sums[sources.constant_column] = targets.constants
     layers = targets.layers.tolist()
-    for crossing in flow.sweep(targets.vectors, layers, targets.positions, floor=sources.floor):
+    for crossing in flow.sweep(targets.vectors, layers, targets.positions, values_layer=sources.values_layer):
         sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
         _add_writes_(sums, sources.at(crossing.layer), crossing.first, crossing.gradient)
     places = list(zip(layers, targets.positions.tolist(), strict=True))

@@ -27,8 +27,8 @@ from silverstain.attribution.frozen_norm import FlowNorms, FrozenNorm
 
 EMBEDDING = -1
 """The write layer of the embedding; the layers of the model are 0, 1, …."""
-VALUES = -2
-"""Stands for the values of the last attention that a sweep comes to (its `floor`)."""
+ATTENTION_VALUES = -2
+"""A place where the stream is read, not a layer: the values of the attention of a sweep's `values_layer`."""
 
 
 KEYS_AT_ONCE = 256
@@ -39,7 +39,7 @@ class Crossing(NamedTuple):
     """The gradient of a batch of targets at one place where the stream is written."""
 
     layer: int
-    """Layer whose MLP writes here, EMBEDDING or VALUES."""
+    """Layer whose MLP writes here, EMBEDDING or ATTENTION_VALUES."""
     first: int
     """The gradient is zero at positions before this one; `gradient` starts with it."""
     gradient: Float[Tensor, "target pos width"]
@@ -108,7 +108,7 @@ class FrozenFlow:
         layers: Sequence[int],
         positions: Int[Tensor, " target"],
         *,
-        floor: int | None = None,
+        values_layer: int | None = None,
     ) -> Iterator[Crossing]:
         """Pull the gradients of targets down through the model, top layer first.
 
@@ -117,9 +117,9 @@ class FrozenFlow:
             layers: where each target reads, never rising: `n_layers` for the final norm, ℓ for the MLP input of ℓ.
             positions: where each reads. Nothing right of the last one is computed, so targets that read close to
                 each other belong together.
-            floor: the attention of this layer is not crossed: once its values are reached their gradient is given,
-                as VALUES, and what comes from below is missing what passes it (see `at_values`). Attention below it
-                is never computed.
+            values_layer: the attention of this layer is not crossed: once its values are reached their gradient is
+                given, as ATTENTION_VALUES, and what comes from below is missing what passes it (see `at_values`).
+                Attention below it is never computed.
 
         Yields the gradient at every MLP output, and at last at the embedding, of the targets that have been reached:
         a prefix of `vectors`. A target costs nothing above its layer.
@@ -147,17 +147,17 @@ class FrozenFlow:
                 _enter_(stream, entered, entering, positions)
             spread, crossing = sum(block > layer for block in blocks), sum(block >= layer for block in blocks)
             old, new = slice(0, spread), slice(spread, crossing)
-            if floor is None or layer > floor:
+            if values_layer is None or layer > values_layer:
                 self._attention_adjoint_(layer, stream[old], constant[old])
                 self._first_attention_adjoint_(layer, stream[new], positions[new], constant[new])
-            elif layer == floor:
+            elif layer == values_layer:
                 at_values = torch.cat(
                     [
                         self._values_adjoint(layer, stream[old], constant[old]),
                         self._first_values_adjoint(layer, stream[new], positions[new], constant[new]),
                     ]
                 )
-                yield Crossing(VALUES, 0, at_values, constant[:0])
+                yield Crossing(ATTENTION_VALUES, 0, at_values, constant[:0])
             if self.is_parallel:
                 _add_skipped_(stream, skipped)
                 _enter_(stream, entered, entering, positions)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from silverstain.attribution.flow import FrozenFlow, mixed
 from silverstain.attribution.frozen_norm import FlowNorms, FrozenNorm, linearised, no_norm
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Norm, Recording
 from silverstain.models.recording import MLP_INPUT
@@ -29,7 +29,7 @@ def norms_named(word: str) -> Norms:
 def freeze(
     model: LanguageModel,
     recording: Recording,
-    dictionary: Dictionary | None = None,
+    basis: Basis | None = None,
     *,
     norms: Norms = "frozen",
     products: torch.dtype | None = None,
@@ -41,7 +41,7 @@ def freeze(
     """
     norms_named(norms)
     layers, like = range(model.n_layers), recording.embedding
-    skips = [None if dictionary is None else dictionary.W_skip(layer) for layer in layers]
+    skips = [None if basis is None else basis.W_skip(layer) for layer in layers]
     frozen = _frozen_norms(model, recording)
     chosen = frozen if norms == "frozen" else _linearised_norms(model, recording, frozen)
     return FrozenFlow(

@@ -8,40 +8,22 @@ its graph depends on: prompt, settings, model, dictionary.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from silverstain.attribution.freezing import Norms
 from silverstain.attribution.prompt_files import BadLine, PromptLine
-from silverstain.attribution.requests import TargetRequest, described
-from silverstain.attribution.roots import MOST_TARGETS, PROBABILITY
+from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.tracing import Progress, trace
-from silverstain.bases import Dictionary, check_fits
+from silverstain.bases import Basis, check_fits
 from silverstain.errors import OutOfMemory, UsageError, is_out_of_memory
 from silverstain.graphs import Graph, scores
 from silverstain.models import LanguageModel
 from silverstain.storage import broken_file, write_text_whole
 
 INDEX = "index.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManySettings:
-    """What all prompts of a run share; see `trace`."""
-
-    targets: tuple[TargetRequest, ...] | None = None
-    """For lines that name none of their own."""
-    position: int = -1
-    probability: float = PROBABILITY
-    most_targets: int = MOST_TARGETS
-    max_features: int | None = None
-    max_unexplained: float = 0.0
-    norms: Norms = "frozen"
-    products: torch.dtype | None = None
-    prune: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,34 +41,37 @@ class Outcome:
 
 def trace_many(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     lines: Iterable[PromptLine | BadLine],
     folder: str | Path,
     *,
-    settings: ManySettings | None = None,
+    settings: TraceSettings | None = None,
+    prune: bool = True,
     on_graph: Callable[[Graph, Path], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Trace each line into FOLDER/ID.safetensors, and tell what became of it, in order.
 
     Graphs that the index has already, made from the same prompt, settings, model and dictionary, are skipped. A line
-    that cannot be traced fails and the others go on. `on_graph` is told of each graph as it was written, before the
-    index has it; `on_progress` as `trace` tells it, for each prompt anew.
+    that cannot be traced fails and the others go on. A line that names targets is traced with those. `prune` also marks
+    what carries most of the influence. `on_graph` is told of each graph as it was written, before the index has it;
+    `on_progress` as `trace` tells it, for each prompt anew.
     """
-    folder, settings = Path(folder), settings or ManySettings()
-    check_fits(dictionary, model)
+    folder, settings = Path(folder), settings or TraceSettings()
+    check_fits(basis, model)
     index = _read_index(folder)
     for line in lines:
         if isinstance(line, BadLine):
             yield Outcome(line=line.line, state="failed", error=line.reason)
             continue
-        identity = _identity(model, dictionary, line, settings)
+        of_line = settings if line.targets is None else replace(settings, targets=line.targets)
+        identity = _identity(model, basis, line, of_line, prune)
         known = index.get(line.id, {})
         file = folder / f"{line.id}.safetensors"
         if known.get("settings_hash") == identity and file.is_file():
             yield Outcome(line=line.line, id=line.id, state="skipped", entry=known)
             continue
-        graph = _traced_or_failed(model, dictionary, line, settings, on_progress)
+        graph = _traced_or_failed(model, basis, line, of_line, prune, on_progress)
         if isinstance(graph, Outcome):
             yield graph
             continue
@@ -100,27 +85,15 @@ def trace_many(
 
 def _traced_or_failed(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     line: PromptLine,
-    settings: ManySettings,
+    settings: TraceSettings,
+    prune: bool,
     on_progress: Progress | None,
 ) -> Graph | Outcome:
     try:
-        graph = trace(
-            model,
-            dictionary,
-            line.prompt,
-            targets=_targets(line, settings),
-            position=settings.position,
-            probability=settings.probability,
-            most_targets=settings.most_targets,
-            max_features=settings.max_features,
-            max_unexplained=settings.max_unexplained,
-            norms=settings.norms,
-            products=settings.products,
-            on_progress=on_progress,
-        )
-        return graph.prune() if settings.prune else graph
+        graph = trace(model, basis, line.prompt, settings, on_progress=on_progress)
+        return graph.prune() if prune else graph
     except (UsageError, OutOfMemory, MemoryError, RuntimeError) as error:
         too_large = is_out_of_memory(error)
         if not too_large and not isinstance(error, UsageError):
@@ -131,20 +104,15 @@ def _traced_or_failed(
     return failed
 
 
-def _targets(line: PromptLine, settings: ManySettings) -> tuple[TargetRequest, ...] | None:
-    return settings.targets if line.targets is None else line.targets
-
-
-def _identity(model: LanguageModel, dictionary: Dictionary, line: PromptLine, settings: ManySettings) -> str:
+def _identity(model: LanguageModel, basis: Basis, line: PromptLine, settings: TraceSettings, prune: bool) -> str:
     """A hash of all that a line's graph depends on."""
-    targets = _targets(line, settings)
     parts = {
-        **{key: value for key, value in vars(settings).items() if key != "targets"},
+        **settings.to_json(),
         "products": str(settings.products),
+        "prune": prune,
         "prompt": line.prompt,
-        "targets": None if targets is None else [described(target) for target in targets],
         "model": model.hash,
-        "dictionary": dictionary.hash,
+        "dictionary": basis.hash,
         "dtype": str(model.dtype),
         "n_real": model.n_real,
     }

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.attribution.edges import Targets
+from silverstain.attribution.recorded import RecordedRun
 from silverstain.attribution.requests import (
     DifferenceTarget,
     DirectionTarget,
@@ -21,15 +21,9 @@ from silverstain.attribution.requests import (
     TargetRequest,
     TokenTarget,
 )
-from silverstain.attribution.targets import demeaned, values_of
-from silverstain.bases import Dictionary
+from silverstain.attribution.targets import Targets, difference_targets, logit_targets, unit_targets
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording
-
-PROBABILITY = 0.95
-"""By default the smallest set of tokens that reaches this probability is explained …"""
-MOST_TARGETS = 10
-"""… but no more tokens than these (as in the paper, science.md §1.4)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
@@ -44,10 +38,8 @@ class Root:
     position: int
     weight: float
     """In the influence, beside the other roots."""
-    vector: Float[Tensor, " d_model"]
-    """What the norm's output is multiplied with."""
-    constant: Float[Tensor, ""]
-    """A bias that is added to it."""
+    target: Targets
+    """The one by which it reads."""
     token_id: int = -1
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What only its kind has: of a token its text, id and probability, and so on."""
@@ -79,20 +71,10 @@ def likeliest(recording: Recording, position: int, *, probability: float, most: 
     return [TokenTarget(token=int(token), position=position) for token in order[:count]]
 
 
-def find_roots(
-    model: LanguageModel,
-    dictionary: Dictionary,
-    recording: Recording,
-    requests: Sequence[TargetRequest],
-    places: Sequence[int],
-) -> tuple[Root, ...]:
-    """What is asked for at each of `places`, in a recording; UsageError for what the model does not have, and for a
+def find_roots(run: RecordedRun, requests: Sequence[TargetRequest], places: Sequence[int]) -> tuple[Root, ...]:
+    """What is asked for at each of `places`, in a recorded run; UsageError for what the model does not have, and for a
     target named twice."""
-    mean_row = model.W_U.mean(dim=0, dtype=torch.float64)  # once: a vocabulary may have 262,144 rows
-    roots = tuple(
-        _root(model, dictionary, recording, mean_row, request, place)
-        for request, place in zip(requests, places, strict=True)
-    )
+    roots = tuple(_root(run, request, place) for request, place in zip(requests, places, strict=True))
     seen: set[tuple[Any, ...]] = set()
     for root in roots:
         identity = (root.kind, root.name, root.layer, root.position, root.token_id, str(root.facts.get("ids")))
@@ -106,21 +88,6 @@ def find_roots(
     if not any(root.weight > 0 for root in roots):
         raise UsageError("every target has weight 0; give one of them a weight above it")
     return roots
-
-
-def root_targets(recording: Recording, roots: Sequence[Root]) -> Targets:
-    """Roots as readers of the stream; their values are what they read in the recording."""
-    vectors = torch.stack([root.vector for root in roots])
-    constants = torch.stack([root.constant for root in roots])
-    inputs = torch.stack([_read_by(recording, root.layer, root.position) for root in roots])
-    place = torch.tensor([[root.layer, root.position] for root in roots], device=vectors.device)
-    return Targets(
-        vectors=vectors,
-        layers=place[:, 0],
-        positions=place[:, 1],
-        constants=constants,
-        values=values_of(vectors, inputs, constants),
-    )
 
 
 def root_facts(roots: Sequence[Root], values: Float[Tensor, " root"]) -> list[dict[str, Any]]:
@@ -139,33 +106,20 @@ def root_facts(roots: Sequence[Root], values: Float[Tensor, " root"]) -> list[di
     ]
 
 
-def _root(
-    model: LanguageModel,
-    dictionary: Dictionary,
-    recording: Recording,
-    mean_row: Float[Tensor, " d_model"],
-    request: TargetRequest,
-    place: int,
-) -> Root:
+def _root(run: RecordedRun, request: TargetRequest, place: int) -> Root:
     if isinstance(request, TokenTarget):
-        return _token(model, recording, mean_row, request, place)
+        return _token(run, request, place)
     if isinstance(request, DifferenceTarget):
-        return _difference(model, recording, request, place)
+        return _difference(run.model, request, place)
     if isinstance(request, DirectionTarget):
-        return _direction(model, recording, request, place)
-    return _feature(model, dictionary, recording, request, place)
+        return _direction(run, request, place)
+    return _feature(run, request, place)
 
 
-def _token(
-    model: LanguageModel,
-    recording: Recording,
-    mean_row: Float[Tensor, " d_model"],
-    request: TokenTarget,
-    place: int,
-) -> Root:
-    token, b_U = _token_id(model, request.token), model.b_U
-    vector = (model.W_U[token].double() - mean_row).to(recording.final)
-    probability = float(recording.logits[place].double().softmax(-1)[token])
+def _token(run: RecordedRun, request: TokenTarget, place: int) -> Root:
+    model = run.model
+    token = _token_id(model, request.token)
+    probability = float(run.recording.logits[place].double().softmax(-1)[token])
     text = model.token_strings([token])[0]
     return Root(
         kind="token",
@@ -173,19 +127,16 @@ def _token(
         layer=model.n_layers,
         position=place,
         weight=_weight(request, probability, text),
-        vector=vector,
-        constant=vector.new_zeros(()) if b_U is None else demeaned(b_U, torch.tensor(token, device=b_U.device)),
+        target=logit_targets(model, [token], [place]),
         token_id=token,
         facts={"token": text, "id": token, "probability": probability},
     )
 
 
-def _difference(model: LanguageModel, recording: Recording, request: DifferenceTarget, place: int) -> Root:
+def _difference(model: LanguageModel, request: DifferenceTarget, place: int) -> Root:
     token, minus = _token_id(model, request.token), _token_id(model, request.minus)
     if token == minus:
         raise UsageError(f"the difference of {request.token!r} and {request.minus!r} is of one token; name two")
-    W_U, b_U = model.W_U, model.b_U
-    vector = (W_U[token].double() - W_U[minus].double()).to(recording.final)
     texts = model.token_strings([token, minus])
     name = f"{texts[0]} − {texts[1]}"
     return Root(
@@ -194,14 +145,14 @@ def _difference(model: LanguageModel, recording: Recording, request: DifferenceT
         layer=model.n_layers,
         position=place,
         weight=_weight(request, 1.0, name),
-        vector=vector,
-        constant=vector.new_zeros(()) if b_U is None else (b_U[token].double() - b_U[minus].double()).to(vector),
+        target=difference_targets(model, [(token, minus)], [place]),
         facts={"tokens": texts, "ids": [token, minus]},
     )
 
 
-def _direction(model: LanguageModel, recording: Recording, request: DirectionTarget, place: int) -> Root:
-    vector = torch.as_tensor(request.vector).detach().to(recording.final)
+def _direction(run: RecordedRun, request: DirectionTarget, place: int) -> Root:
+    model, like = run.model, run.recording.final
+    vector = torch.as_tensor(request.vector).detach().to(like)
     if vector.shape != (model.d_model,):
         raise UsageError(
             f"the direction {request.name!r} has shape {list(vector.shape)}; {model.name} reads vectors of "
@@ -210,48 +161,42 @@ def _direction(model: LanguageModel, recording: Recording, request: DirectionTar
     if not bool(vector.isfinite().all()) or not bool(vector.any()):
         raise UsageError(f"the direction {request.name!r} is zero or not finite; give a vector that points somewhere")
     layer = model.n_layers if request.layer is None else _layer(model.n_layers, request.layer, request.name)
+    at = torch.tensor([layer, place], device=like.device)
     return Root(
         kind="direction",
         name=request.name,
         layer=layer,
         position=place,
         weight=_weight(request, 1.0, request.name),
-        vector=vector,
-        constant=vector.new_zeros(()),
+        target=Targets(vectors=vector[None], layers=at[:1], positions=at[1:], constants=vector.new_zeros(1)),
     )
 
 
-def _feature(
-    model: LanguageModel, dictionary: Dictionary, recording: Recording, request: FeatureTarget, place: int
-) -> Root:
+def _feature(run: RecordedRun, request: FeatureTarget, place: int) -> Root:
+    model, basis = run.model, run.basis
     name = f"L{request.layer}.F{request.feature}"
     layer = _layer(model.n_layers, request.layer, name)
-    if not 0 <= request.feature < dictionary.n_features:
+    if not 0 <= request.feature < basis.n_features:
         raise UsageError(
-            f"there is no feature {request.feature} in layer {layer} of {dictionary.name}; give one from 0 to "
-            f"{dictionary.n_features - 1}"
+            f"there is no feature {request.feature} in layer {layer} of {basis.name}; give one from 0 to "
+            f"{basis.n_features - 1}"
         )
     if place < model.n_real:
         raise UsageError(
             f"{name} is asked for at position {place}, where the model keeps its real MLP and features mean nothing; "
             f"give a position from {model.n_real} on"
         )
-    index = torch.tensor([request.feature], device=recording.final.device)
-    activation = dictionary.encode_layer(layer, recording.mlp_inputs[layer, place])[request.feature]
+    at = torch.tensor([layer, place, request.feature], device=model.device)
+    inputs = run.recording.mlp_inputs[layer, place][None]
     return Root(
         kind="feature",
         name=name,
         layer=layer,
         position=place,
         weight=_weight(request, 1.0, name),
-        vector=dictionary.encoder_rows(layer, index)[0].to(recording.final),
-        constant=dictionary.b_enc(layer)[request.feature].to(recording.final),
-        facts={"feature": request.feature, "activation": float(activation)},
+        target=unit_targets(basis, at[:1], at[1:2], at[2:], inputs),
+        facts={"feature": request.feature, "activation": float(run.activations([(layer, place, request.feature)])[0])},
     )
-
-
-def _read_by(recording: Recording, layer: int, position: int) -> Float[Tensor, " d_model"]:
-    return recording.final[position] if layer == recording.n_layers else recording.mlp_inputs[layer, position]
 
 
 def _token_id(model: LanguageModel, token: str | int) -> int:

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from silverstain.attribution.budget import Question, are_kept, expand, merge_columns
 from silverstain.attribution.edge_rows import EdgeRows
-from silverstain.attribution.edges import Sources, Targets, edges_into
+from silverstain.attribution.edges import Sources, edges_into
 from silverstain.attribution.flow import FrozenFlow
-from silverstain.attribution.freezing import Norms, freeze
-from silverstain.attribution.resuming import RowStore
-from silverstain.attribution.roots import Root, root_targets
+from silverstain.attribution.recorded import RecordedRun
+from silverstain.attribution.roots import Root
+from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.sources import Written, sources_of, written_by
-from silverstain.attribution.targets import feature_targets
-from silverstain.bases import ActiveFeatures, Dictionary
+from silverstain.attribution.targets import Targets, feature_targets, joined
+from silverstain.bases import ActiveUnits
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
-from silverstain.models import LanguageModel, Recording
+from silverstain.resuming import ResumeStore
 
 Progress = Callable[[int, int], None]
 """Told (targets done, targets in all)."""
@@ -27,28 +27,31 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One recorded prompt, with what is asked about it."""
+    """A recorded run with what is asked about it."""
 
-    model: LanguageModel
-    dictionary: Dictionary
-    recording: Recording
-    active: ActiveFeatures
-    """Those that a target can see."""
-    n_encoded: int
-    """How many are active in all."""
+    recorded: RecordedRun
+    settings: TraceSettings
     roots: tuple[Root, ...]
-    n_real: int
-    norms: Norms = "frozen"
-    products: torch.dtype | None = None
-    """Of products with attention's weights; None for the model's own dtype."""
+
+    @cached_property
+    def active(self) -> ActiveUnits:
+        """The active features that a target can see; features above lead to no target, and get no node."""
+        active = self.recorded.active
+        return active[: active.of_layer(max(root.layer for root in self.roots)).start]
+
+    @property
+    def expanded(self) -> int:
+        """How many features may get a row of their own."""
+        most = self.settings.max_features
+        return len(self.active) if most is None else min(most, len(self.active))
 
     def layout(self, n_features: int) -> NodeLayout:
         return NodeLayout(
             n_features=n_features,
-            n_layers=self.model.n_layers,
-            n_positions=self.recording.n_positions,
+            n_layers=self.recorded.model.n_layers,
+            n_positions=self.recorded.n_positions,
             n_logits=len(self.roots),
-            n_real=self.n_real,
+            n_real=self.recorded.n_real,
         )
 
     def nodes(self, chosen: Bool[Tensor, " active"]) -> NodeTable:
@@ -60,7 +63,7 @@ class Run:
             position=self.active.position[chosen],
             feature=self.active.feature[chosen],
             activation=self.active.activation[chosen],
-            token_ids=self.recording.token_ids,
+            token_ids=self.recorded.recording.token_ids,
             target_ids=[root.token_id for root in self.roots],
             target_probabilities=[root.weight for root in self.roots],
             target_position=[root.position for root in self.roots],
@@ -72,43 +75,45 @@ class Run:
         weights = torch.tensor([root.weight for root in self.roots], dtype=torch.float64)
         return weights / weights.sum()  # above 0: `find_roots` sees to it
 
+    @property
+    def root_targets(self) -> Targets:
+        """Roots as readers of the stream."""
+        return joined(*(root.target for root in self.roots))
+
     def keeps_rows(self, n_rows: int) -> bool:
         """Whether rows found while ranking are those of the graph; else they are found again for the chosen features.
 
         A column of a cross-layer feature is a sum over the layers it writes to, and its parts belong to different error
         nodes.
         """
-        return not self.dictionary.is_cross_layer and are_kept(n_rows, self.layout(len(self.active)).logits.start)
+        is_cross_layer = self.recorded.basis.is_cross_layer
+        return not is_cross_layer and are_kept(n_rows, self.layout(len(self.active)).logits.start)
 
     def features(self, chosen: Int[Tensor, " chosen"]) -> Targets:
         """The chosen active features as targets."""
-        return feature_targets(self.recording, self.dictionary, self.active, chosen)
+        return feature_targets(self.recorded.recording, self.recorded.basis, self.active, chosen)
 
     @cached_property
     def written(self) -> list[Written]:
         """What the active features write; see `written_by`."""
-        return written_by(self.recording, self.dictionary, self.active)
+        return written_by(self.recorded.recording, self.recorded.basis, self.active)
 
     def sources(self, flow: FrozenFlow, columns: Int[Tensor, " active"], layout: NodeLayout) -> Sources:
         """What writes in this run, in the columns of a layout; see `sources_of`."""
-        return sources_of(self.recording, self.dictionary, self.active, columns, layout, flow, self.written)
+        recorded = self.recorded
+        return sources_of(recorded.recording, recorded.basis, self.active, columns, layout, flow, self.written)
 
 
 def attribute(
     run: Run,
-    max_features: int | None,
-    max_unexplained: float,
     *,
-    store: RowStore | None = None,
+    store: ResumeStore | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Graph, float]:
     """The graph of a run without its `meta`, and the share of influence left unexplained."""
-    n_active = len(run.active)
-    flow = freeze(run.model, run.recording, run.dictionary, norms=run.norms, products=run.products)
-    roots = root_targets(run.recording, run.roots)
-    limit = n_active if max_features is None else min(max_features, n_active)
+    flow = run.recorded.flow(norms=run.settings.norms, products=run.settings.products)
     try:
-        graph, unexplained = _found(run, flow, roots, limit, max_unexplained, store, on_progress)
+        graph, unexplained = _found(run, flow, store, on_progress)
     except BaseException:
         if store is not None:
             store.flush()
@@ -121,13 +126,11 @@ def attribute(
 def _found(
     run: Run,
     flow: FrozenFlow,
-    roots: Targets,
-    limit: int,
-    max_unexplained: float,
-    store: RowStore | None,
+    store: ResumeStore | None,
     on_progress: Progress | None,
 ) -> tuple[Graph, float]:
-    n_active = len(run.active)
+    n_active, limit, max_unexplained = len(run.active), run.expanded, run.settings.max_unexplained
+    roots = run.root_targets
     everything = torch.ones(n_active, dtype=torch.bool)
     columns = torch.arange(n_active, device=run.active.layer.device)
     layout = run.layout(n_active)
@@ -135,7 +138,7 @@ def _found(
         targets = joined(run.features(columns), roots)
         step = _counting(on_progress, len(targets))
         rows = edges_into(flow, run.sources(flow, columns, layout), targets, on_progress=step, store=store)
-        return _graph(run, everything, targets.values, rows), 0.0
+        return _graph(run, everything, targets, rows), 0.0
 
     question = Question(
         flow=flow,
@@ -167,7 +170,7 @@ def _within_budget(
     roots: Targets,
     chosen: Bool[Tensor, " active"],
     rows: EdgeRows | None,
-    store: RowStore | None,
+    store: ResumeStore | None,
     step: Callable[[int], None] | None,
 ) -> Graph:
     """The graph of chosen features and roots when what the other features write belongs to error nodes."""
@@ -179,7 +182,7 @@ def _within_budget(
         rows = edges_into(flow, run.sources(flow, columns, small), targets, on_progress=step, store=store)
     else:
         rows = merge_columns(rows, _renamed(run, columns, small))
-    return _graph(run, chosen, targets.values, rows)
+    return _graph(run, chosen, targets, rows)
 
 
 def _renamed(run: Run, columns: Int[Tensor, " active"], small: NodeLayout) -> Int[Tensor, " column"]:
@@ -189,18 +192,7 @@ def _renamed(run: Run, columns: Int[Tensor, " active"], small: NodeLayout) -> In
     return torch.cat([torch.where(columns < 0, own_error, columns), others])
 
 
-def joined(first: Targets, second: Targets) -> Targets:
-    """Two sets of targets, one behind the other."""
-    return Targets(
-        vectors=torch.cat([first.vectors, second.vectors]),
-        layers=torch.cat([first.layers, second.layers]),
-        positions=torch.cat([first.positions, second.positions]),
-        constants=torch.cat([first.constants, second.constants]),
-        values=torch.cat([first.values, second.values]),
-    )
-
-
-def _graph(run: Run, chosen: Bool[Tensor, " active"], values: Tensor, rows: EdgeRows) -> Graph:
+def _graph(run: Run, chosen: Bool[Tensor, " active"], targets: Targets, rows: EdgeRows) -> Graph:
     nodes, n_features = run.nodes(chosen), int(chosen.sum())
     return Graph(
         nodes=nodes,
@@ -208,7 +200,7 @@ def _graph(run: Run, chosen: Bool[Tensor, " active"], values: Tensor, rows: Edge
         indptr=rows.indptr.cpu(),
         indices=rows.columns.cpu(),
         values=rows.values.cpu(),
-        values_of_targets=values.cpu(),
+        values_of_targets=targets.values_in(run.recorded.recording).cpu(),
     )
 
 

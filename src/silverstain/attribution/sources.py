@@ -10,7 +10,7 @@ from torch import Tensor
 
 from silverstain.attribution.edges import Sources, Writes, sort_writes
 from silverstain.attribution.flow import FrozenFlow
-from silverstain.bases import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveUnits, Basis
 from silverstain.graphs import NodeLayout
 from silverstain.models import Recording
 
@@ -21,8 +21,8 @@ CARRIED_BYTES = 64 * 2**20
 
 def sources_of(
     recording: Recording,
-    dictionary: Dictionary,
-    active: ActiveFeatures,
+    basis: Basis,
+    active: ActiveUnits,
     columns: Int[Tensor, " active"],
     layout: NodeLayout,
     flow: FrozenFlow | None = None,
@@ -35,9 +35,9 @@ def sources_of(
     is lowest is brought as far up as pays, once for all targets: the embedding to the values of layer 0's attention,
     or, of a short prompt, behind that attention and with the writes of layer 0 to the values of the next.
     """
-    written = written_by(recording, dictionary, active) if written is None else written
+    written = written_by(recording, basis, active) if written is None else written
     writes = tuple(
-        _writes_at(layer, recording, dictionary, active, columns, written[layer], layout)
+        _writes_at(layer, recording, basis, active, columns, written[layer], layout)
         for layer in range(recording.n_layers)
     )
     positions = torch.arange(recording.n_positions, device=recording.embedding.device)
@@ -56,7 +56,7 @@ def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, 
     if flow.is_parallel or flow.W_skip[0] is not None or not fits:
         rows = flow.at_values(0, recording.embedding, positions)
         values = _dense_writes(rows, sources.embedding.columns, positions, n)
-        return replace(sources, values=values, floor=0)
+        return replace(sources, values=values, values_layer=0)
     query, key = torch.tril_indices(n, n, device=positions.device)
     rows, columns, at = [flow.carried(recording.embedding)[query, key]], [layout.token(key)], [query]
     bias = flow.attention_bias[0]
@@ -66,13 +66,13 @@ def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, 
         at.append(positions)
     embedding = _dense_writes(torch.cat(rows), torch.cat(columns), torch.cat(at), n)
     if flow.n_layers == 1:
-        return replace(sources, embedding=embedding, floor=1)
+        return replace(sources, embedding=embedding, values_layer=1)
     first = sources.writes[0]
     below = torch.cat([first.rows(slice(None)), embedding.rows(slice(None))])
     places = torch.cat([first.positions, embedding.positions])
     columns_below = torch.cat([first.columns, embedding.columns])
     values = _dense_writes(flow.at_values(1, below, places), columns_below, places, n)
-    return replace(sources, embedding=embedding, values=values, floor=1)
+    return replace(sources, embedding=embedding, values=values, values_layer=1)
 
 
 class Written(NamedTuple):
@@ -86,24 +86,20 @@ class Written(NamedTuple):
     """All of it together."""
 
 
-def written_by(recording: Recording, dictionary: Dictionary, active: ActiveFeatures) -> list[Written]:
+def written_by(recording: Recording, basis: Basis, active: ActiveUnits) -> list[Written]:
     """What active features write, layer by layer. It does not depend on which of them are nodes."""
-    return [
-        _written_at(target, dictionary, active, recording.mlp_outputs[target]) for target in range(dictionary.n_layers)
-    ]
+    return [_written_at(target, basis, active, recording.mlp_outputs[target]) for target in range(basis.n_layers)]
 
 
-def _written_at(
-    target: int, dictionary: Dictionary, active: ActiveFeatures, like: Float[Tensor, "pos d_model"]
-) -> Written:
+def _written_at(target: int, basis: Basis, active: ActiveUnits, like: Float[Tensor, "pos d_model"]) -> Written:
     tables, rows, members, n_rows = [], [], [], 0
     for layer in range(target + 1):
-        if target not in dictionary.targets(layer):
+        if target not in basis.targets(layer):
             continue
         here = active.of_layer(layer)
         features, row = active.feature[here].unique(return_inverse=True)
-        offset = list(dictionary.targets(layer)).index(target)
-        table = dictionary.decoder_rows(layer, features)[:, offset].to(like)
+        offset = list(basis.targets(layer)).index(target)
+        table = basis.decoder_rows(layer, features)[:, offset].to(like)
         tables.append(table)
         rows.append(row + n_rows)
         members.append(torch.arange(here.start, here.stop, device=row.device))
@@ -115,16 +111,16 @@ def _written_at(
 def _writes_at(
     layer: int,
     recording: Recording,
-    dictionary: Dictionary,
-    active: ActiveFeatures,
+    basis: Basis,
+    active: ActiveUnits,
     columns: Int[Tensor, " active"],
     features: Written,
     layout: NodeLayout,
 ) -> Writes:
     """What is written at the MLP output of one layer: features, the decoder's bias, errors, real MLPs kept."""
     n_real, output = layout.n_real, recording.mlp_outputs[layer]
-    bias = dictionary.b_dec[layer].to(output)
-    constant = _add_skip(bias, dictionary.W_skip(layer), recording.mlp_inputs[layer, n_real:])
+    bias = basis.b_dec[layer].to(output)
+    constant = _add_skip(bias, basis.W_skip(layer), recording.mlp_inputs[layer, n_real:])
 
     # Recorded output − reconstruction, never the remainder of a sum of edges.
     at, scale = active.position[features.member].long(), active.activation[features.member].to(output)
@@ -170,7 +166,7 @@ def _summed(
     table: Float[Tensor, "unique d_model"],
     row: Int[Tensor, " write"],
     member: Int[Tensor, " write"],
-    active: ActiveFeatures,
+    active: ActiveUnits,
     like: Float[Tensor, "pos d_model"],
 ) -> Float[Tensor, "pos d_model"]:
     """What these features write at each position, a piece at a time: the rows of all together may not fit."""

@@ -1,6 +1,7 @@
 """What a model is read in: dictionaries, their files of every format, and what else can stand in for MLPs."""
 
-from silverstain.bases.active import ActiveFeatures as ActiveFeatures
+from silverstain.bases.active import ActiveUnits as ActiveUnits
+from silverstain.bases.basis import Basis as Basis
 from silverstain.bases.dictionary import Dictionary as Dictionary
 from silverstain.bases.fidelity_check import check_fidelity as check_fidelity
 from silverstain.bases.fidelity_check import fidelity as fidelity
@@ -16,7 +17,8 @@ from silverstain.bases.substitutes import TokenSubstitute as TokenSubstitute
 from silverstain.bases.writing import save_dictionary as save_dictionary
 
 __all__ = [
-    "ActiveFeatures",
+    "ActiveUnits",
+    "Basis",
     "ConstantSubstitute",
     "Dictionary",
     "NeuronSubstitute",

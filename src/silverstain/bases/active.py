@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActiveFeatures:
+class ActiveUnits:
     """The active features of one prompt, sorted by (layer, position, feature)."""
 
     layer: Int[Tensor, " active"]
@@ -22,7 +22,7 @@ class ActiveFeatures:
     def __len__(self) -> int:
         return self.layer.shape[0]
 
-    def __getitem__(self, chosen: slice | Int[Tensor, " chosen"]) -> "ActiveFeatures":
+    def __getitem__(self, chosen: slice | Int[Tensor, " chosen"]) -> "ActiveUnits":
         """Some of them; the chosen indices must rise."""
         columns = ("layer", "position", "feature", "activation")
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
@@ -33,13 +33,13 @@ class ActiveFeatures:
         return slice(int(bounds[0]), int(bounds[1]))
 
     @staticmethod
-    def from_dense(layers: Sequence[Tensor], *, n_real: int = 0) -> "ActiveFeatures":
+    def from_dense(layers: Sequence[Tensor], *, n_real: int = 0) -> "ActiveUnits":
         """From activations [pos, feature] of every layer; the first `n_real` positions are left out."""
         where = [torch.nonzero(dense[n_real:]) for dense in layers]  # row-major: by position, then feature
         counts = torch.tensor([len(found) for found in where])
         position, feature = torch.cat(where).T.clone() + torch.tensor([[n_real], [0]], device=where[0].device)
         activation = [dense[n_real:][tuple(found.T)] for dense, found in zip(layers, where, strict=True)]
-        return ActiveFeatures(
+        return ActiveUnits(
             layer=torch.arange(len(layers)).repeat_interleave(counts).to(position.device),
             position=position,
             feature=feature,

@@ -12,17 +12,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases.active import ActiveFeatures
+from silverstain.bases.basis import Basis, Readers
 from silverstain.bases.formats.found import Activation
 from silverstain.bases.hashing import hash_source
 from silverstain.bases.lazy import Lazy
 from silverstain.bases.shapes import checked_sizes
 from silverstain.bases.sites import READS_AT, WRITES_AT
-from silverstain.bases.storage import MemorySource, TensorSource
+from silverstain.bases.storage import DecoderFunction, MemorySource, OtherDecoder, TensorSource
 from silverstain.errors import UsageError
 
 
-class Dictionary:
+class Dictionary(Basis):
     """Encoder, decoder, biases and optional linear skip of every layer.
 
     Feature f of layer l has activation act(W_enc[l][f] · x[l] + b_enc[l][f]) and adds activation · W_dec[l][f, j] to
@@ -60,7 +60,7 @@ class Dictionary:
         """The folder on this disk that it was opened in, if any."""
         self.device = torch.device(device)
         self.dtype = dtype
-        self.is_cross_layer = len(source.shape(("W_dec", 0)) or ()) == 3
+        self._has_reach = len(source.shape(("W_dec", 0)) or ()) == 3
         self.n_features, self.d_model = checked_sizes(source, n_layers, self.k, name)
 
     @staticmethod
@@ -122,19 +122,32 @@ class Dictionary:
 
     def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "Dictionary":
         """The same dictionary, computing elsewhere or in another type; the stored tensors are shared."""
-        return Dictionary(
-            self._source,
-            n_layers=self.n_layers,
-            activation=self.activation,
-            k=self.k,
-            name=self.name,
-            hash=self._hash,
-            model_hash=self.model_hash,
-            metadata=self.metadata,
-            folder=self.folder,
-            device=self.device if device is None else device,
-            dtype=self.dtype if dtype is None else dtype,
-        )
+        changes = {"device": device, "dtype": dtype}
+        return self.derived(**{name: value for name, value in changes.items() if value is not None})
+
+    def derived(self, source: TensorSource | None = None, **changes: Any) -> "Dictionary":
+        """The same dictionary but for some arguments of its constructor.
+
+        One with another `source` keeps this one's hash, unless told otherwise: it is this dictionary, changed on
+        purpose (read from another place, or with other decoder rows as a control).
+        """
+        kept = {
+            "n_layers": self.n_layers,
+            "activation": self.activation,
+            "k": self.k,
+            "name": self.name,
+            "hash": self._hash if source is None else self.hash,
+            "model_hash": self.model_hash,
+            "metadata": self.metadata,
+            "folder": self.folder,
+            "device": self.device,
+            "dtype": self.dtype,
+        }
+        return Dictionary(self._source if source is None else source, **{**kept, **changes})
+
+    def with_decoder(self, rows: DecoderFunction) -> "Dictionary":
+        """A variant whose features write other rows: `rows(layer, features, own)` gives them, their own being given."""
+        return self.derived(OtherDecoder(self._source, rows))
 
     @cached_property
     def hash(self) -> str:
@@ -145,6 +158,15 @@ class Dictionary:
     def reads_at(self) -> str:
         """Where in a block the features read, by circuit-tracer's names: see `sites`."""
         return self.metadata.get("feature_input_hook") or READS_AT
+
+    @property
+    def is_cross_layer(self) -> bool:
+        """Whether its files hold a decoder row for each layer that a feature reaches."""
+        return self._has_reach
+
+    @property
+    def competes(self) -> bool:
+        return self.k is not None
 
     @property
     def writes_at(self) -> str:
@@ -205,11 +227,11 @@ class Dictionary:
 
     def encoder_rows(self, layer: int, features: Int[Tensor, " k"]) -> Float[Tensor, "k d_model"]:
         """Encoder rows of some features, read lazily from files."""
-        return self._ours(self._source.rows(("W_enc", layer), features))
+        return self.cast(self._source.rows(("W_enc", layer), features))
 
     def decoder_rows(self, layer: int, features: Int[Tensor, " k"]) -> Float[Tensor, "k target d_model"]:
         """What each of some features writes, at unit activation, to each of `targets(layer)`; lazy from files."""
-        return self._with_targets(self._ours(self._source.rows(("W_dec", layer), features)))
+        return self._with_targets(self.cast(self._source.rows(("W_dec", layer), features)))
 
     def targets(self, layer: int) -> range:
         """The layers whose MLP output the features of `layer` write to: its own and, cross-layer, some above."""
@@ -219,17 +241,41 @@ class Dictionary:
 
     # computing
 
+    def readers(self, layer: int, features: Int[Tensor, " k"], inputs: Float[Tensor, "k d_model"]) -> Readers:
+        """Encoder rows and biases, whatever the input."""
+        return Readers(self.encoder_rows(layer, features), self.b_enc(layer)[features])
+
     def pre_activations(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
         """x @ W_enc.T + b_enc; the input is not centred."""
         return torch.nn.functional.linear(x, self.W_enc(layer), self.b_enc(layer))
 
-    def encode_layer(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
-        """Dense activations of the features of one layer; differentiable but for the choice of which are active."""
-        before = self.pre_activations(layer, x)
-        threshold = self.threshold(layer)
+    def activate(
+        self, layer: int, pre_activations: Float[Tensor, "*batch some"], features: Int[Tensor, " some"] | None = None
+    ) -> Float[Tensor, "*batch some"]:
+        """ReLU, JumpReLU, or for TopK those of the k that are furthest above their threshold."""
+        before, threshold = pre_activations, self.threshold(layer)
+        if threshold is not None and features is not None:
+            threshold = threshold[features]
         if self.k is not None:
+            assert features is None  # they compete: all must be given
             return before * _is_among_largest(before if threshold is None else before - threshold, self.k[layer])
         return torch.relu(before) if threshold is None else before * (before > threshold)
+
+    def thresholds_in(
+        self, layer: int, pre_activations: Float[Tensor, "*batch feature"]
+    ) -> Float[Tensor, "*batch feature"]:
+        """Its threshold; for TopK what is more: the margin of the k-th of the others, above its own threshold."""
+        own = self.threshold(layer)
+        least = torch.zeros_like(pre_activations) if own is None else own.expand_as(pre_activations)
+        if self.k is None:
+            return least
+        k, margin = self.k[layer], pre_activations - least
+        if k == self.n_features:  # nothing competes
+            return least
+        largest = margin.topk(k + 1, dim=-1).values
+        is_among = margin >= largest[..., k - 1, None]
+        rival = torch.where(is_among, largest[..., k, None], largest[..., k - 1, None])
+        return least + rival.clamp_min(0)
 
     def decode_layer(
         self, layer: int, activations: Float[Tensor, "*batch feature"]
@@ -238,58 +284,13 @@ class Dictionary:
         decoder = self.W_dec(layer)
         return (activations @ decoder.flatten(1)).unflatten(-1, decoder.shape[1:])
 
-    def encode(self, mlp_inputs: Tensor, *, n_real: int = 1) -> ActiveFeatures:
-        """The active features of one prompt [layer, pos, d_model]; the first `n_real` positions have none."""
-        self._check_inputs(mlp_inputs)
-        with torch.no_grad():
-            x = self._ours(mlp_inputs)
-            return ActiveFeatures.from_dense([self.encode_layer(i, x[i]) for i in range(self.n_layers)], n_real=n_real)
-
-    def reconstruct(self, active: ActiveFeatures, mlp_inputs: Tensor) -> Tensor:
-        """MLP outputs [layer, pos, d_model] as the dictionary gives them: features, b_dec and skip, everywhere.
-
-        At positions without active features this is b_dec and skip alone; the caller keeps the real MLP there.
-        """
-        self._check_inputs(mlp_inputs)
-        with torch.no_grad():
-            x = self._ours(mlp_inputs)
-            out = self.b_dec[:, None, :].repeat(1, x.shape[1], 1)
-            for layer in range(self.n_layers):
-                skip = self.W_skip(layer)
-                if skip is not None:
-                    out[layer] += x[layer] @ skip.T
-                self._add_writes_(out, active, layer)
-            return out
-
-    def _add_writes_(self, out: Float[Tensor, "layer pos d_model"], active: ActiveFeatures, layer: int) -> None:
-        """Add to `out` what the active features of one layer write, each decoder row read once."""
-        here = active.of_layer(layer)
-        features, row = torch.unique(active.feature[here], return_inverse=True)
-        # one product a layer: positions x features, sparse in truth but small
-        amounts = out.new_zeros(out.shape[1], len(features))
-        amounts[active.position[here], row] = active.activation[here].to(out.dtype)
-        writes = torch.einsum("pf, fjd -> jpd", amounts, self.decoder_rows(layer, features))
-        targets = self.targets(layer)
-        out[targets.start : targets.stop] += writes
-
     # inside
 
-    def _ours(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self.device, dtype=self.dtype)
-
     def _whole(self, key: str, layer: int) -> Tensor:
-        return self._ours(self._source.whole((key, layer)))
+        return self.cast(self._source.whole((key, layer)))
 
     def _with_targets(self, rows: Tensor) -> Tensor:
         return rows if self.is_cross_layer else rows.unsqueeze(1)
-
-    def _check_inputs(self, mlp_inputs: Tensor) -> None:
-        seen = list(mlp_inputs.shape)
-        if len(seen) != 3 or seen[0] != self.n_layers or seen[2] != self.d_model:
-            raise UsageError(
-                f"the dictionary {self.name} reads [{self.n_layers} layers, positions, {self.d_model}], got {seen}; "
-                f"record the model it was trained on"
-            )
 
 
 def _is_among_largest(values: Float[Tensor, "*batch feature"], k: int) -> Float[Tensor, "*batch feature"]:

@@ -104,19 +104,8 @@ def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
                 parts[name, layer] = matrix.map(lambda rows, w=weight: (rows.double() / w).to(rows.dtype))
                 if shift is not None:
                     parts[constant, layer] = summed([parts[constant, layer], _applied(matrix, shift)])
-    return Dictionary(
-        FileSource(parts),
-        n_layers=dictionary.n_layers,
-        activation=dictionary.activation,
-        k=dictionary.k,
-        name=dictionary.name,
-        hash=dictionary.hash,  # it is the same dictionary, read from another place
-        model_hash=dictionary.model_hash,
-        metadata={**dictionary.metadata, "feature_input_hook": READS_AT, "published_input_hook": NORMALISED},
-        folder=dictionary.folder,
-        device=dictionary.device,
-        dtype=dictionary.dtype,
-    )
+    metadata = {**dictionary.metadata, "feature_input_hook": READS_AT, "published_input_hook": NORMALISED}
+    return dictionary.derived(FileSource(parts), metadata=metadata)
 
 
 def _applied(matrix: Lazy, vector: Tensor) -> Lazy:

@@ -1,6 +1,6 @@
 """Where a dictionary's tensors are: in memory, or in mapped files of which only the rows asked for are read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -54,6 +54,33 @@ class MemorySource:
     def rows(self, key: Key, indices: Tensor) -> Tensor:
         tensor = self.tensors[key]
         return tensor[indices.to(tensor.device)]
+
+
+DecoderFunction = Callable[[int, Tensor, Tensor], Tensor]
+"""(layer, features, their decoder rows [feature, (target,) d_model]) -> the rows that they write instead."""
+
+
+@dataclass(frozen=True)
+class OtherDecoder:
+    """The tensors of another source, but for decoder rows."""
+
+    source: TensorSource
+    decoder: DecoderFunction
+
+    def shape(self, key: Key) -> tuple[int, ...] | None:
+        return self.source.shape(key)
+
+    def dtype(self, key: Key) -> torch.dtype:
+        return self.source.dtype(key)
+
+    def whole(self, key: Key) -> Tensor:
+        tensor = self.source.whole(key)
+        is_decoder = key[0] == "W_dec"
+        return self.decoder(key[1], torch.arange(len(tensor), device=tensor.device), tensor) if is_decoder else tensor
+
+    def rows(self, key: Key, indices: Tensor) -> Tensor:
+        rows = self.source.rows(key, indices)
+        return self.decoder(key[1], indices.to(rows.device), rows) if key[0] == "W_dec" else rows
 
 
 @dataclass(frozen=True)

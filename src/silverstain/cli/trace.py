@@ -85,59 +85,35 @@ def trace(
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
     ids = None if token_ids is None else _token_ids(token_ids)
-    from silverstain.attribution import norms_named, read_target
+    from silverstain.attribution import TraceSettings, norms_named, read_target
 
-    product_dtype, chosen_norms = _product_dtype(products), norms_named(norms)
-    targets = tuple(read_target(text) for text in target or ())
+    settings = TraceSettings(
+        targets=tuple(read_target(text) for text in target or ()) or None,
+        position=at,
+        probability=probability,
+        most_targets=most_targets,
+        max_features=max_features,
+        max_unexplained=bound,
+        norms=norms_named(norms),
+        products=_product_dtype(products),
+    )
     start = perf_counter()
     replacement = load_replacement(loading)
     loaded = perf_counter()
     if prompts is not None:
-        from silverstain.attribution import ManySettings
         from silverstain.cli.trace_many import trace_file
 
-        settings = ManySettings(
-            targets=targets or None,
-            position=at,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-            max_unexplained=bound,
-            norms=chosen_norms,
-            products=product_dtype,
-            prune=prune,
-        )
-        trace_file(replacement, prompts, out, settings, json=json)
+        trace_file(replacement, prompts, out, settings, prune=prune, json=json)
         return
     request = ids if prompt is None else prompt
     assert request is not None  # one of the three was given, as is checked above
     if dry_run:
-        planned = replacement.plan(
-            request,
-            targets=targets or None,
-            position=at,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-        )
-        tell_plan(planned, json=json)
+        tell_plan(replacement.plan(request, settings), json=json)
         return
     parts = None if out is None else out.with_name(out.name + ".parts")
     kept = f"What was found is in {parts}; the same command goes on from there"
     with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
-        graph = replacement.trace(
-            request,
-            targets=targets or None,
-            position=at,
-            probability=probability,
-            most_targets=most_targets,
-            max_features=max_features,
-            max_unexplained=bound,
-            norms=chosen_norms,
-            products=product_dtype,
-            resume=parts,
-            on_progress=on_progress,
-        )
+        graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
     if prune:
         graph = graph.prune()

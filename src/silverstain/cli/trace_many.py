@@ -9,13 +9,19 @@ from silverstain.cli.graph_files import story_beside
 from silverstain.errors import OutOfMemory, UsageError
 
 if TYPE_CHECKING:
-    from silverstain.attribution import ManySettings, Outcome
+    from silverstain.attribution import Outcome, TraceSettings
     from silverstain.graphs import Graph
     from silverstain.loading import ReplacementModel
 
 
 def trace_file(
-    replacement: "ReplacementModel", prompts: Path, folder: Path | None, settings: "ManySettings", *, json: bool
+    replacement: "ReplacementModel",
+    prompts: Path,
+    folder: Path | None,
+    settings: "TraceSettings",
+    *,
+    prune: bool,
+    json: bool,
 ) -> None:
     """Trace each prompt of a file and say what became of it; UsageError or OutOfMemory at the end if any failed."""
     if folder is None:
@@ -26,7 +32,9 @@ def trace_file(
         replacement.read(graph).save(story_beside(file))
 
     lines = read_prompts(prompts)
-    work = trace_many(replacement.model, replacement.dictionary, lines, folder, settings=settings, on_graph=keep_story)
+    work = trace_many(
+        replacement.model, replacement.dictionary, lines, folder, settings=settings, prune=prune, on_graph=keep_story
+    )
     outcomes: list[Outcome] = []
     try:
         with output.progress("prompts") as advance:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveUnits, Dictionary
 from silverstain.errors import UsageError
 from silverstain.features.labels import KINDS, Kind, group_label_of, label_of
 from silverstain.storage import read_tensors, save_tensors_whole
@@ -222,7 +222,7 @@ class Cards:
 
 
 def places_of_kind(
-    cards: Cards, active: ActiveFeatures, variable: str, *, positions: Collection[int] | None = None
+    cards: Cards, active: ActiveUnits, variable: str, *, positions: Collection[int] | None = None
 ) -> list[tuple[int, int, int]]:
     """(layer, position, feature) of the active features that stand for a value of `variable`: what a swap of that
     variable silences in one prompt and moves over from another."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from silverstain.bases import ActiveFeatures, Dictionary
+from silverstain.bases import ActiveUnits, Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit, Place, at_places
 from silverstain.interventions.intervene import Intervention, Prompt, as_ids, intervene_many
@@ -119,7 +119,7 @@ def activations_at(
 
 
 def active_places(
-    active: ActiveFeatures,
+    active: ActiveUnits,
     *,
     features: Collection[tuple[int, int]] | None = None,
     positions: Collection[int] | None = None,

@@ -209,6 +209,11 @@ class LanguageModel:
         """Unembedding rows: logits = final norm's output @ W_U.T (+ b_U), soft-capped where there is a cap."""
         return _weight(self.hf.get_submodule(self.architecture.unembedding))
 
+    @cached_property
+    def mean_W_U(self) -> Float[Tensor, " d_model"]:
+        """The mean unembedding row, in float64; found once, as a vocabulary may have 262,144 rows."""
+        return self.W_U.mean(dim=0, dtype=torch.float64)
+
     @property
     def b_U(self) -> Float[Tensor, " d_vocab"] | None:
         """The bias of the logits, where the architecture has one."""
