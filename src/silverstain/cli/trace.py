@@ -11,12 +11,11 @@ from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
 from silverstain.cli.plans import tell_plan
+from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
-    import torch
-
     from silverstain.graphs import Graph, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -37,24 +36,7 @@ def trace(
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
     ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What to explain; may be repeated: TOKEN, id:40, diff:TOKEN,TOKEN, L2.F17, "
-            "direction:FILE.safetensors:NAME, each with @POSITION behind. Default: the likeliest tokens."
-        ),
-    ] = None,
-    probability: Annotated[
-        float, typer.Option(min=0, max=1, help="Without --target: explain tokens until they reach this probability.")
-    ] = 0.95,
-    most_targets: Annotated[int, typer.Option(min=1, help="… but no more tokens than these.")] = 10,
-    at: Annotated[int, typer.Option(help="The token after which the answer is read; negative from the end.")] = -1,
-    max_features: Annotated[
-        int | None, typer.Option(min=0, help="Room for features; the rest goes to error nodes.", show_default=False)
-    ] = None,
-    bound: Annotated[
-        float, typer.Option(min=0, max=1, help="Stop when this share of the influence or less is left unexplained.")
-    ] = 0.0,
+    tracing: TraceOptions,
     prune: Annotated[bool, typer.Option(help="Also keep only what carries most of the influence.")] = True,
     out: Annotated[
         Path | None,
@@ -63,14 +45,6 @@ def trace(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say how large the graph is and what it takes.")] = False,
-    norms: Annotated[
-        str,
-        typer.Option(help="frozen, as recorded; or linearised: what a norm would divide away counts for nothing."),
-    ] = "frozen",
-    products: Annotated[
-        str | None,
-        typer.Option(help="bfloat16: faster, less exact products, where the hardware has them.", show_default=False),
-    ] = None,
     loading: LoadingOptions,
     width: Width = None,
     json: Json = False,
@@ -85,18 +59,7 @@ def trace(
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
     ids = None if token_ids is None else _token_ids(token_ids)
-    from silverstain.attribution import TraceSettings, norms_named, read_target
-
-    settings = TraceSettings(
-        targets=tuple(read_target(text) for text in target or ()) or None,
-        position=at,
-        probability=probability,
-        most_targets=most_targets,
-        max_features=max_features,
-        max_unexplained=bound,
-        norms=norms_named(norms),
-        products=_product_dtype(products),
-    )
+    settings = tracing.settings()
     start = perf_counter()
     replacement = load_replacement(loading)
     loaded = perf_counter()
@@ -197,14 +160,6 @@ def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     if target.get("probability") is not None:
         return f"{name}{where} {output.percent(target['probability'])}"
     return f"{name}{where} {target['value']:+.2f}"
-
-
-def _product_dtype(name: str | None) -> "torch.dtype | None":
-    if name not in (None, "bfloat16", "float32"):
-        raise UsageError(f"--products is {name!r}; give bfloat16 or float32")
-    import torch
-
-    return None if name is None else getattr(torch, name)
 
 
 def _token_ids(text: str) -> list[int]:
