@@ -95,7 +95,7 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
 
 def inhibited_table(features: "tuple[Ghost, ...]") -> str:
     """Inhibited features, the token each promotes, what inhibits it most, and what it reaches when that is ablated."""
-    table = [["feature", "promotes", "inhibited by", "", "active without"]]
+    table = [["feature", "promotes", "inhibited by", "", "active without it"]]
     for one in features:
         strongest = min(one.edges, key=lambda edge: edge.weight)
         released = f"{one.awake:.2f}" if one.wakes else "no"
