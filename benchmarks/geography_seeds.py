@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from silverstain.cli.organism import variables_table
-from silverstain.organism.causal_map import causal_map
 from silverstain.organism.checking import family_rows
 from silverstain.organism.families import families
 from silverstain.organism.growing import grow
 from silverstain.organism.language import build_tokenizer
+from silverstain.organism.mapping import causal_map
 from silverstain.organism.recipe import Recipe
 from silverstain.organism.variables import variables
 from silverstain.storage import write_json_whole

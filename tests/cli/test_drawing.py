@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from silverstain.cli.circuit import Arrow, Box, Circuit, circuit_of
 from silverstain.cli.drawing import draw, draw_circuit
 from silverstain.graphs import Graph, Story
+from silverstain.graphs.circuit import Circuit, CircuitEdge, CircuitNode, circuit_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -40,20 +40,20 @@ def test_colour_adds_nothing_but_colour(dallas: Graph, reading: Story):
 
 def test_weights_are_signed_shares_of_the_input(dallas: Graph, reading: Story):
     circuit = circuit_of(dallas, reading)
-    weights = {(circuit.boxes[a.source].label, circuit.boxes[a.target].label): a.weight for a in circuit.arrows}
+    weights = {(circuit.nodes[a.source].label, circuit.nodes[a.target].label): a.weight for a in circuit.edges}
     assert weights["say austin", "austin"] == pytest.approx(6 / 9)
     assert weights["against houston", "austin"] == pytest.approx(-1 / 9)
     assert weights["dallas", "texas"] == pytest.approx(0.9 * 0.9 / (0.9 + 0.3), abs=0.02)
 
 
 def test_pieces_of_a_word_stand_together(dallas: Graph, reading: Story):
-    boxes = circuit_of(dallas, reading).boxes
+    boxes = circuit_of(dallas, reading).nodes
     assert [box.positions for box in boxes if box.label == "dal·las"] == [(7, 8)]
 
 
 def test_boxes_that_lead_nowhere_are_left_out(dallas: Graph, reading: Story):
     idle = replace(reading, groups=tuple(g for g in reading.groups if g.label in ("capital", "say austin")))
-    assert "capital" not in {box.label for box in circuit_of(dallas, idle).boxes if box.kind != "token"}
+    assert "capital" not in {box.label for box in circuit_of(dallas, idle).nodes if box.kind != "token"}
 
 
 def test_fewer_boxes_say_what_they_hide(dallas: Graph, reading: Story):
@@ -71,15 +71,15 @@ def random_circuit(seed: int) -> Circuit:
     boxes = [_box(name, "concept", pick.uniform(0, 5), pick.randrange(n_words)) for name in names]
     everything = (*words, *boxes, _box("answer", "logit", 6.0, n_words - 1))
     arrows = tuple(
-        Arrow(source=source, target=target, weight=pick.uniform(-1, 1))
+        CircuitEdge(source=source, target=target, weight=pick.uniform(-1, 1))
         for target in range(n_words, len(everything))
         for source in pick.sample(range(target), min(target, pick.randint(1, 4)))
     )
-    return Circuit(boxes=everything, arrows=arrows, tokens=tuple(word.label for word in words), unseen=0.0)
+    return Circuit(nodes=everything, edges=arrows, tokens=tuple(word.label for word in words), left_out=0.0)
 
 
-def _box(label: str, kind: str, layer: float, position: int) -> Box:
-    return Box(label=label, kind=kind, layer=layer, position=position, positions=(position,), share=0.9)
+def _box(label: str, kind: str, layer: float, position: int) -> CircuitNode:
+    return CircuitNode(label=label, kind=kind, layer=layer, position=position, positions=(position,), share=0.9)
 
 
 @settings(max_examples=25, deadline=None)
@@ -87,6 +87,6 @@ def _box(label: str, kind: str, layer: float, position: int) -> Box:
 def test_every_arrow_has_a_mark_and_a_weight(seed: int, width: int):
     circuit = random_circuit(seed)
     text = draw_circuit(circuit, width=width).split("\n\n▲")[0]
-    assert len(re.findall(r"(?<!\w)[+−]\d\.\d\d", text)) == len(circuit.arrows)
-    assert text.count("▲") == sum(arrow.weight > 0 for arrow in circuit.arrows)
+    assert len(re.findall(r"(?<!\w)[+−]\d\.\d\d", text)) == len(circuit.edges)
+    assert text.count("▲") == sum(arrow.weight > 0 for arrow in circuit.edges)
     assert "answer  90 %" in text

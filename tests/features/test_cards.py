@@ -51,7 +51,7 @@ def test_a_feature_is_called_by_what_it_stands_for(cards, at, label):
     assert card.precision > 0.99
 
 
-def test_a_feature_that_no_class_fits_is_called_by_its_loudest_words(cards):
+def test_a_feature_that_no_class_fits_is_named_by_the_words_it_is_most_active_on(cards):
     card = cards.card(0, 4)
     assert card is not None
     assert (card.kind, card.label) == ("mixed", 'on "the", "is", "of"')
@@ -114,7 +114,7 @@ def test_a_file_that_holds_no_cards_is_refused(tmp_path):
         Cards.load(tmp_path / "x.safetensors")
 
 
-def test_unknown_features_are_refused_and_silent_ones_have_no_card(cards):
+def test_unknown_features_are_refused_and_those_that_never_fire_have_no_card(cards):
     assert cards.card(1, 7) is None
     assert cards.label(1, 7) == "L1.F7"
     with pytest.raises(UsageError, match=re.escape("There is no L2.F0: this dictionary has 2 layers of 8 features")):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from silverstain.features.building import cards_from
-from silverstain.features.grouping import group_nodes, group_places
-from silverstain.graphs import Graph, NodeLayout, collapse, node_table
+from silverstain.features.grouping import group_nodes
+from silverstain.graphs import Graph, NodeLayout, collapse, group_places, node_table
 
 from .conftest import IDS, N_LAYERS
 from .test_cards import RULES

@@ -1,4 +1,4 @@
-"""The best class of a feature, against plain loops over units."""
+"""The best class of a feature, against plain loops over items."""
 
 import numpy as np
 import pytest
@@ -28,10 +28,10 @@ def slow_match(row: np.ndarray, members: np.ndarray, min_support: int):
 @given(seed=st.integers(0, 2**31))
 def test_matches_equal_plain_loops(seed: int):
     rng = np.random.default_rng(seed)
-    n_units, n_classes = 30, 6
-    activations = rng.random((5, n_units)).astype(np.float32) * (rng.random((5, n_units)) < 0.3)
-    pairs = [(u, f"c{c}") for u in range(n_units) for c in range(n_classes) if rng.random() < 0.2]
-    classes = classes_from_pairs(pairs, n_units)
+    n_items, n_classes = 30, 6
+    activations = rng.random((5, n_items)).astype(np.float32) * (rng.random((5, n_items)) < 0.3)
+    pairs = [(u, f"c{c}") for u in range(n_items) for c in range(n_classes) if rng.random() < 0.2]
+    classes = classes_from_pairs(pairs, n_items)
     found = best_matches(scipy.sparse.csr_matrix(activations), classes, min_support=2)
     members = classes.members.toarray()
     for key, row in enumerate(activations):
@@ -60,7 +60,7 @@ def test_auroc_counts_ties_half(seed: int):
     assert auroc(a[a > 0], b[b > 0], len(a), len(b)) == pytest.approx(wanted)
 
 
-def test_a_unit_may_be_in_several_classes_and_a_pair_counts_once():
+def test_an_item_may_be_in_several_classes_and_a_pair_counts_once():
     classes = classes_from_pairs([(0, "a"), (0, "b"), (0, "a"), (2, "b")], 3)
     assert classes.names == ("a", "b")
     assert classes.members.toarray().tolist() == [[1, 1], [0, 0], [0, 1]]

@@ -131,7 +131,7 @@ def dense_goal(graph: Graph) -> torch.Tensor:
 
 
 def dense_scores(graph: Graph, dense: torch.Tensor) -> tuple[float, float]:
-    """Replacement and completeness as circuit-tracer computes them (circuit-tracer.md §4)."""
+    """Replacement and completeness as circuit-tracer computes them."""
     shares, goal = dense_shares(graph, dense), dense_goal(graph)
     reached = dense_influence(shares, goal)
     tokens, errors = (reached[graph.nodes.is_kind(kind)].sum() for kind in ("token", "error"))
@@ -147,7 +147,7 @@ def dense_threshold(scores: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def dense_prune(graph: Graph, dense: torch.Tensor, node_share: float, edge_share: float) -> tuple[torch.Tensor, ...]:
-    """Node mask and edge matrix mask as circuit-tracer computes them (circuit-tracer.md §4)."""
+    """Node mask and edge matrix mask as circuit-tracer computes them."""
     goal = dense_goal(graph)
     reached = dense_influence(dense_shares(graph, dense), goal)
     always = graph.nodes.is_kind("token", "logit")

@@ -96,7 +96,7 @@ def test_a_file_whose_arrays_do_not_fit_is_refused_with_the_reason(make_graph, t
     tensors[name] = replaced[value] if replaced else value
     tensors = {key: tensor for key, tensor in tensors.items() if tensor is not None}
     save_tensors_whole(path, tensors, header)
-    monkeypatch.setattr("silverstain.graphs.files._checksum", lambda *_: header["checksum"])
+    monkeypatch.setattr("silverstain.graphs.files.checksum", lambda *_: header["checksum"])
     with pytest.raises(UsageError, match=re.escape(words)):
         Graph.load(path)
 

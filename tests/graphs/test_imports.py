@@ -428,7 +428,7 @@ def test_any_other_file_is_refused_by_name(tmp_path: Path, text: str):
 
 # ours, for the viewers
 
-SCHEMA: dict[str, dict[str, Any]] = {  # explorer.md §2.2: what must be there, and as what
+SCHEMA: dict[str, dict[str, Any]] = {  # what the viewers need to be there, and as what
     "metadata": {
         "slug": str, "scan": str, "prompt_tokens": list, "prompt": str, "transcoder_list": list,
         "node_threshold": float, "schema_version": int, "n_layers": int, "info": dict,

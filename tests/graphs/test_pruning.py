@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from silverstain.errors import UsageError
 from silverstain.graphs import exactness, prune, pruning, removed_as_error, scores
-from silverstain.graphs.pruning import carriers
+from silverstain.graphs.pruning import top_share
 
 SEEDS = st.integers(0, 2**31)
 SHARES = st.floats(0, 1)
@@ -87,7 +87,7 @@ def test_the_threshold_found_by_halving_is_the_sorted_one(monkeypatch_at_once, s
     generator = torch.Generator().manual_seed(seed)
     # few levels: ties; whole numbers: sums are exact in any order
     weights = torch.randint(0, levels, (n,), generator=generator).double()
-    found = carriers(weights, share)
+    found = top_share(weights, share)
     if weights.sum() == 0:
         assert not found.any()
         return
@@ -96,13 +96,13 @@ def test_the_threshold_found_by_halving_is_the_sorted_one(monkeypatch_at_once, s
     assert torch.equal(found, (weights >= threshold) & (weights > 0))
 
 
-def test_carriers_are_the_fewest_that_reach_the_share_and_never_zeros():
+def test_the_top_share_is_the_fewest_that_reach_the_share_and_never_zeros():
     weights = torch.tensor([0.0, 5.0, 1.0, 4.0, 0.0])
-    assert carriers(weights, 0.5).nonzero().flatten().tolist() == [1]
-    assert carriers(weights, 0.51).nonzero().flatten().tolist() == [1, 3]
-    assert carriers(weights, 1.0).nonzero().flatten().tolist() == [1, 2, 3]
-    assert not carriers(weights, 0.0).any()
-    assert not carriers(torch.zeros(3), 0.9).any()
+    assert top_share(weights, 0.5).nonzero().flatten().tolist() == [1]
+    assert top_share(weights, 0.51).nonzero().flatten().tolist() == [1, 3]
+    assert top_share(weights, 1.0).nonzero().flatten().tolist() == [1, 2, 3]
+    assert not top_share(weights, 0.0).any()
+    assert not top_share(torch.zeros(3), 0.9).any()
 
 
 @pytest.mark.parametrize("shares", [{"node_share": 1.2}, {"edge_share": -0.1}, {"node_share": float("nan")}])

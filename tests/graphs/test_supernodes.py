@@ -10,7 +10,7 @@ from silverstain.graphs import Group, collapse, group_shares, influence
 
 
 def slow_collapse(graph, groups, oracle):
-    """science.md §1.6, term by term."""
+    """The formula of Circuit Tracing, term by term."""
     dense = oracle.edges(graph)
     size = dense.abs()
     size[:, graph.nodes.is_kind("bias")] = 0

@@ -12,10 +12,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from silverstain.cli.organism import variables_table
 from silverstain.errors import UsageError
-from silverstain.organism.causal_map import CausalMap, Site, VariableMap, causal_map
+from silverstain.organism.causal_map import CausalMap, Site, VariableMap
 from silverstain.organism.growing import new_model
 from silverstain.organism.interchange import exchanged, means_elsewhere, next_logits_from, says_one_of, streams
 from silverstain.organism.language import build_tokenizer
+from silverstain.organism.mapping import causal_map
 from silverstain.organism.measures import Measure, share_of
 from silverstain.organism.probing import (
     SHRINKAGE,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import counts, groups_of, scores_of, story_beside
 from silverstain.cli.options import DictionaryName, Json, LoadingOptions, Threads, Width, load_replacement
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ def demo(
     start = perf_counter()
     loaded = load_replacement(LoadingOptions(dictionary=dictionary, threads=threads))
     ready = perf_counter()
+    from silverstain.graphs import story_beside
     from silverstain.studies import demonstrate
 
     with output.progress("tracing", quiet=json) as on_progress:
@@ -100,6 +100,8 @@ def _verdict(shown: "Demo") -> str:
 
 def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
     """What was written, and what to try next."""
+    from silverstain.graphs import story_beside
+
     return "\n".join(
         [
             "",
@@ -123,14 +125,16 @@ def _group(shown: "Demo") -> str:
 
 
 def _report(shown: "Demo", file: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    from silverstain.graphs import counts_of, groups_of, story_beside
+
     return {
         "graph": str(file),
         "story": str(story_beside(file)),
         "prompt": shown.graph.meta["prompt"],
         "tokens": shown.graph.meta["tokens"],
         "targets": shown.graph.meta["targets"],
-        **counts(shown.graph),
-        "scores": scores_of(shown.graph),
+        **counts_of(shown.graph),
+        "scores": shown.graph.scores()._asdict(),
         "exactness": shown.graph.meta["exactness"],
         "groups": groups_of(shown.graph, shown.story),
         "swap": {**shown.swap.to_json(), "edits": [str(edit) for edit in shown.swap.edits]},

@@ -1,9 +1,8 @@
 """A circuit as text: words below, answers above, groups in boxes, strongest edges as lines with signed weights."""
 
 from silverstain.cli.canvas import Canvas, columns_of, shortened
-from silverstain.cli.circuit import Circuit, circuit_of
 from silverstain.cli.layout import Layout, Placed, lay_out
-from silverstain.graphs import Graph, Story
+from silverstain.graphs import Circuit, Graph, Story, circuit_of
 
 GUTTER = 7  # columns at the left for the names of layers
 NARROWEST = 48
@@ -14,7 +13,7 @@ STYLES = {"logit": "green", "feature": "", "token": "bold"}
 
 def draw(graph: Graph, story: Story, *, width: int = 100, colour: bool = False, max_boxes: int = 10) -> str:
     """The circuit of a graph, at most `width` columns wide unless its boxes need more."""
-    return draw_circuit(circuit_of(graph, story, max_boxes=max_boxes), width=width, colour=colour)
+    return draw_circuit(circuit_of(graph, story, max_groups=max_boxes), width=width, colour=colour)
 
 
 def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) -> str:
@@ -31,8 +30,8 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     _draw_words(canvas, circuit, layout, tops[0])
     _draw_weights(canvas, circuit, layout, tops)
     lines = [canvas.render(colour=colour), "", *_wrapped(LEGEND, max(NARROWEST, width))]
-    if circuit.unseen >= 0.005:
-        lines.append(f"{100 * circuit.unseen:.0f} % of the influence runs through features that are not drawn")
+    if circuit.left_out >= 0.005:
+        lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through features that are not drawn")
     return "\n".join(lines)
 
 
@@ -51,7 +50,7 @@ def _heights(circuit: Circuit, layout: Layout) -> tuple[list[int], list[dict[int
 def _ends(circuit: Circuit, layout: Layout, row: int) -> dict[int, tuple[int, list[int]]]:
     """For each source whose line is in the channel below `row`: its column below, and its columns above."""
     ends: dict[int, tuple[int, list[int]]] = {}
-    for source in sorted({arrow.source for arrow in circuit.arrows}):
+    for source in sorted({arrow.source for arrow in circuit.edges}):
         start = layout.placed[source].row
         above = [place.entries[source] for place in layout.in_row(row) if source in place.entries]
         if (source, row) in layout.passes:
@@ -105,7 +104,7 @@ def _draw_channel(
 ) -> None:
     """The lines between a row and the one below it."""
     first, last = tops[row] + BOX_LINES, tops[row - 1] - 1
-    weights = {(a.source, a.target): a.weight for a in circuit.arrows}
+    weights = {(a.source, a.target): a.weight for a in circuit.edges}
     lowered = {
         (source, place.entries[source])
         for target, place in enumerate(layout.placed)
@@ -131,7 +130,7 @@ def _draw_channel(
 
 def _draw_weights(canvas: Canvas, circuit: Circuit, layout: Layout, tops: list[int]) -> None:
     """A mark in the target's bottom edge and the signed weight under it, for every arrow."""
-    for arrow in circuit.arrows:
+    for arrow in circuit.edges:
         place = layout.placed[arrow.target]
         column, row = GUTTER + place.entries[arrow.source], tops[place.row]
         weight = f"{arrow.weight:+.2f}".replace("-", "−")

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
 from silverstain.cli.options import Json
 from silverstain.errors import UsageError
 from silverstain.storage import check_writable
@@ -24,7 +23,8 @@ def import_graph(
 
     Nothing that is in the file is ever run. Labels, pins and groups go into the story beside the graph.
     """
-    from silverstain.graphs import Story, open_graph
+    from silverstain.cli.trace import size_in_words
+    from silverstain.graphs import Story, counts_of, open_graph, story_beside
 
     graph, story = open_graph(file)
     destination = out or file.with_suffix(".safetensors")
@@ -37,7 +37,7 @@ def import_graph(
     unsure = graph.meta.get("imported", {}).get("ambiguous_links", 0)
     if json:
         extra = {"prompt": graph.meta.get("prompt"), "targets": graph.meta.get("targets"), "ambiguous_links": unsure}
-        output.emit({"graph": str(destination), **counts(graph), "scores": scores_of(graph), **extra})
+        output.emit({"graph": str(destination), **counts_of(graph), "scores": graph.scores()._asdict(), **extra})
         return
     output.data(f"{graph.meta.get('prompt', '')!r}: {size_in_words(graph)}")
     if unsure:

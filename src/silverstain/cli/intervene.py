@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import open_with_story
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
@@ -126,10 +125,10 @@ def _groups(graph_file: Path | None) -> "dict[str, list[Place]]":
     """Label -> (layer, position, feature) of each feature in the group."""
     if graph_file is None:
         return {}
+    from silverstain.graphs import group_places, open_with_story
+
     graph, story = open_with_story(graph_file)
-    columns = [column.tolist() for column in (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)]
-    places = list(zip(*columns, strict=True))
-    return {g.label: [places[m] for m in g.members if places[m][2] >= 0] for g in story.groups_in(graph)}
+    return {group.label: group_places(graph, group) for group in story.groups_in(graph)}
 
 
 def _directions(path: Path | None) -> dict[str, list[float]]:

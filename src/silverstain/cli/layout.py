@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from silverstain.cli.canvas import columns_of, shortened
-from silverstain.cli.circuit import CONTINUES, Box, Circuit
+from silverstain.graphs.circuit import Circuit, CircuitNode, word_spans
 
 GAP = 4  # columns between boxes of a row, so that lines can pass
 SHORTEST = 18  # columns of a box whose name is cut
@@ -21,7 +21,7 @@ MARK = 7  # columns for one entry: a weight such as "−0.42" and room on both s
 class Placed:
     """A box with its place; columns count from 0, `row` from the words upwards."""
 
-    box: Box
+    box: CircuitNode
     text: str
     row: int
     left: int
@@ -58,7 +58,7 @@ class Layout:
 def lay_out(circuit: Circuit, width: int) -> Layout:
     """Places for everything in `width` columns, or a little more where lines must go around."""
     rows = _rows(circuit)
-    incoming = [sum(a.target == i for a in circuit.arrows) for i in range(len(circuit.boxes))]
+    incoming = [sum(a.target == i for a in circuit.edges) for i in range(len(circuit.nodes))]
     columns, centres = _token_columns(circuit, width)
     placed = _place(circuit, rows, incoming, centres, columns, width)
     layout = Layout(placed=placed, token_columns=columns, n_rows=max(rows, default=0) + 1, passes={})
@@ -69,10 +69,10 @@ def lay_out(circuit: Circuit, width: int) -> Layout:
 
 def _rows(circuit: Circuit) -> list[int]:
     """By depth, and each target above its sources; words in row 0, answers in the last, no row empty."""
-    boxes = circuit.boxes
+    boxes = circuit.nodes
     level = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
     for _ in boxes:  # the longest path has fewer steps than there are boxes
-        for arrow in circuit.arrows:
+        for arrow in circuit.edges:
             level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
     top = max(level, default=-1)
     level = [top if box.kind == "logit" else at for box, at in zip(boxes, level, strict=True)]
@@ -90,9 +90,9 @@ def _token_columns(circuit: Circuit, width: int) -> tuple[list[int], list[float]
         most = max(2, width // len(size))
         size = [min(n, most) for n in size]
     spare = max(0, width - sum(size))
-    crowd = [sum(1 for b in circuit.boxes if b.kind != "token" and b.position == p) for p in range(len(size))]
+    crowd = [sum(1 for b in circuit.nodes if b.kind != "token" and b.position == p) for p in range(len(size))]
     columns, centres, at = [0] * len(size), [0.0] * len(size), 0
-    for word in _words(circuit.tokens):
+    for word in word_spans(circuit.tokens):
         boxes = sum(crowd[position] for position in word)
         extra = min(spare * boxes // max(sum(crowd), 1), MOST_AIR)
         at += extra // 2
@@ -103,17 +103,11 @@ def _token_columns(circuit: Circuit, width: int) -> tuple[list[int], list[float]
     return columns, centres
 
 
-def _words(tokens: Sequence[str]) -> list[range]:
-    """The positions of each word."""
-    starts = [p for p, token in enumerate(tokens) if p == 0 or not token.startswith(CONTINUES)]
-    return [range(first, last) for first, last in zip(starts, [*starts[1:], len(tokens)], strict=True)]
-
-
 def _place(
     circuit: Circuit, rows: list[int], incoming: list[int], centres: list[float], columns: list[int], width: int
 ) -> list[Placed]:
     placed: list[Placed] = []
-    for index, box in enumerate(circuit.boxes):
+    for index, box in enumerate(circuit.nodes):
         if box.kind == "token":
             placed.append(_placed_word(circuit, box, columns))
             continue
@@ -128,13 +122,13 @@ def _place(
     return placed
 
 
-def _placed_word(circuit: Circuit, box: Box, columns: list[int]) -> Placed:
+def _placed_word(circuit: Circuit, box: CircuitNode, columns: list[int]) -> Placed:
     first, last = box.positions[0], box.positions[-1]
     width = columns[last] + columns_of(circuit.tokens[last]) - columns[first]
     return Placed(box=box, text=box.label, row=0, left=columns[first], width=max(width, 1))
 
 
-def _text(box: Box, room: int) -> str:
+def _text(box: CircuitNode, room: int) -> str:
     """The name, cut to the room there is, with its share or an answer's probability beside it."""
     share = "" if box.share is None else f"  {100 * box.share:.0f} %"
     return shortened(box.label, max(room - len(share), 1)) + share
@@ -165,13 +159,13 @@ def _lead_into(circuit: Circuit, layout: Layout, row: int, width: int) -> None:
     below = _columns_below(circuit, layout, row)
     for index, place in enumerate(layout.placed):
         if place.row == row and place.box.kind != "token":
-            sources = sorted((a.source for a in circuit.arrows if a.target == index), key=lambda s: below[s])
+            sources = sorted((a.source for a in circuit.edges if a.target == index), key=lambda s: below[s])
             taken = {column for source, column in below.items() if source not in sources}
             columns = _entries([below[s] for s in sources], place, taken)
             place.entries = dict(zip(sources, columns, strict=True))
     taken = {column for place in layout.in_row(row) for column in range(place.left - 1, place.right + 2)}
     for source, column in sorted(below.items(), key=lambda item: item[1]):
-        if any(a.source == source and layout.placed[a.target].row > row for a in circuit.arrows):
+        if any(a.source == source and layout.placed[a.target].row > row for a in circuit.edges):
             goal = column
             others = {c for s, c in below.items() if s != source}
             free = _nearest_free(goal, taken | others, width)
@@ -182,9 +176,9 @@ def _lead_into(circuit: Circuit, layout: Layout, row: int, width: int) -> None:
 def _columns_below(circuit: Circuit, layout: Layout, row: int) -> dict[int, int]:
     """For each source with a target in this row or above: the column where its line leaves the row below."""
     found = {}
-    for source in {a.source for a in circuit.arrows}:
+    for source in {a.source for a in circuit.edges}:
         start = layout.placed[source].row
-        if start < row <= max(layout.placed[a.target].row for a in circuit.arrows if a.source == source):
+        if start < row <= max(layout.placed[a.target].row for a in circuit.edges if a.source == source):
             found[source] = layout.placed[source].exit if start == row - 1 else layout.passes[source, row - 1]
     return found
 

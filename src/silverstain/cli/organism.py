@@ -180,7 +180,7 @@ def _accuracy_table(rows: "Sequence[Row]") -> str:
 def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: int, json: bool) -> None:
     """Where each hidden variable is computed, from probes and exchanges alone."""
     from silverstain.organism import load_organism_model
-    from silverstain.organism.causal_map import causal_map
+    from silverstain.organism.mapping import causal_map
 
     found = {}
     for name in names:

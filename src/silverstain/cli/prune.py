@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import counts, scores_of, size_in_words
 from silverstain.cli.options import GraphFile, Json
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -29,7 +28,8 @@ def prune(
     """Keep the few nodes and edges that carry most of the influence. The others are hidden, not lost."""
     from dataclasses import replace
 
-    from silverstain.graphs import Graph
+    from silverstain.cli.trace import size_in_words
+    from silverstain.graphs import Graph, counts_of
 
     before = Graph.load(graph)
     if undo:
@@ -41,8 +41,8 @@ def prune(
     after.save(destination)
     report = {
         "graph": str(destination),
-        "before": {**counts(before), "scores": scores_of(before, pruned=True)},
-        "after": {**counts(after), "scores": scores_of(after, pruned=True)},
+        "before": {**counts_of(before), "scores": before.scores(pruned=True)._asdict()},
+        "after": {**counts_of(after), "scores": after.scores(pruned=True)._asdict()},
     }
     if json:
         output.emit(report)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import counts, groups_of, open_with_story, scores_of
 from silverstain.cli.options import GraphFile, Json, Width
 from silverstain.notation import name_of_id
 
@@ -27,12 +26,14 @@ def show(
 
     Groups and names come from the story beside the graph (GRAPH.story.json), where there is one.
     """
+    from silverstain.graphs import counts_of, groups_of, open_with_story
+
     traced, story = open_with_story(graph)
     if json:
         meta = {key: traced.meta.get(key) for key in ("prompt", "tokens", "targets")}
-        scores = {"scores": scores_of(traced), "groups": groups_of(traced, story)}
+        scores = {"scores": traced.scores()._asdict(), "groups": groups_of(traced, story)}
         evidence = {"evidence": list(story.evidence)}
-        output.emit({"graph": str(graph), **meta, **counts(traced), **scores, **evidence})
+        output.emit({"graph": str(graph), **meta, **counts_of(traced), **scores, **evidence})
         return
     from silverstain.cli.drawing import draw
     from silverstain.cli.trace import figures

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import counts, scores_of, size_in_words, story_beside
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
 from silverstain.cli.plans import tell_plan
@@ -89,6 +88,8 @@ def trace(
     }
     story = replacement.read(graph)
     if out is not None:
+        from silverstain.graphs import story_beside
+
         graph.save(out)
         story.save(story_beside(out))
     if json:
@@ -99,14 +100,16 @@ def trace(
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
     """What `--json` prints."""
+    from silverstain.graphs import counts_of
+
     return {
         "graph": None if out is None else str(out),
         "hash": graph.hash,
         "prompt": graph.meta["prompt"],
         "tokens": graph.meta["tokens"],
         "targets": graph.meta["targets"],
-        **counts(graph),
-        "scores": scores_of(graph),
+        **counts_of(graph),
+        "scores": graph.scores()._asdict(),
         "exactness": graph.meta["exactness"],
         "seconds": seconds,
         "unexplained_influence": graph.meta["unexplained_influence"],
@@ -130,17 +133,25 @@ def _tell(graph: "Graph", story: "Story", out: Path | None, seconds: dict[str, f
 
 def figures(graph: "Graph") -> str:
     """The answer, the size, the scores and the exactness of a graph, for a person."""
-    scores = scores_of(graph)
+    scores = graph.scores()
     rows = [
         ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
-        ["replacement", f"{scores['replacement']:.3f}  of the influence never passes an error"],
-        ["completeness", f"{scores['completeness']:.3f}  of what enters the nodes is explained"],
+        ["replacement", f"{scores.replacement:.3f}  of the influence never passes an error"],
+        ["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained"],
         ["exactness", _exactness(graph.exactness())],
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
         rows.append(["norms", "linearised  scores do not compare with those of frozen ones"])
     return output.table(rows)
+
+
+def size_in_words(graph: "Graph") -> str:
+    """Nodes and edges, for a person."""
+    text = f"{graph.nodes.count()['feature']} features, {graph.n_nodes} nodes, {graph.n_edges} edges"
+    if graph.node_mask is None or graph.edge_mask is None:
+        return text
+    return f"{text}; kept {int(graph.node_mask.sum())} nodes, {int(graph.edge_mask.sum())} edges"
 
 
 def _exactness(error: float) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import story_beside
 from silverstain.errors import OutOfMemory, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ def trace_file(
     if folder is None:
         raise UsageError(f"--prompts {prompts} makes many graphs; name their folder: --out FOLDER")
     from silverstain.attribution import INDEX, read_prompts, trace_many
+    from silverstain.graphs import story_beside
 
     def keep_story(graph: "Graph", file: Path) -> None:
         replacement.read(graph).save(story_beside(file))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import open_with_story
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
@@ -187,16 +186,16 @@ def _groups(graph_file: Path | None, names: list[str] | tuple[str, ...]) -> list
         return []
     if graph_file is None:
         raise UsageError("--group names a group of a graph; name the graph too: --story GRAPH")
+    from silverstain.graphs import group_places, open_with_story
     from silverstain.interventions import Edit
 
     graph, story = open_with_story(graph_file)
-    members = {group.label: group.members for group in story.groups_in(graph)}
+    groups = {group.label: group for group in story.groups_in(graph)}
     edits = []
     for name in names:
-        if name not in members:
-            raise UsageError(f"{graph_file} has no group {name!r}; it has: {', '.join(sorted(members)) or 'none'}")
-        layer, feature = graph.nodes.layer, graph.nodes.feature
-        features = sorted({(int(layer[m]), int(feature[m])) for m in members[name] if int(feature[m]) >= 0})
+        if name not in groups:
+            raise UsageError(f"{graph_file} has no group {name!r}; it has: {', '.join(sorted(groups)) or 'none'}")
+        features = sorted({(layer, feature) for layer, _, feature in group_places(graph, groups[name])})
         if not features:
             raise UsageError(f"the group {name!r} has no features; name a group of features")
         edits.append(Edit(op="ablate", features=tuple(features)))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.graph_files import open_with_story, story_beside
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replacement
 from silverstain.notation import name_of_id
@@ -41,6 +40,7 @@ def verify(
 
     Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json).
     """
+    from silverstain.graphs import open_with_story, story_beside
     from silverstain.verification import ghosts as inhibited_features
     from silverstain.verification import verify as run
 
@@ -55,8 +55,7 @@ def verify(
     features = inhibited_features(replacement.model, replacement.dictionary, traced, n=wanted) if wanted else ()
     report = found.to_json() | {"inhibited": [one.to_json() for one in features]}
     if write:
-        others = tuple(entry for entry in story.evidence if entry.get("kind") != report["kind"])
-        replace(story, graph_hash=traced.hash, evidence=(*others, report)).save(story_beside(graph))
+        story.with_evidence(traced.hash, report).save(story_beside(graph))
     shown = replace(found, claims=tuple(map(in_notation, found.claims)))
     if json:
         named = [_inhibited_in_notation(one) for one in features]
@@ -81,9 +80,10 @@ def _tell(found: "Verification", rows: int) -> None:
 
 def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     """The claims with the largest measured effects, of groups first."""
-    ranked = sorted(claims, key=lambda claim: (not claim.kind.startswith("group"), -abs(claim.measured)))
+    from silverstain.verification.claims import strongest
+
     table = [["source", "target", "predicted", "measured", "random moves", "verdict"]]
-    for claim in ranked[:n]:
+    for claim in strongest(claims, n):
         unit = "" if claim.kind.endswith("logit") else " ×"
         low, high = claim.interval
         table.append([
@@ -121,15 +121,12 @@ def _inhibited_in_notation(feature: "Ghost") -> dict[str, Any]:
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:
     """Predicted beside measured, by kind of claim."""
-    from silverstain.verification.baselines import BASELINES
-
     table = [["", "claims", "rank correlation", "slope", "R²", "best baseline"]]
     for name, part in parts.items():
         if part.by and "apart" not in name:
-            others = {key: part.by[key] for key in BASELINES if key in part.by}
-            best = max(others, key=lambda key: others[key])
+            baseline, correlation = part.best_baseline
             table.append([
                 name, str(part.n), f"{part.spearman:.2f}", f"{part.slope:.2f}", f"{part.r2:.2f}",
-                f"{others[best]:.2f} ({best})",
+                f"{correlation:.2f} ({baseline})",
             ])  # fmt: skip
     return output.table(table, right=(1, 2, 3, 4)) if len(table) > 1 else "  too few claims to correlate"

@@ -1,4 +1,4 @@
-"""From a corpus to cards: one run of the model, then arithmetic on where features fired."""
+"""From a corpus to feature cards: one run of the model, then arithmetic on where features fired."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from silverstain.bases import Dictionary
 from silverstain.features.cards import Cards
 from silverstain.features.corpus import Corpus, Sample, Words, gather_corpus, words_of
-from silverstain.features.firings import Firings, collect_firings, loudest_by_sentence
+from silverstain.features.firings import Firings, collect_firings, strongest_by_sentence
 from silverstain.features.labels import KINDS, Naming, Proposal, choose
 from silverstain.features.matching import Matches, best_matches
 from silverstain.features.output import OutputTokens, mean_effect_on, output_tokens
@@ -58,7 +58,7 @@ def cards_from(
     outputs = _outputs(model, dictionary, keys, n_tokens)
     namings = _namings(model, dictionary, corpus, words, firings, keys)
     namings = [
-        naming or Naming(kind="mixed", subject=_loudest_words(firings, words, span))
+        naming or Naming(kind="mixed", subject=_strongest_words(firings, words, span))
         for naming, span in zip(namings, _spans(first, len(firings.key)), strict=True)
     ]
     windows, window_activation = _windows(corpus, firings, first, n_examples)
@@ -102,7 +102,7 @@ def _namings(
     keys: Int[np.ndarray, " card"],
 ) -> list[Naming | None]:
     spaces = spaces_of(corpus, words)
-    by_place, by_sentence = firings.matrix(corpus.n_places)[keys], loudest_by_sentence(firings, corpus)[keys]
+    by_place, by_sentence = firings.matrix(corpus.n_places)[keys], strongest_by_sentence(firings, corpus)[keys]
     following, next_class = best_matches(by_place, spaces.next), best_matches(by_place, spaces.next_class)
     values = best_unions(by_sentence, spaces.value)
     proposals = [
@@ -113,19 +113,19 @@ def _namings(
             kind="next",
             names=spaces.next.names,
             matches=following,
-            effect=_push(model, dictionary, keys, following, spaces.next.names, spaces, "next"),
+            effect=_promotion(model, dictionary, keys, following, spaces.next.names, spaces, "next"),
         ),
         Proposal(
             kind="next class",
             names=spaces.next_class.names,
             matches=next_class,
-            effect=_push(model, dictionary, keys, next_class, spaces.next_class.names, spaces, "class"),
+            effect=_promotion(model, dictionary, keys, next_class, spaces.next_class.names, spaces, "class"),
         ),
     ]
     return [choose(proposals, row) for row in range(len(keys))]
 
 
-def _push(
+def _promotion(
     model: LanguageModel,
     dictionary: Dictionary,
     keys: Int[np.ndarray, " card"],
@@ -134,7 +134,7 @@ def _push(
     spaces: Spaces,
     prefix: str,
 ) -> Float[np.ndarray, " card"]:
-    """How much each feature pushes the tokens that its best class announces, in standard deviations."""
+    """Mean direct effect of each feature on the tokens that its best class says come next, in standard deviations."""
     tokens = [
         sorted(spaces.first_tokens.get(f"{prefix}:{names[winner]}", ())) if winner >= 0 else []
         for winner in matches.winner.tolist()
@@ -176,19 +176,19 @@ def _reduced(reduction: np.ufunc, firings: Firings, first: Int[np.ndarray, " car
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _loudest_words(firings: Firings, words: Words, span: slice, n: int = 3) -> str:
+def _strongest_words(firings: Firings, words: Words, span: slice, n: int = 3) -> str:
     """The words that carry most of a feature's activation: on "of", "is"."""
     mass: dict[str, float] = {}
     for place, activation in zip(firings.place[span].tolist(), firings.activation[span].tolist(), strict=True):
         mass[words.current[place]] = mass.get(words.current[place], 0.0) + activation
-    loudest = sorted(mass, key=lambda word: (-mass[word], word))[:n]
-    return "on " + ", ".join(f'"{word}"' for word in loudest)
+    strongest = sorted(mass, key=lambda word: (-mass[word], word))[:n]
+    return "on " + ", ".join(f'"{word}"' for word in strongest)
 
 
 def _windows(
     corpus: Corpus, firings: Firings, first: Int[np.ndarray, " card"], n_examples: int
 ) -> tuple[Int[Tensor, "card example width"], Float[Tensor, "card example"]]:
-    """The loudest examples of each feature, one a sentence, no text twice."""
+    """The examples with the largest activation of each feature, one a sentence, no text twice."""
     windows = np.full((len(first), n_examples, BEFORE + 1 + AFTER), -1, dtype=np.int64)
     activations = np.zeros((len(first), n_examples), dtype=np.float32)
     for row, span in enumerate(_spans(first, len(firings.key))):

@@ -47,7 +47,7 @@ class FeatureCard:
     """What the label is about: a word, the next word, a hidden value, a class of words; mixed: nothing fits."""
     subject: str
     precision: float
-    """Share of its activation inside the class that the label names; 0 for mixed."""
+    """Share of its activation that lies in the class of the label; 0 for mixed."""
     recall: float
     """Share of the class in which it fires."""
     f1: float
@@ -238,7 +238,7 @@ def places_of_kind(
 
 
 def _compact(column: Tensor) -> Tensor:
-    """Half precision for what is only looked at; the smallest integer type that holds the values."""
+    """Half precision for what is only shown; the smallest integer type that holds the values."""
     if column.is_floating_point():
         return column.to(torch.float16) if column.ndim > 1 else column.to(torch.float32)
     low, high = (int(column.min()), int(column.max())) if column.numel() else (0, 0)

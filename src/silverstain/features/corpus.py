@@ -1,7 +1,7 @@
 """The text over which features are described: tokens, words, and what is known about each sentence.
 
-The corpus is plain: sequences of token ids, which positions count, and, where somebody knows them, the hidden values
-of a sentence (state=texas). Where they come from is not this package's business.
+The corpus consists of sequences of token ids, which positions count, and, where somebody knows them, the hidden values
+of a sentence (state=texas), which the caller provides.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """All sentences end to end; `place` below is an index into that one line of tokens."""
+    """All sentences end to end; a place is an index into this one sequence of tokens."""
 
     token_ids: Int[np.ndarray, " place"]
     sentence: Int[np.ndarray, " place"]
@@ -56,7 +56,7 @@ def gather_corpus(
     *,
     n_real: int = 1,
 ) -> Corpus:
-    """Lay the samples end to end; UsageError when there is none or a mask has another length than its tokens."""
+    """Concatenate the samples; UsageError when there is none or a mask has another length than its tokens."""
     ids: list[np.ndarray] = []
     counted: list[np.ndarray] = []
     variables: list[Mapping[str, str]] = []

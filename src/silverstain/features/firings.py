@@ -1,4 +1,4 @@
-"""Where each feature fires in a corpus, and how strongly: the one table every card is made from."""
+"""Where each feature fires in a corpus, and how strongly: the table from which all cards are made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Firings:
     n_keys: int
 
     def matrix(self, n_places: int) -> scipy.sparse.csr_matrix:
-        """[key, place] activations, zero where a feature is silent."""
+        """[key, place] activations, zero where a feature is not active."""
         indptr = np.searchsorted(self.key, np.arange(self.n_keys + 1))
         return scipy.sparse.csr_matrix((self.activation, self.place, indptr), shape=(self.n_keys, n_places))
 
@@ -82,12 +82,13 @@ def _padded(corpus: Corpus, rows: np.ndarray) -> tuple[torch.Tensor, np.ndarray]
     return torch.from_numpy(np.where(inside, corpus.token_ids[place], 0)), place
 
 
-def loudest_by_sentence(firings: Firings, corpus: Corpus) -> scipy.sparse.csr_matrix:
+def strongest_by_sentence(firings: Firings, corpus: Corpus) -> scipy.sparse.csr_matrix:
     """[key, sentence]: the largest activation of each feature in each sentence."""
     if not len(firings.key):
         return scipy.sparse.csr_matrix((firings.n_keys, corpus.n_sentences), dtype=np.float32)
     pair = firings.key.astype(np.int64) * corpus.n_sentences + corpus.sentence[firings.place]
-    first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))  # sorted by key and place: runs
-    loudest = np.maximum.reduceat(firings.activation, first)
+    # firings are sorted by key and place, so those of one pair stand together
+    first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+    largest = np.maximum.reduceat(firings.activation, first)
     key, sentence = np.divmod(pair[first], corpus.n_sentences)
-    return scipy.sparse.csr_matrix((loudest, (key, sentence)), shape=(firings.n_keys, corpus.n_sentences))
+    return scipy.sparse.csr_matrix((largest, (key, sentence)), shape=(firings.n_keys, corpus.n_sentences))

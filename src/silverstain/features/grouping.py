@@ -1,12 +1,12 @@
-"""A first grouping of a graph's nodes: what means the same belongs together.
+"""A first grouping of a graph's nodes into supernodes: features with one meaning are one group.
 
     tokens      the pieces of a word, with the features that stand for that word, read there: dallas
     concepts    features that stand for one hidden value, wherever they are: state = texas
-    outputs     features that say one thing: say austin, say a capital
+    outputs     features that promote one output: say austin, say a capital
     logits      each target by itself
 
-A feature of several values (state = texas or ohio) joins the group of the one that others stand for in this graph, if
-there is just one. Features that no class fits, errors and biases stay alone.
+A feature of several values (state = texas or ohio) joins the group of one of them, if just one has a group in this
+graph. Features that no class fits, errors and biases are in no group.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from silverstain.graphs import Graph, Group
 Key = tuple[str, str, int]
 """(kind of group, label, first position of a word or -1)."""
 
-FIRST_TO_LAST = ("token", "concept", "output", "logit")
+KIND_ORDER = ("token", "concept", "output", "logit")
 
 
 def group_nodes(graph: Graph, cards: Cards) -> list[Group]:
@@ -48,10 +48,10 @@ def group_nodes(graph: Graph, cards: Cards) -> list[Group]:
             key = _feature_key(cards, layers[node], features[node], tokens, starts, positions[node])
         if key is not None:
             members.setdefault(key, []).append(node)
-    return _named(_settled(members), layers)
+    return _ordered(_join_unions(members), layers)
 
 
-def _settled(members: dict[Key, list[int]]) -> dict[Key, list[int]]:
+def _join_unions(members: dict[Key, list[int]]) -> dict[Key, list[int]]:
     """Groups of several values moved into that of the one value which has a group of its own."""
     out = {key: list(nodes) for key, nodes in members.items()}
     for key in members:
@@ -59,16 +59,6 @@ def _settled(members: dict[Key, list[int]]) -> dict[Key, list[int]]:
         if key[0] == "concept" and len(values_in(key[1])) > 1 and len(single) == 1:
             out[single[0]] = sorted(out[single[0]] + out.pop(key))
     return out
-
-
-def group_places(graph: Graph, group: Group) -> list[tuple[int, int, int]]:
-    """(layer, position, feature) of a group's features: what an intervention edits."""
-    nodes = graph.nodes
-    return [
-        (int(nodes.layer[node]), int(nodes.position[node]), int(nodes.feature[node]))
-        for node in group.members
-        if int(nodes.feature[node]) >= 0
-    ]
 
 
 def _feature_key(
@@ -82,9 +72,9 @@ def _feature_key(
         return ("concept", label, -1)
     if kind in ("next", "next class"):
         return ("output", label, -1)
-    here = _word_key(tokens, starts, position)
-    if kind == "word" and here[1].startswith(label.removesuffix(CONTINUES)):
-        return here  # the word itself, or its first pieces, read where they are written
+    word = _word_key(tokens, starts, position)
+    if kind == "word" and word[1].startswith(label.removesuffix(CONTINUES)):
+        return word  # the word itself, or its first pieces, read where they are written
     return ("concept", label.removesuffix(CONTINUES), starts[position] if kind == "word class" else -1)
 
 
@@ -103,12 +93,12 @@ def _word_of_positions(tokens: Sequence[str]) -> list[int]:
     return out
 
 
-def _named(members: dict[Key, list[int]], layers: Sequence[int]) -> list[Group]:
+def _ordered(members: dict[Key, list[int]], layers: Sequence[int]) -> list[Group]:
     def rank(key: Key) -> tuple[int, float, int]:
-        height = sum(layers[node] for node in members[key]) / len(members[key])
-        between = FIRST_TO_LAST.index(key[0])
+        mean_layer = sum(layers[node] for node in members[key]) / len(members[key])
+        kind = KIND_ORDER.index(key[0])
         # Words by position, then concepts and outputs by layer, then the targets in their own order.
-        return (0, key[2], 0) if between == 0 else (2, key[2], 0) if between == 3 else (1, height, between)
+        return (0, key[2], 0) if kind == 0 else (2, key[2], 0) if kind == 3 else (1, mean_layer, kind)
 
     used: Counter[str] = Counter()
     groups: list[Group] = []

@@ -1,8 +1,8 @@
 """The first label of a feature: short, made by rule, the same every time.
 
-Each space of classes proposes its best class; the one with the highest F1 names the feature. Nearly equal proposals
-are settled by the order below, from what is nearest to the tokens to what needs more to be believed. A claim about
-the output ("says austin") also needs the feature to push those tokens.
+Each space of classes proposes its best class; the one with the highest F1 names the feature. Where two are nearly
+equal, the kind that comes first in KINDS wins: those nearer to the input tokens come first, as they assume less. A
+label about the output ("says austin") also needs the feature to promote those tokens.
 """
 
 from dataclasses import dataclass
@@ -19,19 +19,18 @@ KINDS: tuple[str, ...] = get_args(Kind)
 MARGIN = 0.05
 """F1 by which a later kind must beat an earlier one."""
 MIN_F1 = 0.4
-"""Below this no class names a feature; its loudest words do."""
+"""Below this no class names a feature; the words on which it is most active do."""
 MIN_PRECISION = 0.5
-"""A name has to be right about most of the activation, and beyond what the size of its class gives for nothing: the
-precision counted is (precision − share) / (1 − share), so a feature that always fires is not called by a class that
-is half of the corpus."""
+"""Most of the activation has to lie inside the class, beyond what its size gives by chance: the precision counted is
+(precision − share) / (1 − share), so a feature that always fires is not named by a class that is half of the corpus."""
 MIN_EFFECT = {"next": 2.0, "next class": 0.75}
-"""Mean direct effect on the announced tokens, in standard deviations over the vocabulary, that a claim of saying
-them needs."""
+"""Mean direct effect on the tokens of the class, in standard deviations over the vocabulary, that a label about the
+output needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """The best class of one space for every feature, and how much each feature pushes the announced tokens."""
+    """The best class of one space for every feature, and for classes of the output the effect on their tokens."""
 
     kind: Kind
     names: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""What a feature says by itself: its writes taken straight to the logits, the last norm's weight crossed.
+"""The direct effect of a feature on the logits: what it writes, read by the unembedding through the last norm's weight.
 
 For a feature f the direct effect on token t is W_U[t] · (w_final ⊙ Σ_targets W_dec[f, target]), less its mean over the
 vocabulary (where the last norm centres, so is what the feature writes): what unit activation adds to the demeaned
-logit when the last norm's scale is 1. It ignores everything in between, so it tells what late features say and little
+logit when the last norm's scale is 1. It ignores all layers in between, so it says much about late features and little
 about early ones.
 """
 
@@ -18,14 +18,14 @@ from silverstain.models import LanguageModel
 
 
 class OutputTokens(NamedTuple):
-    """The ends of each feature's direct effects, strongest first, and their scale."""
+    """The largest and smallest direct effects of each feature, strongest first, and their scale."""
 
     promoted: Int[Tensor, "feature n"]
     promoted_effect: Float[Tensor, "feature n"]
     suppressed: Int[Tensor, "feature n"]
     suppressed_effect: Float[Tensor, "feature n"]
     scale: Float[Tensor, " feature"]
-    """Standard deviation over the vocabulary: an effect of two of these is a pointed one."""
+    """Standard deviation of the effects over the vocabulary."""
 
 
 def direct_effects(
@@ -78,7 +78,7 @@ def mean_effect_on(
 def _chunks(
     model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"]
 ) -> Iterator[tuple[int, Float[Tensor, "chunk d_vocab"]]]:
-    """(index of the first feature, effects) a few features at a time: a whole layer by a real vocabulary is large."""
+    """(index of the first feature, effects) a few features at a time, as a whole layer's may not fit in memory."""
     size = max(1, 2**24 // model.d_vocab)
     for first in range(0, len(features), size):
         yield first, direct_effects(model, dictionary, layer, features[first : first + size])

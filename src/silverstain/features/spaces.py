@@ -1,11 +1,11 @@
-"""The classes a feature may stand for, read off the corpus.
+"""The classes a feature may stand for, made from the corpus.
 
 Five spaces of classes, each a set of named sets of places or sentences:
 
     word         places where this word (or its first pieces, dal…) has just been read
     next         places before this word
     value        sentences in which a hidden variable has this value: state = texas
-    word class   places where the value of a variable has just been spelled: a town
+    word class   places whose token ends the value of a variable: a town
     next class   places before the value of a variable, or before an answer of a kind: a capital
 """
 
@@ -19,7 +19,7 @@ from silverstain.features.matching import Classes, classes_from_pairs
 ANSWER = "answer"
 """The variable whose values are of many kinds; its classes are named by the kind: a capital, not an answer."""
 MIN_KINDS = 5
-"""An answer of a kind is a class of things only if it has this many different words."""
+"""A class of `next class` counts only if this many different words follow its places."""
 
 Pairs = list[tuple[int, str]]
 
@@ -34,7 +34,7 @@ class Spaces:
     word_class: Classes
     next_class: Classes
     first_tokens: Mapping[str, frozenset[int]]
-    """The tokens that may come first in what a class of `next` ("next:…") or `next_class` ("class:…") announces."""
+    """The tokens that follow the places of each class of `next` ("next:…") and of `next_class` ("class:…")."""
 
 
 def spaces_of(corpus: Corpus, words: Words) -> Spaces:
@@ -70,15 +70,14 @@ def _places(corpus: Corpus, words: Words) -> tuple[Pairs, Pairs, Pairs, Pairs]:
         for place in range(first, stop):
             if corpus.counted[place]:
                 word.append((place, words.current[place]))
-                announced = words.following[place]
-                if announced is not None:
-                    following.append((place, announced))
+                if (follows := words.following[place]) is not None:
+                    following.append((place, follows))
         present = set(words.current[first:stop])
         for start, end, variable in _spelled(words, first, stop, variables):
             if corpus.counted[end - 1]:
                 word_class.append((end - 1, variable))
             if start > first and corpus.counted[start - 1]:
-                next_class.extend((start - 1, name) for name in _announced(variable, variables, present))
+                next_class.extend((start - 1, name) for name in _names_before(variable, variables, present))
     return word, following, word_class, next_class
 
 
@@ -106,10 +105,10 @@ def _end_of(words: Words, place: int, stop: int, value: str) -> int | None:
     return place if value and text == value else None
 
 
-def _announced(variable: str, variables: Mapping[str, str], present: set[str]) -> Iterator[str]:
-    """Names of what is announced before the value of `variable`: itself, or for an answer what it is an answer of.
+def _names_before(variable: str, variables: Mapping[str, str], present: set[str]) -> Iterator[str]:
+    """Names of the classes of places before a value of `variable`: the variable, or for an answer what it answers.
 
-    A value that the sentence names (relation = capital, in "the capital of …") is the natural name of the kind.
+    A value that the sentence spells out (relation = capital, in "the capital of …") names the kind of answer.
     """
     if variable != ANSWER:
         yield variable
@@ -121,7 +120,7 @@ def _announced(variable: str, variables: Mapping[str, str], present: set[str]) -
 
 
 def _of_many_words(pairs: Sequence[tuple[int, str]], words: Words) -> Pairs:
-    """Only classes that announce at least MIN_KINDS different words."""
+    """Only classes that at least MIN_KINDS different words follow."""
     kinds: dict[str, set[str | None]] = defaultdict(set)
     for place, name in pairs:
         kinds[name].add(words.following[place])

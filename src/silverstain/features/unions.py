@@ -1,6 +1,6 @@
 """Features that stand for a few values of one hidden variable: state = texas or ohio.
 
-A small dictionary has fewer features than the world has values, so one feature often serves two or three of them.
+A small dictionary has fewer features than a variable has values, so one feature often stands for two or three of them.
 Values of one variable exclude each other, so precision adds up over them and recall is that of all their sentences.
 """
 
@@ -31,7 +31,7 @@ def best_unions(
     for variable in variables:
         n_values[variable] += 1
     overlaps = overlaps_of(activations, classes, min_support=min_support)
-    chosen = [_best(here, variables, n_values) for here in overlaps]
+    chosen = [_best(overlap, variables, n_values) for overlap in overlaps]
     matches = matches_of(activations, classes, overlaps, chosen)
     code: dict[str, int] = {}
     for key, columns in enumerate(chosen):
@@ -46,34 +46,35 @@ def values_in(subject: str) -> tuple[str, ...]:
     return tuple(f"{variable}{IS}{value}" for value in values.split(OR))
 
 
-def _best(here: Overlap, variables: Sequence[str], n_values: dict[str, int]) -> tuple[int, ...]:
+def _best(overlap: Overlap, variables: Sequence[str], n_values: dict[str, int]) -> tuple[int, ...]:
     by_variable: dict[str, list[int]] = defaultdict(list)
-    for index, column in enumerate(here.column.tolist()):
+    for index, column in enumerate(overlap.column.tolist()):
         by_variable[variables[int(column)]].append(index)
     best: tuple[float, tuple[int, ...]] = (-1.0, ())
-    for variable, met in by_variable.items():
-        score, taken = _grown(here, np.array(met), max(1, min(MAX_VALUES, n_values[variable] // 2)))
+    for variable, indices in by_variable.items():
+        score, taken = _union(overlap, np.array(indices), max(1, min(MAX_VALUES, n_values[variable] // 2)))
         if score > best[0]:
             best = (score, taken)
-    return tuple(int(here.column[index]) for index in best[1])
+    return tuple(int(overlap.column[index]) for index in best[1])
 
 
-def _grown(here: Overlap, met: np.ndarray, most: int) -> tuple[float, tuple[int, ...]]:
+def _union(overlap: Overlap, indices: np.ndarray, most: int) -> tuple[float, tuple[int, ...]]:
     """The best of these classes, then further ones while each adds GAIN: (F1, indices into the overlap)."""
-    scores = here.f1[met]
+    precision, hits, size, scores = (
+        column[indices] for column in (overlap.precision, overlap.hits, overlap.size, overlap.f1)
+    )
     taken = [int(np.argmax(scores))]
     score = float(scores[taken[0]])
-    while len(taken) < min(most, len(met)):
-        precision = here.precision[met[taken]].sum() + here.precision[met]
-        recall = (here.hits[met[taken]].sum() + here.hits[met]) / (here.size[met[taken]].sum() + here.size[met])
-        scores = f1_of(precision, recall)
+    while len(taken) < min(most, len(indices)):
+        recall = (hits[taken].sum() + hits) / (size[taken].sum() + size)
+        scores = f1_of(precision[taken].sum() + precision, recall)
         scores[taken] = -1.0
         further = int(np.argmax(scores))
         if scores[further] < score + GAIN:
             break
         taken.append(further)
         score = float(scores[further])
-    return score, tuple(int(met[index]) for index in taken)
+    return score, tuple(int(indices[index]) for index in taken)
 
 
 def _name(names: Sequence[str], columns: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from silverstain.graphs.graph import Graph
@@ -90,12 +90,12 @@ class _Pairs(NamedTuple):
 
 
 def _shared_nodes(left: Graph, right: Graph, pruned: bool) -> _Pairs:
-    there = {node_id: node for node, node_id in enumerate(_names(right))}
-    kept_left, kept_right = _kept(left, pruned), _kept(right, pruned)
+    in_right = {node_id: node for node, node_id in enumerate(_names(right))}
+    kept_left, kept_right = left.kept_nodes(pruned), right.kept_nodes(pruned)
     pairs = [
-        (node, there[node_id])
+        (node, in_right[node_id])
         for node, node_id in enumerate(_names(left))
-        if node_id in there and kept_left[node] and kept_right[there[node_id]]
+        if node_id in in_right and kept_left[node] and kept_right[in_right[node_id]]
     ]
     columns = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     return _Pairs(columns[:, 0], columns[:, 1])
@@ -111,13 +111,9 @@ def _names(graph: Graph) -> list[str]:
     return ids
 
 
-def _kept(graph: Graph, pruned: bool) -> Bool[Tensor, " node"]:
-    return graph.node_mask if pruned and graph.node_mask is not None else torch.ones(graph.n_nodes, dtype=torch.bool)
-
-
 def _overlap(left: Graph, right: Graph, pairs: _Pairs, pruned: bool, kind: str) -> Overlap:
     shared = int(left.nodes.is_kind(kind)[pairs.left].sum())
-    sizes = [int((graph.nodes.is_kind(kind) & _kept(graph, pruned)).sum()) for graph in (left, right)]
+    sizes = [int((graph.nodes.is_kind(kind) & graph.kept_nodes(pruned)).sum()) for graph in (left, right)]
     return Overlap(shared, sizes[0] - shared, sizes[1] - shared)
 
 
@@ -137,27 +133,27 @@ def _activations(left: Graph, right: Graph, pairs: _Pairs) -> ActivationAgreemen
 
 def _edges(left: Graph, right: Graph, pairs: _Pairs, pruned: bool, kind: str | None) -> EdgeAgreement:
     numbers = torch.arange(len(pairs.left))
-    ours = _between(left, pairs.left, numbers, pruned, kind)
-    theirs = _between(right, pairs.right, numbers, pruned, kind)
-    keys, where = torch.cat([ours.keys, theirs.keys]).unique(return_inverse=True)
+    of_left = _shared_edges(left, pairs.left, numbers, pruned, kind)
+    of_right = _shared_edges(right, pairs.right, numbers, pruned, kind)
+    keys, where = torch.cat([of_left.keys, of_right.keys]).unique(return_inverse=True)
     # a graph has an edge once at most, so each key has one place in each
     a, b = (torch.zeros(len(keys), dtype=torch.float64) for _ in range(2))
     in_a, in_b = (torch.zeros(len(keys), dtype=torch.bool) for _ in range(2))
-    n = len(ours.keys)
-    a[where[:n]], in_a[where[:n]] = ours.values, True
-    b[where[n:]], in_b[where[n:]] = theirs.values, True
+    n = len(of_left.keys)
+    a[where[:n]], in_a[where[:n]] = of_left.values, True
+    b[where[n:]], in_b[where[n:]] = of_right.values, True
     both = in_a & in_b
     norms = float(a[both].norm()), float(b[both].norm())
     return EdgeAgreement(
-        count=Overlap(int(both.sum()), ours.total - int(both.sum()), theirs.total - int(both.sum())),
+        count=Overlap(int(both.sum()), of_left.total - int(both.sum()), of_right.total - int(both.sum())),
         relative_difference=float((a[both] - b[both]).norm()) / norms[1] if norms[1] > 0 else None,
         cosine=_cosine(a[both], b[both]) if norms[0] > 0 and norms[1] > 0 else None,
-        left_share=_rest(a[both], ours.mass),
-        right_share=_rest(b[both], theirs.mass),
+        left_share=_share_not_shared(a[both], of_left.mass),
+        right_share=_share_not_shared(b[both], of_right.mass),
     )
 
 
-def _rest(shared: Float64[Tensor, " edge"], mass: float) -> float:
+def _share_not_shared(shared: Float64[Tensor, " edge"], mass: float) -> float:
     """Share of a graph's Σ |edge| that is not on shared edges; rounding may leave less than nothing."""
     return max(0.0, 1 - float(shared.abs().sum()) / mass) if mass > 0 else 0.0
 
@@ -166,31 +162,29 @@ def _cosine(a: Float64[Tensor, " edge"], b: Float64[Tensor, " edge"]) -> float:
     return min(1.0, max(-1.0, float(a @ b) / float(a.norm() * b.norm())))  # rounding may pass 1
 
 
-class _Between(NamedTuple):
-    """The edges of one graph between shared nodes, named alike in both."""
+class _SharedEdges(NamedTuple):
+    """The edges of one graph between nodes that both have; equal keys mean the same edge in both graphs."""
 
     keys: Int64[Tensor, " edge"]
     values: Float64[Tensor, " edge"]
     total: int
-    """All edges, those at nodes of its own included."""
+    """Number of all its edges, those at other nodes included."""
     mass: float
     """Σ |edge| over all of them."""
 
 
-def _between(
+def _shared_edges(
     graph: Graph, nodes: Int64[Tensor, " shared"], numbers: Int64[Tensor, " shared"], pruned: bool, kind: str | None
-) -> _Between:
+) -> _SharedEdges:
     number = torch.full((graph.n_nodes,), -1)
     number[nodes] = numbers
-    counted = graph._kept_edges(pruned) if kind is None else graph._kept_edges(pruned) & _from(graph, kind)
+    counted = graph.kept_edges(pruned)
+    if kind is not None:
+        counted = counted & graph.nodes.is_kind(kind)[graph.indices]
     sources, targets, values = graph.indices[counted], graph.targets[counted], graph.values[counted].double()
     shared = (number[sources] >= 0) & (number[targets] >= 0)
     keys = number[targets[shared]] * len(numbers) + number[sources[shared]]
-    return _Between(keys, values[shared], len(values), float(values.abs().sum()))
-
-
-def _from(graph: Graph, kind: str) -> Bool[Tensor, " edge"]:
-    return graph.nodes.is_kind(kind)[graph.indices]
+    return _SharedEdges(keys, values[shared], len(values), float(values.abs().sum()))
 
 
 def _targets(left: Graph, right: Graph) -> tuple[TargetAgreement, ...]:

@@ -1,4 +1,4 @@
-"""The JSON that circuit-tracer's viewer and Neuronpedia read (explorer.md §2), with unique node ids.
+"""The JSON that circuit-tracer's viewer and Neuronpedia read, with unique node ids.
 
 Bias nodes are left out: neither format has them. Neuronpedia cannot show a model of a single layer.
 """
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.errors import UsageError
-from silverstain.graphs._influence import cumulative_influence
-from silverstain.graphs.graph import Graph
+from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.influence import cumulative_influence
 from silverstain.graphs.nodes import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
+from silverstain.graphs.scores import scores
 from silverstain.graphs.story import Story
 from silverstain.storage import write_text_whole
+from silverstain.version import __version__
 
 FEATURE_TYPES = {
     FEATURE: "cross layer transcoder",  # also what the viewers expect for per-layer dictionaries
@@ -24,15 +26,20 @@ FEATURE_TYPES = {
 
 
 def write_graph_json(
-    graph: Graph, path: str | Path, *, slug: str | None = None, scan: str | None = None, story: Story | None = None
+    graph: GraphArrays,
+    path: str | Path,
+    *,
+    slug: str | None = None,
+    scan: str | None = None,
+    story: Story | None = None,
 ) -> None:
     """Write `graph_json` to a file, whole or not at all; the slug defaults to the file's name."""
     path = Path(path)
-    content = graph_json(graph, slug=slug or _clean(path.stem), scan=scan, story=story)
+    content = graph_json(graph, slug=slug or _as_slug(path.stem), scan=scan, story=story)
     write_text_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
-def graph_json(graph: Graph, *, slug: str, scan: str | None = None, story: Story | None = None) -> dict[str, Any]:
+def graph_json(graph: GraphArrays, *, slug: str, scan: str | None = None, story: Story | None = None) -> dict[str, Any]:
     """The graph as one JSON object: the pruned part if it is pruned, else all of it.
 
     `scan` tells a viewer where features live: a Neuronpedia model id, or for circuit-tracer a Hugging Face repository
@@ -41,7 +48,7 @@ def graph_json(graph: Graph, *, slug: str, scan: str | None = None, story: Story
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", slug):
         raise UsageError(f"the slug {slug!r} has other characters than letters, digits, '_', '.', '-'; choose another")
     story = story or Story()
-    edges = graph._kept_edges(pruned=True).clone()
+    edges = graph.kept_edges().clone()
     edges &= graph.nodes.kind[graph.indices] != BIAS
     shown = _shown(graph, edges)
     ids = graph.nodes.ids()
@@ -62,7 +69,7 @@ def graph_json(graph: Graph, *, slug: str, scan: str | None = None, story: Story
     }
 
 
-def _shown(graph: Graph, edges: Any) -> list[int]:
+def _shown(graph: GraphArrays, edges: Any) -> list[int]:
     """Nodes with a link; tokens and logits in any case."""
     shown = graph.nodes.is_kind("token", "logit")
     shown[graph.indices[edges]] = True
@@ -70,23 +77,21 @@ def _shown(graph: Graph, edges: Any) -> list[int]:
     return shown.nonzero().flatten().tolist()
 
 
-def _metadata(graph: Graph, slug: str, scan: str | None) -> dict[str, Any]:
-    from silverstain.version import __version__
-
-    meta, scores = graph.meta, graph.scores()
+def _metadata(graph: GraphArrays, slug: str, scan: str | None) -> dict[str, Any]:
+    meta, found = graph.meta, scores(graph)
     pruning = meta.get("pruning", {}) if graph.node_mask is not None else {}
     model, dictionary = (dict(meta.get(key) or {}) for key in ("model", "dictionary"))
     return {
         "slug": slug,
-        "scan": scan or _clean(str(dictionary.get("name") or model.get("name") or "silverstain")),
+        "scan": scan or _as_slug(str(dictionary.get("name") or model.get("name") or "silverstain")),
         "transcoder_list": [],
         "prompt_tokens": list(meta.get("tokens", [])),
         "prompt": meta.get("prompt", ""),
         "node_threshold": pruning.get("node_share", 1.0),
         "schema_version": 1,
         "n_layers": graph.n_layers,
-        "replacement_score": scores.replacement,
-        "completeness_score": scores.completeness_all_rows,  # what these viewers mean by the word
+        "replacement_score": found.replacement,
+        "completeness_score": found.completeness_all_rows,  # what these viewers mean by the word
         "info": {
             "generator": {"name": "silverstain", "version": __version__},
             "model": model,
@@ -100,7 +105,7 @@ def _metadata(graph: Graph, slug: str, scan: str | None) -> dict[str, Any]:
     }
 
 
-def _nodes(graph: Graph, ids: list[str], story: Story) -> list[dict[str, Any]]:
+def _nodes(graph: GraphArrays, ids: list[str], story: Story) -> list[dict[str, Any]]:
     """One object a node, of every kind but bias in the form the viewers read."""
     table, labels, answers = graph.nodes, story.labels_in(graph.nodes), _answers(graph)
     columns = (table.kind, table.layer, table.position, table.feature, table.token, table.activation)
@@ -139,20 +144,20 @@ def _feature_number(kind: int, layer: int, position: int, feature: int, token: i
     return -1 if kind != LOGIT else token if token >= 0 else rank
 
 
-def _default_label(graph: Graph, kind: int, layer: int, position: int, token: int) -> str:
+def _default_label(graph: GraphArrays, kind: int, layer: int, position: int, token: int) -> str:
     tokens = graph.meta.get("tokens", [])
     if kind == TOKEN:
         return f'Emb: "{tokens[position] if position < len(tokens) else token}"'
     return f"Err: layer {layer}" if kind == ERROR else ""
 
 
-def _answers(graph: Graph) -> list[str]:
-    """The viewers take the target out of the quotes and the number out of `(p=`, and fail without them: what is no
-    token says 1."""
-    chances = (1.0 if chance is None else chance for chance in graph.target_probabilities)
-    named = zip(graph.target_names, chances, strict=True)
-    return [f'Output "{name}" (p={chance:.3f})' for name, chance in named]
+def _answers(graph: GraphArrays) -> list[str]:
+    """The viewers read the target between the quotes and the probability after `(p=`, and fail without them, so a
+    target that is no token is given probability 1."""
+    probabilities = (1.0 if known is None else known for known in graph.target_probabilities)
+    named = zip(graph.target_names, probabilities, strict=True)
+    return [f'Output "{name}" (p={probability:.3f})' for name, probability in named]
 
 
-def _clean(name: str) -> str:
+def _as_slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "graph"

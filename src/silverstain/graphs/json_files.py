@@ -1,4 +1,4 @@
-"""Graphs as the JSON that circuit-tracer and Neuronpedia write, and we (explorer.md §2), read as far as it says.
+"""Graphs as the JSON that circuit-tracer and Neuronpedia write, and `export` here, read as far as it goes.
 
 Such a file has the nodes that pruning kept, no bias nodes, and no values of targets: those are NaN.
 """
@@ -69,7 +69,7 @@ def _read(content: Mapping[str, Any]) -> tuple[Graph, Story]:
         raise ValueError("it has no nodes")
     n_layers = _n_layers(content)
     nodes = [_node(node, rank, n_layers) for rank, node in enumerate(content["nodes"])]
-    order = sorted(range(len(nodes)), key=lambda at: _place(nodes[at]))
+    order = sorted(range(len(nodes)), key=lambda at: _sort_key(nodes[at]))
     place = {at: new for new, at in enumerate(order)}
     ranked = [nodes[at] for at in order]
     table = _table(ranked)
@@ -84,10 +84,10 @@ def _read(content: Mapping[str, Any]) -> tuple[Graph, Story]:
 
 
 def _n_layers(content: Mapping[str, Any]) -> int:
-    """As the file says, or from its logits, which stand at number of layers + 1, or from its highest node."""
-    said = content["metadata"].get("n_layers")
-    if said is not None:
-        return int(said)
+    """As the file states, or one less than the layer of its logits, or up to its highest node."""
+    stated = content["metadata"].get("n_layers")
+    if stated is not None:
+        return int(stated)
     layers = [int(node["layer"]) for node in content["nodes"] if node["feature_type"] == FEATURE_TYPES[LOGIT]]
     if layers:
         return max(layers) - 1
@@ -144,7 +144,7 @@ def _token_id(node: Mapping[str, Any], kind: int) -> int:
     return -1
 
 
-def _place(node: _Node) -> tuple[int, ...]:
+def _sort_key(node: _Node) -> tuple[int, ...]:
     return node[:5] if node.kind != LOGIT else (node.kind, 0, 0, 0, node.rank)
 
 
@@ -169,26 +169,26 @@ def _links(
 
     circuit-tracer names the error of layer ℓ as it names feature ℓ of layer 0 at the same position. Only a feature is
     a target. Of two links from one such name to one target the first is the feature's, as it writes them in that order;
-    a single one is the feature's if the error lies too high, and is counted as unsure if not.
+    a single one is the feature's if the error is in no lower layer than the target, and is counted as ambiguous if not.
     """
     by_id: dict[str, list[int]] = {}
     for at, node in enumerate(content["nodes"]):
         by_id.setdefault(node["node_id"], []).append(at)
-    for bearers in by_id.values():
-        bearers.sort(key=lambda at: nodes[at].kind)  # features before errors
+    for candidates in by_id.values():
+        candidates.sort(key=lambda at: nodes[at].kind)  # features before errors
     links = [
         (link["source"], link["target"], _finite(link["weight"], "the weight of a link")) for link in content["links"]
     ]
-    times, met = Counter(link[:2] for link in links), Counter[tuple[str, str]]()
+    times, seen = Counter(link[:2] for link in links), Counter[tuple[str, str]]()
     sources, targets, weights, n_ambiguous = [], [], [], 0
     for source_id, target_id, weight in links:
         if source_id not in by_id or target_id not in by_id:
             raise ValueError(f"a link from {source_id!r} to {target_id!r} names a node that is not there")
         target = by_id[target_id][0]
-        bearers = [at for at in by_id[source_id] if nodes[at].layer < nodes[target].layer] or by_id[source_id]
-        n_ambiguous += len(bearers) > 1 and times[source_id, target_id] == 1
-        source = bearers[min(met[source_id, target_id], len(bearers) - 1)]
-        met[source_id, target_id] += 1
+        candidates = [at for at in by_id[source_id] if nodes[at].layer < nodes[target].layer] or by_id[source_id]
+        n_ambiguous += len(candidates) > 1 and times[source_id, target_id] == 1
+        source = candidates[min(seen[source_id, target_id], len(candidates) - 1)]
+        seen[source_id, target_id] += 1
         sources.append(place[source])
         targets.append(place[target])
         weights.append(weight)
@@ -216,8 +216,8 @@ def _graph(
 
 
 def _meta(content: Mapping[str, Any], nodes: Sequence[_Node], n_ambiguous: int) -> dict[str, Any]:
-    said = content["metadata"]
-    info = said.get("info") or {}
+    metadata = content["metadata"]
+    info = metadata.get("info") or {}
     targets = [
         {"kind": "token", "name": node.label, "token": node.label, "id": node.token, "probability": node.activation}
         if node.token >= 0
@@ -227,19 +227,19 @@ def _meta(content: Mapping[str, Any], nodes: Sequence[_Node], n_ambiguous: int) 
     ]
     tokens = {node.position: node.token for node in nodes if node.kind == TOKEN}
     return {
-        "prompt": str(said.get("prompt", "")),
-        "tokens": [str(token) for token in said.get("prompt_tokens", ())],
-        "token_ids": [tokens.get(position, -1) for position in range(len(said.get("prompt_tokens", ())))],
+        "prompt": str(metadata.get("prompt", "")),
+        "tokens": [str(token) for token in metadata.get("prompt_tokens", ())],
+        "token_ids": [tokens.get(position, -1) for position in range(len(metadata.get("prompt_tokens", ())))],
         "targets": targets,
-        "model": dict(info.get("model") or {}) or {"name": str(said.get("scan", "unknown"))},
-        "dictionary": dict(info.get("dictionary") or {}) or {"name": str(said.get("scan", "unknown"))},
-        "imported": {"from": "json", "pruned_at": said.get("node_threshold"), "ambiguous_links": n_ambiguous},
+        "model": dict(info.get("model") or {}) or {"name": str(metadata.get("scan", "unknown"))},
+        "dictionary": dict(info.get("dictionary") or {}) or {"name": str(metadata.get("scan", "unknown"))},
+        "imported": {"from": "json", "pruned_at": metadata.get("node_threshold"), "ambiguous_links": n_ambiguous},
     }
 
 
-def _story(graph: Graph, asked: Mapping[str, Any], nodes: Sequence[_Node], names: Mapping[str, str]) -> Story:
+def _story(graph: Graph, q_params: Mapping[str, Any], nodes: Sequence[_Node], names: Mapping[str, str]) -> Story:
     """Pins and groups are lists, or text where circuit-tracer's page has saved them."""
-    pins, groups = asked.get("pinnedIds") or [], asked.get("supernodes") or []
+    pins, groups = q_params.get("pinnedIds") or [], q_params.get("supernodes") or []
     pins = pins.split(",") if isinstance(pins, str) else pins
     groups = json.loads(groups) if isinstance(groups, str) else groups
     labels = {i: node.label for i, node in zip(graph.nodes.ids(), nodes, strict=True) if node.kind == FEATURE}

@@ -6,11 +6,11 @@ errors by (layer, position), tokens by position, biases, logits. Sources come be
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int, Int8, Int32
+from jaxtyping import Bool, Float, Int, Int8, Int32, Int64
 from torch import Tensor
 
 NODE_KINDS = ("feature", "error", "token", "bias", "logit")
@@ -96,7 +96,7 @@ class NodeLayout:
         return self.logits.start + k
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
+@dataclass(frozen=True, kw_only=True, eq=False)  # == of tensors is no truth value
 class NodeTable:
     """Columns over all nodes of a graph.
 
@@ -136,6 +136,21 @@ class NodeTable:
         code = NODE_KINDS.index(kind)
         start, stop = torch.searchsorted(self.kind, torch.tensor([code, code + 1], dtype=self.kind.dtype)).tolist()
         return slice(start, stop)
+
+    def columns(self) -> dict[str, Tensor]:
+        """The columns by name, in the order of their declaration; influence only once it is known."""
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        return {name: column for name, column in columns.items() if column is not None}
+
+    def error_nodes(self) -> Int64[Tensor, " node"]:
+        """The error node at the layer and position of each node; -1 where there is none."""
+        n_positions = int(self.position.max()) + 1 if len(self) else 0
+        place = self.layer.long() * n_positions + self.position.long()
+        errors = (self.kind == ERROR).nonzero().flatten()
+        node_at = torch.full(((self.n_layers + 1) * max(n_positions, 1),), -1)
+        node_at[place[errors]] = errors
+        has_place = (self.layer >= 0) & (self.position >= 0)
+        return torch.where(has_place, node_at[place.clamp(min=0)], -1)
 
     def count(self) -> dict[str, int]:
         """How many nodes there are of each kind."""

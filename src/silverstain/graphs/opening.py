@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from silverstain.errors import UsageError
-from silverstain.graphs.files import load_graph
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.json_files import read_json_graph
-from silverstain.graphs.story import Story
+from silverstain.graphs.story import Story, story_beside
 from silverstain.graphs.torch_files import read_torch_graph
 from silverstain.storage import broken_file, check_is_file
 
@@ -28,13 +27,20 @@ def open_graph(path: str | Path) -> tuple[Graph, Story]:
     elif start.lstrip(BLANKS).startswith(b"{"):
         return read_json_graph(path)
     elif start[8:9] == b"{":  # safetensors: the length of the header in eight bytes, then the header
-        graph = load_graph(path)
+        graph = Graph.load(path)
     else:
         raise UsageError(
             f"{path} is no graph that silverstain reads; give one of its own files (.safetensors), a .pt of "
             "circuit-tracer, or the JSON of circuit-tracer or Neuronpedia"
         )
     return graph, Story(graph_hash=graph.hash)
+
+
+def open_with_story(graph_file: str | Path) -> tuple[Graph, Story]:
+    """The graph in our file and the story beside it, an empty one if there is none."""
+    graph = Graph.load(graph_file)
+    beside = story_beside(Path(graph_file))
+    return graph, Story.load(beside) if beside.exists() else Story(graph_hash=graph.hash)
 
 
 def _first_bytes(path: Path) -> bytes:

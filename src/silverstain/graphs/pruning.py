@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.graphs._influence import edge_shares, influence, target_weights
-from silverstain.graphs.graph import Graph, error_node_of
+from silverstain.graphs.arrays import AnyGraph, GraphArrays
+from silverstain.graphs.influence import edge_shares, influence, target_weights
 
 SORTED_AT_ONCE = 1 << 16
 
 
-def prune(graph: Graph, *, node_share: float = 0.8, edge_share: float = 0.98, keep_errors: bool = True) -> Graph:
+def prune(graph: AnyGraph, *, node_share: float = 0.8, edge_share: float = 0.98, keep_errors: bool = True) -> AnyGraph:
     """The graph with masks that keep the most influential nodes, and among them the most influential edges.
 
     Nodes: the fewest whose influence adds up to `node_share` of all. Edges between them: influence is computed again
@@ -28,19 +28,19 @@ def prune(graph: Graph, *, node_share: float = 0.8, edge_share: float = 0.98, ke
     _check_share("node_share", node_share)
     _check_share("edge_share", edge_share)
     protected = graph.nodes.is_kind("token", "logit", *(["error"] if keep_errors else []))
-    kept_nodes = carriers(influence(graph), node_share) | protected
+    kept_nodes = top_share(influence(graph), node_share) | protected
     kept_nodes &= ~graph.nodes.is_kind("bias")
     between = kept_nodes[graph.indices] & kept_nodes[graph.targets]
 
     shares = edge_shares(graph, between)
     reached = influence(graph, shares) + target_weights(graph)
-    kept_edges = carriers(shares * reached[graph.targets], edge_share) & between
-    kept_nodes, kept_edges = _without_loose_ends(graph, kept_nodes, kept_edges, protected)
+    kept_edges = top_share(shares * reached[graph.targets], edge_share) & between
+    kept_nodes, kept_edges = _without_dead_ends(graph, kept_nodes, kept_edges, protected)
     settings = {"node_share": node_share, "edge_share": edge_share, "keep_errors": keep_errors}
     return replace(graph, node_mask=kept_nodes, edge_mask=kept_edges, meta={**graph.meta, "pruning": settings})
 
 
-def carriers(weights: Float[Tensor, " item"], share: float) -> Bool[Tensor, " item"]:
+def top_share(weights: Float[Tensor, " item"], share: float) -> Bool[Tensor, " item"]:
     """The fewest items, largest first and ties included, whose weights add up to `share` of the total.
 
     Items of weight 0 are never among them: circuit-tracer's threshold falls to 0, and keeps every absent edge, when
@@ -75,8 +75,8 @@ def _smallest_needed(weights: Float[Tensor, " item"], share: float) -> float:
     return float(ranked[min(last, len(ranked) - 1)])
 
 
-def _without_loose_ends(
-    graph: Graph,
+def _without_dead_ends(
+    graph: GraphArrays,
     nodes: Bool[Tensor, " node"],
     edges: Bool[Tensor, " edge"],
     protected: Bool[Tensor, " node"],
@@ -95,18 +95,18 @@ def _without_loose_ends(
         edges = edges & nodes[sources] & nodes[targets]
 
 
-def removed_as_error(graph: Graph) -> Graph:
+def removed_as_error(graph: AnyGraph) -> AnyGraph:
     """The graph in which each feature that pruning removed is part of the error at its layer and position.
 
-    Every edge of a removed feature is added, sign and all, to the error node's edge into the same target, before any
-    absolute value is taken (science.md §1.5), so what each target receives is unchanged. Removed features lose their
-    rows. Edges that pruning hid between kept nodes are there, and so are error nodes: they count as what they are.
+    Every edge of a removed feature is added with its sign to the error node's edge into the same target, before any
+    absolute value is taken, so what each target receives is unchanged. Removed features lose their rows. Error nodes,
+    and edges between kept nodes that pruning hid, count as what they are.
     """
     if graph.node_mask is None:
         return graph
     removed = graph.nodes.is_kind("feature") & ~graph.node_mask
-    home = torch.where(removed, error_node_of(graph.nodes), torch.arange(graph.n_nodes))
-    if bool((home < 0).any()):
+    counted_at = torch.where(removed, graph.nodes.error_nodes(), torch.arange(graph.n_nodes))
+    if bool((counted_at < 0).any()):
         raise UsageError(
             "cannot score the pruned graph: a removed feature has no error node at its layer and position; "
             "score the unpruned graph"
@@ -115,7 +115,7 @@ def removed_as_error(graph: Graph) -> Graph:
     n_rows = int(rows_left.sum())
     edges = rows_left[graph.edge_rows]
     rows = (rows_left.cumsum(0) - 1)[graph.edge_rows[edges]]
-    places, place_of_edge = torch.unique(rows * graph.n_nodes + home[graph.indices[edges]], return_inverse=True)
+    places, place_of_edge = torch.unique(rows * graph.n_nodes + counted_at[graph.indices[edges]], return_inverse=True)
     values = torch.zeros(len(places), dtype=torch.float64).index_add_(0, place_of_edge, graph.values[edges].double())
     counts = torch.bincount(places // graph.n_nodes, minlength=n_rows)
     return replace(

@@ -4,12 +4,12 @@ Nodes are named by their ids (`NodeTable.ids`), not by their index, so a story o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from silverstain.errors import UsageError
-from silverstain.graphs.graph import Graph
+from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.supernodes import Group
 from silverstain.storage import read_json, write_json_whole
@@ -58,13 +58,18 @@ class Story:
             for node_id, (layer, feature) in zip(nodes.ids(), features, strict=True)
         ]
 
-    def groups_in(self, graph: Graph) -> list[Group]:
+    def groups_in(self, graph: GraphArrays) -> list[Group]:
         """The groups with members as node indices; members that this graph does not have are left out."""
         index = {node_id: i for i, node_id in enumerate(graph.nodes.ids())}
         return [
             Group(label=g.label, kind=g.kind, members=tuple(index[m] for m in g.members if m in index))
             for g in self.groups
         ]
+
+    def with_evidence(self, graph_hash: str, result: Mapping[str, Any]) -> "Story":
+        """This story with the result of an experiment on that graph, in place of earlier ones of the same kind."""
+        others = (entry for entry in self.evidence if entry.get("kind") != result["kind"])
+        return replace(self, graph_hash=graph_hash, evidence=(*others, result))
 
     def save(self, path: str | Path) -> None:
         """Write the JSON, whole or not at all."""
@@ -92,7 +97,12 @@ class Story:
             ) from error
 
 
-def story_groups(graph: Graph, groups: Sequence[Group]) -> tuple[StoryGroup, ...]:
+def story_beside(graph_file: Path) -> Path:
+    """Where the story of a graph file is kept: `dallas.story.json` beside `dallas.safetensors`."""
+    return graph_file.with_name(graph_file.stem + ".story.json")
+
+
+def story_groups(graph: GraphArrays, groups: Sequence[Group]) -> tuple[StoryGroup, ...]:
     """Groups with members as node ids, as a story keeps them."""
     ids = graph.nodes.ids()
     return tuple(StoryGroup(label=g.label, kind=g.kind, members=tuple(ids[m] for m in g.members)) for g in groups)

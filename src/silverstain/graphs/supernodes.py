@@ -1,4 +1,4 @@
-"""Groups of nodes, and the graph between groups (science.md §1.6)."""
+"""Supernodes: groups of nodes, and the graph between them (Circuit Tracing, Ameisen et al. 2025)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.graphs._influence import edge_shares, influence, row_sums
-from silverstain.graphs.graph import Graph
+from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.influence import edge_shares, influence, row_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +33,22 @@ class GroupGraph(NamedTuple):
     """Influence of a group's members / influence of all nodes."""
 
 
-def collapse(graph: Graph, groups: Sequence[Group], *, pruned: bool = False) -> GroupGraph:
+def collapse(graph: GraphArrays, groups: Sequence[Group], *, pruned: bool = False) -> GroupGraph:
     """The graph between groups: adj(T, S) = Σ_t f(t) Σ_s A'[t, s] / Σ_t f(t), for t in T and s in S.
 
     A' is the signed edge divided by Σ |edges| into its target (biases apart), and f(t) is the share of |input| of t
     that comes from outside T, so that members which only relay their own group count little. A group has no edge to
     itself. With `pruned`, only edges that pruning kept count. Groups must not overlap: UsageError.
     """
-    home = _home(graph, groups)
+    group_of = _group_of_nodes(graph, groups)
     kept = graph.edge_mask if pruned else None
     shares = edge_shares(graph, kept)
-    target_group, source_group = home[graph.targets], home[graph.indices]
+    target_group, source_group = group_of[graph.targets], group_of[graph.indices]
     from_outside = row_sums(graph.indptr, torch.where(target_group != source_group, shares, 0.0))
 
     n = len(groups)
     total, weight = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    row_group = home[graph.row_nodes]
+    row_group = group_of[graph.row_nodes]
     weight.index_add_(0, row_group[row_group >= 0], from_outside[row_group >= 0])
     edges = (target_group >= 0) & (source_group >= 0) & (target_group != source_group)
     flow = (from_outside[graph.edge_rows] * shares * graph.values.double().sign())[edges]
@@ -57,24 +57,31 @@ def collapse(graph: Graph, groups: Sequence[Group], *, pruned: bool = False) -> 
     return GroupGraph(tuple(groups), weights, group_shares(graph, groups))
 
 
-def group_shares(graph: Graph, groups: Sequence[Group]) -> Float64[Tensor, " group"]:
+def group_shares(graph: GraphArrays, groups: Sequence[Group]) -> Float64[Tensor, " group"]:
     """Influence of each group's members / influence of all nodes."""
     reached = influence(graph)
     total = reached.sum().clamp(min=torch.finfo(reached.dtype).tiny)
     return torch.stack([reached[list(g.members)].sum() / total for g in groups]) if groups else reached[:0]
 
 
-def _home(graph: Graph, groups: Sequence[Group]) -> Tensor:
+def group_places(graph: GraphArrays, group: Group) -> list[tuple[int, int, int]]:
+    """(layer, position, feature) of a group's features: what an intervention on the group edits."""
+    columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
+    places = (tuple(int(column[node]) for column in columns) for node in group.members)
+    return [(layer, position, feature) for layer, position, feature in places if feature >= 0]
+
+
+def _group_of_nodes(graph: GraphArrays, groups: Sequence[Group]) -> Tensor:
     """The group of each node, -1 for none."""
-    home = torch.full((graph.n_nodes,), -1)
+    group_of = torch.full((graph.n_nodes,), -1)
     for i, group in enumerate(groups):
         if not group.members:
             raise UsageError(f"the group {group.label!r} has no members; give it some or leave it out")
         for node in group.members:
             if not 0 <= node < graph.n_nodes:
                 raise UsageError(f"the group {group.label!r} names node {node}; this graph has {graph.n_nodes} nodes")
-            if home[node] >= 0:
-                other = groups[int(home[node])].label
+            if group_of[node] >= 0:
+                other = groups[int(group_of[node])].label
                 raise UsageError(f"node {node} is in two groups, {other!r} and {group.label!r}; leave it in one")
-            home[node] = i
-    return home
+            group_of[node] = i
+    return group_of

@@ -2,7 +2,7 @@
 
 Such a file is a pickle, and a pickle may name any function to be called while it is read. torch reads it with an
 unpickler that builds tensors and plain containers only; beside those, two classes of circuit-tracer are known here, by
-stand-ins that hold values and do nothing. Anything else is refused by its name.
+stand-ins that hold values and do nothing. Any other class or function is refused, and the error names it.
 """
 
 import re
@@ -38,7 +38,7 @@ KNOWN = {
     "transformer_lens.HookedTransformerConfig.HookedTransformerConfig": Config,
     "transformer_lens.config.HookedTransformerConfig.HookedTransformerConfig": Config,
 }
-FOREIGN = re.compile(r"GLOBAL (\S+)")  # how torch names what it refuses to call
+REFUSED = re.compile(r"GLOBAL (\S+)")  # how torch names what it refuses to call
 TENSORS = (
     "input_tokens", "adjacency_matrix", "active_features", "activation_values", "selected_features",
     "logit_probabilities",
@@ -66,18 +66,18 @@ def _load(path: Path) -> Any:
     try:
         with (
             torch.serialization.safe_globals([(stand_in, name) for name, stand_in in KNOWN.items()]),
-            warnings.catch_warnings(action="ignore", category=UserWarning),  # its doubts about a pickle's version
+            warnings.catch_warnings(action="ignore", category=UserWarning),  # about the version of the pickle
         ):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever it comes upon
+    except Exception as error:  # a damaged pickle may raise anything
         if is_out_of_memory(error):
             raise
-        foreign = FOREIGN.search(str(error))
-        if foreign is None:
+        refused = REFUSED.search(str(error))
+        if refused is None:
             reason = re.split(r"[\n.]", str(error).strip())[0]
             raise broken_file(path, ValueError(reason or type(error).__name__)) from error
         raise UsageError(
-            f"{path} was not read: it would run {foreign[1]} while it is read, which no graph needs; "
+            f"{path} was not read: it would run {refused[1]} while it is read, which no graph needs; "
             "ask for the graph as JSON"
         ) from error
 
@@ -98,7 +98,7 @@ def _graph(content: Mapping[str, Any]) -> Graph:
         raise ValueError(f"its matrix is {list(adjacency.shape)} where its nodes are {size}")
 
     errors = adjacency[:, len(chosen) : len(chosen) + n_layers * n_positions].any(dim=0).view(n_layers, n_positions)
-    n_real = _leading(~errors.any(dim=0), chosen[:, 1])
+    n_real = _n_empty_leading(~errors.any(dim=0), chosen[:, 1])
     layout = NodeLayout(
         n_features=len(chosen), n_layers=n_layers, n_positions=n_positions, n_logits=len(targets), n_real=n_real
     )
@@ -114,14 +114,14 @@ def _graph(content: Mapping[str, Any]) -> Graph:
         target_position=n_positions - 1,
     )
     nodes = without_biases(nodes)
-    # their order is features, errors (layer, position), tokens, logits: ours but for the first positions' errors
-    late = torch.arange(n_layers * n_positions).view(n_layers, n_positions)[:, n_real:].flatten()
-    theirs = torch.cat([order, len(chosen) + late, torch.arange(len(chosen) + n_layers * n_positions, size)])
+    # in the file: features, errors by (layer, position), tokens, logits; ours lacks errors of empty leading positions
+    kept_errors = torch.arange(n_layers * n_positions).view(n_layers, n_positions)[:, n_real:].flatten()
+    in_file = torch.cat([order, len(chosen) + kept_errors, torch.arange(len(chosen) + n_layers * n_positions, size)])
     row_nodes = (nodes.is_kind("feature", "logit")).nonzero().flatten()
     return Graph.from_rows(
         nodes=nodes,
         row_nodes=row_nodes,
-        rows=adjacency[theirs[row_nodes]][:, theirs].float(),
+        rows=adjacency[in_file[row_nodes]][:, in_file].float(),
         values_of_targets=torch.full((len(row_nodes),), float("nan")),
         meta=_meta(content, targets, nodes),
     )
@@ -146,7 +146,7 @@ def _targets(targets: Any) -> list[LogitTarget]:
     return [LogitTarget(str(target[0]), int(target[1])) for target in targets]
 
 
-def _leading(is_empty: Tensor, positions: Tensor) -> int:
+def _n_empty_leading(is_empty: Tensor, positions: Tensor) -> int:
     """How many of the first positions have neither features nor errors."""
     empty = is_empty.clone()
     empty[positions] = False

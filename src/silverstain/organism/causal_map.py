@@ -7,17 +7,12 @@ exchanging the stream for another sentence's makes the model answer as if the va
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from silverstain.errors import UsageError
 from silverstain.storage import read_json, write_json_whole
 
 from .measures import Measure
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from .variables import VariableSpec
 
 FORMAT = "silverstain.causal-map/1"
 AS_GOOD = 0.02
@@ -154,38 +149,3 @@ def _variable_from(item: Mapping[str, Any]) -> VariableMap:
         for site in item["sites"]
     )  # fmt: skip
     return VariableMap(**{**item, **measures, "roles": tuple(item["roles"]), "sites": sites})
-
-
-def causal_map(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    *,
-    n: int = 200,
-    seed: int = 0,
-    only: Sequence["VariableSpec"] | None = None,
-    on_progress: Callable[[int, int, str], None] | None = None,
-) -> CausalMap:
-    """Measure where `model` computes each hidden variable of the small world.
-
-    Args:
-        model: A Hugging Face decoder in float32 that knows the small world's words.
-        n: Pairs exchanged a variable; probes read the prompts of four times as many.
-        only: The variables to measure; all where None.
-        on_progress: Called before each variable with how many are done, of how many, and its name.
-
-    Raises:
-        UsageError: The tokenizer does not know a word of the small world.
-    """
-    from silverstain.models import LanguageModel
-
-    from .mapping import map_of
-    from .variables import variables
-
-    specs = variables() if only is None else only
-    found = []
-    for index, spec in enumerate(specs):
-        if on_progress:
-            on_progress(index, len(specs), spec.name)
-        found.append(map_of(spec, model, tokenizer, n=n, seed=seed))
-    model_hash = LanguageModel(model, tokenizer, name="organism").hash
-    return CausalMap(model_hash=model_hash, n=n, seed=seed, variables=tuple(found))

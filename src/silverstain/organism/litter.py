@@ -95,7 +95,7 @@ def map_variables(
     name: str, folder: Path, *, n: int = 200, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Measure where a grown sibling computes each hidden variable, into `folder/name/causal-map.json`. Done is done."""
-    from .causal_map import causal_map
+    from .mapping import causal_map
 
     target = model_path(_sibling(name).name, folder) / CAUSAL_MAP
     if target.exists():

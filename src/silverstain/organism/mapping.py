@@ -1,6 +1,6 @@
-"""One variable's causal map, measured: its prompts recorded once, read by probes and exchanged site by site."""
+"""The causal map, measured: each variable's prompts recorded once, read by probes and exchanged site by site."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
 
-from .causal_map import Site, VariableMap
+from .causal_map import CausalMap, Site, VariableMap
 from .interchange import exchanged, means_elsewhere, next_logits_from, says_one_of, streams, token_mask
 from .measures import Measure, share_of
 from .probing import bags_of_tokens, balanced_accuracy, best_look_up, folds_of, read_linearly
 from .sentence import join_words
-from .variables import Case, Pair, VariableSpec
+from .variables import Case, Pair, VariableSpec, variables
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -123,6 +124,36 @@ class Exchange:
 
 def share_that(hits: Bool[Tensor, " case"]) -> Measure:
     return share_of(int(hits.sum()), len(hits))
+
+
+def causal_map(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    n: int = 200,
+    seed: int = 0,
+    only: Sequence[VariableSpec] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> CausalMap:
+    """Measure where `model` computes each hidden variable of the small world.
+
+    Args:
+        model: A Hugging Face decoder in float32 that knows the small world's words.
+        n: Pairs exchanged a variable; probes read the prompts of four times as many.
+        only: The variables to measure; all where None.
+        on_progress: Called before each variable with how many are done, of how many, and its name.
+
+    Raises:
+        UsageError: The tokenizer does not know a word of the small world.
+    """
+    specs = variables() if only is None else only
+    found = []
+    for index, spec in enumerate(specs):
+        if on_progress:
+            on_progress(index, len(specs), spec.name)
+        found.append(map_of(spec, model, tokenizer, n=n, seed=seed))
+    model_hash = LanguageModel(model, tokenizer, name="organism").hash
+    return CausalMap(model_hash=model_hash, n=n, seed=seed, variables=tuple(found))
 
 
 def map_of(

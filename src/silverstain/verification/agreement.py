@@ -37,6 +37,12 @@ class Agreement:
     by: Mapping[str, float] = field(default_factory=dict)
     """Spearman of each prediction and baseline with |measured|."""
 
+    @property
+    def best_baseline(self) -> tuple[str, float]:
+        """The baseline that agrees best with the measurements, and its rank correlation."""
+        baselines = {name: value for name, value in self.by.items() if name not in PREDICTIONS}
+        return max(baselines.items(), key=lambda item: item[1])
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; what could not be computed is null."""
         numbers = {name: finite(value) for name, value in vars(self).items() if name != "by"}

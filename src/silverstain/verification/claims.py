@@ -104,6 +104,11 @@ def verdict(predicted: float, measured: float, frozen: float, interval: tuple[fl
     return "confirmed" if is_seen and agrees else "refuted"
 
 
+def strongest(claims: Sequence[Claim], n: int) -> list[Claim]:
+    """The claims with the largest measured effects, those of groups first."""
+    return sorted(claims, key=lambda claim: (not claim.kind.startswith("group"), -abs(claim.measured)))[:n]
+
+
 def counted(claims: Sequence[Claim]) -> dict[str, int]:
     """How many claims got each verdict."""
     return {name: sum(claim.verdict == name for claim in claims) for name in VERDICTS}

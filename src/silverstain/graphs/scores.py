@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from silverstain.graphs._influence import edge_shares, influence, row_sums, target_weights
-from silverstain.graphs.graph import Graph
+from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.influence import edge_shares, influence, row_sums, target_weights
 from silverstain.graphs.nodes import ERROR, TOKEN
 from silverstain.graphs.pruning import removed_as_error
 
@@ -21,8 +21,8 @@ class Scores(NamedTuple):
     """The same over all nodes, so that tokens and errors count as fully explained (circuit-tracer's)."""
 
 
-def scores(graph: Graph, *, pruned: bool = False) -> Scores:
-    """Replacement and completeness scores (science.md §1.5).
+def scores(graph: GraphArrays, *, pruned: bool = False) -> Scores:
+    """Replacement and completeness scores (Circuit Tracing, Ameisen et al. 2025).
 
     With `pruned`, features that pruning removed count as error at their layer and position.
     """
@@ -46,7 +46,7 @@ def scores(graph: Graph, *, pruned: bool = False) -> Scores:
     )
 
 
-def exactness(graph: Graph) -> float:
+def exactness(graph: GraphArrays) -> float:
     """max over targets of |Σ terms − value| / Σ |terms|: 0 when every target is the sum of its edges.
 
     All edges count, those of bias nodes and those that pruning hides included. A target without edges is exact only

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from silverstain.graphs.graph import Graph
+from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.nodes import BIAS, LOGIT, TOKEN
 
 
-def target_weights(graph: Graph) -> Float64[Tensor, " node"]:
+def target_weights(graph: GraphArrays) -> Float64[Tensor, " node"]:
     """Probabilities of the logit nodes, normalised to sum to 1; 0 elsewhere. Equal shares if none has probability."""
     is_logit = graph.nodes.kind == LOGIT
     weights = torch.where(is_logit, graph.nodes.activation.double(), 0.0)
@@ -49,7 +49,7 @@ def _totals(indptr: Int[Tensor, " row_and_one"], sizes: Float64[Tensor, " edge"]
     return row_sums(indptr, sizes).clamp_(min=torch.finfo(sizes.dtype).tiny)
 
 
-def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
+def edge_shares(graph: GraphArrays, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
     """Each edge's share of its target's input: |value| / Σ |values of the row|.
 
     Bias columns have share 0 and do not count in the sum: a bias is no answer to "which part of the prompt", and
@@ -61,7 +61,7 @@ def edge_shares(graph: Graph, kept: Bool[Tensor, " edge"] | None = None) -> Floa
 
 
 def influence(
-    graph: Graph,
+    graph: GraphArrays,
     shares: Float[Tensor, " edge"] | None = None,
     goal: Float[Tensor, " node"] | None = None,
 ) -> Float64[Tensor, " node"]:
@@ -92,7 +92,7 @@ def influence(
     return reached
 
 
-def cumulative_influence(graph: Graph) -> Float64[Tensor, " node"]:
+def cumulative_influence(graph: GraphArrays) -> Float64[Tensor, " node"]:
     """Share of all influence carried by a node and those above it: low means important.
 
     This is what the JSON of circuit-tracer calls `influence`; a viewer's slider at s shows the nodes <= s.
@@ -111,7 +111,7 @@ class PathLengths(NamedTuple):
     """Mean number of edges of a path, weighted by its influence."""
 
 
-def path_lengths(graph: Graph) -> PathLengths:
+def path_lengths(graph: GraphArrays) -> PathLengths:
     """P(l) = Σ_tokens Σ_{i<=l} w Aⁱ, divided by its last value, and the mean length its steps imply.
 
     A graph whose targets no token reaches gives an empty curve and average 0.

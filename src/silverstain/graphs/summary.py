@@ -1,0 +1,34 @@
+"""A graph's size and the groups of its story as plain values, which JSON can hold."""
+
+from typing import Any
+
+from silverstain.graphs.graph import Graph
+from silverstain.graphs.story import Story
+from silverstain.graphs.supernodes import group_shares
+
+
+def counts_of(graph: Graph) -> dict[str, Any]:
+    """Nodes by kind, features that were active in the run, edges, and after pruning how many are kept."""
+    nodes: dict[str, int] = dict(graph.nodes.count())
+    nodes["active"] = graph.meta.get("active_features", nodes["feature"])
+    out: dict[str, Any] = {"nodes": nodes, "edges": graph.n_edges}
+    if graph.node_mask is not None and graph.edge_mask is not None:
+        out["kept"] = {"nodes": int(graph.node_mask.sum()), "edges": int(graph.edge_mask.sum())}
+    return out
+
+
+def groups_of(graph: Graph, story: Story) -> list[dict[str, Any]]:
+    """The story's groups that have members in this graph, each with its share of the influence."""
+    groups = [group for group in story.groups_in(graph) if group.members]
+    shares = group_shares(graph, groups).tolist()
+    ids, positions = graph.nodes.ids(), graph.nodes.position.tolist()
+    return [
+        {
+            "label": group.label,
+            "kind": group.kind,
+            "members": [ids[member] for member in group.members],
+            "positions": sorted({positions[member] for member in group.members}),
+            "share": share,
+        }
+        for group, share in zip(groups, shares, strict=True)
+    ]
