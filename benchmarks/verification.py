@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from silverstain.verification.bench import bench_of
+from silverstain.verification.inhibition import ghosts
 
 import silverstain
 from silverstain.attribution import Norms, norms_named
@@ -28,13 +30,12 @@ from silverstain.interventions import Edit, intervene_many, random_control
 from silverstain.models import harvest
 from silverstain.organism.families import families
 from silverstain.organism.families.entities import people, question
-from silverstain.organism.two_hop import Answered, questions
+from silverstain.organism.two_hop import RecordedQuestions, questions
 from silverstain.organism.world import RELATIONS, default_geography
+from silverstain.statistics import line, moments, share_of
 from silverstain.storage import write_json_whole
 from silverstain.verification import Claim, agreement, divided, verify
-from silverstain.verification.bench import bench_of
 from silverstain.verification.claims import counted
-from silverstain.verification.inhibition import ghosts
 from silverstain.verification.perturbations import Passing, passed_on
 
 RESULTS = Path(__file__).parent / "results" / "verification.json"
@@ -104,15 +105,13 @@ def by_kind(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
 
 def doses(claims: Sequence[Claim]) -> dict[str, dict[str, float]]:
     """Slope and R² at every strength."""
-    import numpy as np
-
-    from silverstain.verification.agreement import explained, slope
-
     out: dict[str, dict[str, float]] = {}
     for i, strength in enumerate(dose.strength for dose in claims[0].doses):
-        predicted = np.array([claim.doses[i].predicted for claim in claims])
-        measured = np.array([claim.doses[i].measured for claim in claims])
-        out[str(strength)] = {"slope": slope(predicted, measured), "r2": explained(predicted, measured)}
+        predicted, measured = (
+            torch.tensor([getattr(claim.doses[i], name) for claim in claims]) for name in ("predicted", "measured")
+        )
+        found = line(moments(predicted, measured))
+        out[str(strength)] = {"slope": float(found.slope), "r2": float(found.r2)}
     return out
 
 
@@ -173,13 +172,13 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
       means over the same question. What says the answer is carried along.
     """
     loaded, draw = silverstain.load("organism", dictionary=kind, check_dictionary=False), random.Random(seed)
-    asked = questions(loaded, like="the capital of the state containing dallas is")
-    answered, world = Answered.of(loaded, asked), default_geography()
+    asked = questions(loaded.model, like="the capital of the state containing dallas is")
+    recorded, world = RecordedQuestions.of(loaded.model, loaded.dictionary, asked), default_geography()
     towns = {s: sorted(set(asked.town[asked.state == s].tolist())) for s in asked.state.unique().tolist()}
     pairs = [(a, b) for a in towns for b in towns if a != b and len(towns[a]) > 2 and len(towns[b]) > 1]
     cases = [(draw.choice(towns[one]), one, other) for one, other in draw.sample(pairs, min(n, len(pairs)))]
     n_layers, capital = loaded.dictionary.n_layers, RELATIONS.index("capital")
-    at = [answered.at(layer, -1) for layer in range(n_layers)]
+    at = [recorded.activations(layer, -1) for layer in range(n_layers)]
     is_capital = asked.relation == capital
     row_of = {town: int(((asked.town == town) & is_capital).nonzero()[0]) for town, *_ in cases}
 
@@ -273,13 +272,10 @@ def _firing(loaded: silverstain.ReplacementModel, pool: Sequence[Any], fact: str
 
 def wilson(outcomes: Sequence[bool]) -> dict[str, float | None]:
     """A share with its 95 % interval; of nothing, no share."""
-    n, z = len(outcomes), 1.96
-    if not n:
+    if not outcomes:
         return {"share": None, "low": None, "high": None, "n": 0}
-    share = sum(outcomes) / n
-    middle, width = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
-    scale = 1 + z * z / n
-    return {"share": share, "low": (middle - width) / scale, "high": (middle + width) / scale, "n": n}
+    found = share_of(sum(outcomes), len(outcomes))
+    return {"share": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
 def record(path: Path, kind: str, found: dict[str, Any]) -> None:

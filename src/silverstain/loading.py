@@ -1,10 +1,10 @@
 """The front door: loads a model together with the dictionary that stands in for its dense parts."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -13,7 +13,7 @@ from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, op
 from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
 from silverstain.graphs import Graph, Story, story_groups
-from silverstain.interventions import Edit, editing
+from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
@@ -54,18 +54,16 @@ class ReplacementModel:
         return plan_trace(self.model, self.dictionary, prompt, settings, **keywords)
 
     def intervene(
-        self,
-        edits: Sequence[Edit],
-        *,
-        attention: Literal["live", "frozen"] = "live",
-        held_layers: Collection[int] = (),
+        self, edits: Sequence[AnyEdit], regime: Regime | None = None, **held: Any
     ) -> AbstractContextManager[LanguageModel]:
         """The model with the edits in force, for the length of a `with`; afterwards it is as before.
 
         with model.intervene([silverstain.Edit(op="ablate", features=((1, 23),))]) as edited:
             logits = edited.logits(token_ids)
+
+        `regime` says what is held meanwhile; keywords (`attention=`, `held_layers=`, …) change single parts of it.
         """
-        return editing(self.model, self.dictionary, edits, attention=attention, held_layers=held_layers)
+        return editing(self.model, self.dictionary, edits, regime, **held)
 
     def read(self, graph: Graph) -> Story:
         """A first reading of a graph of this model: labels and groups from the cards; empty without cards."""

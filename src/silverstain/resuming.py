@@ -19,12 +19,12 @@ PATIENCE = 20.0
 class ResumeStore:
     """Results by key, in files of a folder that are written together every PATIENCE seconds.
 
-    `identity` says all that decides what a key's result is (model, prompt, settings), so that results of another
-    computation are never taken for its own. Other files in the folder are left alone.
+    `identity` says all that decides what a key's result is (model, prompt, settings). Files carry its hash in their
+    names, so that results of another computation are never taken for this one's; other files are left alone.
     """
 
     def __init__(self, folder: str | Path, identity: str) -> None:
-        self.folder, self.identity = Path(folder), identity
+        self.folder, self._name = Path(folder), hashlib.sha256(identity.encode()).hexdigest()[:16]
         self._files: dict[str, Path] = {}
         self._waiting: dict[str, Mapping[str, Tensor]] = {}
         self._saved_at = time.monotonic()
@@ -33,13 +33,12 @@ class ResumeStore:
             raise UsageError(
                 f"{self.folder} is a file, where what is found on the way goes into a folder; move it away"
             )
-        for path in sorted(self.folder.glob("*.safetensors")):
-            if path.stem.isdecimal():
-                self._files |= dict.fromkeys({name.rpartition(".")[0] for name in _names(path)}, path)
+        for path in sorted(self.folder.glob(f"{self._name}-*.safetensors")):
+            self._files |= dict.fromkeys({name.rpartition(".")[0] for name in _names(path)}, path)
 
     def key(self, *parts: str | Tensor) -> str:
         """The key of a result of this computation that is told from others by these parts."""
-        digest = hashlib.sha256(self.identity.encode())
+        digest = hashlib.sha256(self._name.encode())
         for part in parts:
             digest.update(
                 part.encode() if isinstance(part, str) else part.detach().cpu().contiguous().numpy().tobytes()
@@ -65,7 +64,7 @@ class ResumeStore:
     def flush(self) -> None:
         """Write what waits, whole or not at all."""
         if self._waiting:
-            path = self.folder / f"{len(self._files):08d}.safetensors"
+            path = self.folder / f"{self._name}-{len(self._files):08d}.safetensors"
             tensors = {
                 f"{key}.{name}": torch.as_tensor(tensor).cpu()
                 for key, named in self._waiting.items()

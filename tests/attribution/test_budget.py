@@ -123,10 +123,12 @@ def test_a_place_that_cannot_keep_parts_is_a_usage_error(tiny, tmp_path: Path):
     with pytest.raises(UsageError, match="parts is a file"):
         trace(model, dictionary, tiny.prompt, resume=place)
     place.unlink()
-    place.mkdir()
-    (place / "00000000.safetensors").write_bytes(b"damaged")
+    store = ResumeStore(place, "a trace")
+    store.put("key", {"values": torch.ones(1)})
+    store.flush()
+    next(place.iterdir()).write_bytes(b"damaged")
     with pytest.raises(UsageError, match="or delete it and begin again"):
-        trace(model, dictionary, tiny.prompt, resume=place)
+        ResumeStore(place, "a trace")
 
 
 @pytest.mark.gpu

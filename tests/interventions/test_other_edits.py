@@ -198,8 +198,8 @@ def test_every_kind_reads_back_from_json_and_files(tmp_path):
 
 def test_what_is_typed_is_what_is_meant(model, dictionary):
     donor = Donor(model, dictionary, DONOR)
-    place = (1, 3, int(dictionary.encode_layer(1, donor.recording.mlp_inputs[1, 3]).argmax()))
-    a = donor.activation(place)
+    place = (1, 3, int(dictionary.encode_layer(1, donor.run.recording.mlp_inputs[1, 3]).argmax()))
+    a = donor.activations([place])[0]
     f = f"L1.F{place[2]}"
     read = parse_edits(
         [

@@ -5,11 +5,11 @@ import re
 import pytest
 import torch
 
+from silverstain.attribution import record_run
 from silverstain.errors import UsageError
 from silverstain.interventions import (
     Edit,
     Swap,
-    activations_at,
     active_places,
     agreement_under_edits,
     intervene,
@@ -31,18 +31,18 @@ def places_at(model, dictionary, ids, positions):
 def test_active_places_are_those_that_fire(model, dictionary, prompt):
     active = dictionary.encode(record(model, prompt).mlp_inputs, n_real=1)
     places = active_places(active, positions=[2, 4], layers=[0, 2])
-    values = activations_at(model, dictionary, prompt, places)
+    values = record_run(model, dictionary, prompt).activations(places).tolist()
     assert places
     assert all(value > 0 for value in values)
     assert {position for _, position, _ in places} <= {2, 4}
     assert active_places(active, features={(0, 3)}) == [p for p in active_places(active) if (p[0], p[2]) == (0, 3)]
-    assert activations_at(model, dictionary, prompt, [(0, 0, 3)]) == [0.0]
+    assert record_run(model, dictionary, prompt).activations([(0, 0, 3)]).tolist() == [0.0]
 
 
 def test_swapping_everything_measured_from_the_current_run_makes_each_feature_the_donors(model, dictionary, prompt):
     """A swap is ablation of one's own and patching of the donated; the last word on a shared feature is the donor's."""
     own, donated = places_at(model, dictionary, prompt, [3]), places_at(model, dictionary, DONOR, [3])
-    values = activations_at(model, dictionary, DONOR, donated)
+    values = record_run(model, dictionary, DONOR).activations(donated).tolist()
     edits = [
         *(
             Edit(op="ablate", features=((layer, f),), positions=(3,))
@@ -72,7 +72,7 @@ def test_donated_features_move_to_the_positions_named(model, dictionary, prompt)
     assert {edit.positions for edit in swap_edits(model, dictionary, one)} == {(2,)}
     with pytest.raises(UsageError, match=re.escape("The prompt has 6 tokens and the donor 7")):
         swap(model, dictionary, prompt, donor, own=[], donated=donated)
-    with pytest.raises(UsageError, match=re.escape("donor positions [4] have nowhere to go")):
+    with pytest.raises(UsageError, match=re.escape("positions [4] has nowhere to go")):
         swap(model, dictionary, prompt, donor, own=[], donated=donated, positions={5: 2})
     with pytest.raises(UsageError, match="names no feature"):
         swap(model, dictionary, prompt, donor, own=[], donated=[])
@@ -114,7 +114,7 @@ def test_a_control_is_as_large_in_the_same_places_and_shares_no_feature(model, d
     donated = places_at(model, dictionary, DONOR, [3])[:4]
     own = places_at(model, dictionary, prompt, [3])[:4]
     edits = swap_edits(model, dictionary, Swap(prompt=prompt, donor_prompt=DONOR, own=own, donated=donated))
-    control = random_control(model, dictionary, prompt, edits, seed=3)
+    control = random_control(record_run(model, dictionary, prompt), edits, seed=3)
     wanted, got = size_of(model, dictionary, prompt, edits), size_of(model, dictionary, prompt, control)
     assert got == pytest.approx(wanted, rel=1e-4)
     edited = {(at, p) for edit in edits for at in edit.features for p in edit.positions}
@@ -122,17 +122,18 @@ def test_a_control_is_as_large_in_the_same_places_and_shares_no_feature(model, d
     assert chosen
     assert not edited & chosen
     assert len(chosen) == len(edited), "as many features, place by place"
-    assert random_control(model, dictionary, prompt, edits, seed=3) == control
-    assert any(random_control(model, dictionary, prompt, edits, seed=s) != control for s in range(4, 9))
+    assert random_control(record_run(model, dictionary, prompt), edits, seed=3) == control
+    assert any(random_control(record_run(model, dictionary, prompt), edits, seed=s) != control for s in range(4, 9))
 
 
 def test_edits_that_change_nothing_need_no_control(model, dictionary, prompt):
-    assert random_control(model, dictionary, prompt, [Edit(op="scale", features=((0, 3),), value=1.0)]) == ()
+    nothing = Edit(op="scale", features=((0, 3),), value=1.0)
+    assert random_control(record_run(model, dictionary, prompt), [nothing]) == ()
 
 
 def perfect(model, monkeypatch):
     """A replacement whose output is the real MLP's."""
-    from silverstain.attribution import replacement
+    from silverstain.bases import replaced
 
     class Real:
         n_layers = model.n_layers
@@ -141,7 +142,7 @@ def perfect(model, monkeypatch):
             mlp = model.mlp(layer)
             return type(mlp).forward(mlp, x)[:, None]  # the class's: the module's own is replaced meanwhile
 
-    monkeypatch.setattr(replacement, "as_substitute", lambda _: Real())
+    monkeypatch.setattr(replaced, "as_substitute", lambda _: Real())
 
 
 def test_a_perfect_replacement_agrees_with_the_model_under_every_edit(model, dictionary, prompt, monkeypatch):

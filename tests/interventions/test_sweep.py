@@ -190,25 +190,25 @@ def test_activations_of_features_that_compete_are_those_of_their_layer(model, di
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(model, dictionary, prompt, tmp_path):
-    edits, file = edits_of_every_kind(model), tmp_path / "sweep.safetensors"
+    edits, folder = edits_of_every_kind(model), tmp_path / "sweep"
     whole = sweep(model, dictionary, prompt, edits, readouts=Readouts(tokens=(3,)))
 
     def stop(done, _):
         if done >= 4:
             raise KeyboardInterrupt
 
-    asked = {"readouts": Readouts(tokens=(3,)), "batch_size": 2, "resume": file}
+    asked = {"readouts": Readouts(tokens=(3,)), "batch_size": 2, "resume": folder}
     with pytest.raises(KeyboardInterrupt):
         sweep(model, dictionary, prompt, edits, on_progress=stop, **asked)
-    assert [path.name for path in tmp_path.iterdir()] == ["sweep.safetensors"], "nothing half-written lies about"
+    assert [path.suffix for path in folder.iterdir()] == [".safetensors"], "nothing half-written lies about"
     told = []
-    with pytest.raises(UsageError, match="is not of this sweep"):
-        sweep(model, dictionary, prompt, edits, readouts=Readouts(tokens=(4,)), resume=file)
+    other = sweep(model, dictionary, prompt, edits, readouts=Readouts(tokens=(4,)), resume=folder)
+    close(other.logits.change, sweep(model, dictionary, prompt, edits, readouts=Readouts(tokens=(4,))).logits.change)
     again = sweep(model, dictionary, prompt, edits, on_progress=lambda done, _: told.append(done), **asked)
     close(again.logits.change, whole.logits.change)
     close(again.kl, whole.kl)
     assert told == [6, 8], "what was done is not done again"
-    assert not file.exists()
+    assert not folder.exists()
 
 
 def test_layers_below_the_first_edit_are_not_run_again(model, dictionary, prompt):

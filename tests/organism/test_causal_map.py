@@ -17,7 +17,6 @@ from silverstain.organism.growing import new_model
 from silverstain.organism.interchange import exchanged, means_elsewhere, next_logits_from, says_one_of, streams
 from silverstain.organism.language import build_tokenizer
 from silverstain.organism.mapping import causal_map
-from silverstain.organism.measures import Measure, share_of
 from silverstain.organism.probing import (
     SHRINKAGE,
     bags_of_tokens,
@@ -29,6 +28,7 @@ from silverstain.organism.probing import (
 from silverstain.organism.recipe import Shape
 from silverstain.organism.variables import VariableSpec, variables
 from silverstain.organism.world import default_geography
+from silverstain.statistics import Share
 
 N_LAYERS = 2
 SPECS = {spec.name: spec for spec in variables()}
@@ -228,11 +228,6 @@ def test_cases_of_one_combination_widen_the_interval():
     assert together.high - together.low > alone.high - alone.low
 
 
-def test_an_interval_of_a_share_is_wilsons():
-    measured = share_of(9, 10)
-    assert (measured.low, measured.high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
-
-
 # the map
 
 
@@ -284,8 +279,8 @@ def test_a_tokenizer_of_another_world_is_refused(model, tokenizer):
 
 
 def test_the_best_site_is_the_earliest_that_is_as_good():
-    def measure(value: float) -> Measure:
-        return Measure(value=value, low=0, high=1, n=100)
+    def measure(value: float) -> Share:
+        return Share(value=value, low=0, high=1, n=100)
 
     sites = tuple(
         Site(layer=layer, role=role, probe=measure(p), interchange=measure(i), mean_interchange=measure(0))

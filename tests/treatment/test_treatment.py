@@ -27,7 +27,7 @@ from silverstain.treatment import (
 )
 from silverstain.treatment.applying import looking_back
 from silverstain.treatment.comparing import Material, best_steering, compared, fine_tuned
-from silverstain.treatment.controls import _Elsewhere, _random
+from silverstain.treatment.controls import _random, _writing_elsewhere
 
 IDS = [0, 5, 9, 13, 7, 21]
 DIRECTION = tuple(torch.randn(16, generator=torch.Generator().manual_seed(4)).tolist())
@@ -283,7 +283,7 @@ def test_a_random_control_changes_features_by_as_much_and_writes_elsewhere(
     made = treatment_for(model, dictionary, [Rule(edit=Edit(op="ablate", features=((0, feature),)))], name="t")
     clean = model.hf(input_ids=torch.tensor([IDS]), use_cache=False).logits[0]
     one = torch.tensor([feature])
-    elsewhere = _Elsewhere(dictionary, made, torch.Generator().manual_seed(3))
+    elsewhere = _writing_elsewhere(dictionary, made, torch.Generator().manual_seed(3))
     own, drawn = (each.decoder_rows(0, one)[0] for each in (dictionary, elsewhere))
     torch.testing.assert_close(own.norm(dim=-1), drawn.norm(dim=-1))
     assert float(torch.cosine_similarity(own, drawn, dim=-1).abs().max()) < 0.95

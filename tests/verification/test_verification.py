@@ -15,24 +15,21 @@ from silverstain.bases import Dictionary
 from silverstain.bases.substitutes import DictionarySubstitute
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Group
-from silverstain.interventions import Edit, intervene
+from silverstain.interventions import Edit, Readouts, Regime, intervene, sweep
 from silverstain.models import LanguageModel, MlpCall, attention_through, mlps_through
-from silverstain.verification import Claim, Dose, agreement, divided, ghosts, verdict, verify
+from silverstain.verification import Claim, Dose, agreement, divided, inhibited_features, verdict, verify
 from silverstain.verification.arithmetic import direct_error
 from silverstain.verification.baselines import by_gradient, gradients
-from silverstain.verification.bench import Bench, bench_of
-from silverstain.verification.controls import random_moves, shuffled
+from silverstain.verification.controls import random_edits, shuffled
+from silverstain.verification.endpoints import endpoints_of
+from silverstain.verification.graph_run import GraphRun, graph_run
 from silverstain.verification.linear import reached, total_effects
-from silverstain.verification.moves import Moves
-from silverstain.verification.parties import parties_of
 from silverstain.verification.perturbations import passed_on
-from silverstain.verification.readers import feature_readers
-from silverstain.verification.real import real_responses
 
 
 @pytest.fixture(scope="module")
-def bench(model: LanguageModel, dictionary: Dictionary, prompt: list[int]) -> Bench:
-    return bench_of(model, dictionary, trace(model, dictionary, prompt, targets=[3, 4]))
+def tested(model: LanguageModel, dictionary: Dictionary, prompt: list[int]) -> GraphRun:
+    return graph_run(model, dictionary, trace(model, dictionary, prompt, targets=[3, 4]))
 
 
 def some_features(graph: Graph, n: int = 6) -> list[int]:
@@ -41,31 +38,28 @@ def some_features(graph: Graph, n: int = 6) -> list[int]:
     return found[:: max(1, len(found) // n)]
 
 
-def logit_effects(bench: Bench, values: Tensor) -> Tensor:
-    readers = bench.readers(torch.zeros(0, dtype=torch.long))
-    return (values - bench.clean(readers)).double()
+TARGETS_ALONE = torch.zeros(0, dtype=torch.long)
 
 
-def test_the_measured_effect_is_that_of_the_edited_model(bench: Bench, prompt: list[int]):
-    nodes, readers = bench.graph.nodes, bench.readers(torch.zeros(0, dtype=torch.long))
-    for node in some_features(bench.graph):
+def test_the_measured_effect_is_that_of_the_edited_model(tested: GraphRun, prompt: list[int]):
+    nodes, readouts = tested.graph.nodes, tested.readouts(TARGETS_ALONE)
+    for node in some_features(tested.graph):
         layer, position, feature = (int(c[node]) for c in (nodes.layer, nodes.position, nodes.feature))
         for attention in ("live", "frozen"):
             edit = Edit(op="set", features=((layer, feature),), positions=(position,), value=-0.5)
             strength = -0.5 / float(nodes.activation[node])
-            run = intervene(bench.model, bench.dictionary, prompt, [edit], attention=attention, base="current")
+            run = intervene(tested.model, tested.basis, prompt, [edit], attention=attention, base="current")
             change = (run.edited_logits - run.baseline_logits)[-1].double()
             expected = change[[3, 4]] - change.mean()
-            measured = logit_effects(
-                bench, bench.measured([bench.move([node], strength)], readers, attention=attention)
-            )
+            edits = [tested.scaled([node], strength)]
+            measured = tested.measured(edits, readouts, attention=attention).targets.double()
             assert torch.allclose(measured[0], expected, atol=1e-5)
 
 
-def replaced_by_hand(bench: Bench, nodes: list[int], strength: float) -> Tensor:
+def replaced_by_hand(tested: GraphRun, nodes: list[int], strength: float) -> Tensor:
     """Final reads when every MLP is the dictionary plus its recorded error, patterns as recorded, norms live."""
-    columns, recording, model = bench.graph.nodes, bench.recording, bench.model
-    substitute, held = DictionarySubstitute(bench.dictionary), {}
+    columns, recording, model = tested.graph.nodes, tested.run.recording, tested.model
+    substitute, held = DictionarySubstitute(tested.basis), {}
     for node in nodes:
         layer, position, feature = (int(c[node]) for c in (columns.layer, columns.position, columns.feature))
         held.setdefault(layer, []).append((position, feature, strength * float(columns.activation[node])))
@@ -74,14 +68,14 @@ def replaced_by_hand(bench: Bench, nodes: list[int], strength: float) -> Tensor:
     def replaced(call: MlpCall) -> Tensor:
         x = call.read[0]
         written = substitute.writes(call.layer, x, recording.token_ids)
-        now = bench.dictionary.encode_layer(call.layer, x)
+        now = tested.basis.encode_layer(call.layer, x)
         for position, feature, value in held.get(call.layer, ()):
-            row = bench.dictionary.decoder_rows(call.layer, torch.tensor([feature]))[0]
+            row = tested.basis.decoder_rows(call.layer, torch.tensor([feature]))[0]
             written[position] += (value - now[position, feature]) * row
         for k in range(written.shape[1]):
             into = call.layer + k
             pending[into] = pending.get(into, 0) + written[:, k]
-        out = pending.pop(call.layer) + bench.errors[call.layer]
+        out = pending.pop(call.layer) + tested.errors[call.layer]
         out[: model.n_real] = recording.mlp_outputs[call.layer, : model.n_real]
         return out[None]
 
@@ -96,31 +90,31 @@ def replaced_by_hand(bench: Bench, nodes: list[int], strength: float) -> Tensor:
     substitute.writes = writes  # type: ignore[method-assign]
     with (
         torch.no_grad(),
-        mlps_through(model, replaced, reads_at=bench.dictionary.reads_at),
+        mlps_through(model, replaced, reads_at=tested.basis.reads_at),
         attention_through(model.hf, lambda layer, old: recording.patterns[layer].expand_as(old)),
     ):
         return model.hf(input_ids=recording.token_ids[None], use_cache=False).logits[0, -1]
 
 
 @pytest.mark.parametrize("strength", [0.0, -2.0, 3.0])
-def test_the_prediction_is_the_replaced_model_run_by_hand(bench: Bench, strength: float):
-    readers = bench.readers(torch.zeros(0, dtype=torch.long))
-    clean = replaced_by_hand(bench, [], 1.0)
-    assert torch.allclose(clean, bench.recording.logits[-1], atol=1e-4)  # errors make up for what is missed
-    chosen = some_features(bench.graph)
+def test_the_prediction_is_the_replaced_model_run_by_hand(tested: GraphRun, strength: float):
+    readouts = tested.readouts(TARGETS_ALONE)
+    clean = replaced_by_hand(tested, [], 1.0)
+    assert torch.allclose(clean, tested.run.recording.logits[-1], atol=1e-4)  # errors make up for what is missed
+    chosen = some_features(tested.graph)
     for nodes in [[node] for node in chosen] + [chosen[:3]]:
-        change = (replaced_by_hand(bench, nodes, strength) - clean).double()
-        predicted = logit_effects(bench, bench.predicted([bench.move(nodes, strength)], readers))
+        change = (replaced_by_hand(tested, nodes, strength) - clean).double()
+        predicted = tested.predicted([tested.scaled(nodes, strength)], readouts).targets.double()
         assert torch.allclose(predicted[0], change[[3, 4]] - change.mean(), atol=1e-4)
 
 
-def test_edges_are_the_frozen_model_where_no_threshold_is_crossed(bench: Bench):
+def test_edges_are_the_frozen_model_where_no_threshold_is_crossed(tested: GraphRun):
     """A feature moved by a thousandth wakes and silences nothing: then paths and local replacement agree."""
-    graph = bench.graph
+    graph = tested.graph
     features = graph.nodes.is_kind("feature").nonzero().flatten()
-    readers, chosen = bench.readers(features), some_features(graph)
-    moves = [bench.move([node], 0.999) for node in chosen]
-    values = bench.predicted(moves, readers, norms="frozen") - bench.clean(readers)
+    readouts, chosen = tested.readouts(features), some_features(graph)
+    edits = [tested.scaled([node], 0.999) for node in chosen]
+    values = tested.predicted(edits, readouts, norms="frozen").all
     nodes = torch.cat([features, torch.arange(graph.n_nodes)[graph.nodes.span("logit")]])
     shares = [torch.full((1,), -0.001, dtype=torch.float64)] * len(chosen)
     total, _ = total_effects(graph, [torch.tensor([node]) for node in chosen], shares)
@@ -128,8 +122,8 @@ def test_edges_are_the_frozen_model_where_no_threshold_is_crossed(bench: Bench):
     assert torch.allclose(values[:, later].double(), total[:, nodes][:, later], atol=2e-5)
 
 
-def test_path_sums_are_a_matrix_inverse(bench: Bench):
-    graph = bench.graph
+def test_path_sums_are_a_matrix_inverse(tested: GraphRun):
+    graph = tested.graph
     dense = torch.from_numpy(graph.matrix().toarray()).double()
     passing = torch.where(graph.nodes.is_kind("feature"), 1 / graph.nodes.activation.double(), 0.0)
     step = dense * passing  # a change of the source's value, not of its share
@@ -145,22 +139,24 @@ def test_path_sums_are_a_matrix_inverse(bench: Bench):
         assert torch.allclose(direct[row, span], -dense[span, node], atol=1e-6)
 
 
-def test_direct_edges_are_an_arithmetic_check_that_can_fail(bench: Bench):
-    parties, _ = parties_of(bench.graph, [], 16)
-    assert direct_error(bench, parties) < 1e-5
-    wrong = replace(bench, graph=replace(bench.graph, values=bench.graph.values * 1.01))
-    assert direct_error(wrong, parties) > 1e-3
+def test_direct_edges_are_an_arithmetic_check_that_can_fail(tested: GraphRun):
+    sources, _ = endpoints_of(tested.graph, [], 16)
+    assert direct_error(tested, sources) < 1e-5
+    wrong = replace(tested, graph=replace(tested.graph, values=tested.graph.values * 1.01))
+    assert direct_error(wrong, sources) > 1e-3
 
 
-def test_the_arithmetic_of_linearised_norms_is_checked_with_linearised_norms(bench: Bench, prompt: list[int]):
-    graph = trace(bench.model, bench.dictionary, prompt, targets=[3, 4], norms="linearised")
-    parties, _ = parties_of(graph, [], 16)
-    assert direct_error(bench_of(bench.model, bench.dictionary, graph), parties) < 1e-5
-    assert direct_error(replace(bench, graph=graph), parties) > 1e-2  # the bench has frozen ones
+def test_the_arithmetic_of_linearised_norms_is_checked_with_linearised_norms(tested: GraphRun, prompt: list[int]):
+    graph = trace(tested.model, tested.basis, prompt, targets=[3, 4], norms="linearised")
+    sources, _ = endpoints_of(graph, [], 16)
+    assert direct_error(graph_run(tested.model, tested.basis, graph), sources) < 1e-5
+    settings = {**graph.meta["settings"], "norms": "frozen"}
+    wrong = graph.with_meta({**graph.meta, "settings": settings})
+    assert direct_error(graph_run(tested.model, tested.basis, wrong), sources) > 1e-2
 
 
-def test_what_is_reached_follows_kept_edges_only(bench: Bench):
-    graph = bench.graph
+def test_what_is_reached_follows_kept_edges_only(tested: GraphRun):
+    graph = tested.graph
     source = some_features(graph)[0]
     everything = reached(graph, [torch.tensor([source])])
     assert bool(everything[0, graph.nodes.span("logit")].any())
@@ -168,32 +164,33 @@ def test_what_is_reached_follows_kept_edges_only(bench: Bench):
     assert not bool(reached(cut, [torch.tensor([source])]).any())
 
 
-def test_the_gradient_is_the_slope_of_the_measured_effect(bench: Bench):
-    readers = bench.readers(torch.zeros(0, dtype=torch.long))
-    gradient = gradients(bench, readers, [1.0])
-    for node in some_features(bench.graph, 3):
-        small = bench.measured([bench.move([node], 1.01), bench.move([node], 0.99)], readers, attention="live")
+def test_the_gradient_is_the_slope_of_the_measured_effect(tested: GraphRun):
+    readouts = tested.readouts(TARGETS_ALONE)
+    gradient = gradients(tested, readouts, [1.0])
+    for node in some_features(tested.graph, 3):
+        edits = [tested.scaled([node], strength) for strength in (1.01, 0.99)]
+        small = tested.measured(edits, readouts, attention="live").targets
         slope = (small[0] - small[1]) / 0.02
-        assert torch.allclose(by_gradient(bench, [node], gradient), -slope, atol=2e-3)
+        assert torch.allclose(by_gradient(tested, [node], gradient), -slope, atol=2e-3)
 
 
-def test_random_moves_are_as_long_as_what_they_control_for(bench: Bench):
-    node = some_features(bench.graph)[0]
-    layer, feature = int(bench.graph.nodes.layer[node]), bench.graph.nodes.feature[node].long()
-    own = float(bench.graph.nodes.activation[node]) * bench.dictionary.decoder_rows(layer, feature[None])[0]
-    moves = random_moves(bench, [node], 3, torch.Generator().manual_seed(0))
-    assert len(moves) == 3
-    for move in moves:
-        assert [at for at, _, _ in move.added] == list(bench.dictionary.targets(layer))
-        lengths = torch.stack([vector.norm() for _, _, vector in move.added])
+def test_random_controls_are_as_long_as_what_they_control_for(tested: GraphRun):
+    node = some_features(tested.graph)[0]
+    layer, feature = int(tested.graph.nodes.layer[node]), tested.graph.nodes.feature[node].long()
+    own = float(tested.graph.nodes.activation[node]) * tested.basis.decoder_rows(layer, feature[None])[0]
+    controls = random_edits(tested, [node], 3, torch.Generator().manual_seed(0))
+    assert len(controls) == 3
+    for edits in controls:
+        assert [edit.layer for edit in edits] == list(tested.basis.targets(layer))
+        lengths = torch.stack([torch.tensor(edit.donor).norm() for edit in edits])
         assert torch.allclose(lengths, own.norm(dim=1), rtol=1e-4)
 
 
-def test_no_active_feature_keeps_its_decoder_rows(bench: Bench):
-    other, nodes = shuffled(bench, torch.Generator().manual_seed(0)), bench.graph.nodes
+def test_no_active_feature_keeps_its_decoder_rows(tested: GraphRun):
+    other, nodes = shuffled(tested, torch.Generator().manual_seed(0)), tested.graph.nodes
     features = nodes.feature[nodes.is_kind("feature") & (nodes.layer == 0)].long().unique()
     assert len(features) > 1
-    before, after = bench.dictionary.decoder_rows(0, features), other.decoder_rows(0, features)
+    before, after = tested.basis.decoder_rows(0, features), other.decoder_rows(0, features)
     assert not bool((before == after).flatten(1).all(1).any())
     assert torch.allclose(before.sum(0), after.sum(0), atol=1e-5)  # exchanged, not invented
 
@@ -283,59 +280,62 @@ def test_graphs_of_something_else_are_refused_in_one_line(
         Claim.from_json({"kind": "node → logit"})
 
 
-def test_ghosts_are_silent_and_their_edges_are_first_order(
+def test_inhibited_features_are_inactive_and_their_edges_are_first_order(
     model: LanguageModel, dictionary: Dictionary, prompt: list[int]
 ):
     """From a source of the layer below no MLP lies between: the edge is all that happens once attention is frozen."""
     graph = trace(model, dictionary, prompt, targets=[3])
-    bench, nodes = bench_of(model, dictionary, graph), graph.nodes
-    found = ghosts(model, dictionary, graph, n=30, n_edges=10)
+    tested, nodes = graph_run(model, dictionary, graph), graph.nodes
+    found = inhibited_features(model, dictionary, graph, n=30, n_edges=10)
     assert found
     assert all(one.score >= other.score for one, other in itertools.pairwise(found))
     ids, checked = nodes.ids(), 0
-    for ghost in found:
-        x = bench.recording.mlp_inputs[ghost.layer, ghost.position]
-        before = dictionary.pre_activations(ghost.layer, x)[ghost.feature]
-        assert float(before) == pytest.approx(ghost.before, abs=1e-5)
-        assert ghost.before <= ghost.threshold
-        assert ghost.wakes == (ghost.awake > 0)
-        place = [torch.tensor([at]) for at in (ghost.layer, ghost.position, ghost.feature)]
-        reader = feature_readers(dictionary, *place)
-        for edge in ghost.edges:
+    for inhibited in found:
+        x = tested.run.recording.mlp_inputs[inhibited.layer, inhibited.position]
+        before = dictionary.pre_activations(inhibited.layer, x)[inhibited.feature]
+        assert float(before) == pytest.approx(inhibited.before, abs=1e-5)
+        assert inhibited.before <= inhibited.threshold
+        assert inhibited.wakes == (inhibited.awake > 0)
+        read = Readouts(features=((inhibited.layer, inhibited.position, inhibited.feature),))
+        regime = Regime(attention="frozen", base="current")
+        for edge in inhibited.edges:
             source = ids.index(edge.source)
-            if int(nodes.layer[source]) == ghost.layer - 1:
+            if int(nodes.layer[source]) == inhibited.layer - 1:
                 checked += 1
-                moves = Moves([bench.move([source], 0.0)])
-                after = real_responses(model, dictionary, bench.recording, moves, reader, attention="frozen")
-                assert edge.weight == pytest.approx(float(before - after[0, 0]), abs=1e-4)
+                away = sweep(model, dictionary, prompt, [tested.scaled([source], 0.0)], regime=regime, readouts=read)
+                assert edge.weight == pytest.approx(-float(away.pre_activations.change[0, 0]), abs=1e-4)
     assert checked
 
 
-def test_a_ghost_wakes_when_the_feature_that_holds_it_is_taken_away(model: LanguageModel, prompt: list[int]):
+def test_an_inhibited_feature_is_active_when_the_feature_that_inhibits_it_is_taken_away(
+    model: LanguageModel, prompt: list[int]
+):
     """Planted: a feature of layer 1 whose bias is such that only one feature's write keeps it below its threshold."""
     base = random_dictionary(is_cross_layer=False)
     graph = trace(model, base, prompt, targets=[3])
-    bench, nodes = bench_of(model, base, graph), graph.nodes
+    tested, nodes = graph_run(model, base, graph), graph.nodes
     last = len(prompt) - 1
     holder = next(
         n for n in range(graph.n_nodes) if int(nodes.layer[n]) == 0 and int(nodes.position[n]) == last and n < 999
     )
-    x = bench.recording.mlp_inputs[1, last]
+    x = tested.run.recording.mlp_inputs[1, last]
     write = base.decoder_rows(0, nodes.feature[holder].long()[None])[0, 0]
     planted = base.n_features - 1
     W_enc, b_enc = base.W_enc(1).clone(), base.b_enc(1).clone()
     W_enc[planted] = -write / write.norm()  # it reads against what the holder writes
-    readers = replace(bench, dictionary=with_layer_1(base, W_enc, b_enc))
-    probe = feature_readers(readers.dictionary, torch.tensor([1]), torch.tensor([last]), torch.tensor([planted]))
-    without = real_responses(model, base, bench.recording, Moves([bench.move([holder], 0.0)]), probe)[0, 0]
+    probe = with_layer_1(base, W_enc, b_enc)
+    read = Readouts(features=((1, last, planted),))
+    held = [Edit(op="ablate", features=((0, int(nodes.feature[holder])),), positions=(last,))]
+    without = sweep(model, probe, prompt, [held], regime=Regime(base="current"), readouts=read)
+    without = without.pre_activations.after[0, 0]
     clean = W_enc[planted] @ x + b_enc[planted]
     assert float(without) > float(clean) + 1e-3
     b_enc[planted] += 0.1 - (clean + without) / 2  # the threshold is half-way
     dictionary = with_layer_1(base, W_enc, b_enc)
-    found = ghosts(model, dictionary, trace(model, dictionary, prompt, targets=[3]), n=40)
-    ghost = next(one for one in found if (one.layer, one.feature) == (1, planted))
-    assert ghost.wakes
-    own = [edge for edge in ghost.edges if edge.source == nodes.ids()[holder]]
+    found = inhibited_features(model, dictionary, trace(model, dictionary, prompt, targets=[3]), n=40)
+    inhibited = next(one for one in found if (one.layer, one.feature) == (1, planted))
+    assert inhibited.wakes
+    own = [edge for edge in inhibited.edges if edge.source == nodes.ids()[holder]]
     assert own
     assert own[0].weight < 0
     assert own[0].is_sign_right
@@ -357,8 +357,8 @@ def test_a_perfect_replacement_passes_changes_on_as_the_model_does(model: Langua
     """With its MLPs' own outputs given back (attention frozen, tiny changes of the last MLP but one) only what lies
     between can differ; where no MLP lies between, nothing does."""
     dictionary = random_dictionary(is_cross_layer=False)
-    bench = bench_of(model, dictionary, trace(model, dictionary, prompt, targets=[3]))
-    found = passed_on(bench, n=2, generator=torch.Generator().manual_seed(0))
+    tested = graph_run(model, dictionary, trace(model, dictionary, prompt, targets=[3]))
+    found = passed_on(tested, n=2, generator=torch.Generator().manual_seed(0))
     assert {one.way for one in found} == {"encoder", "random", "feature"}
     assert {(one.layer, one.distance) for one in found} == {(0, 1), (0, 2), (1, 1)}
     assert all(-1.001 <= one.cosine <= 1.001 and one.error >= 0 for one in found)
@@ -372,8 +372,8 @@ def test_a_perfect_replacement_passes_changes_on_as_the_model_does(model: Langua
             threshold=[torch.full((dictionary.n_features,), 0.1) for _ in range(3)],
             name="nothing last",
         )
-        bench = bench_of(model, empty, trace(model, empty, prompt, targets=[3]))
-        for one in passed_on(bench, n=2, generator=torch.Generator().manual_seed(0)):
+        tested = graph_run(model, empty, trace(model, empty, prompt, targets=[3]))
+        for one in passed_on(tested, n=2, generator=torch.Generator().manual_seed(0)):
             if one.layer == 1:
                 assert one.cosine == pytest.approx(1.0, abs=1e-3)
                 assert one.error < 1e-3

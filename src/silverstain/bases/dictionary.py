@@ -149,6 +149,14 @@ class Dictionary(Basis):
         """A variant whose features write other rows: `rows(layer, features, own)` gives them, their own being given."""
         return self.derived(OtherDecoder(self._source, rows))
 
+    def reordered(self, sources: Mapping[int, Tensor]) -> "Dictionary":
+        """A variant in which feature f of a layer writes the rows of feature sources[layer][f]."""
+
+        def rows(layer: int, features: Tensor, own: Tensor) -> Tensor:
+            return self._source.rows(("W_dec", layer), sources[layer].to(features.device)[features])
+
+        return self.with_decoder(rows)
+
     @cached_property
     def hash(self) -> str:
         """Hash of the tensors, as float32, so that a copy in another type of computing shares it."""

@@ -22,9 +22,9 @@ from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.faithfulness import Faithfulness
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
     from silverstain.models import LanguageModel, TokenBatch
+    from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -93,34 +93,34 @@ def _material(
     model: "LanguageModel", options: TextOptions, tokens: int, sentences: int, graphs: int, seed: int
 ) -> "tuple[list[str], list[TokenBatch], Prompts]":
     """Names of families, batches to measure on, and prompts to trace."""
-    organism, _, sibling = model.name.partition("/")
     if options.text:
-        from silverstain.evaluation.graph_figures import prompts_of
+        from silverstain.evaluation.graph_scores import prompts_of
 
         batches = options.batches(model).held_out(tokens)
         return [], batches, prompts_of(batches, graphs)
-    if organism != "organism":
-        raise UsageError(f"evaluating a dictionary of {model.name} needs text; give --text FILE or a folder of files")
     from silverstain.organism.corpus import evaluation_batches
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
 
-    families = siblings()[sibling].families()
+    sibling = sibling_of(model.name)
+    if sibling is None:
+        raise UsageError(f"evaluating a dictionary of {model.name} needs text; give --text FILE or a folder of files")
+    families = sibling.families()
     prompts: Prompts = list(graph_prompts(families, n=graphs, seed=3 + seed))
     return list(families), evaluation_batches(families, n=sentences, seed=7 + seed), prompts
 
 
 def traced_scores(
     host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, *, seed: int = 0, quiet: bool
-) -> "GraphFigures | None":
+) -> "GraphScores | None":
     """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_figures import graph_figures
+    from silverstain.evaluation.graph_scores import score_graphs
 
     if not prompts or not isinstance(dictionary, Dictionary):
         return None
     with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(host, dictionary, prompts, seed=seed, on_progress=bar)
+        return score_graphs(host, dictionary, prompts, seed=seed, on_progress=bar)
 
 
 def _causal(
@@ -128,15 +128,15 @@ def _causal(
 ) -> "Faithfulness | None":
     """Whether the dictionary has the organism's mechanism; None for a mixture, which has no features to edit."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.faithfulness import faithfulness
     from silverstain.loading import ReplacementModel
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
+    from silverstain.studies.faithfulness import faithfulness
 
-    if not isinstance(dictionary, Dictionary):
+    sibling = sibling_of(host.name)
+    if sibling is None or not isinstance(dictionary, Dictionary):
         return None
     loaded = ReplacementModel(model=host, dictionary=dictionary)
-    families = siblings()[host.name.partition("/")[2]].families()
-    prompts = graph_prompts(families, n=10, seed=5 + seed)
+    prompts = graph_prompts(sibling.families(), n=10, seed=5 + seed)
     with output.progress("questions", quiet=quiet) as bar:
         return faithfulness(loaded, prompts, n=n, seed=seed, on_progress=bar)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
     from silverstain.evaluation import Evaluation
-    from silverstain.evaluation.faithfulness import Faithfulness
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
+    from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
 
@@ -20,7 +20,7 @@ class EvaluationReport:
     found: "Evaluation"
     families: list[str]
     """Names of the organism's families, by their number in `found`; none for text."""
-    traced: "GraphFigures | None"
+    traced: "GraphScores | None"
     causal: "Faithfulness | None"
     remarks: list[str]
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from silverstain.bases import Dictionary
     from silverstain.cli.evaluation_report import EvaluationReport
     from silverstain.evaluation import Evaluation
-    from silverstain.evaluation.faithfulness import Faithfulness
     from silverstain.evaluation.fidelity import Fidelity
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
+    from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
 Written = Callable[[float], str]
@@ -50,7 +50,7 @@ def title(dictionary: "Dictionary | Molt", model: str) -> str:
     return f"{dictionary.name} ({kind} in each of {dictionary.n_layers} layers) in {model}"
 
 
-def _in_all(found: "Evaluation", traced: "GraphFigures | None") -> list[list[str]]:
+def _in_all(found: "Evaluation", traced: "GraphScores | None") -> list[list[str]]:
     fidelity, ends, others = found.fidelity, found.intervals, found.stand_ins
     rows = [["all MLPs replaced by", "dictionary", "", *(_stand_in_name(name) for name in others)]]
 

@@ -1,5 +1,6 @@
 """`silverstain faithfulness`: does a replacement model behave as the model does when both are changed alike?"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,14 @@ from silverstain.cli.options import DictionaryArgument, Json, LoadingOptions, lo
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
-    from silverstain.interventions.intervene import Prompt
     from silverstain.models import LanguageModel
+    from silverstain.models.prompts import Prompt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+NO_TOWNS = (
+    "hop-skips are left out: they are questions about the towns of the organism's world, which this model is not asked"
+)
 
 
 @app.command(
@@ -41,30 +46,34 @@ def faithfulness(
     json: Json = False,
 ) -> None:
     """Compare a dictionary's replacement model with the model when both are changed alike, with 95 % intervals."""
-    from silverstain.evaluation.faithfulness_report import faithfulness_report
+    from silverstain.evaluation.faithfulness import faithfulness_report
+    from silverstain.studies.faithfulness import hops_of
 
     loaded = load_replacement(loading)
     asked = _asked(loaded.model, prompts, n_prompts, seed)
     with output.progress("prompts", quiet=json) as bar:
         found = faithfulness_report(
-            loaded, asked, n_prompts=n_prompts, n_changes=changes, n_sources=sources, n_edits=edits, seed=seed,
-            on_progress=bar,
+            loaded.model, loaded.dictionary, asked, n_prompts=n_prompts, n_changes=changes, n_sources=sources,
+            n_edits=edits, seed=seed, on_progress=bar,
         )  # fmt: skip
+        hops = hops_of(loaded, edits, seed=seed, on_progress=bar)
+    notes = [*found.notes, *([NO_TOWNS] if edits and hops is None else [])]
     if json:
-        output.emit(found.to_json())
+        measures = {name: value for name, value in found.to_json().items() if name != "notes"}
+        output.emit({**measures, "hops": hops and asdict(hops), "notes": notes})
     else:
-        tell_faithfulness(loaded, found)
+        tell_faithfulness(loaded, found, hops, notes)
 
 
 def _asked(model: "LanguageModel", path: Path | None, n: int, seed: int) -> "list[tuple[str, Prompt]]":
     """(family, prompt): of a file, or the organism's own."""
-    from silverstain.evaluation.faithfulness_report import organism_prompts
-
     if path is None:
+        from silverstain.organism.prompts import organism_prompts
+
         return list(organism_prompts(model, n=n, seed=seed))
     from silverstain.attribution import read_prompts
     from silverstain.attribution.prompt_files import BadLine
-    from silverstain.interventions.intervene import as_ids
+    from silverstain.models.prompts import as_ids
 
     asked: list[tuple[str, Prompt]] = []
     for line in read_prompts(path):

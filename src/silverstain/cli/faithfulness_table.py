@@ -8,10 +8,10 @@ from silverstain.cli.evaluation_table import NONE, title
 
 if TYPE_CHECKING:
     from silverstain.evaluation.calibration import DoseResponse, PassedOn
-    from silverstain.evaluation.estimates import Estimate
-    from silverstain.evaluation.faithfulness import HopSkips, UnseenEdits
-    from silverstain.evaluation.faithfulness_report import FaithfulnessReport
+    from silverstain.evaluation.faithfulness import FaithfulnessReport, UnseenEdits
     from silverstain.loading import ReplacementModel
+    from silverstain.organism.hop_skips import HopSkips
+    from silverstain.statistics import Estimate
 
 CHANGES = {"feature": "what a feature writes", "random": "in a random direction", "encoder": "along an encoder"}
 """From the smallest errors to the largest."""
@@ -20,17 +20,19 @@ DISTANCES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 EFFECTS = {"node → logit": "on the answer", "node → node": "on other features"}
 
 
-def tell_faithfulness(loaded: "ReplacementModel", found: "FaithfulnessReport") -> None:
+def tell_faithfulness(
+    loaded: "ReplacementModel", found: "FaithfulnessReport", hops: "HopSkips | None", notes: "Sequence[str]"
+) -> None:
     """Print everything."""
     about = title(loaded.dictionary, loaded.model.name)
     output.data(f"{about}\n{found.n_prompts} prompts traced; in brackets 95 % intervals\n")
     if found.passed_on:
         output.data(output.table(passed_on_rows(found.passed_on), right=(1, 2)) + "\n")
     output.data(output.table(dose_rows(found.doses), right=(1, 2)))
-    rows = edit_rows(found.edits, found.foreign_edits) + hop_rows(found.hops)
+    rows = edit_rows(found.edits, found.foreign_edits) + hop_rows(hops)
     if rows:
         output.data("\n" + output.table([["both models edited alike", "n", "", ""], *rows], right=(1, 2)))
-    for note in found.notes:
+    for note in notes:
         output.talk(f"note: {note}")
     output.talk("\nWhat each figure is: docs/verification.md. --json prints all of them.")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
+    from silverstain.attribution import RecordedRun
     from silverstain.interventions import AnyEdit, Intervention, Place, Regime
     from silverstain.loading import ReplacementModel
 
@@ -92,8 +93,10 @@ def intervene(
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
+    from silverstain.attribution import record_run
     from silverstain.interventions import Donor, load_edits, parse_edits, save_edits
     from silverstain.interventions.checking import check_active
+    from silverstain.models import as_ids
 
     if not edit and not edits:
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
@@ -105,9 +108,10 @@ def intervene(
     run_of_donor = None if donor is None else Donor(dense, ours, donor)
     typed = parse_edits(edit or (), groups, directions=vectors, donor=run_of_donor)
     changes = (*typed, *(load_edits(edits) if edits else ()))
-    check_active(dense, ours, prompt, changes)
+    clean = record_run(dense, ours, as_ids(dense, prompt))
+    check_active(clean, changes)
     regime = _regime(mode, hold, attention, norms, dense.n_layers)
-    result, beside = _runs(replacement, prompt, changes, regime, at, top, seed if control else None)
+    result, beside = _runs(clean, changes, regime, at, top, seed if control else None)
     report = {**result.to_json(), "mode": mode.value, "edits": [str(change) for change in changes]}
     report["generated"] = _generated(replacement, prompt, changes, generate, regime, temperature, seed)
     if beside is not None:
@@ -175,29 +179,20 @@ def _layers(text: str) -> set[int]:
 
 
 def _runs(
-    replacement: "ReplacementModel",
-    prompt: str,
-    changes: "Sequence[AnyEdit]",
-    regime: "Regime",
-    at: int,
-    top: int,
-    seed: int | None,
+    clean: "RecordedRun", changes: "Sequence[AnyEdit]", regime: "Regime", at: int, top: int, seed: int | None
 ) -> "tuple[Intervention, Intervention | None]":
-    """The run under the edits and, where a seed is given, one in which random features change as much."""
-    from silverstain.interventions import Edit, intervene, random_control
+    """The run under the edits and, where a seed is given, one in which random features change as much: in one pass."""
+    from silverstain.interventions import Edit, intervene_many, random_control
 
-    model, dictionary = replacement.model, replacement.dictionary
-    held: dict[str, Any] = {"attention": regime.attention, "base": regime.base, "norms": regime.norms}
-    held |= {"held_layers": regime.held_layers, "position": at, "n_top": top}
-    result = intervene(model, dictionary, prompt, changes, **held)
-    if seed is None:
-        return result, None
+    edits: list[Sequence[AnyEdit]] = [changes]
     features = [change for change in changes if isinstance(change, Edit)]
-    if len(features) < len(changes):
+    if seed is not None and len(features) < len(changes):
         output.talk("there is no random control: only features have one, and other things are edited too")
-        return result, None
-    control = random_control(model, dictionary, prompt, features, seed=seed)
-    return result, intervene(model, dictionary, prompt, control, **held)
+    elif seed is not None:
+        edits.append(random_control(clean, features, seed=seed))
+    ids = clean.recording.token_ids
+    result, *control = intervene_many(clean.model, clean.basis, [ids], edits, regime, position=at, n_top=top)
+    return result, control[0] if control else None
 
 
 def _generated(

@@ -117,7 +117,7 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
     about = {"model": host.name, "model_hash": host.hash}
     if not options.text:
         return _sentences(host, tokens, graphs, seed, about)
-    from silverstain.evaluation.graph_figures import prompts_of
+    from silverstain.evaluation.graph_scores import prompts_of
     from silverstain.training.text import check_understands
 
     source = options.batches(host, seed=seed)
@@ -134,10 +134,12 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
 
 def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about: dict[str, Any]) -> Material:
     from silverstain.organism.corpus import evaluation_batches, training_batches
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
 
-    families = siblings()[host.name.partition("/")[2]].families()
+    sibling = sibling_of(host.name)
+    assert sibling is not None  # `train` refuses other models without text
+    families = sibling.families()
     n = max(2, tokens // (10 * len(families)))  # a sentence has some ten tokens
     prompts = list(graph_prompts(families, n=-(-graphs // len(families))))[: max(graphs, 0)] if graphs else []
     return Material(

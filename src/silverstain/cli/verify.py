@@ -11,7 +11,7 @@ from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replac
 from silverstain.notation import name_of_id
 
 if TYPE_CHECKING:
-    from silverstain.verification import Agreement, Claim, Ghost, Verification
+    from silverstain.verification import Agreement, Claim, InhibitedFeature, Verification
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -41,18 +41,20 @@ def verify(
     Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json).
     """
     from silverstain.graphs import open_with_story, story_beside
-    from silverstain.verification import ghosts as inhibited_features
+    from silverstain.verification import graph_run, inhibited_features
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
-    replacement = load_replacement(loading)
+    loaded = load_replacement(loading)
+    model, dictionary = loaded.model, loaded.dictionary
+    recorded = graph_run(model, dictionary, traced).run
     with output.progress("verifying", quiet=json) as progress:
         found = run(
-            replacement.model, replacement.dictionary, traced, groups=story.groups_in(traced), max_sources=sources,
+            model, dictionary, traced, run=recorded, groups=story.groups_in(traced), max_sources=sources,
             max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
         )  # fmt: skip
     wanted = inhibited if ghosts is None else ghosts
-    features = inhibited_features(replacement.model, replacement.dictionary, traced, n=wanted) if wanted else ()
+    features = inhibited_features(model, dictionary, traced, run=recorded, n=wanted) if wanted else ()
     report = found.to_json() | {"inhibited": [one.to_json() for one in features]}
     if write:
         story.with_evidence(traced.hash, report).save(story_beside(graph))
@@ -93,7 +95,7 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     return output.table(table, right=(2, 3, 4))
 
 
-def inhibited_table(features: "tuple[Ghost, ...]") -> str:
+def inhibited_table(features: "tuple[InhibitedFeature, ...]") -> str:
     """Inhibited features, the token each promotes, what inhibits it most, and what it reaches when that is ablated."""
     table = [["feature", "promotes", "inhibited by", "", "active without it"]]
     for one in features:
@@ -114,7 +116,7 @@ def in_notation(claim: "Claim") -> "Claim":
     )
 
 
-def _inhibited_in_notation(feature: "Ghost") -> dict[str, Any]:
+def _inhibited_in_notation(feature: "InhibitedFeature") -> dict[str, Any]:
     edges = [{**asdict(edge), "source": name_of_id(edge.source)} for edge in feature.edges]
     return {**feature.to_json(), "id": name_of_id(feature.id), "edges": edges}
 

@@ -4,32 +4,54 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit, VectorEdit
+from silverstain.interventions.edits import AnyEdit, DirectionEdit, Edit, PatternEdit, VectorEdit
 from silverstain.interventions.positions import resolved
-from silverstain.interventions.sites import Sites, resolve
 from silverstain.models import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sites:
+    """Everything that is changed in a batch, sorted by (layer, row, position, feature)."""
+
+    row: Int[Tensor, " site"]
+    layer: Int[Tensor, " site"]
+    position: Int[Tensor, " site"]
+    feature: Int[Tensor, " site"]
+    factor: Float[Tensor, " site"]
+    constant: Float[Tensor, " site"]
+
+    def __len__(self) -> int:
+        return self.row.numel()
+
+    def at_layer(self, layer: int) -> "Sites":
+        """The sites whose features read the stream at `layer`."""
+        first, last = torch.searchsorted(
+            self.layer, torch.tensor([layer, layer + 1], device=self.layer.device)
+        ).tolist()
+        return Sites(**{name: getattr(self, name)[first:last] for name in self.__dataclass_fields__})
+
+    def change(self, activation: Float[Tensor, " site"]) -> Float[Tensor, " site"]:
+        """new − activation."""
+        return (self.factor - 1) * activation + self.constant
+
+
+@dataclass(frozen=True, kw_only=True)
 class VectorChange:
-    """What one error or token node writes: factor · its clean vector, or a donor's vector instead."""
+    """What one error or token node writes: factor · its clean vector, and another vector."""
 
     row: int
     position: int
     factor: float
-    donor: tuple[float, ...] | None = None
+    vector: tuple[float, ...] | None = None
 
     def delta(self, own: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
-        """What is added to the stream, given the clean vector."""
-        if self.donor is None:
-            return (self.factor - 1) * own
-        return torch.tensor(self.donor, dtype=own.dtype, device=own.device) - own
+        """What is added to the stream, given the clean vector, which does not matter where the factor is 1."""
+        change = (self.factor - 1) * own
+        return change if self.vector is None else change + torch.tensor(self.vector, dtype=own.dtype, device=own.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +80,7 @@ class PatternChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """All that is changed in a batch; what is no feature by the layer it is at."""
+    """All that is changed in a batch: features, and by layer vectors, directions and attention patterns."""
 
     sites: Sites
     """Features."""
@@ -81,9 +103,9 @@ class Changes:
 
         for site in zip(self.sites.row.tolist(), self.sites.layer.tolist(), self.sites.position.tolist(), strict=True):
             meet(*site)
-        for found in (self.tokens, *self.errors.values()):
+        for layer, found in ((0, self.tokens), *self.errors.items()):
             for change in found:  # clean errors are found on the way up
-                meet(change.row, 0, change.position)
+                meet(change.row, layer if change.factor == 1 else 0, change.position)
         for layer, entries in self.patterns.items():
             for entry in entries:
                 meet(entry.row, layer, entry.position)
@@ -133,7 +155,7 @@ def resolve_changes(
     UsageError for a place that does not exist and for two edits that change the same thing.
     """
     of_features = [[edit for edit in listed if isinstance(edit, Edit)] for listed in edits]
-    sites = resolve(
+    sites = _resolved_features(
         of_features, lengths, n_layers=model.n_layers, n_features=n_features, n_real=model.n_real,
         device=model.device, dtype=dtype,
     )  # fmt: skip
@@ -189,7 +211,7 @@ def _vector_changes(
     for position in positions:
         what = "the token" if edit.layer is None else f"the error of layer {edit.layer}"
         once((edit.layer, position), f"{what} at position {position}", edit)
-    return [VectorChange(row=row, position=p, factor=edit.factor, donor=edit.donor) for p in positions]
+    return [VectorChange(row=row, position=p, factor=edit.factor, vector=edit.donor) for p in positions]
 
 
 def _direction_change(
@@ -255,3 +277,50 @@ def _entries(edit: PatternEdit, row: int, head: int, position: int, keys: tuple[
 def _check_layer(layer: int | None, edit: AnyEdit, model: LanguageModel) -> None:
     if layer is None or not 0 <= layer < model.n_layers:
         raise UsageError(f"The edit {edit} is in layer {layer}, but {model.name} has layers 0 to {model.n_layers - 1}.")
+
+
+def _resolved_features(
+    edits: Sequence[Sequence[Edit]],
+    lengths: Sequence[int],
+    *,
+    n_layers: int,
+    n_features: int,
+    n_real: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Sites:
+    """Lay out the edits of each row, whose prompt has lengths[row] tokens.
+
+    UsageError for a layer, feature or position that does not exist, for one of the `n_real` leading positions, which
+    keep their real MLP and so have no features, and for two edits of one feature at one position.
+    """
+    rules: dict[tuple[int, int, int, int], tuple[float, float]] = {}
+    named_by: dict[tuple[int, int, int, int], Edit] = {}
+    for row, (edits_of_row, length) in enumerate(zip(edits, lengths, strict=True)):
+        for edit in edits_of_row:
+            positions = resolved(edit.positions, length, first=n_real, edit=edit)
+            for layer, feature, factor, constant in edit.rules():
+                if layer >= n_layers or feature >= n_features:
+                    raise UsageError(
+                        f"The edit {edit} names L{layer}.F{feature}, but this dictionary has {n_layers} layers of "
+                        f"{n_features} features; name one of those."
+                    )
+                for position in positions:
+                    site = (layer, row, position, feature)
+                    if site in rules:
+                        raise UsageError(
+                            f"Two edits change L{layer}.F{feature} at position {position}: {named_by[site]} and "
+                            f"{edit}; keep one of them."
+                        )
+                    rules[site], named_by[site] = (factor, constant), edit
+    keys = sorted(rules)
+    columns = torch.tensor(keys, dtype=torch.long, device=device).reshape(-1, 4)
+    values = torch.tensor([rules[key] for key in keys], dtype=dtype, device=device).reshape(-1, 2)
+    return Sites(
+        layer=columns[:, 0].contiguous(),
+        row=columns[:, 1],
+        position=columns[:, 2],
+        feature=columns[:, 3],
+        factor=values[:, 0],
+        constant=values[:, 1],
+    )

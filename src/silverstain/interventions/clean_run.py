@@ -1,6 +1,6 @@
 """One prompt run as it is, kept as far as passes with edits need it again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from silverstain.attribution import Targets
-from silverstain.bases import Dictionary
-from silverstain.interventions.edits import Place
 from silverstain.interventions.readouts import kept_reads
 from silverstain.models import LanguageModel
 from silverstain.models.mlps import forwards_of
@@ -22,11 +19,8 @@ from silverstain.models.mlps import forwards_of
 class CleanRun:
     """What one prompt gives without edits."""
 
-    dictionary: Dictionary
-    values: Float[Tensor, " target"]
-    """What each target reads."""
     reads: dict[int, Float[Tensor, "pos d_model"]]
-    """What is read in each layer in which a target reads."""
+    """What is read in the layers that were asked for; n_layers stands for the final norm's output."""
     blocks: tuple[Any, ...]
     """What each block hands on, as it does: a tensor [1, pos, d_model], or a tuple that begins with one."""
     cache: DynamicCache
@@ -42,36 +36,19 @@ class CleanRun:
             cache.update(keys, values, index)
         return cache
 
-    def active(self, places: Sequence[Place]) -> Float[Tensor, " place"]:
-        """The activations of features."""
-        found = self.values.new_zeros(len(places))
-        columns = torch.tensor(places, dtype=torch.long, device=found.device).reshape(-1, 3)
-        for layer in columns[:, 0].unique().tolist():
-            here = columns[:, 0] == layer
-            positions, which = columns[here, 1].unique(return_inverse=True)
-            dense = self.dictionary.encode_layer(layer, self.reads[layer][positions].to(self.dictionary.dtype))
-            found[here] = dense[which, columns[here, 2]].to(found)
-        return found
 
-
-def clean_run(model: LanguageModel, dictionary: Dictionary, ids: Int[Tensor, " pos"], targets: Targets) -> CleanRun:
-    """Run the prompt once."""
+def clean_run(model: LanguageModel, reads_at: str, ids: Int[Tensor, " pos"], layers: list[int]) -> CleanRun:
+    """Run the prompt once, keeping what is read in some layers."""
     blocks: dict[int, Any] = {}
     cache = DynamicCache()
     handles = [model.block(layer).register_forward_hook(_keeper(blocks, layer)) for layer in range(model.n_layers)]
     try:
-        with torch.no_grad(), kept_reads(model, dictionary.reads_at, targets.layers) as kept:
+        with torch.no_grad(), kept_reads(model, reads_at, layers) as kept:
             logits = model.hf(input_ids=ids[None], past_key_values=cache, use_cache=True).logits[0]
     finally:
         for handle in handles:
             handle.remove()
-    values = targets.constants.clone()
-    for layer in targets.layers.unique().tolist():
-        here = targets.layers == layer
-        values[here] += (kept[layer][0, targets.positions[here]].to(targets.vectors) * targets.vectors[here]).sum(-1)
     return CleanRun(
-        dictionary=dictionary,
-        values=values,
         reads={layer: x[0] for layer, x in kept.items()},
         blocks=tuple(blocks[layer] for layer in range(model.n_layers)),
         cache=cache,

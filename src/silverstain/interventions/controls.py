@@ -13,24 +13,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.attribution import RecordedRun
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
-from silverstain.interventions.intervene import Prompt, as_ids
 from silverstain.interventions.passes import sites_for
-from silverstain.models import LanguageModel, harvest
 
 
-def random_control(
-    model: LanguageModel, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], *, seed: int = 0
-) -> tuple[Edit, ...]:
-    """Edits of random features, matched to `edits` in layer, position, number and size.
+def random_control(run: RecordedRun, edits: Sequence[Edit], *, seed: int = 0) -> tuple[Edit, ...]:
+    """Edits of random features, matched to `edits` of the run's prompt in layer, position, number and size.
 
     None of them is edited there. Places that the edits leave unchanged get no control.
     """
-    ids = as_ids(model, prompt)
-    sites = sites_for(model, dictionary, [edits], [len(ids)])
-    mlp_inputs = harvest(model, ids[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0]
+    basis = run.basis
+    sites = sites_for(run.model, basis, [edits], [run.n_positions])
     edited: dict[tuple[int, int], list[tuple[int, float, float]]] = defaultdict(list)
     columns = (sites.layer, sites.position, sites.feature, sites.factor, sites.constant)
     for layer, position, feature, factor, constant in zip(*(column.tolist() for column in columns), strict=True):
@@ -38,14 +34,14 @@ def random_control(
     generator = torch.Generator().manual_seed(seed)
     control: list[Edit] = []
     for (layer, position), rules in edited.items():
-        activations = dictionary.encode_layer(layer, mlp_inputs[layer, position].to(dictionary.dtype))
+        activations = basis.encode_layer(layer, run.recording.mlp_inputs[layer, position])
         features = torch.tensor([feature for feature, _, _ in rules], device=activations.device)
         factors = torch.tensor([factor for _, factor, _ in rules], device=activations.device)
         constants = torch.tensor([constant for _, _, constant in rules], device=activations.device)
         change = (factors.to(activations) - 1) * activations[features] + constants.to(activations)
         if bool((change != 0).any()):
-            others = _others(features, dictionary.n_features, generator)
-            amounts = _as_long(change[: len(others)], others, change, features, layer, dictionary)
+            others = _others(features, basis.n_features, generator)
+            amounts = _as_long(change[: len(others)], others, change, features, layer, basis)
             if not bool(amounts.isfinite().all()):
                 raise UsageError(
                     f"The edits change layer {layer} at position {position} by so much that no random change is as "
@@ -70,12 +66,12 @@ def _as_long(
     change: Float[Tensor, " k"],
     features: Int[Tensor, " k"],
     layer: int,
-    dictionary: Dictionary,
+    basis: Basis,
 ) -> Float[Tensor, " others"]:
     """`amounts` scaled so that what the others write is as long as what `change` of the features writes."""
 
     def written(by: Tensor, rows: Tensor) -> Tensor:
-        return torch.einsum("f, f k d -> k d", by, dictionary.decoder_rows(layer, rows).to(by)).norm()
+        return torch.einsum("f, f k d -> k d", by, basis.decoder_rows(layer, rows).to(by)).norm()
 
     length = written(amounts, others)
     return amounts * (written(change, features) / length) if float(length) > 0 else amounts

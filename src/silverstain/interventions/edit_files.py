@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.errors import UsageError
-from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.edits import EXAMPLE, Edit
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit, VectorEdit
+from silverstain.interventions.edits import EXAMPLE, AnyEdit, DirectionEdit, Edit, PatternEdit, VectorEdit
 from silverstain.interventions.positions import positions_from_json
 from silverstain.storage import read_json, write_json_whole
 

@@ -12,16 +12,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from silverstain.attribution import Place
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import EXAMPLE, OPERATIONS, Edit, Place, at_places
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit, VectorEdit
+from silverstain.interventions.edits import (
+    EXAMPLE,
+    OPERATIONS,
+    AnyEdit,
+    DirectionEdit,
+    Edit,
+    PatternEdit,
+    VectorEdit,
+    at_places,
+)
 from silverstain.interventions.positions import Positions, read_positions
 from silverstain.notation import NodeName, read_node
 
 if TYPE_CHECKING:
     from silverstain.interventions.donors import Donor
-
-AnyEdit = Edit | VectorEdit | DirectionEdit | PatternEdit
 
 _FORM = re.compile(
     r"(?P<op>\w+):(?P<what>[^@<]+?)(?:@(?P<where>[-\d,. ]+?))?\s*(?P<source><[\d,. ]*?)?(?:=(?P<value>[^=]+))?"

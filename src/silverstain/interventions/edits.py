@@ -1,13 +1,15 @@
 """What is done to a running model, as a plain value.
 
 An `Edit` says which features are changed, where, and how; it holds no tensors and no model, so it can be written in
-JSON, typed on a command line, compared and stored beside a graph. Every operation is one affine rule on a feature's
-activation, new = factor · activation + constant:
+JSON, typed on a command line, compared and stored beside a graph. Every operation is one affine rule, new = factor ·
+old + constant. On a feature's activation:
 
     ablate  0·a          scale  value·a      set  value
     add     a + value    patch  donor value of each feature (from another run)
 
-`add` with a donor injects: a + donor value of each feature. What else can be edited is in `other_edits`.
+`add` with a donor injects: a + donor value of each feature. The other kinds of edit apply the same rules to a vector
+(what an error or token node writes), to a number (the stream's component along a direction), and to the entries of an
+attention pattern. Entries of a pattern are left as they are set: nothing makes their row sum to 1 again.
 """
 
 import json
@@ -15,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from silverstain.attribution import Place
 from silverstain.errors import UsageError
 from silverstain.interventions.positions import (
     Positions,
@@ -26,9 +29,9 @@ from silverstain.interventions.positions import (
 
 OPERATIONS = ("ablate", "scale", "set", "add", "patch")
 VALUED = ("scale", "set", "add")
-
-Place = tuple[int, int, int]
-"""(layer, position, feature): one feature at one token."""
+VECTOR_OPERATIONS = ("ablate", "scale", "patch", "add")
+DIRECTION_OPERATIONS = ("ablate", "scale", "set", "add")
+PATTERN_OPERATIONS = ("ablate", "scale", "set", "add", "patch")
 
 EXAMPLE = "write for example ablate:L1.F23@5, scale:L0.F7=-1 or set:L1.F23+L2.F4@5,6=2.0"
 
@@ -103,6 +106,122 @@ class Edit:
             raise UsageError(f"Not an edit: {json.dumps(dict(data), default=str)} ({reason!r}); {EXAMPLE}.") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class VectorEdit:
+    """An edit of what an error node or a token node writes: its vector in the clean run, scaled or exchanged."""
+
+    op: str
+    """One of VECTOR_OPERATIONS."""
+    layer: int | None = None
+    """The layer of an error node: what its MLP adds and the dictionary misses. None: the embedding."""
+    positions: Positions = None
+    value: float | None = None
+    """The factor of `scale`."""
+    donor: tuple[float, ...] | None = None
+    """For `patch`: the vector [d_model] written instead, at the one position named; for `add`: what is written more."""
+
+    def __post_init__(self) -> None:
+        given = (self.value, self.donor)
+        problem = _shared_problem(self.op, VECTOR_OPERATIONS, self.positions, given, ("scale",), ("patch", "add"))
+        if self.op == "patch" and not (isinstance(self.positions, Sequence) and len(self.positions) == 1):
+            problem = problem or "patch of an error or token node names one position"
+        _refuse(problem)
+
+    @property
+    def factor(self) -> float:
+        return {"scale": self.value or 0.0, "add": 1.0}.get(self.op, 0.0)
+
+    def __str__(self) -> str:
+        what = "token" if self.layer is None else f"L{self.layer}.error"
+        given = "=…" if self.donor is not None else "" if self.value is None else f"={self.value!r}"
+        return f"{self.op}:{what}{positions_text(self.positions)}{given}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; keys that say nothing are left out."""
+        return _json(self, "token" if self.layer is None else "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionEdit:
+    """An edit of the stream's component along a direction, where block `layer` leaves it."""
+
+    op: str
+    """One of DIRECTION_OPERATIONS: `ablate` projects it out, `add` adds `value` unit vectors."""
+    layer: int
+    direction: tuple[float, ...]
+    """[d_model], of any length but zero: only where it points counts."""
+    name: str = "direction"
+    positions: Positions = None
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        problem = _shared_problem(self.op, DIRECTION_OPERATIONS, self.positions, (self.value, None), VALUED)
+        if not any(self.direction) or not all(abs(x) < float("inf") for x in self.direction):
+            problem = problem or f"the direction {self.name!r} is zero or not finite"
+        _refuse(problem)
+
+    @property
+    def rule(self) -> tuple[float, float]:
+        """(factor, constant) of the component."""
+        value = self.value or 0.0
+        return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[self.op]
+
+    def __str__(self) -> str:
+        given = "" if self.value is None else f"={self.value!r}"
+        return f"{self.op}:L{self.layer}.{self.name}{positions_text(self.positions)}{given}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; keys that say nothing are left out."""
+        return _json(self, "direction")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternEdit:
+    """An edit of attention: how much each head, at each position, takes from each key."""
+
+    op: str
+    """One of PATTERN_OPERATIONS."""
+    heads: tuple[tuple[int, int], ...]
+    """(layer, head) pairs."""
+    positions: Positions = None
+    """Where the heads write (queries)."""
+    keys: tuple[int, ...] | None = None
+    """Where they read, positions from the start; None: everywhere they can."""
+    value: float | None = None
+    donor: tuple[float, ...] | None = None
+    """For `patch`: the weight of each of the keys, or without `keys` of each key from the first on."""
+
+    def __post_init__(self) -> None:
+        problem = _shared_problem(self.op, PATTERN_OPERATIONS, self.positions, (self.value, self.donor), VALUED)
+        if not self.heads or len(set(self.heads)) < len(self.heads) or min(min(h) for h in self.heads) < 0:
+            problem = problem or f"heads are (layer, head), each named once and counted from 0, not {self.heads}"
+        if self.keys is not None and (not self.keys or min(self.keys) < 0 or len(set(self.keys)) < len(self.keys)):
+            problem = problem or f"keys are positions from the start, each named once, not {self.keys}"
+        if self.keys is not None and self.donor is not None and len(self.keys) != len(self.donor):
+            problem = problem or f"{len(self.keys)} keys but {len(self.donor)} weights"
+        _refuse(problem)
+
+    @property
+    def rule(self) -> tuple[float, float]:
+        """(factor, constant) of every entry, where there is no donor."""
+        value = self.value or 0.0
+        return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[self.op]
+
+    def __str__(self) -> str:
+        text = f"{self.op}:" + "+".join(f"L{layer}.H{head}" for layer, head in self.heads)
+        text += positions_text(self.positions) + ("" if self.keys is None else "<" + ",".join(map(str, self.keys)))
+        if self.donor is not None:
+            return text + "=" + ",".join(map(repr, self.donor))
+        return text if self.value is None else f"{text}={self.value!r}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; keys that say nothing are left out."""
+        return _json(self, "attention")
+
+
+AnyEdit = Edit | VectorEdit | DirectionEdit | PatternEdit
+
+
 def _problem(edit: Edit) -> str | None:
     if edit.op not in OPERATIONS:
         return f"the operation is {edit.op!r}, not one of {', '.join(OPERATIONS)}"
@@ -144,3 +263,40 @@ def at_places(op: str, places: Sequence[Place], value: float | None = None) -> t
         )
         for position in positions
     )
+
+
+def _shared_problem(
+    op: str,
+    operations: Sequence[str],
+    positions: Positions,
+    given: tuple[float | None, tuple[float, ...] | None],
+    valued: Sequence[str],
+    donated: Sequence[str] = ("patch",),
+) -> str | None:
+    """What is wrong with what all kinds share, if anything."""
+    value, donor = given
+    if op not in operations:
+        return f"the operation is {op!r}; here it is one of {', '.join(operations)}"
+    if problem := problem_with(positions):
+        return problem
+    if (op in valued) != (value is not None):
+        return f"{op} needs a value" if op in valued else f"{op} takes no value"
+    if (op in donated) != (donor is not None):
+        return f"{op} needs the donor's values" if op in donated else f"{op} takes no donor"
+    if not all(abs(number) < float("inf") for number in (value or 0.0, *(donor or ()))):
+        return f"values must be finite, but {value if donor is None else donor} was given"
+    return None
+
+
+def _refuse(problem: str | None) -> None:
+    if problem:
+        raise UsageError(
+            f"Not an edit: {problem}; write for example ablate:L1.error@5, scale:token@3=2 or ablate:L1.H3@7<2."
+        )
+
+
+def _json(edit: Any, kind: str) -> dict[str, Any]:
+    said = {key: value for key, value in vars(edit).items() if value is not None}
+    if "positions" in said:
+        said["positions"] = positions_to_json(said["positions"])
+    return {"kind": kind, **said}

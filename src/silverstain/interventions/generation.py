@@ -13,14 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
-from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.intervene import Prompt, as_ids, check_finite
+from silverstain.interventions.edits import AnyEdit
+from silverstain.interventions.intervene import check_finite
 from silverstain.interventions.passes import changes_for, edited_rows
 from silverstain.interventions.positions import counted_from_start
 from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel
+from silverstain.models.prompts import Prompt, as_ids
 
 
 def generate(
@@ -28,7 +29,7 @@ def generate(
     prompt: Prompt,
     n: int,
     *,
-    dictionary: Dictionary | None = None,
+    dictionary: Basis | None = None,
     edits: Sequence[AnyEdit] = (),
     regime: Regime | None = None,
     stop: int | None = None,
@@ -51,7 +52,7 @@ def stream(
     model: LanguageModel,
     prompt: Prompt,
     *,
-    dictionary: Dictionary | None = None,
+    dictionary: Basis | None = None,
     edits: Sequence[AnyEdit] = (),
     regime: Regime | None = None,
     temperature: float = 0.0,
@@ -75,7 +76,7 @@ def stream(
 
 def _tokens(
     model: LanguageModel,
-    dictionary: Dictionary | None,
+    dictionary: Basis | None,
     edits: Sequence[AnyEdit],
     ids: list[int],
     regime: Regime,

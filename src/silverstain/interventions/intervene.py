@@ -1,6 +1,6 @@
 """What the model says under edits, beside what it says without them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
-from silverstain.interventions.edit_text import AnyEdit
+from silverstain.interventions.edits import AnyEdit
 from silverstain.interventions.passes import changes_for, paired_logits
 from silverstain.interventions.regimes import Regime
-from silverstain.models import LanguageModel
-
-Prompt = str | Sequence[int] | Tensor
-"""Text, or the token ids of one prompt."""
+from silverstain.models import LanguageModel, Prompt, as_ids, padded, position_in
+from silverstain.statistics import divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class Intervention:
     @property
     def kl_by_position(self) -> Float[Tensor, " pos"]:
         """KL(baseline ‖ edited) in nats at every position."""
-        return divergence(self.baseline_logits, self.edited_logits)
+        return divergence(self.baseline_logits, self.edited_logits, dtype=torch.float64)
 
     @property
     def kl(self) -> float:
@@ -86,60 +84,54 @@ class Intervention:
 
 def intervene(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     prompt: Prompt,
     edits: Sequence[AnyEdit],
+    regime: Regime | None = None,
     *,
-    attention: str = "live",
-    base: str = "clean",
-    held_layers: Collection[int] = (),
-    norms: str = "live",
     position: int = -1,
     n_top: int = 10,
+    **held: Any,
 ) -> Intervention:
-    """Run one prompt with and without the edits (see `Regime` for what may be held meanwhile).
+    """Run one prompt with and without the edits.
 
-    `position` is where the tables look; `n_top` is their length. UsageError for edits that do not fit the prompt or
-    the dictionary.
+    `regime` says what is held meanwhile; keywords (`attention=`, `base=`, `held_layers=`, `norms=`) change single parts
+    of it. `position` is where the tables look; `n_top` is their length. UsageError for edits that do not fit the prompt
+    or the basis.
     """
-    (result,) = intervene_many(
-        model, dictionary, [prompt], [edits], attention=attention, base=base, held_layers=held_layers,
-        norms=norms, position=position, n_top=n_top,
-    )  # fmt: skip
+    (result,) = intervene_many(model, basis, [prompt], [edits], regime, position=position, n_top=n_top, **held)
     return result
 
 
 def intervene_many(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     prompts: Sequence[Prompt],
     edits: Sequence[Sequence[AnyEdit]],
+    regime: Regime | None = None,
     *,
-    attention: str = "live",
-    base: str = "clean",
-    held_layers: Collection[int] = (),
-    norms: str = "live",
     position: int = -1,
     n_top: int = 10,
     batch_size: int = 64,
+    **held: Any,
 ) -> list[Intervention]:
     """`intervene` for many lists of edits in few forward passes; edits[i] act on prompts[i].
 
     One prompt given for many edits serves them all, and is itself run once a batch. Prompts of several lengths are
     padded on the right, which changes nothing at their own positions.
     """
+    regime = Regime.of(regime, held, n_layers=model.n_layers)
     ids = [as_ids(model, prompt) for prompt in prompts]
     if len(ids) == 1:
         ids = ids * len(edits)
     if len(ids) != len(edits):
         raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each, or one prompt for all.")
-    regime = Regime(attention=attention, base=base, held_layers=tuple(held_layers), norms=norms)
     results: list[Intervention] = []
     for first in range(0, len(edits), batch_size):
         rows = slice(first, first + batch_size)
-        pairs = _run(model, dictionary, ids[rows], edits[rows], regime)
+        pairs = _run(model, basis, ids[rows], edits[rows], regime)
         for tokens, listed, (before, after) in zip(ids[rows], edits[rows], pairs, strict=True):
-            at = _position(position, len(tokens))
+            at = position_in(position, len(tokens))
             results.append(
                 Intervention(
                     token_ids=tokens,
@@ -158,7 +150,7 @@ def intervene_many(
 
 def _run(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     ids: Sequence[Tensor],
     edits: Sequence[Sequence[AnyEdit]],
     regime: Regime,
@@ -167,8 +159,8 @@ def _run(
     code: dict[tuple[int, ...], int] = {}
     prompt_of_row = torch.tensor([code.setdefault(tuple(row.tolist()), len(code)) for row in ids], device=model.device)
     lengths = [len(row) for row in ids]
-    changes = changes_for(model, dictionary, edits, lengths)
-    clean, edited = paired_logits(model, dictionary, padded(list(code), model.device), prompt_of_row, changes, regime)
+    changes = changes_for(model, basis, edits, lengths)
+    clean, edited = paired_logits(model, basis, padded(list(code), model.device), prompt_of_row, changes, regime)
     check_finite(edited)
     return [
         (clean[which, :length], edited[row, :length])
@@ -182,24 +174,6 @@ def check_finite(logits: Tensor) -> None:
         raise UsageError("Under these edits the model gives NaN or infinite logits; make the change smaller.")
 
 
-def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor, "prompt pos"]:
-    """The prompts side by side, filled up on the right with token 0: attention looks left, so nothing meets it."""
-    width = max(len(prompt) for prompt in prompts)
-    return torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
-
-
-def as_ids(model: LanguageModel, prompt: Prompt) -> Int[Tensor, " pos"]:
-    """Token ids of text, or the ids as given; UsageError when there are none or too many."""
-    ids = model.tokenize(prompt) if isinstance(prompt, str) else prompt
-    tensor = torch.as_tensor(ids, dtype=torch.long, device=model.device)
-    if tensor.ndim != 1 or not len(tensor):
-        raise UsageError(f"A prompt is a non-empty list of token ids, but its shape is {list(tensor.shape)}.")
-    model.check_length(len(tensor))
-    if int(tensor.min()) < 0 or int(tensor.max()) >= model.d_vocab:
-        raise UsageError(f"Token ids go from 0 to {model.d_vocab - 1}, but the prompt holds {tensor.tolist()}.")
-    return tensor
-
-
 def top_tokens(model: LanguageModel, logits: Float[Tensor, " d_vocab"], n: int) -> tuple[TokenProbability, ...]:
     """The n likeliest tokens, best first."""
     values, ids = logits.double().softmax(-1).topk(min(n, logits.shape[-1]))
@@ -208,18 +182,3 @@ def top_tokens(model: LanguageModel, logits: Float[Tensor, " d_vocab"], n: int) 
         TokenProbability(token=name, id=token, probability=value)
         for name, token, value in zip(names, ids.tolist(), values.tolist(), strict=True)
     )
-
-
-def divergence(
-    before: Float[Tensor, "*batch d_vocab"], after: Float[Tensor, "*batch d_vocab"]
-) -> Float[Tensor, "*batch"]:
-    """KL(before ‖ after) in nats over the last axis; in float64, since small effects are differences of logarithms."""
-    p, q = before.double().log_softmax(-1), after.double().log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1).clamp_min(0)
-
-
-def _position(position: int, length: int) -> int:
-    at = position + length if position < 0 else position
-    if not 0 <= at < length:
-        raise UsageError(f"Position {position} is outside the prompt of {length} tokens (0 to {length - 1}).")
-    return at

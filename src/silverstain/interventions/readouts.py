@@ -6,7 +6,7 @@ Changes are products with the difference of the two runs, not differences of pro
 digits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,13 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from silverstain.attribution import Targets
-from silverstain.attribution.run import joined
-from silverstain.attribution.targets import demeaned
-from silverstain.bases import Dictionary
+from silverstain.attribution import Place, Targets, joined, logit_targets, unit_targets
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Place
-from silverstain.models import LanguageModel
+from silverstain.models import LanguageModel, position_in
 from silverstain.models.mlps import forwards_of
 from silverstain.models.recording import readers
 
@@ -47,6 +44,31 @@ class Readouts:
         members = (place for group in self.groups for place in group)
         return tuple(dict.fromkeys((*self.features, *members)))
 
+    def layers(self, n_layers: int) -> list[int]:
+        """The layers in which something is read; n_layers stands for the final norm's output."""
+        found = {layer for layer, _, _ in self.places} | ({n_layers} if self.tokens else set())
+        return sorted(found | (set() if self.targets is None else set(self.targets.layers.tolist())))
+
+    def check(self, model: LanguageModel, basis: Basis, n_positions: int) -> None:
+        """UsageError for a feature, token or position that is not there."""
+        position_in(self.position, n_positions)
+        for layer, position, feature in self.places:
+            if not (0 <= layer < basis.n_layers and 0 <= feature < basis.n_features):
+                raise UsageError(
+                    f"The readout L{layer}.F{feature} is not in this dictionary of {basis.n_layers} layers of "
+                    f"{basis.n_features} features; name one of those."
+                )
+            if not model.n_real <= position < n_positions:
+                raise UsageError(
+                    f"The readout L{layer}.F{feature} is at position {position}; features are at positions "
+                    f"{model.n_real} to {n_positions - 1} of this prompt."
+                )
+        wrong = [token for token in self.tokens if not 0 <= token < model.d_vocab]
+        if wrong:
+            raise UsageError(
+                f"The readout of token {wrong[0]} is not in the vocabulary; give ids below {model.d_vocab}."
+            )
+
 
 class Reading(NamedTuple):
     """Some readouts, before any edit and under each."""
@@ -60,75 +82,104 @@ class Reading(NamedTuple):
         return self.before + self.change
 
 
-def read_features(model: LanguageModel, dictionary: Dictionary, places: tuple[Place, ...], n_positions: int) -> Targets:
-    """Features as readers of the stream, active or not; UsageError for what is not there."""
-    for layer, position, feature in places:
-        if not (0 <= layer < dictionary.n_layers and 0 <= feature < dictionary.n_features):
-            raise UsageError(
-                f"The readout L{layer}.F{feature} is not in this dictionary of {dictionary.n_layers} layers of "
-                f"{dictionary.n_features} features; name one of those."
-            )
-        if not model.n_real <= position < n_positions:
-            raise UsageError(
-                f"The readout L{layer}.F{feature} is at position {position}; features are at positions "
-                f"{model.n_real} to {n_positions - 1} of this prompt."
-            )
+Inputs = Mapping[int, Float[Tensor, "pos d_model"]]
+"""What is read in each layer of a run without edits; n_layers stands for the final norm's output."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadoutSet:
+    """Readouts of one prompt, ready to be read: the pre-activations of their features, their logits, their targets."""
+
+    basis: Basis
+    places: tuple[Place, ...]
+    targets: Targets
+    """Features, then logits, then what else is asked for."""
+    clean: Inputs
+    values: Float[Tensor, " target"]
+    """What the targets read in the clean run."""
+    active: Float[Tensor, " place"]
+    """The activations of the features there."""
+
+    def changes(self, n_rows: int) -> "ReadoutChanges":
+        """Room for what changes in so many edited runs."""
+        room = self.values.new_zeros(n_rows, len(self.targets)), self.active.new_zeros(n_rows, len(self.places))
+        return ReadoutChanges(self, *room)
+
+
+class ReadoutChanges(NamedTuple):
+    """By how much readouts change in some edited runs, filled in layer by layer."""
+
+    of: ReadoutSet
+    targets: Float[Tensor, "row target"]
+    active: Float[Tensor, "row place"]
+
+    def read_(self, layer: int, change: Float[Tensor, "row pos d_model"], first: int = 0) -> None:
+        """Fill in, in place, what is read in a layer whose input changes by this much at the positions from the first
+        on; it does not change before."""
+        readouts, n = self.of, len(self.of.places)
+        columns = torch.tensor(readouts.places, dtype=torch.long, device=change.device).reshape(-1, 3)
+        for position, which in _by_position(readouts.targets, layer):
+            if position >= first:
+                moved = change[:, position - first]
+                vectors = readouts.targets.vectors[which]
+                self.targets[:, which] = moved.to(vectors) @ vectors.T
+                some = which[which < n]
+                if len(some):
+                    self._activate_(layer, position, moved, some, columns[some, 2])
+
+    def _activate_(
+        self,
+        layer: int,
+        position: int,
+        moved: Float[Tensor, "row d_model"],
+        which: Int[Tensor, " some"],
+        features: Int[Tensor, " some"],
+    ) -> None:
+        basis, clean = self.of.basis, self.of.clean[layer][position]
+        if basis.competes:  # all units of the layer must be known
+            before, after = basis.encode_layer(layer, clean), basis.encode_layer(layer, clean + moved)
+            self.active[:, which] = (after - before)[:, features].to(self.active)
+            return
+        before = basis.cast(self.of.values[which])
+        after = before + basis.cast(self.targets[:, which])
+        change = basis.activate(layer, after, features) - basis.activate(layer, before, features)
+        self.active[:, which] = change.to(self.active)
+
+
+def readout_set(model: LanguageModel, basis: Basis, readouts: Readouts, clean: Inputs, n_positions: int) -> ReadoutSet:
+    """The readouts as targets, with what they are in the run whose inputs are given."""
+    places, final = readouts.places, model.n_layers
     columns = torch.tensor(places, dtype=torch.long, device=model.device).reshape(-1, 3)
-    vectors = torch.zeros(len(places), model.d_model, dtype=model.dtype, device=model.device)
-    constants = torch.zeros_like(vectors[:, 0])
-    for layer in columns[:, 0].unique().tolist():
-        here = columns[:, 0] == layer
-        vectors[here] = dictionary.encoder_rows(layer, columns[here, 2]).to(vectors)
-        constants[here] = dictionary.b_enc(layer)[columns[here, 2]].to(vectors)
-    return _unread(vectors, columns[:, 0], columns[:, 1], constants)
-
-
-def read_logits(model: LanguageModel, tokens: tuple[int, ...], position: int) -> Targets:
-    """Logits before any soft-cap, each less the mean over the vocabulary: what a graph's logit nodes stand for."""
-    wrong = [token for token in tokens if not 0 <= token < model.d_vocab]
-    if wrong:
-        raise UsageError(f"The readout of token {wrong[0]} is not in the vocabulary; give ids below {model.d_vocab}.")
-    ids = torch.tensor(tokens, dtype=torch.long, device=model.device)
-    W_U, b_U = model.W_U, model.b_U
-    vectors = W_U.new_zeros(0, model.d_model)
-    if len(ids):
-        vectors = (W_U[ids].double() - W_U.mean(dim=0, dtype=torch.float64)).to(W_U.dtype)
-    constants = torch.zeros_like(vectors[:, 0]) if b_U is None else demeaned(b_U, ids)
-    return _unread(vectors, torch.full_like(ids, model.n_layers), torch.full_like(ids, position), constants)
-
-
-def all_targets(model: LanguageModel, dictionary: Dictionary, readouts: Readouts, n_positions: int) -> Targets:
-    """Features, then logits, then the other targets of the readouts."""
-    position = position_in(readouts.position, n_positions)
-    found = joined(
-        read_features(model, dictionary, readouts.places, n_positions), read_logits(model, readouts.tokens, position)
+    layers, positions, features = columns.unbind(1)
+    inputs = torch.zeros(len(places), model.d_model, dtype=model.dtype, device=model.device)
+    active = inputs.new_zeros(len(places))
+    for layer in layers.unique().tolist():
+        here = layers == layer
+        inputs[here] = clean[layer][positions[here]].to(inputs)
+        active[here] = basis.activations_at(layer, inputs[here], features[here]).to(active)
+    at = position_in(readouts.position, n_positions)
+    targets = joined(
+        unit_targets(basis, layers, positions, features, inputs),
+        logit_targets(model, readouts.tokens, [at] * len(readouts.tokens)),
+        *(() if readouts.targets is None else (readouts.targets,)),
     )
-    return found if readouts.targets is None else joined(found, readouts.targets)
-
-
-def position_in(position: int, length: int) -> int:
-    """A position counted from the start; UsageError outside the prompt."""
-    at = position + length if position < 0 else position
-    if not 0 <= at < length:
-        raise UsageError(f"Position {position} is outside the prompt of {length} tokens (0 to {length - 1}).")
-    return at
-
-
-def _unread(vectors: Tensor, layers: Tensor, positions: Tensor, constants: Tensor) -> Targets:
-    """Targets whose values nobody has read yet."""
-    return Targets(
-        vectors=vectors, layers=layers, positions=positions, constants=constants, values=torch.zeros_like(constants)
-    )
+    values = targets.constants.clone()
+    for layer in targets.layers.unique().tolist():
+        here = targets.layers == layer
+        read = clean[layer][targets.positions[here]].to(targets.vectors)
+        values[here] += (read * targets.vectors[here]).sum(-1)
+    assert set(targets.layers.tolist()) <= {*range(final), final}  # what `clean` holds
+    return ReadoutSet(basis=basis, places=places, targets=targets, clean=clean, values=values, active=active)
 
 
 @contextmanager
-def kept_reads(model: LanguageModel, reads_at: str, layers: Int[Tensor, " target"]) -> Iterator[dict[int, Tensor]]:
+def kept_reads(model: LanguageModel, reads_at: str, layers: list[int]) -> Iterator[dict[int, Tensor]]:
     """Keep what is read in each of these layers ([batch, pos, d_model]) during calls inside the `with`; n_layers
     stands for the final norm's output."""
     kept: dict[int, Tensor] = {}
     modules = readers(model, reads_at)
     with ExitStack() as stack:
-        for layer in layers.unique().tolist():
+        for layer in layers:
             if layer == model.n_layers:
                 stack.callback(model.final_norm.module.register_forward_hook(_output(kept, layer)).remove)
             else:
@@ -159,51 +210,9 @@ def _output(kept: dict[int, Tensor], layer: int):
     return keep
 
 
-def read_changes(
-    targets: Targets, kept: dict[int, Float[Tensor, "batch late d_model"]], clean: int, first: int
-) -> Float[Tensor, "row target"]:
-    """By how much each target differs, in the rows before the clean one, from what it is there. Layers and positions
-    before `first` that were not run have not changed."""
-    change = targets.vectors.new_zeros(clean, len(targets))
-    for (layer, position), which in _by_place(torch.stack([targets.layers, targets.positions])):
-        if layer in kept and position >= first:
-            x = kept[layer][:, position - first].to(targets.vectors)
-            change[:, which] = (x[:clean] - x[clean]) @ targets.vectors[which].T
-    return change
-
-
-def activation_changes(
-    dictionary: Dictionary,
-    places: tuple[Place, ...],
-    values: Float[Tensor, " target"],
-    change: Float[Tensor, "row target"],
-    kept: dict[int, Float[Tensor, "batch late d_model"]],
-    clean: int,
-    first: int,
-) -> Float[Tensor, "row place"]:
-    """By how much activations differ; the first targets, with their clean `values`, are the pre-activations."""
-    found = change.new_zeros(clean, len(places))
-    columns = torch.tensor(places, dtype=torch.long, device=change.device).reshape(-1, 3)
-    if dictionary.k is not None:  # features compete: all of a layer must be known
-        for (layer, position), which in _by_place(columns[:, :2].T):
-            if layer in kept and position >= first:
-                dense = dictionary.encode_layer(layer, kept[layer][:, position - first].to(dictionary.dtype))
-                chosen = dense[:, columns[which, 2]].to(found)
-                found[:, which] = chosen[:clean] - chosen[clean]
-        return found
-    before = values[: len(places)]
-    after = before + change[:, : len(places)]
-    threshold = torch.zeros_like(before)
-    for layer in columns[:, 0].unique().tolist():
-        given, here = dictionary.threshold(layer), columns[:, 0] == layer
-        if given is not None:
-            threshold[here] = given[columns[here, 2]].to(threshold)
-    return after * (after > threshold) - before * (before > threshold)
-
-
-def _by_place(places: Int[Tensor, "2 target"]) -> Iterator[tuple[list[int], Int[Tensor, " some"]]]:
-    """Each (layer, position) with the targets that read there."""
-    if not places.shape[1]:
-        return
-    unique, which, counts = torch.unique(places, dim=1, return_inverse=True, return_counts=True)
-    yield from zip(unique.T.tolist(), which.argsort(stable=True).split(counts.tolist()), strict=True)
+def _by_position(targets: Targets, layer: int) -> Iterator[tuple[int, Int[Tensor, " some"]]]:
+    """Each position at which targets read in a layer, with those that do."""
+    here = (targets.layers == layer).nonzero().flatten()
+    positions = targets.positions[here]
+    for position in positions.unique().tolist():
+        yield position, here[positions == position]

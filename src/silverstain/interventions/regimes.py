@@ -1,7 +1,8 @@
 """What is held while edits act, and the four ways of doing it that have a name."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from silverstain.errors import UsageError
 
@@ -19,7 +20,7 @@ class Regime:
     base: str = "clean"
     """The activation a change is measured from: the clean run's (changes known before the pass, the same for every
     model they are tried on), or the current one of the edited pass (`set` then holds exactly; circuit-tracer's way)."""
-    held_layers: tuple[int, ...] = ()
+    held_layers: Collection[int] = ()
     """Layers whose MLP output is held at its clean value before the changes are added: the paper's constrained
     patching over a range of layers (it also freezes attention). A dictionary's linear skip still responds."""
     norms: str = "live"
@@ -30,6 +31,16 @@ class Regime:
         for name, choices in (("attention", ATTENTION), ("base", BASE), ("norms", ATTENTION)):
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}.")
+        object.__setattr__(self, "held_layers", tuple(self.held_layers))
+
+    @classmethod
+    def of(cls, regime: "Regime | None", changes: Mapping[str, Any], *, n_layers: int) -> "Regime":
+        """The regime given, changed where keywords say otherwise; UsageError for layers that are not there."""
+        found = replace(regime, **changes) if regime is not None else cls(**changes)
+        wrong = [layer for layer in found.held_layers if not 0 <= layer < n_layers]
+        if wrong:
+            raise UsageError(f"held_layers names {wrong}, but the model's layers are 0 to {n_layers - 1}.")
+        return found
 
 
 def regime_of(

@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.bases import Dictionary, replaced_logits
+from silverstain.bases import Basis, replaced_logits
 from silverstain.errors import UsageError
-from silverstain.interventions.edit_text import AnyEdit
-from silverstain.interventions.intervene import Prompt, as_ids, divergence, intervene_many, padded
+from silverstain.interventions.edits import AnyEdit
+from silverstain.interventions.intervene import intervene_many
 from silverstain.interventions.passes import edit_deltas, sites_for
 from silverstain.models import LanguageModel
+from silverstain.models.prompts import Prompt, as_ids, padded
+from silverstain.statistics import divergence
 
 
 class Agreement(NamedTuple):
@@ -40,7 +42,7 @@ class Agreement(NamedTuple):
 
 
 def intervene_replaced(
-    model: LanguageModel, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Sequence[AnyEdit]]
+    model: LanguageModel, basis: Basis, prompts: Sequence[Prompt], edits: Sequence[Sequence[AnyEdit]]
 ) -> list[tuple[Tensor, Tensor]]:
     """(clean logits, edited logits), [pos, d_vocab] each, of the replaced model; edits[i] act on prompts[i]."""
     ids = [as_ids(model, prompt).tolist() for prompt in prompts]
@@ -49,16 +51,16 @@ def intervene_replaced(
     tokens = padded(ids, model.device)
     lengths = [len(row) for row in ids]
     mask = torch.arange(tokens.shape[1], device=model.device) < torch.tensor(lengths, device=model.device)[:, None]
-    deltas = edit_deltas(model, dictionary, tokens, sites_for(model, dictionary, edits, lengths))
+    deltas = edit_deltas(model, basis, tokens, sites_for(model, basis, edits, lengths))
     with torch.no_grad():
-        clean = replaced_logits(model, dictionary, tokens, mask=mask)
-        edited = replaced_logits(model, dictionary, tokens, mask=mask, deltas=deltas)
+        clean = replaced_logits(model, basis, tokens, mask=mask)
+        edited = replaced_logits(model, basis, tokens, mask=mask, deltas=deltas)
     return [(clean[row, :length], edited[row, :length]) for row, length in enumerate(lengths)]
 
 
 def agreement_under_edits(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     prompts: Sequence[Prompt],
     edits: Sequence[Sequence[AnyEdit]],
     *,
@@ -68,14 +70,14 @@ def agreement_under_edits(
     rows: list[tuple[Tensor, ...]] = []
     for first in range(0, len(prompts), batch_size):
         batch = slice(first, first + batch_size)
-        real = intervene_many(model, dictionary, prompts[batch], edits[batch])
-        replaced = intervene_replaced(model, dictionary, prompts[batch], edits[batch])
+        real = intervene_many(model, basis, prompts[batch], edits[batch])
+        replaced = intervene_replaced(model, basis, prompts[batch], edits[batch])
         for outcome, (clean, edited) in zip(real, replaced, strict=True):
             rows.append(
                 (
                     outcome.edited_logits[-1].argmax(),
                     edited[-1].argmax(),
-                    divergence(outcome.edited_logits[-1], edited[-1]),
+                    divergence(outcome.edited_logits[-1], edited[-1], dtype=torch.float64),
                     outcome.baseline_logits[-1].argmax() == clean[-1].argmax(),
                 )
             )

@@ -10,6 +10,10 @@ from silverstain.models.loading import load_model as load_model
 from silverstain.models.mlps import MlpCall as MlpCall
 from silverstain.models.mlps import mlps_through as mlps_through
 from silverstain.models.norms import Norm as Norm
+from silverstain.models.prompts import Prompt as Prompt
+from silverstain.models.prompts import as_ids as as_ids
+from silverstain.models.prompts import padded as padded
+from silverstain.models.prompts import position_in as position_in
 from silverstain.models.recording import Harvest as Harvest
 from silverstain.models.recording import Recording as Recording
 from silverstain.models.recording import harvest as harvest
@@ -22,12 +26,16 @@ __all__ = [
     "LanguageModel",
     "MlpCall",
     "Norm",
+    "Prompt",
     "Recording",
     "TokenBatch",
+    "as_ids",
     "attention_through",
     "causal_pattern",
     "harvest",
     "load_model",
     "mlps_through",
+    "padded",
+    "position_in",
     "record",
 ]

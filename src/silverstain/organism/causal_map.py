@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.errors import UsageError
+from silverstain.statistics import Share
 from silverstain.storage import read_json, write_json_whole
-
-from .measures import Measure
 
 FORMAT = "silverstain.causal-map/1"
 AS_GOOD = 0.02
@@ -33,9 +32,9 @@ class Site:
 
     layer: int
     role: str
-    probe: Measure
-    interchange: Measure
-    mean_interchange: Measure
+    probe: Share
+    interchange: Share
+    mean_interchange: Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +61,10 @@ class VariableMap:
     base: str
     donor: str
     counterfactual: str
-    base_right: Measure
-    donor_right: Measure
-    unexchanged: Measure
-    bag_of_tokens: Measure
+    base_right: Share
+    donor_right: Share
+    unexchanged: Share
+    bag_of_tokens: Share
     best_look_up: Mapping[str, float]
     sites: tuple[Site, ...]
 
@@ -140,11 +139,11 @@ class CausalMap:
 
 
 def _variable_from(item: Mapping[str, Any]) -> VariableMap:
-    measures = {key: Measure(**item[key]) for key in ("base_right", "donor_right", "unexchanged", "bag_of_tokens")}
+    measures = {key: Share(**item[key]) for key in ("base_right", "donor_right", "unexchanged", "bag_of_tokens")}
     sites = tuple(
         Site(
-            layer=site["layer"], role=site["role"], probe=Measure(**site["probe"]),
-            interchange=Measure(**site["interchange"]), mean_interchange=Measure(**site["mean_interchange"]),
+            layer=site["layer"], role=site["role"], probe=Share(**site["probe"]),
+            interchange=Share(**site["interchange"]), mean_interchange=Share(**site["mean_interchange"]),
         )
         for site in item["sites"]
     )  # fmt: skip

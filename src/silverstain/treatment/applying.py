@@ -4,7 +4,7 @@ Each rule reads the treated run itself, so a call costs one pass, and generation
 conditions saw of earlier tokens is kept from call to call. A call with an empty cache starts anew.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit
-from silverstain.models import LanguageModel, MlpCall, attention_through, mlps_through
+from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
+from silverstain.interventions.running import FeatureChanges, running_under
+from silverstain.models import LanguageModel
 from silverstain.treatment.treatment import Condition, Rule, Treatment
 
 
@@ -31,7 +31,7 @@ def looking_back(active: Bool[Tensor, "batch pos"], first: int, last: int | None
 
 
 @contextmanager
-def treated(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) -> Iterator[LanguageModel]:
+def treated(model: LanguageModel, dictionary: Basis, treatment: Treatment) -> Iterator[LanguageModel]:
     """The model under the treatment: any call of `model.hf`, `generate` included. No stored weight is touched.
 
     with treated(model, dictionary, treatment):
@@ -42,29 +42,25 @@ def treated(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) 
     with ExitStack() as stack:
         stack.callback(model.hf.register_forward_pre_hook(running.enter, with_kwargs=True).remove)
         stack.callback(model.hf.register_forward_hook(running.leave).remove)
-        stack.enter_context(mlps_through(model, running.mlp, reads_at=dictionary.reads_at))
-        for layer in sorted({r.edit.layer for r in treatment.rules if isinstance(r.edit, DirectionEdit)}):
-            stack.callback(model.block(layer).register_forward_hook(running.stream(layer)).remove)
-        if any(isinstance(rule.edit, PatternEdit) for rule in treatment.rules):
-            stack.enter_context(attention_through(model.hf, running.pattern))
+        stack.enter_context(running_under(model, dictionary, running))
         yield model
 
 
 class _Running:
     """What the rules need to know of the call that is running."""
 
-    def __init__(self, model: LanguageModel, dictionary: Dictionary, treatment: Treatment) -> None:
+    def __init__(self, model: LanguageModel, dictionary: Basis, treatment: Treatment) -> None:
         self._model, self._dictionary, self._rules = model, dictionary, treatment.rules
         self._watched = sorted({at for rule in self._rules if rule.when for at in rule.when.features})
-        self._edited = [rule for rule in self._rules if isinstance(rule.edit, Edit)]
         self._past = 0
         self._active: dict[tuple[int, int], Tensor] = {}  # of all tokens so far, [batch, pos]
-        self._pending: dict[int, Tensor] = {}
+        self.changes_embedding = False
+        self.changed_streams = tuple(sorted({r.edit.layer for r in self._rules if isinstance(r.edit, DirectionEdit)}))
+        self.changes_patterns = any(isinstance(rule.edit, PatternEdit) for rule in self._rules)
 
     def enter(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         cache = named.get("past_key_values")
         self._past = 0 if cache is None else cache.get_seq_length()
-        self._pending = {}
         if not self._past:
             self._active = {}
 
@@ -72,38 +68,45 @@ class _Running:
         if not bool(output.logits.isfinite().all()):
             raise UsageError("under this treatment the model gives NaN or infinite logits; make its changes smaller")
 
-    def mlp(self, call: MlpCall) -> Tensor:
-        layer, output = call.layer, call.real(call.x)
-        is_read = any(at[0] == layer for at in self._watched) or any(
-            at == layer for rule in self._edited if isinstance(rule.edit, Edit) for at, _ in rule.edit.features
-        )
-        if is_read:
-            activations = self._dictionary.encode_layer(layer, call.read.to(self._dictionary.dtype))
-            activations[:, : max(0, self._model.n_real - self._past)] = 0  # these tokens keep their MLP: no features
-            for at in self._watched:
-                if at[0] == layer:
-                    self._remember(at, activations[..., at[1]] > 0)
-            for rule in self._edited:
-                self._queue(rule, layer, activations, output)
-        return output + self._pending.pop(layer) if layer in self._pending else output
+    def embedding(self, stream: Tensor) -> Tensor:
+        return stream
 
-    def stream(self, layer: int) -> Callable[..., Any]:
-        """A hook behind a block. All components are measured before any is changed."""
-        rules = [r for r in self._rules if isinstance(r.edit, DirectionEdit) and r.edit.layer == layer]
+    def mlp_output(self, layer: int, read: Tensor, output: Tensor) -> Tensor:
+        return output
 
-        def leave(_: nn.Module, arguments: tuple, output: Any) -> Any:
-            stream = output[0] if isinstance(output, tuple) else output
-            edited = stream.clone()
-            for rule in rules:
-                assert isinstance(rule.edit, DirectionEdit)
+    def features(self, layer: int, read: Float[Tensor, "batch pos d_model"]) -> FeatureChanges | None:
+        """What the rules of features change in this layer; what conditions watch there is remembered."""
+        rules = [(rule, edited) for rule in self._rules if (edited := _of_features(rule, layer))]
+        watched = [at for at in self._watched if at[0] == layer]
+        if not rules and not watched:
+            return None
+        activations = self._dictionary.encode_layer(layer, read)
+        n_real = max(0, self._model.n_real - self._past)  # these tokens keep their MLP: no features
+        activations[:, :n_real] = 0
+        for at in watched:
+            self._remember(at, activations[..., at[1]] != 0)
+        found = []
+        for rule, edited in rules:
+            features = torch.tensor([feature for feature, _, _ in edited], device=activations.device)
+            factor, constant = (torch.tensor([row[i] for row in edited]).to(activations) for i in (1, 2))
+            change = (factor - 1) * activations[..., features] + constant
+            change = change * self._holds(rule.when, activations)[..., None]
+            change[:, :n_real] = 0
+            row, position, which = change.nonzero(as_tuple=True)
+            found.append(FeatureChanges(row, position, features[which], change[row, position, which]))
+        return FeatureChanges(*(torch.cat(column) for column in zip(*found, strict=True))) if found else None
+
+    def stream(self, layer: int, stream: Float[Tensor, "batch pos d_model"]) -> Tensor:
+        """All components along directions are measured before any is changed."""
+        edited = stream.clone()
+        for rule in self._rules:
+            if isinstance(rule.edit, DirectionEdit) and rule.edit.layer == layer:
                 unit = torch.tensor(rule.edit.direction, dtype=torch.float64)
                 unit = (unit / unit.norm()).to(stream)
                 factor, constant = rule.edit.rule
                 change = (factor - 1) * (stream @ unit) + constant
                 edited += (change * self._holds(rule.when, stream))[..., None] * unit
-            return (edited, *output[1:]) if isinstance(output, tuple) else edited
-
-        return leave
+        return edited
 
     def pattern(self, layer: int, pattern: Float[Tensor, "batch head query key"]) -> Tensor:
         edited = pattern
@@ -135,18 +138,9 @@ class _Running:
             return torch.ones_like(like[..., 0])
         return self._all_tokens(when)[:, self._past :].to(like.dtype)
 
-    def _queue(self, rule: Rule, layer: int, activations: Tensor, output: Tensor) -> None:
-        """Add what the rule's features of this layer write more or less to what waits for the layers they write to."""
-        assert isinstance(rule.edit, Edit)
-        here = [(feature, factor, constant) for at, feature, factor, constant in rule.edit.rules() if at == layer]
-        if not here:
-            return
-        features = torch.tensor([feature for feature, _, _ in here], device=activations.device)
-        factor, constant = (torch.tensor([row[i] for row in here]).to(activations) for i in (1, 2))
-        change = (factor - 1) * activations[..., features] + constant
-        change = change * self._holds(rule.when, activations)[..., None]
-        change[:, : max(0, self._model.n_real - self._past)] = 0
-        rows = self._dictionary.decoder_rows(layer, features).to(change)
-        for k, target in enumerate(self._dictionary.targets(layer)):
-            waiting = self._pending.get(target, torch.zeros_like(output))
-            self._pending[target] = waiting + (change @ rows[:, k]).to(output.dtype)
+
+def _of_features(rule: Rule, layer: int) -> list[tuple[int, float, float]]:
+    """(feature, factor, constant) of what a rule edits in a layer."""
+    if not isinstance(rule.edit, Edit):
+        return []
+    return [(feature, factor, constant) for at, feature, factor, constant in rule.edit.rules() if at == layer]

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.other_edits import DirectionEdit
+from silverstain.interventions.edits import DirectionEdit, Edit
 from silverstain.models import LanguageModel
 from silverstain.treatment.treatment import Rule, Treatment
 
@@ -22,7 +21,7 @@ LAST_MATRIX = ("down_proj", "c_proj", "dense_4h_to_h")
 
 
 @contextmanager
-def baked(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) -> Iterator[LanguageModel]:
+def baked(model: LanguageModel, dictionary: Basis, treatment: Treatment) -> Iterator[LanguageModel]:
     """The model with the treatment in its weights, so that `model.hf.save_pretrained(folder)` keeps it.
 
     Afterwards the stored weights are back, bit for bit: they were set aside, not subtracted from.
@@ -52,7 +51,7 @@ def baked(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) ->
             setattr(model.hf.config, key, value)
 
 
-def _constants(model: LanguageModel, dictionary: Dictionary, treatment: Treatment) -> dict[int, Tensor]:
+def _constants(model: LanguageModel, dictionary: Basis, treatment: Treatment) -> dict[int, Tensor]:
     """Layer -> what is added behind its MLP at every token."""
     found: dict[int, Tensor] = {}
     for rule in treatment.rules:
@@ -61,7 +60,7 @@ def _constants(model: LanguageModel, dictionary: Dictionary, treatment: Treatmen
     return found
 
 
-def _constants_of(rule: Rule, model: LanguageModel, dictionary: Dictionary) -> Iterator[tuple[int, Tensor]]:
+def _constants_of(rule: Rule, model: LanguageModel, dictionary: Basis) -> Iterator[tuple[int, Tensor]]:
     edit = rule.edit
     if rule.when is not None or edit.op != "add" or not isinstance(edit, Edit | DirectionEdit):
         raise UsageError(

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions.intervene import padded
-from silverstain.interventions.other_edits import DirectionEdit
+from silverstain.interventions.edits import DirectionEdit
 from silverstain.models import LanguageModel
+from silverstain.models.prompts import padded
 from silverstain.treatment.applying import treated
 from silverstain.treatment.controls import N_CONTROLS, has_control, randomly_treated
 from silverstain.treatment.measuring import Item, share_right

@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit
+from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
 from silverstain.models import LanguageModel
 from silverstain.treatment.applying import treated
 from silverstain.treatment.treatment import Rule, Treatment
@@ -45,7 +43,7 @@ def randomly_treated(
         )
     generator = torch.Generator().manual_seed(seed)
     rules = tuple(_random(rule, generator) for rule in treatment.rules)
-    elsewhere = _Elsewhere(dictionary, treatment, generator)
+    elsewhere = _writing_elsewhere(dictionary, treatment, generator)
     with treated(model, elsewhere, replace(treatment, name=f"random control of {treatment.name}", rules=rules)):
         yield model
 
@@ -64,21 +62,20 @@ def _random(rule: Rule, generator: torch.Generator) -> Rule:
     return rule
 
 
-class _Elsewhere(Dictionary):
-    """A dictionary in which the features that a treatment edits write along random vectors, as long as their own."""
+def _writing_elsewhere(real: Dictionary, treatment: Treatment, generator: torch.Generator) -> Dictionary:
+    """The dictionary, the features that a treatment edits writing along random vectors, as long as their own."""
+    edits = [rule.edit for rule in treatment.rules if isinstance(rule.edit, Edit)]
+    drawn: dict[tuple[int, int], Tensor] = {}
+    for layer, feature in sorted({place for edit in edits for place in edit.features}):
+        own = real.decoder_rows(layer, torch.tensor([feature], device=real.device))[0]
+        other = torch.randn(own.shape, generator=generator).to(own)
+        drawn[layer, feature] = other / other.norm(dim=-1, keepdim=True) * own.norm(dim=-1, keepdim=True)
 
-    def __init__(self, real: Dictionary, treatment: Treatment, generator: torch.Generator) -> None:
-        self.__dict__.update(real.__dict__)
-        edits = [rule.edit for rule in treatment.rules if isinstance(rule.edit, Edit)]
-        self._drawn: dict[tuple[int, int], Tensor] = {}
-        for layer, feature in sorted({place for edit in edits for place in edit.features}):
-            own = super().decoder_rows(layer, torch.tensor([feature], device=real.device))[0]
-            other = torch.randn(own.shape, generator=generator).to(own)
-            self._drawn[layer, feature] = other / other.norm(dim=-1, keepdim=True) * own.norm(dim=-1, keepdim=True)
-
-    def decoder_rows(self, layer: int, features: Int[Tensor, " k"]) -> Float[Tensor, "k target d_model"]:
-        rows = super().decoder_rows(layer, features).clone()
+    def rows(layer: int, features: Tensor, own: Tensor) -> Tensor:
+        changed = own.clone()
         for k, feature in enumerate(features.tolist()):
-            if (layer, feature) in self._drawn:
-                rows[k] = self._drawn[layer, feature]
-        return rows
+            if (layer, feature) in drawn:
+                changed[k] = drawn[layer, feature].reshape(own.shape[1:]).to(own)
+        return changed
+
+    return real.with_decoder(rows)

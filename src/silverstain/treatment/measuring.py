@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool
 
 from silverstain.errors import UsageError
-from silverstain.interventions.intervene import as_ids, padded
 from silverstain.models import LanguageModel
+from silverstain.models.prompts import as_ids, padded
 from silverstain.storage import check_is_file
 
 PROMPTS_A_PASS = 128

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.interventions.edit_files import edit_from_json
-from silverstain.interventions.edits import Edit
-from silverstain.interventions.other_edits import DirectionEdit, PatternEdit
+from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
 from silverstain.models import LanguageModel
 from silverstain.storage import read_json, write_json_whole
 
@@ -93,7 +92,7 @@ class Treatment:
             raise UsageError(f"the treatment {self.name!r} has no rule; give at least one edit")
         _check_agreement(self.rules)
 
-    def check_fits(self, model: LanguageModel, dictionary: Dictionary) -> None:
+    def check_fits(self, model: LanguageModel, dictionary: Basis) -> None:
         """UsageError unless it was made for these, and all that it names is there."""
         if self.model_hash != model.hash:
             raise UsageError(
@@ -127,7 +126,7 @@ class Treatment:
             raise UsageError(f"{path} is no whole treatment ({reason!r}); write it with Treatment.save") from None
 
 
-def treatment_for(model: LanguageModel, dictionary: Dictionary, rules: Sequence[Rule], *, name: str) -> Treatment:
+def treatment_for(model: LanguageModel, dictionary: Basis, rules: Sequence[Rule], *, name: str) -> Treatment:
     """A treatment with the hashes of this model and dictionary; UsageError for what does not exist there."""
     made = Treatment(name=name, model_hash=model.hash, dictionary_hash=dictionary.hash, rules=tuple(rules))
     made.check_fits(model, dictionary)
@@ -136,7 +135,7 @@ def treatment_for(model: LanguageModel, dictionary: Dictionary, rules: Sequence[
 
 def from_graph(
     model: LanguageModel,
-    dictionary: Dictionary,
+    dictionary: Basis,
     graph: Graph,
     nodes: Sequence[int],
     *,
@@ -199,7 +198,7 @@ def _check_agreement(rules: Sequence[Rule]) -> None:
             seen[what] = rule
 
 
-def _check_rule(rule: Rule, model: LanguageModel, dictionary: Dictionary) -> None:
+def _check_rule(rule: Rule, model: LanguageModel, dictionary: Basis) -> None:
     edit, n = rule.edit, dictionary.n_features
     named = [*(edit.features if isinstance(edit, Edit) else ()), *(rule.when.features if rule.when else ())]
     for layer, feature in named:

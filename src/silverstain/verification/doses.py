@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from silverstain.verification.bench import Bench
+from silverstain.verification.endpoints import effects_on, endpoints_of, logit_endpoints
+from silverstain.verification.graph_run import GraphRun
 from silverstain.verification.linear import reached
-from silverstain.verification.parties import effects_on, logit_parties, parties_of
 from silverstain.verification.verifying import STRENGTHS
 
 
@@ -29,17 +29,16 @@ class Response:
     """In the real model, attention and norms live."""
 
 
-def dose_responses(bench: Bench, *, max_sources: int, strengths: Sequence[float] = STRENGTHS) -> list[Response]:
+def dose_responses(tested: GraphRun, *, max_sources: int, strengths: Sequence[float] = STRENGTHS) -> list[Response]:
     """Every dose of the most influential kept nodes, on every target that kept edges lead to."""
-    graph = bench.graph
-    sources, features = parties_of(graph, (), max_sources)
-    targets, readers = [*sources, *logit_parties(graph)], bench.readers(features)
-    clean = bench.clean(readers)
-    on = effects_on(graph, targets, features, clean)
-    moves = [bench.move(source.nodes, strength) for source in sources for strength in strengths]
+    graph = tested.graph
+    sources, features = endpoints_of(graph, (), max_sources)
+    targets, readouts = [*sources, *logit_endpoints(graph)], tested.readouts(features)
+    on = effects_on(graph, targets, features, tested.run.activations(readouts.features))
+    edits = [tested.scaled(source.nodes, strength) for source in sources for strength in strengths]
     predicted, measured = (
-        ((values - clean).double() @ on.T).view(len(sources), len(strengths), -1)
-        for values in (bench.predicted(moves, readers), bench.measured(moves, readers, attention="live"))
+        (found.all.double() @ on.T).view(len(sources), len(strengths), -1)
+        for found in (tested.predicted(edits, readouts), tested.measured(edits, readouts, attention="live"))
     )
     reach = reached(graph, [torch.tensor(source.nodes) for source in sources])
     return [

@@ -13,11 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.verification.bench import Bench
-from silverstain.verification.local import local_responses
-from silverstain.verification.moves import Move, Moves
-from silverstain.verification.readers import Seen
-from silverstain.verification.real import real_responses
+from silverstain.interventions import AnyEdit, Regime
+from silverstain.interventions.sweeping import reads_under
+from silverstain.verification.graph_run import GraphRun, vectors_added
 
 RAISED = 0.1
 WAYS = ("encoder", "random", "feature")
@@ -41,24 +39,25 @@ class Passing:
     error_frozen: float
 
 
-def passed_on(bench: Bench, *, n: int, generator: torch.Generator, attention: str = "frozen") -> list[Passing]:
+def passed_on(tested: GraphRun, *, n: int, generator: torch.Generator, attention: str = "frozen") -> list[Passing]:
     """n changes of each way behind every MLP but the last, each read at every later layer."""
     found: list[Passing] = []
-    model, dictionary = bench.model, bench.dictionary
-    for layer in range(bench.flow.n_layers - 1):
-        named = _changes(bench, layer, n, generator)
+    n_layers, regime = tested.model.n_layers, Regime(attention=attention, base="current")
+    for layer in range(n_layers - 1):
+        named = _changes(tested, layer, n, generator)
         if not named:
             continue
-        moves = Moves([move for _, move in named])
-        real, live, frozen = Seen(), Seen(), Seen()
-        real_responses(model, dictionary, bench.recording, moves, real, attention=attention)
-        for norms, seen in ((bench.live, live), (bench.frozen, frozen)):
-            local_responses(bench.flow, norms, dictionary, bench.recording, moves, seen)
-        for read in range(layer + 2, bench.flow.n_layers + 1):
-            clean = bench.recording.final if read == bench.flow.n_layers else bench.recording.mlp_inputs[read]
-            measured = real.inputs[read] - clean
-            for_live = _compared(live.inputs[read] - clean, measured)
-            for_frozen = _compared(frozen.inputs[read] - clean, measured)
+        edits = [edit for _, edit in named]
+        later = list(range(layer + 2, n_layers + 1))
+        real = reads_under(tested.model, tested.basis, tested.run.recording.token_ids, edits, regime, later)
+        live: dict[int, Tensor] = {}
+        frozen: dict[int, Tensor] = {}
+        tested.run_locally(edits, live.__setitem__)
+        tested.run_locally(edits, frozen.__setitem__, norms="frozen")
+        for read in later:
+            measured = real[read]
+            for_live = _compared(live[read], measured)
+            for_frozen = _compared(frozen[read], measured)
             for row, (way, _) in enumerate(named):
                 found.append(
                     Passing(
@@ -83,34 +82,26 @@ def _compared(
     return torch.cosine_similarity(a, b, dim=1), (a - b).square().sum(1) / length
 
 
-def _changes(bench: Bench, layer: int, n: int, generator: torch.Generator) -> list[tuple[str, Move]]:
-    """(way, move) of n changes of each way behind the MLP of a layer."""
-    nodes, dictionary = bench.graph.nodes, bench.dictionary
+def _changes(tested: GraphRun, layer: int, n: int, generator: torch.Generator) -> list[tuple[str, tuple[AnyEdit, ...]]]:
+    """(way, edits) of n changes of each way behind the MLP of a layer."""
+    nodes, basis = tested.graph.nodes, tested.basis
     is_feature = nodes.is_kind("feature")
     next_ones = (is_feature & (nodes.layer == layer + 1)).nonzero().flatten()
     own = (is_feature & (nodes.layer == layer)).nonzero().flatten()
-    named: list[tuple[str, Move]] = []
+    named: list[tuple[str, tuple[AnyEdit, ...]]] = []
     for node in _drawn(next_ones, n, generator):
         feature, position = nodes.feature[node].long(), int(nodes.position[node])
-        row = dictionary.encoder_rows(layer + 1, feature[None])[0]
-        norm = bench.flow.read_norms[layer + 1]
+        row = basis.readers(layer + 1, feature[None], tested.run.recording.mlp_inputs[layer + 1, position][None])[0]
+        norm = tested.flow.read_norms[layer + 1]
         # the gradient of the feature's pre-activation at the stream it reads
-        along = norm.pull_at(row[None], torch.tensor([position], device=row.device))[0]
+        along = norm.pull_at(row, torch.tensor([position], device=row.device))[0]
         vector = RAISED * float(nodes.activation[node]) * along / along.square().sum()
         other = torch.randn(len(vector), generator=generator).to(vector)
-        named.append(("encoder", _adding(bench, layer, position, vector)))
-        named.append(("random", _adding(bench, layer, position, other / other.norm() * vector.norm())))
-    named += [("feature", bench.move([node], 1 + RAISED)) for node in _drawn(own, n, generator)]
+        named.append(("encoder", vectors_added({(layer, position): vector})))
+        named.append(("random", vectors_added({(layer, position): other / other.norm() * vector.norm()})))
+    named += [("feature", tested.scaled([node], 1 + RAISED)) for node in _drawn(own, n, generator)]
     return named
 
 
 def _drawn(nodes: Tensor, n: int, generator: torch.Generator) -> Sequence[int]:
     return nodes[torch.randperm(len(nodes), generator=generator)[:n]].tolist()
-
-
-def _adding(bench: Bench, layer: int, position: int, vector: Tensor) -> Move:
-    none = torch.zeros(0, dtype=torch.long)
-    return Move(
-        layers=none, positions=none, features=none, values=bench.recording.final.new_zeros(0),
-        added=((layer, position, vector),),
-    )  # fmt: skip

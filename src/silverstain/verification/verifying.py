@@ -12,18 +12,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.attribution import RecordedRun
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Group
 from silverstain.models import LanguageModel
+from silverstain.statistics import interval_of_next
 from silverstain.verification.agreement import Agreement, agreement, divided
 from silverstain.verification.arithmetic import direct_error
 from silverstain.verification.baselines import BASELINES, STEPS, by_gradient, gradients, size
-from silverstain.verification.bench import Bench, bench_of
 from silverstain.verification.claims import Claim, Dose, counted, verdict
-from silverstain.verification.controls import random_moves, shuffled
+from silverstain.verification.controls import random_edits, shuffled
+from silverstain.verification.endpoints import Endpoint, effects_on, endpoints_of, logit_endpoints
+from silverstain.verification.graph_run import GraphRun, Responses, graph_run
 from silverstain.verification.linear import reached, total_effects
-from silverstain.verification.parties import Party, effects_on, logit_parties, parties_of
 
 STRENGTHS = (0.0, -1.0, -2.0, 2.0)
 Progress = Callable[[int, int], None]
@@ -74,9 +76,10 @@ class Verification:
 
 def verify(
     model: LanguageModel,
-    dictionary: Dictionary,
+    basis: Basis,
     graph: Graph,
     *,
+    run: RecordedRun | None = None,
     groups: Sequence[Group] = (),
     max_sources: int = 64,
     max_claims: int = 400,
@@ -87,6 +90,7 @@ def verify(
     """Predict and measure what the graph claims.
 
     Args:
+        run: the graph's prompt, where it is recorded already.
         groups: supernodes that are tested as one; members that are neither features nor errors stay as they are.
         max_sources: so many kept nodes are moved, the most influential first.
         max_claims: of node → node at most so many, drawn by `seed`, half of them mostly indirect where there are so
@@ -97,12 +101,12 @@ def verify(
     """
     if n_controls < 2:
         raise UsageError(f"n_controls is {n_controls}; an interval needs at least 2 random moves for each source")
-    bench = bench_of(model, dictionary, graph)
+    tested = graph_run(model, basis, graph, run)
     generator = torch.Generator().manual_seed(seed)
-    parties, features = parties_of(graph, groups, max_sources)
+    sources, features = endpoints_of(graph, groups, max_sources)
     step = _counting(on_progress, 6)
-    results = _effects(bench, parties, features, n_controls, generator, step)
-    claims = list(_claims(bench, parties, results))
+    results = _effects(tested, sources, features, n_controls, generator, step)
+    claims = list(_claims(tested, sources, results))
     return Verification(
         graph_hash=graph.hash,
         claims=tuple(_within(claims, max_claims, generator)),
@@ -114,15 +118,15 @@ def verify(
             "n_controls": n_controls,
             "seed": seed,
         },
-        direct_error=direct_error(bench, parties),
+        direct_error=direct_error(tested, sources),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Results:
-    """Effects [source, target party] of every way of asking; doses also by strength."""
+    """Effects [source, target] of every way of asking; doses also by strength."""
 
-    parties: list[Party]
+    endpoints: list[Endpoint]
     """Targets: the sources themselves, then the graph's targets."""
     predicted: Float[Tensor, "source strength target"]
     measured: Float[Tensor, "source strength target"]
@@ -136,34 +140,34 @@ class _Results:
 
 
 def _effects(
-    bench: Bench,
-    sources: list[Party],
+    tested: GraphRun,
+    sources: list[Endpoint],
     features: Tensor,
     n_controls: int,
     generator: torch.Generator,
     step: Callable[[], None],
 ) -> _Results:
-    graph, n, k = bench.graph, len(sources), len(STRENGTHS)
-    readers, targets = bench.readers(features), [*sources, *logit_parties(graph)]
-    clean = bench.clean(readers)
-    on = effects_on(graph, targets, features, clean)
-    doses = [bench.move(source.nodes, strength) for source in sources for strength in STRENGTHS]
+    graph, n, k = tested.graph, len(sources), len(STRENGTHS)
+    targets = [*sources, *logit_endpoints(graph)]
+    readouts = tested.readouts(features)
+    on = effects_on(graph, targets, features, tested.run.activations(readouts.features))
+    doses = [tested.scaled(source.nodes, strength) for source in sources for strength in STRENGTHS]
     ablations = doses[::k]
 
-    def effects(values: Tensor) -> Tensor:
-        return (values - clean).double() @ on.T
+    def effects(found: Responses) -> Tensor:
+        return found.all.double() @ on.T
 
-    measured = effects(bench.measured(doses, readers, attention="live")).view(n, k, -1)
+    measured = effects(tested.measured(doses, readouts, attention="live")).view(n, k, -1)
     step()
-    frozen = effects(bench.measured(doses, readers, attention="frozen")).view(n, k, -1)
+    frozen = effects(tested.measured(doses, readouts, attention="frozen")).view(n, k, -1)
     step()
-    predicted = effects(bench.predicted(doses, readers)).view(n, k, -1)
-    direct = effects(bench.predicted(ablations, readers, responding=False))
-    thresholds = effects(bench.predicted(ablations, readers, norms="frozen"))
-    wrong = effects(bench.predicted(ablations, readers, dictionary=shuffled(bench, generator)))
+    predicted = effects(tested.predicted(doses, readouts)).view(n, k, -1)
+    direct = effects(tested.predicted(ablations, readouts, responding=False))
+    thresholds = effects(tested.predicted(ablations, readouts, norms="frozen"))
+    wrong = effects(tested.predicted(ablations, readouts, basis=shuffled(tested, generator)))
     step()
-    random = [move for source in sources for move in random_moves(bench, source.nodes, n_controls, generator)]
-    controls = effects(bench.measured(random, readers, attention="live")).view(n, n_controls, -1)
+    random = [edits for source in sources for edits in random_edits(tested, source.nodes, n_controls, generator)]
+    controls = effects(tested.measured(random, readouts, attention="live")).view(n, n_controls, -1)
     step()
     nodes = torch.cat([features, torch.arange(graph.n_nodes)[graph.nodes.span("logit")]])
     starts = [torch.tensor(source.nodes) for source in sources]
@@ -171,31 +175,31 @@ def _effects(
     step()
     baselines = {"direct edge": edge[:, nodes] @ on.T}
     for name, inputs in (("gradient", [1.0]), ("EAP-IG", [(i + 1) / STEPS for i in range(STEPS)])):
-        gradient = gradients(bench, readers, inputs)
-        baselines[name] = torch.stack([by_gradient(bench, s.nodes, gradient) for s in sources]).double() @ on.T
-    sizes = torch.tensor([size(bench, source.nodes) for source in sources], dtype=torch.float64)
+        gradient = gradients(tested, readouts, inputs)
+        baselines[name] = torch.stack([by_gradient(tested, s.nodes, gradient) for s in sources]).double() @ on.T
+    sizes = torch.tensor([size(tested, source.nodes) for source in sources], dtype=torch.float64)
     baselines["activation"] = sizes[:, None].expand(-1, len(targets))
     step()
     return _Results(
-        parties=targets, predicted=predicted, measured=measured, frozen=frozen, direct=direct, thresholds=thresholds,
-        edges=total[:, nodes] @ on.T, shuffled=wrong, controls=controls, baselines=baselines,
+        endpoints=targets, predicted=predicted, measured=measured, frozen=frozen, direct=direct,
+        thresholds=thresholds, edges=total[:, nodes] @ on.T, shuffled=wrong, controls=controls, baselines=baselines,
     )  # fmt: skip
 
 
-def _claims(bench: Bench, sources: list[Party], found: _Results) -> Iterator[Claim]:
-    graph = bench.graph
+def _claims(tested: GraphRun, sources: list[Endpoint], found: _Results) -> Iterator[Claim]:
+    graph = tested.graph
     reach = reached(graph, [torch.tensor(source.nodes) for source in sources])
     for i, source in enumerate(sources):
-        for j, target in enumerate(found.parties):
+        for j, target in enumerate(found.endpoints):
             if target.is_target_of(source) and bool(reach[i, list(target.nodes)].any()):
                 yield _claim(source, target, found, i, j)
 
 
-def _claim(source: Party, target: Party, found: _Results, i: int, j: int) -> Claim:
+def _claim(source: Endpoint, target: Endpoint, found: _Results, i: int, j: int) -> Claim:
     predicted, direct = float(found.predicted[i, 0, j]), float(found.direct[i, j])
     through = abs(predicted - direct)
     random = found.controls[i, :, j]
-    interval = _next_random(random)
+    interval = interval_of_next(random)
     measured, frozen = float(found.measured[i, 0, j]), float(found.frozen[i, 0, j])
     doses = tuple(
         Dose(
@@ -224,15 +228,6 @@ def _claim(source: Party, target: Party, found: _Results, i: int, j: int) -> Cla
         baselines={name: float(values[i, j]) for name, values in found.baselines.items()},
         verdict=verdict(predicted, measured, frozen, interval),
     )
-
-
-def _next_random(effects: Float[Tensor, " control"]) -> tuple[float, float]:
-    """Where the effect of one more random move lies, 95 % (Student's interval for a further draw)."""
-    from scipy.stats import t
-
-    n = len(effects)
-    width = float(t.ppf(0.975, n - 1)) * float(effects.std()) * (1 + 1 / n) ** 0.5
-    return float(effects.mean()) - width, float(effects.mean()) + width
 
 
 def _within(claims: Sequence[Claim], most: int, generator: torch.Generator) -> Iterator[Claim]:

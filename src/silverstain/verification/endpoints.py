@@ -1,4 +1,4 @@
-"""Who acts on whom: nodes and groups as sources and targets, and the graph's own targets."""
+"""The two ends of a claim: nodes and groups as sources and targets, and the graph's own targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from silverstain.graphs import Graph, Group
 
 
 @dataclass(frozen=True, kw_only=True)
-class Party:
-    """One side of a claim."""
+class Endpoint:
+    """One end of a claim."""
 
     kind: str
     """node, group or logit."""
@@ -25,15 +25,15 @@ class Party:
     layer: int
     """Of the lowest node."""
 
-    def is_target_of(self, source: "Party") -> bool:
+    def is_target_of(self, source: "Endpoint") -> bool:
         """Whether a claim of the source on this makes sense: like on like, or on a target; never on itself."""
         if self.kind == "logit":
             return True
         return self.kind == source.kind and bool(self.read) and not set(self.nodes) & set(source.nodes)
 
 
-def parties_of(graph: Graph, groups: Sequence[Group], most: int) -> tuple[list[Party], Int[Tensor, " feature"]]:
-    """The kept nodes (at most so many, by influence) and the groups as parties, and every feature node they read."""
+def endpoints_of(graph: Graph, groups: Sequence[Group], most: int) -> tuple[list[Endpoint], Int[Tensor, " feature"]]:
+    """The kept nodes (at most so many, by influence) and the groups as endpoints, and every feature node they read."""
     nodes = graph.nodes
     assert nodes.influence is not None  # a Graph fills it in
     can_move = nodes.is_kind("feature", "error")
@@ -44,45 +44,46 @@ def parties_of(graph: Graph, groups: Sequence[Group], most: int) -> tuple[list[P
     if not chosen:
         raise UsageError("the graph keeps no feature and no error node, so there is nothing to test; prune it less")
     ids, movable = nodes.ids(), nodes.is_kind("feature", "error")
-    parties = [_party(graph, "node", ids[node], (node,)) for node in chosen]
+    endpoints = [_endpoint(graph, "node", ids[node], (node,)) for node in chosen]
     for group in groups:
         members = tuple(member for member in group.members if bool(movable[member]))
         if members:
-            parties.append(_party(graph, "group", group.label, members))
-    read = sorted({node for party in parties for node in party.read})
-    return parties, torch.tensor(read, dtype=torch.long)
+            endpoints.append(_endpoint(graph, "group", group.label, members))
+    read = sorted({node for endpoint in endpoints for node in endpoint.read})
+    return endpoints, torch.tensor(read, dtype=torch.long)
 
 
-def logit_parties(graph: Graph) -> list[Party]:
+def logit_endpoints(graph: Graph) -> list[Endpoint]:
     """The graph's targets."""
     span = graph.nodes.span("logit")
     nodes = range(span.start, span.stop)
     return [
-        Party(kind="logit", label=name, nodes=(node,), read=(node,), layer=graph.n_layers)
+        Endpoint(kind="logit", label=name, nodes=(node,), read=(node,), layer=graph.n_layers)
         for node, name in zip(nodes, graph.target_names, strict=True)
     ]
 
 
 def effects_on(
-    graph: Graph, targets: Sequence[Party], features: Int[Tensor, " feature"], clean: Float[Tensor, " reader"]
-) -> Float64[Tensor, "target reader"]:
-    """The matrix from changes of what is read (features, then the graph's targets) to effects on parties.
+    graph: Graph, targets: Sequence[Endpoint], features: Int[Tensor, " feature"], clean: Float[Tensor, " feature"]
+) -> Float64[Tensor, "target read"]:
+    """The matrix from changes of what is read (features, then the graph's targets) to effects on endpoints.
 
-    Of a node or group: the change of its activation, members added up, over what it is; of a target: as it is.
+    Of a node or group: the change of its activation, members added up, over what it is in the clean run; of a target:
+    as it is.
     """
     columns = {int(node): i for i, node in enumerate(features.tolist())}
     span = graph.nodes.span("logit")
     columns |= {node: len(features) + i for i, node in enumerate(range(span.start, span.stop))}
-    matrix = torch.zeros(len(targets), len(clean), dtype=torch.float64)
+    matrix = torch.zeros(len(targets), len(columns), dtype=torch.float64)
     for row, target in enumerate(targets):
         read = [columns[node] for node in target.read]
         matrix[row, read] = 1.0 if target.kind == "logit" else 1.0 / max(float(clean[read].sum()), 1e-30)
     return matrix
 
 
-def _party(graph: Graph, kind: str, label: str, members: tuple[int, ...]) -> Party:
+def _endpoint(graph: Graph, kind: str, label: str, members: tuple[int, ...]) -> Endpoint:
     is_feature = graph.nodes.is_kind("feature")
-    return Party(
+    return Endpoint(
         kind=kind,
         label=label,
         nodes=members,
