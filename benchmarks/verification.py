@@ -20,11 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from silverstain.verification.bench import bench_of
-from silverstain.verification.inhibition import ghosts
 
 import silverstain
-from silverstain.attribution import Norms, norms_named
+from silverstain.attribution import Norms, norms_named, record_run
 from silverstain.attribution.freezing import NORMS
 from silverstain.interventions import Edit, intervene_many, random_control
 from silverstain.models import harvest
@@ -34,7 +32,7 @@ from silverstain.organism.two_hop import RecordedQuestions, questions
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.statistics import line, moments, share_of
 from silverstain.storage import write_json_whole
-from silverstain.verification import Claim, agreement, divided, verify
+from silverstain.verification import Claim, agreement, divided, graph_run, inhibited_features, verify
 from silverstain.verification.claims import counted
 from silverstain.verification.perturbations import Passing, passed_on
 
@@ -148,8 +146,8 @@ def test_perturbations(kind: str, n: int, seed: str) -> dict[str, Any]:
     generator.manual_seed(0)
     found: dict[str, list[Passing]] = {}
     for _, prompt in prompts(n, seed):
-        bench = bench_of(loaded.model, loaded.dictionary, loaded.trace(prompt))
-        for passing in passed_on(bench, n=4, generator=generator):
+        tested = graph_run(loaded.model, loaded.dictionary, loaded.trace(prompt))
+        for passing in passed_on(tested, n=4, generator=generator):
             found.setdefault(f"{passing.way}, {passing.distance} on", []).append(passing)
     parts = ("cosine", "error", "cosine_frozen", "error_frozen")
     return {"n_prompts": n, "seed": seed} | {
@@ -206,7 +204,8 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
         swaps = [edits(town, towns[other], layers, among) for town, _, other in cases]
         same = [edits(town, [t for t in towns[one] if t != town], layers, among) for town, one, _ in cases]
         as_much = [
-            random_control(loaded.model, loaded.dictionary, *case, seed=0) for case in zip(ids, swaps, strict=True)
+            random_control(record_run(loaded.model, loaded.dictionary, prompt), swap, seed=0)
+            for prompt, swap in zip(ids, swaps, strict=True)
         ]
         right = [r.edited[0].id == answer for r, answer in zip(run(swaps), wanted, strict=True)]
         return {
@@ -225,7 +224,7 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
 
 
 def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
-    """Are the suppressed features of known and unknown names among the first ten ghosts?
+    """Are the suppressed features of known and unknown names among the first ten inhibited ones?
 
     What should be found is decided by contrast, on other names: features of the last position that fire on at least
     80 % of the one kind and at most 20 % of the other. Prompts on which it fires, or is not suppressed, do not count.
@@ -243,7 +242,7 @@ def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
             suppressed = ((firing[other] >= 0.8) & (firing[status] <= 0.2)).nonzero().tolist()
             for i, person in enumerate(draw.sample(pools[status][55:], n // 4)):
                 graph = loaded.trace(question(person, fact, i % 3, status=status).prompt).prune()
-                first = ghosts(loaded.model, loaded.dictionary, graph, n=10)
+                first = inhibited_features(loaded.model, loaded.dictionary, graph, n=10)
                 last, nodes = int(graph.nodes.position.max()), graph.nodes
                 fires = {
                     (int(nodes.layer[k]), int(nodes.feature[k]))
@@ -251,9 +250,9 @@ def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
                 }
                 silent = {(layer, f) for layer, f in suppressed if (layer, f) not in fires}
                 if silent:
-                    found[status].append(any((ghost.layer, ghost.feature) in silent for ghost in first))
-                signs += [edge.is_sign_right for ghost in first for edge in ghost.edges]
-                wakes += [ghost.wakes for ghost in first]
+                    found[status].append(any((one.layer, one.feature) in silent for one in first))
+                signs += [edge.is_sign_right for one in first for edge in one.edges]
+                wakes += [one.wakes for one in first]
     return {
         "seed": seed, "names": n, "edge_signs_right": wilson(signs), "ghosts_that_wake": wilson(wakes),
         **{f"{status}_name_in_top_10": wilson(hits) for status, hits in found.items()},

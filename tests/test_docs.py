@@ -1,17 +1,20 @@
 """The documentation: what it shows runs, and what there is, it mentions."""
 
+import pkgutil
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import typer
+from tests.test_imports import FORMER, SOURCE, dotted
 
 from silverstain.cli import main
 from silverstain.cli.main import FAULT, INTERRUPTED, MISTAKE, OUT_OF_MEMORY, VERBS, app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+FORMER_NAMES = {dotted(Path(name)) for name in FORMER}
 PAGES = sorted(DOCS.glob("*.md"))
 ORGANISM = ROOT / "src" / "silverstain" / "organism" / "data" / "dictionaries" / "general"
 needs_organism = pytest.mark.skipif(
@@ -77,6 +80,37 @@ def test_exit_codes_are_documented():
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     for code in (0, FAULT, MISTAKE, OUT_OF_MEMORY, INTERRUPTED):
         assert f"\n| {code} |" in text
+
+
+def test_every_package_is_named_where_a_newcomer_looks():
+    """In the first table of CONTRIBUTING.md, a line each; and what else is in the house, beside it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z]+)` \| \S", text, re.MULTILINE)
+    beside = set(re.findall(r"`([a-z]+)\.py`", text))
+    former = {name.removesuffix(".py") for name in FORMER}
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    files = {path.stem for path in SOURCE.glob("*.py") if not path.stem.startswith("__")} - former
+    assert sorted(listed) == sorted(packages)
+    assert files <= beside
+
+
+def test_a_newcomer_is_led_to_folders_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("| looking for |") :].split("\n\n")[0].splitlines()[2:]
+    ideas = [line.split("|")[1].strip() for line in table]
+    assert len(ideas) == len(set(ideas)) >= 10
+    for line in table:
+        folders = re.findall(r"`([a-z/]+)`", line.split("|")[2])
+        assert folders, line
+        assert all((SOURCE / folder / "__init__.py").exists() for folder in folders), line
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_names_of_ours_that_a_page_mentions_are_there(page: Path):
+    for name in re.findall(r"\bsilverstain(?:\.[A-Za-z_]\w*)+(?![\w/])", page.read_text(encoding="utf-8")):
+        if not name.endswith(".json"):
+            assert not any(f"{name}.".startswith(f"{former}.") for former in FORMER_NAMES), f"{page.name}: {name} moved"
+            pkgutil.resolve_name(name)
 
 
 def test_the_readme_names_the_two_commands():

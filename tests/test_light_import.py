@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import silverstain
+
 HEAVY = ("torch", "transformers", "numpy", "scipy", "rich", "sklearn", "huggingface_hub")
 
 
@@ -34,9 +36,12 @@ def test_the_check_can_fail():
     assert "numpy" in heavy_modules_after("import numpy")
 
 
-def test_public_names_are_the_listed_ones():
-    import silverstain
+@pytest.mark.parametrize("name", silverstain.__all__)
+def test_every_public_name_is_found_and_called_so(name: str):
+    found = getattr(silverstain, name)
+    assert found == silverstain.version.__version__ if name == "__version__" else found.__name__ == name
 
-    assert set(silverstain.__all__) <= set(dir(silverstain))
+
+def test_a_name_that_is_not_public_is_named_with_those_that_are():
     with pytest.raises(AttributeError, match="has no attribute 'nothing'; it has Edit, Graph"):
         _ = silverstain.nothing

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from case import prompt_of, write_result
-from measuring import measured, peak_bytes, product_rate, reset_peak
 from torch.utils.flop_counter import FlopCounterMode
 
 import silverstain
+from measuring import measured, peak_bytes, product_rate, reset_peak
 from silverstain.bases import open_dictionary
 from silverstain.models import load_model
 
@@ -52,4 +52,5 @@ def main() -> None:
     write_result(Path(out), figures, tensors)
 
 
-main()
+if __name__ == "__main__":
+    main()

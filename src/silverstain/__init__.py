@@ -6,8 +6,7 @@
 Importing this package loads nothing heavy: each name below is fetched from its module when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from silverstain.attribution import TraceSettings as TraceSettings
@@ -20,18 +19,8 @@ if TYPE_CHECKING:
 
 from silverstain.errors import SilverstainError as SilverstainError
 from silverstain.errors import UsageError as UsageError
+from silverstain.fetching import fetched
 from silverstain.version import __version__ as __version__
-
-# Public name -> the module that defines it.
-_HOMES = {
-    "Edit": "silverstain.interventions",
-    "Graph": "silverstain.graphs",
-    "ReplacementModel": "silverstain.loading",
-    "TraceSettings": "silverstain.attribution",
-    "load": "silverstain.loading",
-    "trace": "silverstain.attribution",
-    "verify": "silverstain.loading",
-}
 
 __all__ = [
     "Edit",
@@ -47,12 +36,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'silverstain' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = fetched(
+    "silverstain",
+    {
+        "Edit": "silverstain.interventions",
+        "Graph": "silverstain.graphs",
+        "ReplacementModel": "silverstain.loading",
+        "TraceSettings": "silverstain.attribution",
+        "load": "silverstain.loading",
+        "trace": "silverstain.attribution",
+        "verify": "silverstain.loading",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.measuring import operations_of, peak_of
 
 from silverstain.attribution import DirectionTarget, plan_trace, trace
+from silverstain.attribution.edges import GRADIENT_BYTES
+from silverstain.attribution.plan import REACHED
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, influence, target_weights
+from silverstain.models import record
 from silverstain.resuming import ResumeStore
 
 BUDGET = 12
@@ -178,6 +182,32 @@ def test_a_plan_counts_what_the_graph_has(tiny, kind: str):
         planned = plan_trace(model, dictionary, tiny.prompt, max_features=budget)
         assert (planned.nodes, planned.rows) == (graph.n_nodes, len(graph.row_nodes))
         assert planned.active == graph.meta["active_features"]
-        assert planned.tokens == 7
-        assert planned.seconds > 0
-        assert planned.bytes > graph.values.nbytes + graph.indices.nbytes
+        assert planned.tokens == graph.nodes.count()["token"]
+        assert planned.expanded == graph.nodes.count()["feature"]
+
+
+@pytest.mark.parametrize("budget", [None, BUDGET])
+@pytest.mark.parametrize("kind", ["per-layer", "cross-layer"])
+def test_a_plan_has_the_operations_that_the_sweeps_take(tiny, kind: str, budget: int | None):
+    """Within a factor of two, although attention and norms of so small a model are no products of matrices."""
+    model, dictionary = tiny.model("llama"), tiny.dictionary(kind)
+    _, recording = operations_of(lambda: record(model, tiny.prompt))
+    _, taken = operations_of(lambda: trace(model, dictionary, tiny.prompt, max_features=budget))
+    planned = plan_trace(model, dictionary, tiny.prompt, max_features=budget)
+    assert (taken - recording) / 2 < planned.operations < 2 * (taken - recording)
+
+
+@pytest.mark.parametrize(("kind", "budget"), [("per-layer", None), ("cross-layer", 120)])
+def test_a_plan_has_room_for_what_a_trace_holds(tiny, kind: str, budget: int | None):
+    """On a prompt long enough for the rows to be the most of it; the room for gradients is fixed, and left out."""
+    model, dictionary = tiny.model("llama"), tiny.dictionary(kind)
+    prompt = [0, *(7 * i % 39 + 1 for i in range(31))]
+    planned = plan_trace(model, dictionary, prompt, max_features=budget).bytes - GRADIENT_BYTES
+    graph, held = peak_of(lambda: trace(model, dictionary, prompt, max_features=budget))
+    assert graph.values.nbytes + graph.indices.nbytes < held < planned < 5 * held
+
+
+def test_a_plans_seconds_are_its_operations_at_the_rate_of_the_machine(tiny, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("silverstain.attribution.plan.rate_of", lambda *_: 1e6)
+    planned = plan_trace(tiny.model("llama"), tiny.dictionary("per-layer"), tiny.prompt)
+    assert planned.seconds == pytest.approx(planned.operations / (1e6 * REACHED))

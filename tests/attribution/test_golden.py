@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.golden.cases import ALL, GEMMA2, GPT2, LLAMA, cases
 from torch import Tensor
 
 from silverstain.attribution import edges_into, feature_targets, freeze, joined, logit_targets, sources_of, trace
 from silverstain.bases import Dictionary, open_dictionary
 from silverstain.graphs import Graph, NodeLayout
 from silverstain.models import LanguageModel, load_model, record
-
-CASES = Path(__file__).parents[3] / "shared" / "golden"
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"circuit-tracer's results are not at {CASES}")
 
 
 class Golden(NamedTuple):
@@ -29,15 +27,14 @@ class Golden(NamedTuple):
 
 
 @cache
-def opened(name: str) -> Golden:
-    case = CASES / name
+def opened(case: Path) -> Golden:
     model, dictionary = load_model(case / "model"), open_dictionary(case / "transcoder")
     tensors, meta = load_file(case / "graph.safetensors"), json.loads((case / "meta.json").read_text())
     graph = trace(model, dictionary, meta["prompt"], targets=tensors["logit_token_ids"].tolist())
     return Golden(model, dictionary, tensors, meta, graph)
 
 
-@pytest.fixture(params=["a_llama_plt", "a_gpt2_plt", "b_gemma2_clt"])
+@pytest.fixture(params=cases(*ALL))
 def golden(request: pytest.FixtureRequest) -> Golden:
     return opened(request.param)
 
@@ -84,14 +81,16 @@ def test_graphs_are_exact(golden: Golden):
     assert golden.graph.exactness() < 1e-5
 
 
-def test_token_edges_are_circuit_tracers_without_a_skip():
-    found, expected = both(opened("b_gemma2_clt"), "token")  # the embedding scaled, in both
+@pytest.mark.parametrize("case", cases(*GEMMA2))
+def test_token_edges_are_circuit_tracers_without_a_skip(case: Path):
+    found, expected = both(opened(case), "token")  # the embedding scaled, in both
     assert relative(found, expected) < 1e-4
 
 
-def test_token_edges_of_gpt2_carry_the_position_embedding_too():
+@pytest.mark.parametrize("case", cases(*GPT2))
+def test_token_edges_of_gpt2_carry_the_position_embedding_too(case: Path):
     """It leaves learned positions out of its token nodes; without them ours are the same."""
-    golden = opened("a_gpt2_plt")
+    golden = opened(case)
     found, expected = both(golden, "token")
     assert relative(found, expected) > 1e-2
 
@@ -112,10 +111,11 @@ def test_token_edges_of_gpt2_carry_the_position_embedding_too():
     assert relative(dense[:, layout.token(positions)], expected) < 1e-4
 
 
-def test_token_edges_are_circuit_tracers_but_for_the_skip_at_the_first_token():
+@pytest.mark.parametrize("case", cases(*LLAMA))
+def test_token_edges_are_circuit_tracers_but_for_the_skip_at_the_first_token(case: Path):
     """It lets the linear skip pass at the first token although it drops the features and errors there; we keep the
     real MLP of that position as a constant. Let it pass there too, and that column is the same as well."""
-    golden = opened("a_llama_plt")
+    golden = opened(case)
     found, expected = both(golden, "token")
     assert relative(found[:, 1:], expected[:, 1:]) < 1e-4
     assert relative(found[:, 0], expected[:, 0]) > 1e-2

@@ -1,7 +1,5 @@
 """Random dictionaries of both kinds and both activations."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +7,6 @@ from torch import Tensor
 from silverstain.bases import Dictionary
 
 N_LAYERS, N_FEATURES, D_MODEL = 3, 10, 6
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
 KINDS = ["per-layer relu", "per-layer jumprelu skip", "cross-layer relu", "cross-layer jumprelu skip"]
 
 
@@ -38,10 +35,3 @@ def build(kind: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Di
 @pytest.fixture(params=KINDS)
 def dictionary(request: pytest.FixtureRequest) -> Dictionary:
     return build(request.param)
-
-
-@pytest.fixture(scope="session")
-def golden() -> Path:
-    if not GOLDEN.is_dir():
-        pytest.skip("golden cases are not beside the repository (../shared/golden)")
-    return GOLDEN

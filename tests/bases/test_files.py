@@ -1,17 +1,19 @@
 """What is written reads back the same, lazily, and broken folders are named."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from tests.golden.cases import GEMMA2, GPT2, LLAMA, cases
 from transformers import Gemma2ForCausalLM
 
 from silverstain.bases import Dictionary, open_dictionary, save_dictionary
 from silverstain.bases import storage as lazy
 from silverstain.errors import UsageError
 from silverstain.models import load_model, record
-from silverstain.storage import read_tensors
+from silverstain.storage import read_json, read_tensors
 
 
 def same(one: Dictionary, other: Dictionary) -> None:
@@ -175,8 +177,8 @@ def test_an_unwritable_folder_is_one_line(dictionary, tmp_path):
         save_dictionary(dictionary, tmp_path / "file" / "below")
 
 
-def test_per_layer_activations_and_errors_are_circuit_tracers(golden):
-    case = golden / "a_llama_plt"
+@pytest.mark.parametrize("case", cases(*LLAMA))
+def test_per_layer_activations_and_errors_are_circuit_tracers(case: Path):
     theirs, _ = read_tensors(case / "graph.safetensors")
     run = record(load_model(case / "model"), theirs["input_tokens"])
     dictionary = open_dictionary(case / "transcoder")
@@ -188,17 +190,18 @@ def test_per_layer_activations_and_errors_are_circuit_tracers(golden):
     torch.testing.assert_close(errors[:, 1:], theirs["error_vectors"][:, 1:], atol=1e-5, rtol=1e-4)
 
 
-def test_a_relu_set_without_thresholds_opens_as_relu(golden):
-    dictionary = open_dictionary(golden / "a_gpt2_plt" / "transcoder")
-    assert (dictionary.activation, dictionary.is_cross_layer, dictionary.n_layers) == ("relu", False, 4)
+@pytest.mark.parametrize("case", cases(*GPT2))
+def test_a_relu_set_without_thresholds_opens_as_relu(case: Path):
+    dictionary, n_layers = open_dictionary(case / "transcoder"), read_json(case / "meta.json")["n_layers"]
+    assert (dictionary.activation, dictionary.is_cross_layer, dictionary.n_layers) == ("relu", False, n_layers)
     assert dictionary.W_skip(0) is None
 
 
-def test_cross_layer_activations_and_errors_are_circuit_tracers(golden):
-    """Gemma 2 is not of our table yet: what this set reads and writes is taken from the model by hand."""
-    case = golden / "b_gemma2_clt"
+@pytest.mark.parametrize("case", cases(*GEMMA2))
+def test_cross_layer_activations_and_errors_are_circuit_tracers(case: Path):
+    """What this set reads and writes is taken from the model by hand."""
     theirs, _ = read_tensors(case / "graph.safetensors")
-    hf = Gemma2ForCausalLM.from_pretrained(case / "model", dtype=torch.float32).eval()
+    hf = Gemma2ForCausalLM.from_pretrained(case / "model", dtype=torch.float32, attn_implementation="eager").eval()
     reads, writes = [], []
     for block in hf.model.layers:
         block.pre_feedforward_layernorm.register_forward_pre_hook(lambda _, x: reads.append(x[0][0].detach()))
@@ -206,7 +209,7 @@ def test_cross_layer_activations_and_errors_are_circuit_tracers(golden):
     hf(theirs["input_tokens"][None])
 
     dictionary = open_dictionary(case / "transcoder")
-    assert (dictionary.activation, dictionary.is_cross_layer, dictionary.n_layers) == ("jumprelu", True, 4)
+    assert (dictionary.activation, dictionary.is_cross_layer) == ("jumprelu", True)
     stream = torch.stack(reads)
     active = dictionary.encode(stream)
     found = torch.stack([active.layer, active.position, active.feature], dim=1)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.bases import published
+from tests.golden.cases import LLAMA, cases
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -138,15 +139,13 @@ def test_a_random_dictionary_and_one_that_writes_means_are_refused(model: Langua
         check_fidelity(noise, model)
 
 
-def test_the_command_line_refuses_it_and_python_can_be_told_otherwise(capsys: pytest.CaptureFixture[str]):
-    case = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "a_llama_plt"
-    if not case.is_dir():
-        pytest.skip("golden cases are not beside the repository (../shared/golden)")
+@pytest.mark.parametrize("case", cases(*LLAMA))
+def test_the_command_line_refuses_it_and_python_can_be_told_otherwise(case: Path, capsys: pytest.CaptureFixture[str]):
     words = ["trace", "t1 t2 t3", "--model", str(case / "model"), "--dictionary", str(case / "transcoder"), "--json"]
     assert main(words) == 2
     assert "does not stand in for the MLPs of model" in capsys.readouterr().err
     loaded = silverstain.load(case / "model", dictionary=case / "transcoder", check_dictionary=False)
-    assert loaded.dictionary.n_layers == 4
+    assert loaded.dictionary.n_layers == loaded.model.n_layers
 
 
 @pytest.mark.parametrize(("width", "depth"), [(8, N_LAYERS), (D_MODEL, 3)])

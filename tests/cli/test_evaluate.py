@@ -8,6 +8,9 @@ import pytest
 from silverstain.cli import main
 from silverstain.cli.train_sweep import read_sparsities
 from silverstain.errors import UsageError
+from silverstain.models import load_model
+from silverstain.training.planning import count_parameters
+from silverstain.training.sizes import default_config
 
 
 @pytest.fixture
@@ -84,8 +87,10 @@ def test_a_dry_run_trains_nothing(tiny, text, tmp_path, capsys):
             "--l0", "4", "--steps", "20", "--set", "pool_rows=2048", "--context", "16", "--dry-run"]  # fmt: skip
     assert main([*line, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["bytes"] == max(plan["parts"].values()) > 0
-    assert plan["seconds"] > 0
+    model = load_model(tiny["model"])
+    config = default_config(model, n_features=16, l0=4, steps=20, pool_rows=2048)
+    assert (plan["steps"], plan["parameters"]) == (config.n_steps, count_parameters(model, config))
+    assert plan["bytes"] == max(plan["parts"].values())
     assert main(line) == 0
     assert "above the loaded model at the peak" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()

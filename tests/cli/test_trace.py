@@ -214,6 +214,11 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
     assert "Nothing was traced" in err
     assert not list(tmp_path.iterdir())
 
+    graph = asked(capsys, "trace", PROMPT, *of_tiny, "--max-features", "5", "--out", str(file))
+    kinds = ("feature", "error", "token", "bias", "logit")
+    assert plan["nodes"] == sum(graph["nodes"][kind] for kind in kinds)
+    assert (plan["active"], plan["tokens"]) == (graph["nodes"]["active"], len(graph["tokens"]))
+
 
 def test_products_of_an_unknown_kind_are_refused(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):
     code, _, err = said(capsys, "trace", PROMPT, *of_tiny, "--products", "float16")

@@ -1,20 +1,18 @@
 """Random graphs, circuit-tracer's golden ones, and the slow dense arithmetic they are tested against."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import settings
 from safetensors.torch import load_file
+from tests.golden.cases import ALL, cases
 
 from silverstain.graphs import Graph, NodeLayout, node_table
 
 # No deadline: shape checks and a busy machine make times meaningless. Few examples: each pays for those checks.
 settings.register_profile("graphs", deadline=None, max_examples=12)
 settings.load_profile("graphs")
-
-GOLDEN_CASES = ("a_gpt2_plt", "a_llama_plt", "b_gemma2_clt")
 
 
 def random_graph(
@@ -61,15 +59,10 @@ def make_graph():
     return random_graph
 
 
-@pytest.fixture(scope="session", params=GOLDEN_CASES)
+@pytest.fixture(scope="session", params=cases(*ALL))
 def golden(request) -> tuple[Graph, torch.Tensor]:
     """A golden graph as ours, and its adjacency in our order of nodes, which puts (empty) biases before logits."""
-    here = Path(__file__).resolve().parents
-    folders = [folder / "shared" / "golden" / request.param for folder in (here[2], here[3])]
-    folder = next((f for f in folders if f.is_dir()), None)
-    if folder is None:
-        pytest.skip("the golden cases are not beside this checkout")
-    data = load_file(folder / "graph.safetensors")
+    data = load_file(request.param / "graph.safetensors")
     layer, position, feature = data["active_features"][data["selected_features"]].unbind(1)
     n_layers, n_positions = data["error_vectors"].shape[:2]
     layout = NodeLayout(

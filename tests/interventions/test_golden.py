@@ -1,40 +1,33 @@
-"""The same interventions as circuit-tracer's, on identical weights (golden cases kept outside the repository)."""
+"""The same interventions as circuit-tracer's, on identical weights."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from tests.golden.cases import ALL, cases
 
 from silverstain.bases import open_dictionary
 from silverstain.interventions import Edit, Readouts, intervene, regime_of, sweep
 from silverstain.models import load_model
 from silverstain.storage import read_tensors
 
-BESIDE = Path(__file__).resolve().parents[3] / "shared" / "golden"
-GOLDEN = Path(os.environ.get("SILVERSTAIN_GOLDEN", BESIDE))
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not here")
-
-
 REGIMES = {"free": ("iterative", None), "attn_frozen": ("iterative", "frozen"), "direct": ("direct", None)}
 """Our mode, and the attention where it is not the mode's own."""
 
 
-@pytest.mark.parametrize("case", ["a_llama_plt", "a_gpt2_plt", "b_gemma2_clt"])
+@pytest.mark.parametrize("case", cases(*ALL))
 @pytest.mark.parametrize("name", ["double_one", "ablate_two", "switch_on_dead"])
 @pytest.mark.parametrize("mode", REGIMES)
-def test_logits_and_features_under_edits_equal_circuit_tracers(case: str, name: str, mode: str):
-    folder = GOLDEN / case
-    model = load_model(folder / "model")
-    dictionary = open_dictionary(folder / "transcoder")
-    tensors, _ = read_tensors(folder / "intervention.safetensors")
-    graph, _ = read_tensors(folder / "graph.safetensors")
+def test_logits_and_features_under_edits_equal_circuit_tracers(case: Path, name: str, mode: str):
+    model = load_model(case / "model")
+    dictionary = open_dictionary(case / "transcoder")
+    tensors, _ = read_tensors(case / "intervention.safetensors")
+    graph, _ = read_tensors(case / "graph.safetensors")
+    sets = json.loads((case / "intervention.json").read_text())["interventions"]
     edits = [
         Edit(op="set", features=((layer, feature),), positions=(position,), value=value)
-        for layer, position, feature, value in json.loads((folder / "intervention.json").read_text())["interventions"][
-            name
-        ]
+        for layer, position, feature, value in sets[name]
     ]
     named, attention = REGIMES[mode]
     regime = regime_of(named, n_layers=model.n_layers, attention=attention)

@@ -12,8 +12,6 @@ from silverstain.models import LanguageModel
 
 from ..zoo import ZOO, build  # noqa: TID252 - tests are no package that could be named
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
-
 WORDS = ["the", "capital", "of", "is", "texas", "austin", "ohio", "dal", "##las", "##ton", "oak", "."]
 SPECIAL = ["<pad>", "<bos>", "<unk>"]
 
@@ -50,10 +48,3 @@ def saved(tmp_path: Path) -> Path:
     tiny("qwen3").to(torch.float16).save_pretrained(folder)
     word_tokenizer().save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def golden_llama() -> Path:
-    if not GOLDEN.is_dir():
-        pytest.skip("golden cases are not beside the repository (../shared/golden)")
-    return GOLDEN / "a_llama_plt"

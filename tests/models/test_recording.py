@@ -1,11 +1,13 @@
 """Recording leaves the model as it was, refuses what it cannot run, and agrees with the batched harvest."""
 
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.golden.cases import LLAMA, cases
 
 from silverstain.errors import UsageError
 from silverstain.models import attention_through, harvest, record
@@ -105,10 +107,11 @@ def test_harvest_refuses_a_single_prompt(model):
         harvest(model, torch.tensor(PROMPT))
 
 
-def test_recording_equals_circuit_tracers_run(golden_llama):
+@pytest.mark.parametrize("case", cases(*LLAMA))
+def test_recording_equals_circuit_tracers_run(case: Path):
     from silverstain.models import load_model
 
-    theirs, _ = read_tensors(golden_llama / "graph.safetensors")
-    run = record(load_model(golden_llama / "model"), theirs["input_tokens"])
+    theirs, _ = read_tensors(case / "graph.safetensors")
+    run = record(load_model(case / "model"), theirs["input_tokens"])
     torch.testing.assert_close(run.logits, theirs["logits"], atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(run.embedding, theirs["token_vectors"], atol=0, rtol=0)

@@ -1,6 +1,11 @@
-"""What a plan counts, against what there is; how near memory comes is measured in benchmarks/training_memory.py."""
+"""What a plan counts, against what there is; how near memory comes at full size is measured in
+benchmarks/training_memory.py."""
+
+import itertools
 
 import pytest
+import torch
+from tests.measuring import peak_of
 
 from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training.batches import Source
@@ -52,5 +57,29 @@ def test_the_largest_part_is_the_peak_and_grows_with_what_is_held(model):
     assert wider.parts["saving"] > plan.parts["saving"]
 
 
-def test_a_probe_gives_a_time_and_leaves_nothing_behind(model):
-    assert (plan_training(model, SMALL, tokens_a_batch=64).seconds or 0) > 0
+@pytest.mark.parametrize(
+    "settings", [{}, {"kind": "per-layer", "skip": True, "n_features": 512, "rows": 256, "pool_rows": 1024}]
+)
+def test_bytes_are_those_that_a_run_holds(model, tmp_path, settings):
+    """Within a factor of two, on a model so small that what is not counted is much of it."""
+    config = TrainingConfig(**{**SMALL.to_json(), **settings})
+    _, held = peak_of(lambda: train_dictionary(model, batches(1), config, tmp_path))
+    assert held / 2 < plan_training(model, config, tokens_a_batch=39, probe=False).bytes < 2 * held
+
+
+def test_seconds_are_those_of_a_few_steps_times_their_number(model, monkeypatch):
+    """By a clock that moves by one second whenever it is looked at, so that whatever is tried takes one."""
+    clock = itertools.count()
+    monkeypatch.setattr("silverstain.training.planning.perf_counter", lambda: float(next(clock)))
+    plan = plan_training(model, SMALL, tokens_a_batch=64)
+    in_a_batch = 2 * (model.max_positions - 1)  # two sequences; the first token of each does not count
+    in_first_phase = plan.harvested - SMALL.finetune_steps * 64
+    assert plan.seconds == pytest.approx(in_first_phase / in_a_batch + SMALL.steps / 3 + SMALL.finetune_steps)
+
+
+def test_a_probe_leaves_the_model_as_it_was(model):
+    token_ids = torch.arange(1, 8)
+    before = model.logits(token_ids)
+    plan_training(model, SMALL, tokens_a_batch=64)
+    assert torch.equal(model.logits(token_ids), before)
+    assert all(parameter.grad is None for parameter in model.hf.parameters())

@@ -361,7 +361,7 @@ def test_a_perfect_replacement_passes_changes_on_as_the_model_does(model: Langua
     found = passed_on(tested, n=2, generator=torch.Generator().manual_seed(0))
     assert {one.way for one in found} == {"encoder", "random", "feature"}
     assert {(one.layer, one.distance) for one in found} == {(0, 1), (0, 2), (1, 1)}
-    assert all(-1.001 <= one.cosine <= 1.001 and one.error >= 0 for one in found)
+    assert all(one.error > 1e-3 for one in found), "its features are random: it passes nothing on as the model does"
     hook = model.mlp_writer(2).register_forward_hook(lambda _, __, out: torch.zeros_like(out))
     try:  # the last MLP adds nothing, and a dictionary that writes nothing there replaces it perfectly
         empty = Dictionary.from_tensors(

@@ -38,6 +38,7 @@ from silverstain.attribution.targets import unit_targets as unit_targets
 from silverstain.attribution.tracing import plan_trace as plan_trace
 from silverstain.attribution.tracing import trace as trace
 from silverstain.attribution.tracing import trace_recorded as trace_recorded
+from silverstain.fetching import fetched
 
 __all__ = [
     "EMBEDDING",
@@ -79,3 +80,13 @@ __all__ = [
     "trace_recorded",
     "unit_targets",
 ]
+
+# names that have moved or become one with another, under which they are still found here
+__getattr__ = fetched(
+    __name__,
+    {
+        "ManySettings": "silverstain.attribution.settings:TraceSettings",
+        "edited_logits": "silverstain.bases",
+        "replaced_logits": "silverstain.bases",
+    },
+)

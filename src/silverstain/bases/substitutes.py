@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases.dictionary import Dictionary
+from silverstain.bases.basis import Basis
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, TokenBatch, harvest
 from silverstain.models.recording import MLP_INPUT
@@ -93,9 +93,9 @@ class GivenSubstitute(Substitute):
 
 
 class DictionarySubstitute(Substitute):
-    """A dictionary as a substitute for the MLPs; only the decoder rows of active features are read."""
+    """A dictionary, or another basis, as a substitute for the MLPs; only decoder rows of active features are read."""
 
-    def __init__(self, dictionary: Dictionary) -> None:
+    def __init__(self, dictionary: Basis) -> None:
         self.dictionary = dictionary
         self.n_layers = dictionary.n_layers
         self.reads_at = dictionary.reads_at
@@ -103,7 +103,7 @@ class DictionarySubstitute(Substitute):
     def writes(
         self, layer: int, x: Float[Tensor, "row d_model"], token_ids: Int[Tensor, " row"]
     ) -> Float[Tensor, "row target d_model"]:
-        activations = self.dictionary.encode_layer(layer, x)
+        activations = self.dictionary.encode_layer(layer, x).to(x.dtype)
         rows, features = activations.nonzero(as_tuple=True)
         used, index = features.unique(return_inverse=True)
         decoder = self.dictionary.decoder_rows(layer, used).to(x.dtype)
@@ -126,7 +126,8 @@ class DictionarySubstitute(Substitute):
         return Activity.of(self.dictionary.encode_layer(layer, x))
 
     def decoder_norms(self, layer: int) -> Float[Tensor, " feature"]:
-        return self.dictionary.W_dec(layer).flatten(1).norm(dim=1)
+        features = torch.arange(self.dictionary.n_features, device=self.dictionary.device)
+        return self.dictionary.decoder_rows(layer, features).flatten(1).norm(dim=1)
 
     def skip(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"] | None:
         W_skip = self.dictionary.W_skip(layer)
@@ -134,11 +135,11 @@ class DictionarySubstitute(Substitute):
 
 
 def as_substitute(dictionary: object) -> Substitute:
-    """`dictionary` itself if it can stand in for MLPs, or a Dictionary or another object with n_layers and writes()
-    made able to."""
+    """`dictionary` itself if it can stand in for MLPs, or a basis or another object with n_layers and writes() made
+    able to."""
     if isinstance(dictionary, Substitute):
         return dictionary
-    if isinstance(dictionary, Dictionary):
+    if isinstance(dictionary, Basis):
         return DictionarySubstitute(dictionary)
     if hasattr(dictionary, "n_layers") and hasattr(dictionary, "writes"):
         return GivenSubstitute(dictionary)

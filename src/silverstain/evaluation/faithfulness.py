@@ -237,7 +237,7 @@ def _exchange(
     dictionary: Dictionary, layer: int, own: Float[Tensor, "layer d_model"], other: Float[Tensor, "layer d_model"]
 ) -> Edit:
     """The features of a layer at the last word that are active here or there, as they are there."""
-    here, there = (dictionary.encode_layer(layer, x[layer].to(dictionary.dtype)) for x in (own, other))
+    here, there = (dictionary.encode_layer(layer, x[layer]) for x in (own, other))
     features = ((here != 0) | (there != 0)).nonzero().flatten().tolist() or [0]
     pairs = tuple((layer, feature) for feature in features)
     return Edit(op="patch", features=pairs, positions=(-1,), donor=tuple(there[features].tolist()))

@@ -1,5 +1,6 @@
 """Activations harvested, dictionaries trained."""
 
+from silverstain.fetching import fetched
 from silverstain.training.config import TrainingConfig as TrainingConfig
 from silverstain.training.mixtures import Molt as Molt
 from silverstain.training.mixtures import open_molt as open_molt
@@ -19,3 +20,18 @@ __all__ = [
     "text_batches",
     "train_dictionary",
 ]
+
+# names that have moved to other packages, under which they are still found here
+__getattr__ = fetched(
+    __name__,
+    {
+        "ConstantSubstitute": "silverstain.bases",
+        "Evaluation": "silverstain.evaluation",
+        "Fidelity": "silverstain.evaluation",
+        "NeuronSubstitute": "silverstain.bases",
+        "TokenBatch": "silverstain.models",
+        "TokenSubstitute": "silverstain.bases",
+        "evaluate": "silverstain.evaluation",
+        "evaluate_dictionary": "silverstain.evaluation",
+    },
+)
