@@ -148,36 +148,3 @@ def _variable_from(item: Mapping[str, Any]) -> VariableMap:
         for site in item["sites"]
     )  # fmt: skip
     return VariableMap(**{**item, **measures, "roles": tuple(item["roles"]), "sites": sites})
-
-
-def table(found: CausalMap) -> str:
-    """One line a variable, shares in per cent with 95 % intervals."""
-    head = ("variable", "right", "bag of tokens", "one token", "probe", "at", "interchange", "at", "of means", "at")
-    lines: list[tuple[str, ...]] = [head]
-    for item in found.variables:
-        probe, exchange, mean = item.best_probe, item.best_interchange, item.best_mean_interchange
-        right = f"{100 * item.base_right.value:.0f}"
-        lines.append(
-            (
-                item.name, right, str(item.bag_of_tokens), f"{100 * item.one_token.probe.value:.0f}", str(probe.probe),
-                f"{probe.layer} {probe.role}", str(exchange.interchange), f"{exchange.layer} {exchange.role}",
-                str(mean.mean_interchange), f"{mean.layer} {mean.role}",
-            )
-        )  # fmt: skip
-    return _aligned(lines)
-
-
-def grid(item: VariableMap, what: str = "interchange") -> str:
-    """One variable's `interchange`, `mean_interchange` or `probe` in per cent: a row a role, a column a layer."""
-    head = (what, "embedding", *(f"after {layer}" for layer in range(1, item.n_layers)))
-    lines: list[tuple[str, ...]] = [head]
-    for role in item.roles:
-        shares = (getattr(item.at(layer, role), what).value for layer in range(item.n_layers))
-        lines.append((role, *(f"{100 * share:.0f}" for share in shares)))
-    return _aligned(lines)
-
-
-def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (map(str.ljust, line, widths) for line in lines)
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
