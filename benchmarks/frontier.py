@@ -20,7 +20,7 @@ from silverstain.evaluation.frontier import at_equal_parameters, sweep
 from silverstain.evaluation.plots import FrontierPoint, draw_frontier
 from silverstain.organism import load_organism_model
 from silverstain.organism.corpus import evaluation_batches, training_batches
-from silverstain.organism.fidelity import graph_prompts
+from silverstain.organism.prompts import graph_prompts
 from silverstain.organism.siblings import siblings
 from silverstain.storage import write_json_whole
 from silverstain.training import TrainingConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from silverstain.organism.causal_map import table
+from silverstain.cli.organism import variables_table
 from silverstain.organism.checking import family_rows
 from silverstain.organism.families import families
 from silverstain.organism.growing import grow
@@ -40,7 +40,7 @@ def main() -> None:
         rows = family_rows(model, geography, 400, 1)
         mapped = causal_map(model, build_tokenizer(), only=specs)
         print(f"seed {seed}: {[(row.split, round(row.tokens, 3), round(row.answers, 3)) for row in rows]}")
-        print(table(mapped))
+        print(variables_table(mapped))
         shown = [_short(item) for item in mapped.variables]
         found[str(seed)] = {"accuracy": [asdict(row) for row in rows], "map": shown}
     write_json_whole(RESULTS, {"format": "silverstain.geography-seeds/1", "seeds": found})

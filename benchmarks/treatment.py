@@ -41,7 +41,7 @@ def examined(sibling: str, dev: Case, cases: dict[str, Case], cure: Any, has_cue
     stored = hash_tensors(dict(model.hf.state_dict()))
     report: dict[str, Any] = {"n": {name: len(case.target) for name, case in cases.items()}}
     report["before"] = figures(model, cases)
-    treatment = cure(loaded, dev)
+    treatment = cure(model, dictionary, dev)
     report["rules"] = [str(rule) for rule in treatment.rules]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cure.json"
@@ -51,7 +51,7 @@ def examined(sibling: str, dev: Case, cases: dict[str, Case], cure: Any, has_cue
     with treated(model, dictionary, again):
         report["treated"] = figures(model, cases)
         if sibling == "quirk":
-            report["treated"]["agreeing"] = agreeing(loaded, next(iter(cases.values())))
+            report["treated"]["agreeing"] = agreeing(model, next(iter(cases.values())))
     report["random_controls"] = []
     for seed in range(N_CONTROLS):
         with randomly_treated(model, dictionary, again, seed=seed):

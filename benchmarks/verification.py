@@ -22,19 +22,18 @@ from typing import Any
 import torch
 
 import silverstain
-from silverstain.attribution import Norms, norms_named
+from silverstain.attribution import Norms, norms_named, record_run
 from silverstain.attribution.freezing import NORMS
 from silverstain.interventions import Edit, intervene_many, random_control
 from silverstain.models import harvest
 from silverstain.organism.families import families
 from silverstain.organism.families.entities import people, question
-from silverstain.organism.two_hop import Answered, questions
+from silverstain.organism.two_hop import RecordedQuestions, questions
 from silverstain.organism.world import RELATIONS, default_geography
+from silverstain.statistics import line, moments, share_of
 from silverstain.storage import write_json_whole
-from silverstain.verification import Claim, agreement, divided, verify
-from silverstain.verification.bench import bench_of
+from silverstain.verification import Claim, agreement, divided, graph_run, inhibited_features, verify
 from silverstain.verification.claims import counted
-from silverstain.verification.inhibition import ghosts
 from silverstain.verification.perturbations import Passing, passed_on
 
 RESULTS = Path(__file__).parent / "results" / "verification.json"
@@ -104,15 +103,13 @@ def by_kind(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
 
 def doses(claims: Sequence[Claim]) -> dict[str, dict[str, float]]:
     """Slope and R² at every strength."""
-    import numpy as np
-
-    from silverstain.verification.agreement import explained, slope
-
     out: dict[str, dict[str, float]] = {}
     for i, strength in enumerate(dose.strength for dose in claims[0].doses):
-        predicted = np.array([claim.doses[i].predicted for claim in claims])
-        measured = np.array([claim.doses[i].measured for claim in claims])
-        out[str(strength)] = {"slope": slope(predicted, measured), "r2": explained(predicted, measured)}
+        predicted, measured = (
+            torch.tensor([getattr(claim.doses[i], name) for claim in claims]) for name in ("predicted", "measured")
+        )
+        found = line(moments(predicted, measured))
+        out[str(strength)] = {"slope": float(found.slope), "r2": float(found.r2)}
     return out
 
 
@@ -149,8 +146,8 @@ def test_perturbations(kind: str, n: int, seed: str) -> dict[str, Any]:
     generator.manual_seed(0)
     found: dict[str, list[Passing]] = {}
     for _, prompt in prompts(n, seed):
-        bench = bench_of(loaded.model, loaded.dictionary, loaded.trace(prompt))
-        for passing in passed_on(bench, n=4, generator=generator):
+        tested = graph_run(loaded.model, loaded.dictionary, loaded.trace(prompt))
+        for passing in passed_on(tested, n=4, generator=generator):
             found.setdefault(f"{passing.way}, {passing.distance} on", []).append(passing)
     parts = ("cosine", "error", "cosine_frozen", "error_frozen")
     return {"n_prompts": n, "seed": seed} | {
@@ -173,13 +170,13 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
       means over the same question. What says the answer is carried along.
     """
     loaded, draw = silverstain.load("organism", dictionary=kind, check_dictionary=False), random.Random(seed)
-    asked = questions(loaded, like="the capital of the state containing dallas is")
-    answered, world = Answered.of(loaded, asked), default_geography()
+    asked = questions(loaded.model, like="the capital of the state containing dallas is")
+    recorded, world = RecordedQuestions.of(loaded.model, loaded.dictionary, asked), default_geography()
     towns = {s: sorted(set(asked.town[asked.state == s].tolist())) for s in asked.state.unique().tolist()}
     pairs = [(a, b) for a in towns for b in towns if a != b and len(towns[a]) > 2 and len(towns[b]) > 1]
     cases = [(draw.choice(towns[one]), one, other) for one, other in draw.sample(pairs, min(n, len(pairs)))]
     n_layers, capital = loaded.dictionary.n_layers, RELATIONS.index("capital")
-    at = [answered.at(layer, -1) for layer in range(n_layers)]
+    at = [recorded.activations(layer, -1) for layer in range(n_layers)]
     is_capital = asked.relation == capital
     row_of = {town: int(((asked.town == town) & is_capital).nonzero()[0]) for town, *_ in cases}
 
@@ -207,7 +204,8 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
         swaps = [edits(town, towns[other], layers, among) for town, _, other in cases]
         same = [edits(town, [t for t in towns[one] if t != town], layers, among) for town, one, _ in cases]
         as_much = [
-            random_control(loaded.model, loaded.dictionary, *case, seed=0) for case in zip(ids, swaps, strict=True)
+            random_control(record_run(loaded.model, loaded.dictionary, prompt), swap, seed=0)
+            for prompt, swap in zip(ids, swaps, strict=True)
         ]
         right = [r.edited[0].id == answer for r, answer in zip(run(swaps), wanted, strict=True)]
         return {
@@ -226,7 +224,7 @@ def test_swaps(kind: str, n: int, seed: str) -> dict[str, Any]:
 
 
 def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
-    """Are the suppressed features of known and unknown names among the first ten ghosts?
+    """Are the suppressed features of known and unknown names among the first ten inhibited ones?
 
     What should be found is decided by contrast, on other names: features of the last position that fire on at least
     80 % of the one kind and at most 20 % of the other. Prompts on which it fires, or is not suppressed, do not count.
@@ -244,7 +242,7 @@ def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
             suppressed = ((firing[other] >= 0.8) & (firing[status] <= 0.2)).nonzero().tolist()
             for i, person in enumerate(draw.sample(pools[status][55:], n // 4)):
                 graph = loaded.trace(question(person, fact, i % 3, status=status).prompt).prune()
-                first = ghosts(loaded.model, loaded.dictionary, graph, n=10)
+                first = inhibited_features(loaded.model, loaded.dictionary, graph, n=10)
                 last, nodes = int(graph.nodes.position.max()), graph.nodes
                 fires = {
                     (int(nodes.layer[k]), int(nodes.feature[k]))
@@ -252,9 +250,9 @@ def test_inhibition(kind: str, n: int, seed: str) -> dict[str, Any]:
                 }
                 silent = {(layer, f) for layer, f in suppressed if (layer, f) not in fires}
                 if silent:
-                    found[status].append(any((ghost.layer, ghost.feature) in silent for ghost in first))
-                signs += [edge.is_sign_right for ghost in first for edge in ghost.edges]
-                wakes += [ghost.wakes for ghost in first]
+                    found[status].append(any((one.layer, one.feature) in silent for one in first))
+                signs += [edge.is_sign_right for one in first for edge in one.edges]
+                wakes += [one.wakes for one in first]
     return {
         "seed": seed, "names": n, "edge_signs_right": wilson(signs), "ghosts_that_wake": wilson(wakes),
         **{f"{status}_name_in_top_10": wilson(hits) for status, hits in found.items()},
@@ -273,13 +271,10 @@ def _firing(loaded: silverstain.ReplacementModel, pool: Sequence[Any], fact: str
 
 def wilson(outcomes: Sequence[bool]) -> dict[str, float | None]:
     """A share with its 95 % interval; of nothing, no share."""
-    n, z = len(outcomes), 1.96
-    if not n:
+    if not outcomes:
         return {"share": None, "low": None, "high": None, "n": 0}
-    share = sum(outcomes) / n
-    middle, width = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
-    scale = 1 + z * z / n
-    return {"share": share, "low": (middle - width) / scale, "high": (middle + width) / scale, "n": n}
+    found = share_of(sum(outcomes), len(outcomes))
+    return {"share": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
 def record(path: Path, kind: str, found: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 MOVED = {
     ("silverstain.dictionaries", "silverstain.bases"): (
-        "ActiveFeatures", "Dictionary", "check_fidelity", "check_fits", "check_made_for", "fidelity", "fitted",
-        "open_dictionary", "save_dictionary",
+        "ActiveFeatures=ActiveUnits", "Dictionary", "check_fidelity", "check_fits", "check_made_for", "fidelity",
+        "fitted", "open_dictionary", "save_dictionary",
     ),
     ("silverstain.replacement", "silverstain.loading"): ("ReplacementModel", "load", "verify"),
     ("silverstain.attribution", "silverstain.bases"): ("edited_logits", "replaced_logits"),
@@ -19,7 +19,8 @@ MOVED = {
     ("silverstain.training.sweep", "silverstain.evaluation.frontier"): ("at_equal_parameters", "sweep"),
     ("silverstain.training.watching", "silverstain.evaluation.watching"): ("Watch",),
     ("silverstain.interventions.verification", "silverstain.verification"): (
-        "Agreement", "Claim", "Dose", "Ghost", "Verification", "agreement", "divided", "ghosts", "verdict", "verify",
+        "Agreement", "Claim", "Dose", "Ghost=InhibitedFeature", "Verification", "agreement", "divided",
+        "ghosts=inhibited_features", "verdict", "verify",
     ),
     ("silverstain.interventions.treatment", "silverstain.treatment"): (
         "Condition", "Item", "Rule", "Treatment", "baked", "from_graph", "load_items", "load_without",
@@ -28,10 +29,11 @@ MOVED = {
     ("silverstain.interventions.treatment.comparing", "silverstain.treatment.comparing"): (
         "best_steering", "compared", "fine_tuned",
     ),
-    ("silverstain.studies.faithfulness_report", "silverstain.evaluation.faithfulness_report"): (
-        "faithfulness_report", "organism_prompts",
+    ("silverstain.studies.faithfulness_report", "silverstain.evaluation.faithfulness"): ("faithfulness_report",),
+    ("silverstain.studies.faithfulness_report", "silverstain.organism.prompts"): ("organism_prompts",),
+    ("silverstain.studies", "silverstain.organism.two_hop"): (
+        "Answered=RecordedQuestions", "Questions", "followed", "questions",
     ),
-    ("silverstain.studies", "silverstain.organism.two_hop"): ("Answered", "Questions", "followed", "questions"),
 }  # fmt: skip
 """(where a name was, where it is) -> names. A name that is called otherwise now stands as `former=present`."""
 

@@ -8,7 +8,7 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "fetching", "interruption", "resuming", "statistics", "storage", "version"}
+BASE = {"errors", "fetching", "interruption", "notation", "resuming", "statistics", "storage", "version"}
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
 READING = {"attribution"} | FLOOR
@@ -18,6 +18,7 @@ LOWER: dict[str, set[str]] = {
     "errors": set(),
     "fetching": set(),
     "interruption": set(),
+    "notation": set(),
     "statistics": set(),
     "version": set(),
     "storage": set(),
@@ -40,7 +41,7 @@ LOWER: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
-BASE_ORDER = ("errors", "fetching", "version", "interruption", "statistics", "storage", "resuming")
+BASE_ORDER = ("errors", "fetching", "version", "interruption", "notation", "statistics", "storage", "resuming")
 """Of these each may import those before it."""
 FORMER = {
     "dictionaries.py",

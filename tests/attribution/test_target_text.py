@@ -30,6 +30,11 @@ from silverstain.storage import save_tensors_whole
         ("diff: Austin,id:7@0", DifferenceTarget(token=" Austin", minus=7, position=0)),
         ("feature:L2.F17", FeatureTarget(layer=2, feature=17)),
         ("feature:L2.F17@-1", FeatureTarget(layer=2, feature=17, position=-1)),
+        ("L2.F17", FeatureTarget(layer=2, feature=17)),
+        ("l2.f17@3", FeatureTarget(layer=2, feature=17, position=3)),
+        ("feature:2_17_3", FeatureTarget(layer=2, feature=17, position=3)),
+        ("2_17_3", FeatureTarget(layer=2, feature=17, position=3)),
+        ("token@3", TokenTarget(token="token", position=3)),
     ],
 )
 def test_every_form_is_read(text: str, target: TargetRequest):

@@ -61,7 +61,7 @@ def test_activations_are_those_found_feature_by_feature(kind: str, seed: int, la
     wanted = torch.stack([by_hand(dictionary, layer, row) for row in x])
     torch.testing.assert_close(dictionary.encode_layer(layer, x), wanted, atol=1e-5, rtol=1e-5)
     features = torch.randint(N_FEATURES, (5,), generator=torch.Generator().manual_seed(seed))
-    found = dictionary.activations_at(layer, x, features)
+    found = dictionary.activations_at(layer, x[None], torch.zeros(5).long(), torch.arange(5), features)
     torch.testing.assert_close(found, wanted[torch.arange(5), features], atol=1e-5, rtol=1e-5)
 
 

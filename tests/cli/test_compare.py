@@ -52,6 +52,21 @@ def test_compare_says_how_two_graphs_agree(files: tuple[str, str], dallas: Graph
     assert "austin" in out
 
 
+def test_a_feature_that_is_a_target_is_named_with_its_position(
+    tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    files = [str(tmp_path / f"{target}.safetensors") for target in ("L1.F3@4", "1_3_5")]
+    for target, file in zip(("L1.F3@4", "1_3_5"), files, strict=True):
+        words = ["--model", tiny["model"], "--dictionary", tiny["dictionary"], "--target", target, "--out", file]
+        code, out, err = said(capsys, "trace", "the capital of the state", *words, "--target", "austin")
+        assert code == 0, err
+    assert "answer        L1.F3 " in out  # at the last token
+    assert "answer        L1.F3@4 " in said(capsys, "show", files[0])[1]
+    table = said(capsys, "compare", *files)[1]
+    assert "L1.F3@4" in table
+    assert "L1.F3@5" in table
+
+
 def test_import_writes_a_graph_with_its_story(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -145,10 +145,10 @@ def test_ctrl_c_keeps_what_is_done(
 ):
     from silverstain.attribution import trace as real
 
-    def interrupted(model: Any, dictionary: Any, prompt: Any, **options: Any) -> Graph:
+    def interrupted(model: Any, dictionary: Any, prompt: Any, *settings: Any, **options: Any) -> Graph:
         if prompt == "the capital of":
             raise KeyboardInterrupt
-        return real(model, dictionary, prompt, **options)
+        return real(model, dictionary, prompt, *settings, **options)
 
     words = ["trace", "--prompts", str(prompts), *of_tiny, "--out", str(tmp_path / "graphs")]
     with monkeypatch.context() as patched:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from silverstain.cli import main
-from silverstain.evaluation.metrics import read_metrics
+from silverstain.evaluation.run_metrics import read_metrics
 
 from .test_train import SMALL, host, text
 

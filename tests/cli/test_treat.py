@@ -20,7 +20,7 @@ QUESTION = "the capital of the state containing dallas is"
 def test_made_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     cure, items = tmp_path / "cure.json", tmp_path / "items.jsonl"
     items.write_text(json.dumps({"prompt": QUESTION, "answer": "austin"}) + "\n")
-    assert main(["treat", "make", "--edit", "ablate:L1.H0+L2.H0+L3.H0+L3.H1+L3.H2+L3.H3", "--when", "L0.F1",
+    assert main(["treat", "make", "--edit", "ablate:L1.H0+L2.H0+L3.H0+L3.H1+L3.H2+L3.H3", "--when", "0_1",
                  "--last", "3", "--out", str(cure), "--json"]) == 0  # fmt: skip
     capsys.readouterr()
     assert main(["treat", "measure", str(cure), "--target", str(items), "--side", str(items), "--json"]) == 0
@@ -60,6 +60,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureF
     [
         (["make", "--out", "x.json"], "no edit is given"),
         (["make", "--edit", "ablate:L1.F3", "--when", "F3", "--out", "x.json"], "write features as L0.F7"),
+        (["make", "--edit", "ablate:L1.F3", "--when", "L0.F7@2", "--out", "x.json"], "without positions"),
         (["make", "--edit", "ablate:L9.F3", "--out", "x.json"], "names L9.F3"),
         (["make", "--edit", "ablate:L1.F3@4", "--out", "x.json"], "names positions of one prompt"),
         (["measure", "none.json", "--target", "a", "--side", "b"], "there is no file none.json"),

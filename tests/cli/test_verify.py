@@ -1,12 +1,14 @@
 """`silverstain verify` on a tiny random model."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from silverstain.cli import main
 from silverstain.graphs import Graph, Story, StoryGroup
+from silverstain.notation import name_of_id, read_node
 
 PROMPT = "the capital of the state containing dallas is"
 
@@ -39,11 +41,14 @@ def test_verify_keeps_its_result_in_the_story_and_show_tells_it(
     assert main(["verify", str(graph_file), *of_tiny, "--sources", "6", "--controls", "2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["claims"][0]) >= {"source", "target", "predicted", "measured", "verdict"}
-    assert set(report) >= {"spearman", "slope", "r2", "controls", "ghosts"}
+    assert set(report) >= {"spearman", "slope", "r2", "controls", "inhibited"}
     assert {claim["source"] for claim in report["claims"]} >= {"texas"}
     story = Story.load(beside)
     assert [entry["kind"] for entry in story.evidence] == ["swap", "verification"]  # the old one is replaced
     assert story.evidence[1]["verdicts"] == report["verdicts"]
+    kept = {claim["source"]: claim for claim in story.evidence[1]["claims"]}  # by the ids that nodes have in files
+    assert {name_of_id(source) for source in kept} == {claim["source"] for claim in report["claims"]}
+    assert all(node_id in graph.nodes.ids() or node_id == "texas" for node_id in kept)
     assert story.groups[0].label == "texas"
     assert main(["show", str(graph_file)]) == 0
     assert "tested on the model: " in capsys.readouterr().out
@@ -54,12 +59,39 @@ def test_verify_draws_tables_and_can_leave_the_story_alone(
 ):
     beside = graph_file.with_name("dallas.story.json")
     before = beside.read_bytes()
-    assert main(["verify", str(graph_file), *of_tiny, "--no-write", "--ghosts", "0", "--rows", "3"]) == 0
+    assert main(["verify", str(graph_file), *of_tiny, "--no-write", "--inhibited", "0", "--rows", "3"]) == 0
     out, err = capsys.readouterr()
     assert "predicted" in out
     assert "verdict" in out
     assert "arithmetic check" in err
     assert beside.read_bytes() == before
+
+
+def test_nodes_are_printed_in_the_notation_and_inhibited_features_have_an_old_flag(
+    graph_file: Path, of_tiny: list[str], capsys: pytest.CaptureFixture[str]
+):
+    words = [str(graph_file), *of_tiny, "--sources", "4", "--controls", "2", "--no-write"]
+    for flag in ("--inhibited", "--ghosts"):
+        assert main(["verify", *words, flag, "2", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert len(report["inhibited"]) <= 2
+        named = [one["id"] for one in report["inhibited"]]
+        named += [edge["source"] for one in report["inhibited"] for edge in one["edges"]]
+        named += [claim["source"] for claim in report["claims"]]
+        assert all(str(read_node(name)) == name for name in named), named
+    assert main(["verify", *words, "--inhibited", "2"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"L\d\.(F\d+|error)@\d", out)
+    assert not re.search(r"\d_(\d+|error)_\d", out)
+
+
+def test_show_tells_inhibited_features_of_stories_old_and_new(graph_file: Path, capsys: pytest.CaptureFixture[str]):
+    found = [{"id": "1_3_8", "says": "austin", "wakes": True}, {"id": "1_4_8", "says": "of", "wakes": False}]
+    for key in ("inhibited", "ghosts"):
+        evidence = ({"kind": "verification", "verdicts": {"confirmed": 1}, key: found},)
+        Story(graph_hash=Graph.load(graph_file).hash, evidence=evidence).save(graph_file.with_name("dallas.story.json"))
+        assert main(["show", str(graph_file)]) == 0
+        assert "active when what inhibits them is ablated: L1.F3@8 (austin)\n" in capsys.readouterr().out
 
 
 def test_a_graph_of_another_model_is_one_line(graph_file: Path, capsys: pytest.CaptureFixture[str]):

@@ -6,7 +6,7 @@ from tests.training.conftest import batches
 
 from silverstain.bases import ConstantSubstitute, NeuronSubstitute, TokenSubstitute
 from silverstain.errors import UsageError
-from silverstain.evaluation import evaluate_dictionary
+from silverstain.evaluation import HeldOut, evaluate, evaluate_dictionary, fidelity_on, stand_in_on
 from silverstain.models import harvest
 
 
@@ -78,3 +78,43 @@ def test_figures_are_plain_json(model):
 def test_no_tokens_is_said(model):
     with pytest.raises(UsageError, match="no tokens to evaluate on"):
         evaluate_dictionary(model, NeuronSubstitute(model), [])
+
+
+@pytest.fixture
+def runs(model, monkeypatch):
+    """A list that grows by one whenever the model is run."""
+    found, forward = [], model.hf.forward
+
+    def counted(*arguments, **named):
+        found.append(named["input_ids"].shape)
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(model.hf, "forward", counted)
+    return found
+
+
+def test_the_model_itself_is_run_once_on_each_batch(model, runs):
+    kept, neurons = some_batches(), NeuronSubstitute(model, 4)
+    held_out = HeldOut(model, kept)
+    first = fidelity_on(held_out, neurons)
+    assert len(runs) == len(kept) * (1 + 1 + 1), "itself, with neurons, and with the mean output in place of its MLPs"
+    runs.clear()
+    assert fidelity_on(held_out, neurons) == first
+    stand_in_on(held_out, held_out.affine_maps)
+    assert len(runs) == len(kept) * 2, "with neurons, and with affine maps"
+
+
+@pytest.mark.parametrize(("kept_bytes", "times"), [(2**30, 1), (0, 2)])
+def test_a_whole_evaluation_runs_the_model_once_or_twice_where_it_cannot_be_kept(model, runs, kept_bytes, times):
+    kept = some_batches()
+    evaluate(model, NeuronSubstitute(model, 4), kept, kept_bytes=kept_bytes)
+    n_replaced = 1 + model.n_layers + 3  # all MLPs, each alone, and three substitutes without features
+    assert len(runs) == len(kept) * (times + n_replaced)
+
+
+def test_what_cannot_be_kept_changes_no_figure(model):
+    kept, neurons = some_batches(), NeuronSubstitute(model, 4)
+    size = sum(tensor.nbytes for tensor in harvest(model, kept[0].token_ids))
+    found = [HeldOut(model, kept, kept_bytes=some) for some in (0, 2 * size, 2**30)]
+    assert [len(held_out._kept) for held_out in found if fidelity_on(held_out, neurons)] == [0, 2, 3]
+    assert len({str(fidelity_on(held_out, neurons)) for held_out in found}) == 1

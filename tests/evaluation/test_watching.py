@@ -10,10 +10,10 @@ from tests.training.conftest import batches
 
 from silverstain.errors import UsageError
 from silverstain.evaluation import evaluate_dictionary
-from silverstain.evaluation.graph_figures import graph_figures
+from silverstain.evaluation.graph_scores import score_graphs
 from silverstain.evaluation.logs import has_tensorboard
-from silverstain.evaluation.metrics import FORMAT, Metrics, read_metrics
 from silverstain.evaluation.plots import can_draw
+from silverstain.evaluation.run_metrics import FORMAT, Metrics, read_metrics
 from silverstain.evaluation.watching import Watch, WatchSettings
 from silverstain.training import TrainingConfig, train_dictionary
 
@@ -59,7 +59,7 @@ def test_the_prompts_that_are_given_are_traced(model, tmp_path):
     settings = WatchSettings(every=18, graphs=2, plots=False, tensorboard=False)
     with Watch(model, held_out, tmp_path, settings, prompts=prompts) as watch:
         dictionary = train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
-    expected = graph_figures(model, dictionary, [prompts[0], prompts[2]])
+    expected = score_graphs(model, dictionary, [prompts[0], prompts[2]])
     for name in ("replacement", "completeness"):
         assert watch.records[-1]["held_out"][name] == pytest.approx(getattr(expected, name), rel=1e-3), name
 
@@ -165,7 +165,7 @@ def test_the_record_says_its_format_and_others_are_refused(tmp_path):
 
 
 def test_other_logs_get_every_figure_by_name(model, tmp_path, monkeypatch):
-    from silverstain.training import logs
+    from silverstain.evaluation import logs
 
     said = {}
 

@@ -43,6 +43,9 @@ def test_an_edit_reads_back_from_json_and_from_its_command_line_form(fields: dic
             "add: l0.f7 + L2.F1 @ 3..5,-1 = 1e-1",
             Edit(op="add", features=((0, 7), (2, 1)), positions=(3, 4, 5, -1), value=0.1),
         ),
+        ("ablate:1_23_5", Edit(op="ablate", features=((1, 23),), positions=(5,))),
+        ("scale:1_23_5 + 2_4_5 = 2", Edit(op="scale", features=((1, 23), (2, 4)), positions=(5,), value=2.0)),
+        ("scale:1_23@-1=2", Edit(op="scale", features=((1, 23),), positions=(-1,), value=2.0)),
         ("patch:L1.F2+L1.F3@4=0.5,2", Edit(op="patch", features=((1, 2), (1, 3)), positions=(4,), donor=(0.5, 2.0))),
     ],
 )
@@ -65,6 +68,9 @@ def test_the_command_line_form_says_what_it_says(text: str, edit: Edit):
         ("patch:L1.F2+L1.F3=1", "2 features but 1 donor activations"),
         ("ablate:L1.F2+L1.F2", "a feature is named twice"),
         ("ablate:L1.F2@5..3", "Cannot read the positions '5..3'"),
+        ("ablate:L1.F2+austin", "Cannot read the features 'L1.F2+austin'"),
+        ("ablate:1_2_5@6", "has ids of nodes at other positions"),
+        ("ablate:1_2_5+L1.F3", "has ids of nodes at other positions"),
     ],
 )
 def test_a_wrong_edit_is_refused_in_one_line_with_an_example(text: str, words: str):

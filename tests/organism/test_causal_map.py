@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from silverstain.cli.organism import variables_table
 from silverstain.errors import UsageError
-from silverstain.organism.causal_map import CausalMap, Site, VariableMap, grid, table
+from silverstain.organism.causal_map import CausalMap, Site, VariableMap
 from silverstain.organism.growing import new_model
 from silverstain.organism.interchange import exchanged, means_elsewhere, next_logits_from, says_one_of, streams
 from silverstain.organism.language import build_tokenizer
 from silverstain.organism.mapping import causal_map
-from silverstain.organism.measures import Measure, share_of
 from silverstain.organism.probing import (
     SHRINKAGE,
     bags_of_tokens,
@@ -28,6 +28,7 @@ from silverstain.organism.probing import (
 from silverstain.organism.recipe import Shape
 from silverstain.organism.variables import VariableSpec, variables
 from silverstain.organism.world import default_geography
+from silverstain.statistics import Share
 
 N_LAYERS = 2
 SPECS = {spec.name: spec for spec in variables()}
@@ -227,11 +228,6 @@ def test_cases_of_one_combination_widen_the_interval():
     assert together.high - together.low > alone.high - alone.low
 
 
-def test_an_interval_of_a_share_is_wilsons():
-    measured = share_of(9, 10)
-    assert (measured.low, measured.high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
-
-
 # the map
 
 
@@ -283,8 +279,8 @@ def test_a_tokenizer_of_another_world_is_refused(model, tokenizer):
 
 
 def test_the_best_site_is_the_earliest_that_is_as_good():
-    def measure(value: float) -> Measure:
-        return Measure(value=value, low=0, high=1, n=100)
+    def measure(value: float) -> Share:
+        return Share(value=value, low=0, high=1, n=100)
 
     sites = tuple(
         Site(layer=layer, role=role, probe=measure(p), interchange=measure(i), mean_interchange=measure(0))
@@ -296,5 +292,4 @@ def test_the_best_site_is_the_earliest_that_is_as_good():
         base_right=chance, donor_right=chance, unexchanged=chance, bag_of_tokens=chance, best_look_up={}, sites=sites,
     )  # fmt: skip
     assert (found.one_token.role, found.best_probe.role, found.best_interchange.role) == ("a", "a", "b")
-    assert grid(found).splitlines()[2].split() == ["b", "10", "100"]
-    assert "1 b" in table(CausalMap(model_hash="", n=1, seed=0, variables=(found,)))
+    assert "1 b" in variables_table(CausalMap(model_hash="", n=1, seed=0, variables=(found,)))

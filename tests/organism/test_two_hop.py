@@ -5,8 +5,15 @@ import torch
 
 from silverstain.errors import UsageError
 from silverstain.loading import ReplacementModel
-from silverstain.organism.two_hop import strongest, sums_of_squares, told_states
-from silverstain.studies import Answered, Questions, followed, questions
+from silverstain.organism.two_hop import (
+    Questions,
+    RecordedQuestions,
+    followed,
+    most_explaining,
+    questions,
+    state_decoding_accuracy,
+    sums_of_squares,
+)
 
 N_STATES, TOWNS_A_STATE, N_RELATIONS = 6, 4, 3
 
@@ -39,7 +46,7 @@ def test_features_made_of_one_variable_follow_it(asked: Questions):
         10 + 0.1 * effect(N_STATES, asked.state),
     ]
     activation = torch.stack(features, dim=1)
-    names = strongest(sums_of_squares(activation, asked), activation)
+    names = most_explaining(sums_of_squares(activation, asked), activation)
     assert names == ["relation", "state", "answer", "town", "wording"]
 
 
@@ -52,18 +59,19 @@ def test_the_parts_of_the_variance_add_up(asked: Questions):
     assert bool((torch.stack(sums[:4]).sum(0) <= sums.total * 1.5).all())
 
 
-def test_a_state_is_told_only_where_towns_of_a_state_agree(asked: Questions):
+def test_a_state_is_decoded_only_where_towns_of_a_state_agree(asked: Questions):
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(N_STATES, 8, generator=generator, dtype=torch.float64)[asked.state]
     towns = torch.randn(N_STATES * TOWNS_A_STATE, 8, generator=generator, dtype=torch.float64)[asked.town]
-    assert told_states(states + 0.1 * towns, asked) == 1
-    assert told_states(towns, asked) < 0.5
+    assert state_decoding_accuracy(states + 0.1 * towns, asked) == 1
+    assert state_decoding_accuracy(towns, asked) < 0.5
 
 
 def test_every_feature_of_a_model_follows_something(loaded: ReplacementModel):
-    answered = Answered.of(loaded, questions(loaded, like="the capital of the state containing dallas is"))
+    asked = questions(loaded.model, like="the capital of the state containing dallas is")
+    recorded = RecordedQuestions.of(loaded.model, loaded.dictionary, asked)
     places = [(layer, position, feature) for layer in range(2) for position in (2, 8) for feature in range(20)]
-    found = followed(answered, places)
+    found = followed(recorded, places)
     assert set(found) == set(places)
     at_the_relation = {found[place] for place in places if place[1] == 2}
     assert at_the_relation <= {"relation", "wording"}  # towns come later, and attention looks back
@@ -71,4 +79,4 @@ def test_every_feature_of_a_model_follows_something(loaded: ReplacementModel):
 
 def test_a_prompt_of_another_length_is_refused(loaded: ReplacementModel):
     with pytest.raises(UsageError, match=r"'the capital of dallas' has 5 tokens.*ask one of them"):
-        questions(loaded, like="the capital of dallas")
+        questions(loaded.model, like="the capital of dallas")

@@ -10,8 +10,10 @@ import torch
 from silverstain.cli.demo import farewell, page
 from silverstain.loading import ReplacementModel
 from silverstain.models import harvest
-from silverstain.studies import Answered, Demo, demonstrate, questions
-from silverstain.studies.demo import TEXAS, moved
+from silverstain.organism.swapping import swap_edits
+from silverstain.organism.two_hop import RecordedQuestions, questions
+from silverstain.studies import Demo, demonstrate
+from silverstain.studies.demo import TEXAS
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +29,15 @@ def test_the_prompts_town_has_no_part_in_the_swap(shown: Demo, loaded: Replaceme
 
 
 def test_the_swap_adds_the_difference_of_means(loaded: ReplacementModel):
-    answered = Answered.of(loaded, questions(loaded, like=TEXAS.prompt))
+    recorded = RecordedQuestions.of(loaded.model, loaded.dictionary, questions(loaded.model, like=TEXAS.prompt))
     one, other = torch.tensor([0, 1, 2]), torch.tensor([7, 8])
-    change = moved(answered, TEXAS.prompt, one, other)
+    change = swap_edits(recorded, TEXAS.prompt, one, other)
     assert change
     own = harvest(loaded.model, torch.tensor([loaded.model.tokenize(TEXAS.prompt)])).mlp_inputs[:, 0, -1]
     for edit in change:
         (layer,) = {layer for layer, _ in edit.features}
         features = [feature for _, feature in edit.features]
-        everyone = answered.at(layer, -1)
+        everyone = recorded.activations(layer, -1)
         difference = everyone[other].mean(0) - everyone[one].mean(0)
         expected = loaded.dictionary.encode_layer(layer, own[layer]) + difference
         torch.testing.assert_close(torch.tensor(edit.donor), expected[features])

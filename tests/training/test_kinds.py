@@ -77,7 +77,7 @@ def test_the_loss_falls_and_what_is_kept_writes_what_was_trained(model, tmp_path
         for layer in range(model.n_layers):
             x = pool.inputs[layer, :64]
             for which, one in enumerate((learner.weights, substitute)):
-                fired[which] += one.firing(layer, x).sum()
+                fired[which] += one.activity(layer, x).fired.sum()
                 for target, part in enumerate(one.writes(layer, x, ids).unbind(1), layer):
                     total[target][which] += part
     assert fired[0] == fired[1] > 0
@@ -126,7 +126,7 @@ def test_a_dead_feature_is_revived_in_every_kind(model):
         assert learner.dead_share > 0
         assert not learner.dead[1, 3]
         assert not torch.equal(learner.weights.W_enc[1][3], before)
-        assert learner.weights.firing(1, pool.inputs[1])[3] > 0
+        assert learner.weights.activity(1, pool.inputs[1]).fired[3] > 0
 
 
 def test_auxiliary_reconstruction_moves_the_dead_and_only_them_through_their_own_loss(model):

@@ -58,7 +58,8 @@ def test_the_folded_dictionary_is_the_one_in_training(trained, model):
     dictionary = Dictionary.from_tensors(**folded(weights))
     for layer in range(model.n_layers):
         assert torch.equal(
-            weights.firing(layer, pool.inputs[layer]), (dictionary.encode_layer(layer, pool.inputs[layer]) > 0).sum(0)
+            weights.activity(layer, pool.inputs[layer]).fired,
+            (dictionary.encode_layer(layer, pool.inputs[layer]) > 0).sum(0),
         )
     batch = next(batches(5))
     with torch.no_grad():

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import Norms, freeze
-from silverstain.attribution.targets import inputs_of
 from silverstain.bases import ActiveUnits, Basis, check_fits
 from silverstain.models import LanguageModel, Recording, record
 
@@ -66,11 +65,11 @@ class RecordedRun:
         """The activation at each (layer, position, feature); 0 where the real MLP is kept."""
         columns = torch.tensor(places, dtype=torch.long, device=self.model.device).reshape(-1, 3)
         layers, positions, features = columns.unbind(1)
-        inputs = inputs_of(self.recording, layers, positions)
-        found = inputs.new_zeros(len(places))
+        found = self.recording.final.new_zeros(len(places))
         for layer in layers.unique().tolist():
-            here = layers == layer
-            found[here] = self.basis.activations_at(layer, inputs[here], features[here]).to(found)
+            here, x = layers == layer, self.recording.mlp_inputs[layer][None]
+            first = torch.zeros_like(features[here])
+            found[here] = self.basis.activations_at(layer, x, first, positions[here], features[here]).to(found)
         return found * (positions >= self.n_real)
 
 

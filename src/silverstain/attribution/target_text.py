@@ -3,11 +3,12 @@
     austin                              a token, by its text
     id:40                               a token, by its id
     diff:austin,sacramento              the first token's logit less the second's; id:40 names one here, too
-    feature:L2.F17                      the pre-activation of a feature, active or not
+    L2.F17, feature:L2.F17              the pre-activation of a feature, active or not
     direction:FILE.safetensors:NAME     a vector of a file, behind the final norm
     direction:FILE.safetensors:NAME/L3  … where the dictionary reads in layer 3
 
-Each may end in a position: `austin@-2` is read after the last token but one. Features are named as in edits.
+Each may end in a position: `austin@-2` is read after the last token but one. A feature is named as everywhere
+(`silverstain.notation`); a token that looks like one is named by its id.
 """
 
 import re
@@ -22,19 +23,19 @@ from silverstain.attribution.requests import (
     TokenTarget,
 )
 from silverstain.errors import UsageError
+from silverstain.notation import NUMBER, read_node
 from silverstain.storage import read_tensors
 
-NUMBER = r"\d{1,18}"  # Python refuses to read numbers of thousands of digits, with an error of its own
 PLACED = re.compile(rf"(?P<what>.+)@(?P<position>-?{NUMBER})", re.DOTALL)
-FEATURE = re.compile(rf"L(?P<layer>{NUMBER})\.F(?P<feature>{NUMBER})")
 DIRECTION = re.compile(rf"(?P<file>.+?\.safetensors)(?::(?P<name>.+?))?(?:/L(?P<layer>{NUMBER}))?")
-FORMS = (
-    "TOKEN, id:NUMBER, diff:TOKEN,TOKEN, feature:L2.F17 or direction:FILE.safetensors:NAME, each with @POSITION behind"
-)
+FORMS = "TOKEN, id:NUMBER, diff:TOKEN,TOKEN, L2.F17 or direction:FILE.safetensors:NAME, each with @POSITION behind"
 
 
 def read_target(text: str) -> TargetRequest:
     """The target a text names; UsageError says what it could have been."""
+    named = read_node(text.removeprefix("feature:"))
+    if named is not None and named.kind == "feature":
+        return FeatureTarget(layer=named.layer, feature=named.index, position=named.position)
     placed = PLACED.fullmatch(text)
     target = _what(placed["what"] if placed else text)
     return replace(target, position=int(placed["position"])) if placed else target
@@ -45,10 +46,7 @@ def _what(text: str) -> TargetRequest:
     if colon and kind == "diff":
         return _difference(rest)
     if colon and kind == "feature":
-        named = FEATURE.fullmatch(rest)
-        if not named:
-            raise UsageError(f"cannot read the target {text!r}: name a feature as feature:L2.F17, layer and feature")
-        return FeatureTarget(layer=int(named["layer"]), feature=int(named["feature"]))
+        raise UsageError(f"cannot read the target {text!r}: name a feature as feature:L2.F17, layer and feature")
     if colon and kind == "direction":
         return _direction(text, rest)
     if not text:

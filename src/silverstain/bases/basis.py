@@ -106,15 +106,17 @@ class Basis(ABC):
         return self.activate(layer, self.pre_activations(layer, self.cast(x)))
 
     def activations_at(
-        self, layer: int, x: Float[Tensor, "row d_model"], features: Int[Tensor, " row"]
-    ) -> Float[Tensor, " row"]:
-        """The activation of one unit a row, each on its own input."""
-        x = self.cast(x)
-        if self.competes:
-            return self.encode_layer(layer, x).gather(1, features[:, None])[:, 0]
-        vectors, constants = self.readers(layer, features, x)
-        before = (x * vectors).sum(-1) + constants
-        return self.activate(layer, before, features)
+        self,
+        layer: int,
+        x: Float[Tensor, "batch pos d_model"],
+        rows: Int[Tensor, " unit"],
+        positions: Int[Tensor, " unit"],
+        features: Int[Tensor, " unit"],
+    ) -> Float[Tensor, " unit"]:
+        """The activation of each of some units, at a row and position of x; each input is encoded once, as a whole, so
+        that nobody finds another activation than a trace does."""
+        places, which = torch.unique(torch.stack([rows, positions]), dim=1, return_inverse=True)
+        return self.encode_layer(layer, x[places[0], places[1]])[which, features]
 
     def encode(self, mlp_inputs: Tensor, *, n_real: int = 1) -> ActiveUnits:
         """The active units of one prompt [layer, pos, d_model]; the first `n_real` positions, which keep their real

@@ -14,7 +14,6 @@ from silverstain.bases.substitutes import Substitute, as_substitute
 from silverstain.errors import UsageError
 from silverstain.models import Harvest, LanguageModel, MlpCall, mlps_through
 from silverstain.models.mlps import MlpFunction
-from silverstain.models.recording import MLP_INPUT
 
 
 def replaced_logits(
@@ -44,8 +43,7 @@ def replaced_logits(
         [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
     ]
     function = _replaced(model, substitute, token_ids, mask, added)
-    reads_at = getattr(dictionary, "reads_at", MLP_INPUT)
-    with mlps_through(model, function, reads_at=reads_at):
+    with mlps_through(model, function, reads_at=substitute.reads_at):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 
 

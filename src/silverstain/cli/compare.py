@@ -66,7 +66,9 @@ def _tell(comparison: "Comparison") -> None:
     output.data(output.table(rows, right=tuple(range(1, 8))))
     output.data("")
     rows = [["target", "A", "B"]]
-    rows += [[target.name, _figure(target.left), _figure(target.right)] for target in comparison.targets]
+    for target in comparison.targets:  # the id of a target that is no token has its name and its position
+        name = target.id if target.id.startswith(f"{target.name}@") else target.name
+        rows.append([name, _figure(target.left), _figure(target.right)])
     output.data(output.table(rows, right=(1, 2)))
     output.talk("\ndifference: ‖A − B‖ / ‖B‖ over the edges in both; alone: share of Σ |edge| on edges the other lacks")
 

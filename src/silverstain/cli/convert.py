@@ -65,7 +65,7 @@ def convert(
         f"{report['format']}: {kind}, {report['n_layers']} layers of {report['n_features']} features of width "
         f"{report['d_model']}, {chosen}{skip}; reads at {report['reads_at']}, writes at {report['writes_at']}"
     )
-    output.talk(f"Wrote {destination}, {report['bytes'] / 1e6:.1f} MB as {report['dtype']}.")
+    output.talk(f"Wrote {destination}, {output.size(report['bytes'])} as {report['dtype']}.")
 
 
 def describe(dictionary: "Dictionary") -> dict[str, Any]:

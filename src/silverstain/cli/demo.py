@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import DictionaryName, Json, Threads, Width, load_replacement
+from silverstain.cli.options import DictionaryName, Json, LoadingOptions, Threads, Width, load_replacement
 
 if TYPE_CHECKING:
     from silverstain.studies import Demo
@@ -25,7 +25,7 @@ def demo(
 ) -> None:
     """Trace, draw and prove one answer of the organism, a small language model that comes along."""
     start = perf_counter()
-    loaded = load_replacement("organism", dictionary, threads=threads)
+    loaded = load_replacement(LoadingOptions(dictionary=dictionary, threads=threads))
     ready = perf_counter()
     from silverstain.graphs import story_beside
     from silverstain.studies import demonstrate

@@ -1,22 +1,19 @@
-"""`silverstain evaluate`: how faithful a dictionary is, in every measure, beside what needs no features."""
+"""`silverstain evaluate`: how faithful a dictionary is, beside replacements of MLPs that have no features."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.evaluation_report import EvaluationReport
 from silverstain.cli.evaluation_table import tell_evaluation
+from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DType,
-    Field,
+    DictionaryArgument,
     Json,
-    Model,
-    Text,
-    Threads,
+    LoadingOptions,
     load_model_alone,
     load_replacement,
 )
@@ -25,10 +22,9 @@ from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
     from silverstain.bases import Dictionary
-    from silverstain.evaluation import Evaluation
-    from silverstain.evaluation.faithfulness import Faithfulness
-    from silverstain.evaluation.graph_figures import GraphFigures
+    from silverstain.evaluation.graph_scores import GraphScores
     from silverstain.models import LanguageModel, TokenBatch
+    from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -40,66 +36,55 @@ Prompts = list[tuple[str, Any]]
     no_args_is_help=True,
     epilog="Example: silverstain evaluate cross-layer --model organism --graphs 2",
 )
+@takes_option_values
 def evaluate(
-    dictionary: Annotated[str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")],
-    model: Model = "organism",
-    text: Text = None,
-    field: Field = "text",
+    *,
+    dictionary: DictionaryArgument,
+    reading: TextOptions,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of text to measure on.")] = 20_000,
-    context: Annotated[int, typer.Option(min=2, help="Tokens a sequence of text is cut to.")] = 128,
-    held_out: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Share of the text that training leaves out; 1 measures on all of it."),
-    ] = 0.05,
     sentences: Annotated[int, typer.Option(min=2, help="Sentences a family of the organism.")] = 100,
     graphs: Annotated[int, typer.Option(min=0, help="Prompts to trace (a family, for the organism); 0 for none.")] = 10,
     edits: Annotated[
         int, typer.Option(min=0, help="Unseen edits under which an organism and its replacement are compared; 0: none.")
     ] = 100,
     seed: Annotated[int, typer.Option(help="Which sentences, edits and draws of the bootstrap.")] = 0,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Print what a dictionary reconstructs, what the replaced model says, and what its graphs explain."""
     from silverstain.evaluation import evaluate as evaluate_fidelity
     from silverstain.evaluation.remarks import remarks
 
-    host, opened = _opened(model, dictionary, check_dictionary, threads, device, dtype)
-    # training leaves the rest out: a share of 1 would leave it nothing, and is refused
-    options = TextOptions(text=tuple(text or ()), field=field, context=context, held_out=min(held_out, 1 - 2**-53))
-    families, batches, prompts = _material(host, options, tokens, sentences, graphs, seed)
+    host, opened = _opened(loading, dictionary)
+    # a share of 1 would leave training nothing, and is refused
+    reading = replace(reading, held_out=min(reading.held_out, 1 - 2**-53))
+    families, batches, prompts = _material(host, reading, tokens, sentences, graphs, seed)
     with output.progress("text", quiet=json) as bar:
         found = evaluate_fidelity(host, opened, batches, seed=seed, on_progress=bar)
-    traced = _graphs(host, opened, prompts, seed, quiet=json)
-    causal = None if text or not edits else _causal(host, opened, edits, seed, quiet=json)
-    said = remarks(found.fidelity, d_model=host.d_model, d_vocab=host.d_vocab)
+    traced = traced_scores(host, opened, prompts, seed=seed, quiet=json)
+    causal = None if reading.text or not edits else _causal(host, opened, edits, seed, quiet=json)
+    report = EvaluationReport(
+        model=host.name, dictionary=opened, found=found, families=families, traced=traced, causal=causal,
+        remarks=remarks(found.fidelity, d_model=host.d_model, d_vocab=host.d_vocab),
+    )  # fmt: skip
     if json:
-        output.emit(_plain(host.name, opened, found, families, traced, causal, said))
+        output.emit(report.to_json())
     else:
-        tell_evaluation(host.name, opened, found, families, traced, causal, said)
+        tell_evaluation(report)
 
 
-def _opened(
-    model: str, dictionary: str, check_dictionary: bool, threads: int | None, device: str, dtype: str
-) -> "tuple[LanguageModel, Dictionary | Molt]":
-    """Model and dictionary; what `train --kind molt` wrote is no dictionary, and is known by its files."""
+def _opened(loading: LoadingOptions, dictionary: str) -> "tuple[LanguageModel, Dictionary | Molt]":
+    """Model and dictionary, or the mixture of transforms that `train --kind molt` wrote, known by its files."""
     from silverstain.training.mixtures import FACTS, open_molt
 
     folder = Path(dictionary).expanduser()
     if not (folder / FACTS).exists():
-        loaded = load_replacement(
-            model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-        )
+        loaded = load_replacement(loading)
         return loaded.model, loaded.dictionary
-    import torch
-
     from silverstain.bases import check_made_for
 
-    host = load_model_alone(model, threads=threads, device=device, dtype=dtype)
-    molt = open_molt(folder, dtype=getattr(torch, dtype))
+    host = load_model_alone(loading)
+    molt = open_molt(folder, dtype=host.dtype)
     check_made_for(molt, host)
     return host, molt
 
@@ -108,34 +93,34 @@ def _material(
     model: "LanguageModel", options: TextOptions, tokens: int, sentences: int, graphs: int, seed: int
 ) -> "tuple[list[str], list[TokenBatch], Prompts]":
     """Names of families, batches to measure on, and prompts to trace."""
-    organism, _, sibling = model.name.partition("/")
     if options.text:
-        from silverstain.evaluation.graph_figures import prompts_of
+        from silverstain.evaluation.graph_scores import prompts_of
 
         batches = options.batches(model).held_out(tokens)
         return [], batches, prompts_of(batches, graphs)
-    if organism != "organism":
-        raise UsageError(f"evaluating a dictionary of {model.name} needs text; give --text FILE or a folder of files")
     from silverstain.organism.corpus import evaluation_batches
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
 
-    families = siblings()[sibling].families()
+    sibling = sibling_of(model.name)
+    if sibling is None:
+        raise UsageError(f"evaluating a dictionary of {model.name} needs text; give --text FILE or a folder of files")
+    families = sibling.families()
     prompts: Prompts = list(graph_prompts(families, n=graphs, seed=3 + seed))
     return list(families), evaluation_batches(families, n=sentences, seed=7 + seed), prompts
 
 
-def _graphs(
-    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, seed: int, *, quiet: bool
-) -> "GraphFigures | None":
+def traced_scores(
+    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, *, seed: int = 0, quiet: bool
+) -> "GraphScores | None":
     """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_figures import graph_figures
+    from silverstain.evaluation.graph_scores import score_graphs
 
     if not prompts or not isinstance(dictionary, Dictionary):
         return None
     with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(host, dictionary, prompts, seed=seed, on_progress=bar)
+        return score_graphs(host, dictionary, prompts, seed=seed, on_progress=bar)
 
 
 def _causal(
@@ -143,56 +128,15 @@ def _causal(
 ) -> "Faithfulness | None":
     """Whether the dictionary has the organism's mechanism; None for a mixture, which has no features to edit."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.faithfulness import faithfulness
     from silverstain.loading import ReplacementModel
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
+    from silverstain.studies.faithfulness import faithfulness
 
-    if not isinstance(dictionary, Dictionary):
+    sibling = sibling_of(host.name)
+    if sibling is None or not isinstance(dictionary, Dictionary):
         return None
     loaded = ReplacementModel(model=host, dictionary=dictionary)
-    families = siblings()[host.name.partition("/")[2]].families()
-    prompts = graph_prompts(families, n=10, seed=5 + seed)
+    prompts = graph_prompts(sibling.families(), n=10, seed=5 + seed)
     with output.progress("questions", quiet=quiet) as bar:
         return faithfulness(loaded, prompts, n=n, seed=seed, on_progress=bar)
-
-
-def _plain(
-    model: str,
-    dictionary: "Dictionary | Molt",
-    found: "Evaluation",
-    families: list[str],
-    traced: "GraphFigures | None",
-    causal: "Faithfulness | None",
-    said: list[str],
-) -> dict[str, Any]:
-    """Everything as JSON holds it: the figures on top, intervals and stand-ins beside them."""
-    fidelity = found.fidelity
-    named = {families[index] if families else str(index): share for index, share in fidelity.families.items()}
-    return {
-        "model": model,
-        "dictionary": dictionary.name,
-        "dictionary_hash": dictionary.hash,
-        "n_sequences": found.n_sequences,
-        **fidelity.to_json(),
-        "nmse_ratio": fidelity.nmse_ratio,
-        "explained_variance": fidelity.explained_variance,
-        "families": named,
-        "kl_layers": found.kl_layers,
-        "top1_match_layers": found.top1_match_layers,
-        "replacement": traced and traced.replacement,
-        "completeness": traced and traced.completeness,
-        "path_length": traced and traced.path_length,
-        "graphs": traced and traced.to_json(),
-        "faithfulness": causal and causal.to_json(),
-        "intervals": {_named(name, families): ends for name, ends in found.intervals.items()},
-        "intervals_layers": found.intervals_layers,
-        "stand_ins": {name: asdict(stand_in) for name, stand_in in found.stand_ins.items()},
-        "remarks": said,
-    }
-
-
-def _named(figure: str, families: list[str]) -> str:
-    """`family 3` by the family's name."""
-    kind, _, index = figure.partition(" ")
-    return f"{kind} {families[int(index)]}" if index and families else figure

@@ -4,43 +4,41 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from silverstain.cli import output
+from silverstain.cli.evaluation_table import NONE, title
 
 if TYPE_CHECKING:
     from silverstain.evaluation.calibration import DoseResponse, PassedOn
-    from silverstain.evaluation.estimates import Estimate
-    from silverstain.evaluation.faithfulness import HopSkips, UnseenEdits
-    from silverstain.evaluation.faithfulness_report import FaithfulnessReport
+    from silverstain.evaluation.faithfulness import FaithfulnessReport, UnseenEdits
     from silverstain.loading import ReplacementModel
+    from silverstain.organism.hop_skips import HopSkips
+    from silverstain.statistics import Estimate
 
 CHANGES = {"feature": "what a feature writes", "random": "in a random direction", "encoder": "along an encoder"}
-"""From the mildest to the hardest."""
+"""From the smallest errors to the largest."""
 DISTANCES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""Those that are shown; deep models have too many."""
+"""Distances that are shown; a deep model has too many for a table."""
 EFFECTS = {"node → logit": "on the answer", "node → node": "on other features"}
 
 
-def tell_faithfulness(loaded: "ReplacementModel", found: "FaithfulnessReport") -> None:
+def tell_faithfulness(
+    loaded: "ReplacementModel", found: "FaithfulnessReport", hops: "HopSkips | None", notes: "Sequence[str]"
+) -> None:
     """Print everything."""
-    dictionary = loaded.dictionary
-    kind = "cross-layer" if dictionary.is_cross_layer else "per-layer"
-    output.data(
-        f"{dictionary.name} ({kind}, {dictionary.activation}, {dictionary.n_features:,} features in each of "
-        f"{dictionary.n_layers} layers) in {loaded.model.name}\n{found.n_prompts} prompts traced; in brackets 95 % "
-        "intervals\n"
-    )
+    about = title(loaded.dictionary, loaded.model.name)
+    output.data(f"{about}\n{found.n_prompts} prompts traced; in brackets 95 % intervals\n")
     if found.passed_on:
         output.data(output.table(passed_on_rows(found.passed_on), right=(1, 2)) + "\n")
     output.data(output.table(dose_rows(found.doses), right=(1, 2)))
-    rows = edit_rows(found.edits, found.foreign_edits) + hop_rows(found.hops)
+    rows = edit_rows(found.edits, found.foreign_edits) + hop_rows(hops)
     if rows:
         output.data("\n" + output.table([["both models edited alike", "n", "", ""], *rows], right=(1, 2)))
-    for note in found.notes:
+    for note in notes:
         output.talk(f"note: {note}")
     output.talk("\nWhat each figure is: docs/verification.md. --json prints all of them.")
 
 
 def passed_on_rows(found: "Sequence[PassedOn]") -> list[list[str]]:
-    """A line a way and distance."""
+    """A line for each kind of change and distance."""
     rows = [["a change passed on", "MLPs", "n", "cosine, mean", "median", "error, mean", "median"]]
     said = ""
     for one in sorted(found, key=lambda one: list(CHANGES).index(one.way)):
@@ -53,7 +51,7 @@ def passed_on_rows(found: "Sequence[PassedOn]") -> list[list[str]]:
 
 
 def dose_rows(found: "Sequence[DoseResponse]") -> list[list[str]]:
-    """A line a strength."""
+    """A line for each strength."""
     rows = [["measured over predicted effect", "dose", "n", "slope", "R²"]]
     said = ""
     for one in found:
@@ -77,24 +75,20 @@ def edit_rows(edits: "UnseenEdits | None", foreign: "UnseenEdits | None") -> lis
 
 
 def hop_rows(hops: "HopSkips | None") -> list[list[str]]:
-    """How many graphs go round the state."""
+    """How many graphs skip the hop through the state."""
     if hops is None:
         return []
     return [["graphs that skip the hop through the state", str(hops.n_matters), *_share(hops.rate, hops.interval)]]
 
 
 def _share(value: float | None, interval: tuple[float, float] | None) -> list[str]:
-    if value is None or interval is None:
-        return ["–", ""]
-    low, high = (f"{100 * end:.1f}" for end in interval)
-    return [f"{100 * value:.1f} %", f"({low} to {high})"]
+    return [NONE if value is None else output.percent(value), output.interval(interval, output.percent)]
 
 
 def _estimate(one: "Estimate") -> str:
     if one.value != one.value:  # NaN: nothing varies
-        return "–"
-    low, high = map(_number, one.interval)
-    return f"{_number(one.value)} ({low} to {high})"
+        return NONE
+    return f"{_number(one.value)} {output.interval(one.interval, _number)}"
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,5 @@
 """`silverstain intervene`: change features in the running model and see what it says then."""
 
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -9,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    Json,
-    Model,
-    Threads,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +40,9 @@ class Mode(StrEnum):
     no_args_is_help=True,
     epilog='Example: silverstain intervene "the capital of the state containing dallas is" --edit ablate:L1.F23@5',
 )
+@takes_option_values
 def intervene(
+    *,
     prompt: Annotated[str, typer.Argument(help="Text that the model is to continue.")],
     edit: Annotated[
         list[str] | None,
@@ -77,8 +70,6 @@ def intervene(
             help="A safetensors file of vectors that may be edited by name: --edit add:L1.NAME=2.", show_default=False
         ),
     ] = None,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
     mode: Annotated[Mode, typer.Option(help="How far effects go; direct is what a graph's edges state.")] = Mode.added,
     hold: Annotated[
         str | None, typer.Option(help="For constrained: the layers to pin, as 1..3 or 0,2.", show_default=False)
@@ -98,10 +89,7 @@ def intervene(
     generate: Annotated[int, typer.Option(min=0, help="Tokens to continue with.")] = 5,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
     save: Annotated[Path | None, typer.Option(help="Write the edits to this file.", show_default=False)] = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
@@ -114,10 +102,8 @@ def intervene(
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
     groups, vectors = _groups(story), _directions(directions)
     if edit and donor is None and not vectors:
-        parse_edits(edit, groups)  # what cannot be read is said before the model is loaded
-    replacement = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+        parse_edits(edit, groups)  # an edit that cannot be read is an error before the model is loaded
+    replacement = load_replacement(loading)
     ours, dense = replacement.dictionary, replacement.model
     run_of_donor = None if donor is None else Donor(dense, ours, donor)
     typed = parse_edits(edit or (), groups, directions=vectors, donor=run_of_donor)
@@ -167,14 +153,7 @@ def _regime(
 ) -> "Regime":
     from silverstain.interventions import regime_of
 
-    layers = None
-    if hold is not None:
-        if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", hold):
-            raise UsageError(f"cannot read --hold {hold!r}; give layers as 1..3 or 0,2")
-        spans = [[int(end) for end in piece.split("..")] for piece in hold.split(",")]
-        if any(span[0] > span[-1] for span in spans):
-            raise UsageError(f"--hold {hold!r} has a range that runs backwards; give the lower layer first, as 1..3")
-        layers = {layer for span in spans for layer in range(span[0], span[-1] + 1)}
+    layers = None if hold is None else _layers(hold)
     return regime_of(
         mode.value,
         n_layers=n_layers,
@@ -184,10 +163,25 @@ def _regime(
     )
 
 
+def _layers(text: str) -> set[int]:
+    """Read 1..3 or 0,2, as positions are read."""
+    from silverstain.interventions.positions import read_positions
+
+    try:
+        found = read_positions(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, tuple) or min(found) < 0:
+        raise UsageError(
+            f"cannot read --hold {text!r}; give layers as 1..3 or 0,2, and not a range that runs backwards"
+        )
+    return set(found)
+
+
 def _runs(
     clean: "RecordedRun", changes: "Sequence[AnyEdit]", regime: "Regime", at: int, top: int, seed: int | None
 ) -> "tuple[Intervention, Intervention | None]":
-    """Under the edits, and under as much change of random features where that is asked for: one pass for both."""
+    """The run under the edits and, where a seed is given, one in which random features change as much: in one pass."""
     from silverstain.interventions import Edit, intervene_many, random_control
 
     edits: list[Sequence[AnyEdit]] = [changes]

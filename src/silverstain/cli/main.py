@@ -32,14 +32,14 @@ VERBS = {
     "intervene": "Change features in the running model and see what it says then.",
     "treat": "Turn a diagnosis into a cure that is saved, applied, measured and undone.",
     "train": "Train a sparse replacement of a model's MLPs on text of yours.",
-    "evaluate": "Say how faithful a dictionary is, in every measure, beside what needs no features.",
-    "faithfulness": "Say how a dictionary's replacement of a model behaves when both are moved.",
+    "evaluate": "Measure how faithful a dictionary is, beside replacements of MLPs that have no features.",
+    "faithfulness": "Compare a dictionary's replacement model with the model when both are changed alike.",
     "convert": "Write a published dictionary of any known format in the common layout.",
     "organism": "Grow, check or describe the small model that comes along.",
     "doctor": "Check that this installation can do its work.",
 }
 
-MODULES = {"import": "import_graph"}  # a word that Python keeps for itself
+MODULES = {"import": "import_graph"}  # a reserved word of Python
 
 # typer carries click inside since 0.2x: its errors are found through a class it gives out, whichever click is used.
 ClickError = typer.BadParameter.__mro__[2]

@@ -1,5 +1,6 @@
 """Options that several verbs share, each written once."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,86 +15,88 @@ if TYPE_CHECKING:
     from silverstain.models import LanguageModel
 
 Json = Annotated[bool, typer.Option("--json/--no-json", help="Print one JSON object on stdout.")]
-Model = Annotated[
-    str, typer.Option(help="organism, organism/SIBLING, a Hugging Face folder or a hub id.", rich_help_panel="Model")
-]
 DictionaryName = Annotated[
     str | None,
     typer.Option(
         "--dictionary", help="cross-layer or per-layer for the organism; else a folder or hub id.", show_default=False
     ),
 ]
-CheckDictionary = Annotated[
-    bool,
-    typer.Option(
-        "--check-dictionary/--no-check-dictionary",
-        help="Try a dictionary that does not carry its model's hash on a short text first.",
-        rich_help_panel="Model",
-    ),
-]
-Text = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="A file of text, JSONL or Parquet, a folder of them, or a dataset as hf://NAME; may be repeated.",
-        show_default="the organism's own sentences",
-    ),
-]
-Field = Annotated[str, typer.Option(help="The field of a row that holds its text, or its token ids.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads. One is fastest for the organism.", show_default=False)
 ]
-Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1 …")]
-DType = Annotated[str, typer.Option("--dtype", help="float32 or float64.")]
 Width = Annotated[int | None, typer.Option(min=40, help="Columns to draw in.", show_default="the terminal's")]
+DictionaryArgument = Annotated[
+    str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")
+]
 GraphFile = Annotated[Path, typer.Argument(help="A graph file, as `silverstain trace --out` writes it.")]
 
 
-def load_replacement(
-    model: str,
-    dictionary: str | None,
-    *,
-    check_dictionary: bool = True,
-    threads: int | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
-) -> "ReplacementModel":
-    """The model with its dictionary, and the number of threads set for it."""
-    import torch
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model is loaded, and where it computes."""
 
+    model: Annotated[str, typer.Option(help="organism, organism/SIBLING, a Hugging Face folder or a hub id.")] = (
+        "organism"
+    )
+    threads: Threads = None
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1 …")] = "cpu"
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingOptions(ModelOptions):
+    """A model, and the dictionary that stands in for its MLPs."""
+
+    dictionary: DictionaryName = None
+    check_dictionary: Annotated[
+        bool,
+        typer.Option(
+            "--check-dictionary/--no-check-dictionary",
+            help="Try a dictionary that does not carry its model's hash on a short text first.",
+        ),
+    ] = True
+
+
+def load_replacement(options: LoadingOptions) -> "ReplacementModel":
+    """The model with its dictionary, and the number of threads set for it."""
     import silverstain
 
-    _set_up(model, threads, device, dtype)
+    dtype = _set_up(options)
     return silverstain.load(
-        model, dictionary=dictionary, check_dictionary=check_dictionary, device=device, dtype=getattr(torch, dtype)
+        options.model,
+        dictionary=options.dictionary,
+        check_dictionary=options.check_dictionary,
+        device=options.device,
+        dtype=dtype,
     )
 
 
-def load_model_alone(model: str, *, threads: int | None, device: str, dtype: str) -> "LanguageModel":
+def load_model_alone(options: ModelOptions) -> "LanguageModel":
     """The model without a dictionary, and the number of threads set for it."""
-    import torch
-
-    _set_up(model, threads, device, dtype)
-    name, _, sibling = model.partition("/")
+    dtype = _set_up(options)
+    name, _, sibling = options.model.partition("/")
     if name == "organism":
         from silverstain.organism import load_organism_model
 
-        return load_organism_model(sibling or "general", device=device, dtype=getattr(torch, dtype))
+        return load_organism_model(sibling or "general", device=options.device, dtype=dtype)
     from silverstain.models import load_model
 
-    return load_model(model, device=device, dtype=getattr(torch, dtype))
+    return load_model(options.model, device=options.device, dtype=dtype)
 
 
-def _set_up(model: str, threads: int | None, device: str, dtype: str) -> None:
-    """Check type and device, and set the threads."""
-    if dtype not in ("float32", "float64"):
-        raise UsageError(f"--dtype is {dtype!r}; give float32 or float64")
+def _set_up(options: ModelOptions) -> "torch.dtype":
+    """Set the threads and give the type; UsageError if it cannot be computed with on the device."""
+    if options.dtype not in ("float32", "float64"):
+        raise UsageError(f"--dtype is {options.dtype!r}; give float32 or float64")
     import torch
 
-    _check_device(device, getattr(torch, dtype))
-    if threads is None and model.split("/")[0] == "organism" and device == "cpu":
+    dtype, threads = getattr(torch, options.dtype), options.threads
+    _check_device(options.device, dtype)
+    if threads is None and options.model.split("/")[0] == "organism" and options.device == "cpu":
         threads = 1  # measured: its matrices are so small that threads wait for each other
     if threads is not None:
         torch.set_num_threads(threads)
+    return dtype
 
 
 def _check_device(device: str, dtype: "torch.dtype") -> None:

@@ -11,6 +11,7 @@ from silverstain.cli.options import Json, Threads
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
+    from silverstain.organism.causal_map import CausalMap
     from silverstain.organism.checking import Row
 
 app = typer.Typer(
@@ -60,10 +61,10 @@ def info(folder: Folder = None, json: Json = False) -> None:
         return
     rows = [["organism", "", "weights", "dictionaries"]]
     for one in found:
-        size = f"{one['megabytes']:.1f} MB" if one["there"] else "not grown"
+        size = output.size(1e6 * one["megabytes"]) if one["there"] else "not grown"
         rows.append([one["name"], one["about"], size, ", ".join(one["dictionaries"]) or "none"])
     output.data(output.table(rows))
-    output.talk(f"{root}, {total:.1f} MB in all. Next: silverstain trace --model organism/quirk …")
+    output.talk(f"{root}, {output.size(1e6 * total)} in all. Next: silverstain trace --model organism/quirk …")
 
 
 @app.command(epilog="Ctrl-C stops it without losing what is done; the same command goes on.")
@@ -179,7 +180,6 @@ def _accuracy_table(rows: "Sequence[Row]") -> str:
 def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: int, json: bool) -> None:
     """Where each hidden variable is computed, from probes and exchanges alone."""
     from silverstain.organism import load_organism_model
-    from silverstain.organism.causal_map import table
     from silverstain.organism.mapping import causal_map
 
     found = {}
@@ -195,7 +195,21 @@ def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: in
         output.emit({"organisms": {name: asdict(value) for name, value in found.items()}})
         return
     for name, value in found.items():
-        output.data(f"{name}\n{table(value)}\n")
+        output.data(f"{name}\n{variables_table(value)}\n")
+
+
+def variables_table(found: "CausalMap") -> str:
+    """A line for each variable, shares in per cent with 95 % intervals."""
+    rows = [["variable", "right", "bag of tokens", "one token", "probe", "at", "interchange", "at", "of means", "at"]]
+    for item in found.variables:
+        sites = (item.best_probe, item.best_interchange, item.best_mean_interchange)
+        probe, exchange, mean = (f"{site.layer} {site.role}" for site in sites)
+        rows.append([
+            item.name, f"{100 * item.base_right.value:.0f}", str(item.bag_of_tokens),
+            f"{100 * item.one_token.probe.value:.0f}", str(sites[0].probe), probe, str(sites[1].interchange), exchange,
+            str(sites[2].mean_interchange), mean,
+        ])  # fmt: skip
+    return output.table(rows, indent="")
 
 
 def _chosen(wanted: Sequence[str] | None, known: Sequence[str], noun: str) -> list[str]:

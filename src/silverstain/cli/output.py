@@ -4,12 +4,16 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 WIDEST = 120
 """Lines longer than this are hard to read, however wide the terminal."""
+WIDER_THAN_ANY_TABLE = 1 << 16
+"""Columns given to a table, so that no cell is cut or wrapped."""
 
 
 def talk(text: str = "") -> None:
@@ -39,16 +43,30 @@ def has_colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: str = "  ") -> str:
-    """Rows as aligned text; the columns named in `right` are aligned to the right."""
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))] if rows else []
-    lines = []
+def table(rows: Sequence[Sequence[str]], *, right: Container[int] = (), indent: str = "  ") -> str:
+    """Rows as aligned plain text, each cell whole and on one line; the columns in `right` are aligned to the right.
+
+    A row with fewer cells than others is blank at its end.
+    """
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for column in range(max(map(len, rows), default=0)):
+        grid.add_column(justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
-        cells = [
-            cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append((indent + "  ".join(cells)).rstrip())
-    return "\n".join(lines)
+        grid.add_row(*(Text(_on_one_line(cell)) for cell in row))
+    sheet = StringIO()
+    Console(file=sheet, width=WIDER_THAN_ANY_TABLE, color_system=None, legacy_windows=False).print(grid)
+    return "\n".join((indent + line).rstrip() for line in sheet.getvalue().splitlines())
+
+
+def _on_one_line(cell: str) -> str:
+    """Line ends and other control characters (a token may be one) as they are written in a string."""
+    return "".join(repr(letter)[1:-1] if category(letter) in ("Cc", "Zl", "Zp") else letter for letter in cell)
 
 
 def percent(share: float) -> str:
@@ -56,6 +74,27 @@ def percent(share: float) -> str:
     if 0 < share < 0.0005:
         return "<0.1 %"
     return f"{100 * share:.1f} %"
+
+
+def interval(ends: tuple[float, float] | None, written: Callable[[float], str]) -> str:
+    """An interval in brackets, without the sign of per cent; nothing where there is none."""
+    if ends is None:
+        return ""
+    low, high = (written(end).removesuffix(" %") for end in ends)
+    return f"({low} to {high})"
+
+
+def duration(seconds: float) -> str:
+    """A time that is only known roughly."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{max(seconds, 0.1):.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def size(n_bytes: float) -> str:
+    """Room in memory or on disk."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"
 
 
 @contextmanager
@@ -71,6 +110,17 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int],
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def kept_after_interruption(file: Path | None, words: str) -> Iterator[None]:
+    """After Ctrl-C, say the words if the file is there in which an unfinished run is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if file is not None and file.exists():
+            talk(words)
+        raise
 
 
 def _plain(value: Any) -> Any:

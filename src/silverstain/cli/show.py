@@ -7,6 +7,7 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.options import GraphFile, Json, Width
+from silverstain.notation import name_of_id
 
 if TYPE_CHECKING:
     from silverstain.graphs import Story
@@ -50,7 +51,8 @@ def tested(story: "Story") -> "Iterator[str]":
         if entry.get("kind") == "verification":
             verdicts = ", ".join(f"{n} {name}" for name, n in entry["verdicts"].items() if n)
             yield f"tested on the model: {verdicts}"
-            awake = [ghost for ghost in entry.get("ghosts", ()) if ghost["wakes"]]
-            if awake:
-                said = ", ".join(f"{ghost['id']} ({ghost['says']})" for ghost in awake[:3])
-                yield f"held back, and awake when that is taken away: {said}"
+            inhibited = entry.get("inhibited", entry.get("ghosts", ()))  # the old name, in stories from before
+            released = [one for one in inhibited if one["wakes"]]
+            if released:
+                said = ", ".join(f"{name_of_id(one['id'])} ({one['says']})" for one in released[:3])
+                yield f"inhibited, and active when what inhibits them is ablated: {said}"

@@ -1,7 +1,9 @@
 """What of which text is read, as the flags of `train` and `evaluate` say it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from silverstain.models import LanguageModel
@@ -12,13 +14,22 @@ if TYPE_CHECKING:
 class TextOptions:
     """Flags that together name contexts of text."""
 
-    text: tuple[str, ...]
-    field: str
-    context: int
-    held_out: float
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file of text, JSONL or Parquet, a folder of them, or a dataset as hf://NAME; may be repeated.",
+            show_default="the organism's own sentences",
+        ),
+    ] = None
+    field: Annotated[str, typer.Option(help="The field of a row that holds its text, or its token ids.")] = "text"
+    context: Annotated[int, typer.Option(min=2, help="Tokens of a context, which text is cut to.")] = 128
+    held_out: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of the text that training leaves out; 1 measures on all of it."),
+    ] = 0.05
     batch: int | None = None
     bos: bool | None = None
-    check: bool = False
+    check_text: bool = False
     """Whether text that the model finds no likelier than chance is refused."""
 
     def context_of(self, model: "LanguageModel") -> int:
@@ -36,13 +47,27 @@ class TextOptions:
         from silverstain.training.text import text_batches
 
         return text_batches(
-            model, list(self.text), context=self.context_of(model), batch=self.batch_of(model), bos=self.bos, seed=seed,
-            held_out_share=self.held_out, field=self.field,
+            model, list(self.text or ()), context=self.context_of(model), batch=self.batch_of(model), bos=self.bos,
+            seed=seed, held_out_share=self.held_out, field=self.field,
         )  # fmt: skip
 
     def about(self, model: "LanguageModel", *, seed: int) -> dict[str, Any]:
-        """All that decides what is read, to compare with when a run is gone on with."""
+        """All that decides what is read, to compare with when a run is resumed."""
         return {
-            "text": list(self.text), "field": self.field, "context": self.context_of(model),
+            "text": list(self.text or ()), "field": self.field, "context": self.context_of(model),
             "batch": self.batch_of(model), "bos": self.bos, "held_out": self.held_out, "seed": seed,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTextOptions(TextOptions):
+    """The same, and how contexts are packed to train on them."""
+
+    held_out: Annotated[float, typer.Option(help="Share of the text never trained on, for the figures.")] = 0.05
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Contexts run at a time.", show_default="4,096 tokens, or less")
+    ] = None
+    bos: Annotated[
+        bool | None, typer.Option(help="BOS at the head of each context.", show_default="where there is one")
+    ] = None
+    check_text: Annotated[bool, typer.Option(help="Refuse text that the model finds no likelier than chance.")] = True

@@ -1,7 +1,5 @@
 """`silverstain trace`: find the circuit that led from a prompt to its answer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,24 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.dry_run import tell_plan
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    Json,
-    Model,
-    Threads,
-    Width,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
+from silverstain.cli.plans import tell_plan
+from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
-    import torch
-
     from silverstain.graphs import Graph, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -36,7 +24,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
     no_args_is_help=True,
     epilog='Example: silverstain trace "the capital of the state containing dallas is" --out dallas.safetensors',
 )
+@takes_option_values
 def trace(
+    *,
     prompt: Annotated[str | None, typer.Argument(help="Text that the model is to continue.")] = None,
     prompts: Annotated[
         Path | None,
@@ -45,26 +35,7 @@ def trace(
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
     ] = None,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What to explain; may be repeated: TOKEN, id:40, diff:TOKEN,TOKEN, feature:L2.F17, "
-            "direction:FILE.safetensors:NAME, each with @POSITION behind. Default: the likeliest tokens."
-        ),
-    ] = None,
-    probability: Annotated[
-        float, typer.Option(min=0, max=1, help="Without --target: explain tokens until they reach this probability.")
-    ] = 0.95,
-    most_targets: Annotated[int, typer.Option(min=1, help="… but no more tokens than these.")] = 10,
-    at: Annotated[int, typer.Option(help="The token after which the answer is read; negative from the end.")] = -1,
-    max_features: Annotated[
-        int | None, typer.Option(min=0, help="Room for features; the rest goes to error nodes.", show_default=False)
-    ] = None,
-    bound: Annotated[
-        float, typer.Option(min=0, max=1, help="Stop when this share of the influence or less is left unexplained.")
-    ] = 0.0,
+    tracing: TraceOptions,
     prune: Annotated[bool, typer.Option(help="Also keep only what carries most of the influence.")] = True,
     out: Annotated[
         Path | None,
@@ -73,18 +44,7 @@ def trace(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say how large the graph is and what it takes.")] = False,
-    norms: Annotated[
-        str,
-        typer.Option(help="frozen, as recorded; or linearised: what a norm would divide away counts for nothing."),
-    ] = "frozen",
-    products: Annotated[
-        str | None,
-        typer.Option(help="bfloat16: faster, less exact products, where the hardware has them.", show_default=False),
-    ] = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     width: Width = None,
     json: Json = False,
 ) -> None:
@@ -98,22 +58,9 @@ def trace(
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
     ids = None if token_ids is None else _token_ids(token_ids)
-    from silverstain.attribution import TraceSettings, norms_named, read_target
-
-    settings = TraceSettings(
-        targets=tuple(read_target(text) for text in target or ()) or None,
-        position=at,
-        probability=probability,
-        most_targets=most_targets,
-        max_features=max_features,
-        max_unexplained=bound,
-        norms=norms_named(norms),
-        products=_product_dtype(products),
-    )
+    settings = tracing.settings()
     start = perf_counter()
-    replacement = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    replacement = load_replacement(loading)
     loaded = perf_counter()
     if prompts is not None:
         from silverstain.cli.trace_many import trace_file
@@ -126,7 +73,8 @@ def trace(
         tell_plan(replacement.plan(request, settings), json=json)
         return
     parts = None if out is None else out.with_name(out.name + ".parts")
-    with _saying_what_is_kept(parts), output.progress("tracing", quiet=json) as on_progress:
+    kept = f"What was found is in {parts}; the same command goes on from there"
+    with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
     if prune:
@@ -148,16 +96,6 @@ def trace(
         output.emit(summary(graph, out, seconds))
     else:
         _tell(graph, story, out, seconds, output.terminal_width(width))
-
-
-@contextmanager
-def _saying_what_is_kept(parts: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        if parts is not None and parts.exists():
-            output.talk(f"What was found is in {parts}; the same command goes on from there")
-        raise
 
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
@@ -227,19 +165,12 @@ def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     name = target.get("name", target.get("token"))
     position = target.get("position", len(graph.meta["tokens"]) - 1)
     where = "" if position == len(graph.meta["tokens"]) - 1 else f" @{position}"
+    if target.get("kind") == "feature":
+        activity = "active" if target["activation"] > 0 else "not active"
+        return f"{name}{where.strip()} {target['value']:.2f}, {activity}"
     if target.get("probability") is not None:
         return f"{name}{where} {output.percent(target['probability'])}"
-    if target.get("kind") == "feature":
-        return f"{name}{where} {target['value']:.2f}, {'active' if target['activation'] > 0 else 'not active'}"
     return f"{name}{where} {target['value']:+.2f}"
-
-
-def _product_dtype(name: str | None) -> "torch.dtype | None":
-    if name not in (None, "bfloat16", "float32"):
-        raise UsageError(f"--products is {name!r}; give bfloat16 or float32")
-    import torch
-
-    return None if name is None else getattr(torch, name)
 
 
 def _token_ids(text: str) -> list[int]:

@@ -13,7 +13,7 @@ from silverstain.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What this process is among those that train."""
+    """This process, among those that train together."""
 
     rank: int = 0
     n_processes: int = 1
@@ -30,7 +30,7 @@ class Share:
         return self.is_first or self.shard == "features"
 
     def on_first(self, work: Callable[[], Any]) -> Any:
-        """What the first process finds, in all of them."""
+        """What `work` gives in the first process, in all of them."""
         if self.n_processes == 1:
             return work()
         from silverstain.training.team import on_first
@@ -38,13 +38,13 @@ class Share:
         return on_first(work, self.device)
 
     def check(self, *, sweep: str | None) -> None:
-        """UsageError for what several processes do not do."""
+        """UsageError for a sweep, which several processes cannot share."""
         if sweep is not None and self.n_processes > 1:
             raise UsageError(f"a sweep is trained by one process, there are {self.n_processes}; train its runs by --l0")
 
     @contextmanager
     def folder(self, out: Path) -> Iterator[Path]:
-        """Where this process notes what it sees: others than the first in a folder that goes."""
+        """Where this process writes its record: the first in `out`, others in a temporary folder."""
         if self.is_first:
             yield out
             return
@@ -54,8 +54,10 @@ class Share:
 
 @contextmanager
 def processes(shard: str | None, device: str) -> Iterator[Share]:
-    """Join the processes that torchrun started, if it did. What is wrong in another than the first is said with its
-    number, lest it be lost."""
+    """Join the processes that torchrun started, if it did.
+
+    An error in another process than the first names the process: the first says nothing of it.
+    """
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if n_processes == 1:
         if shard is not None and "TORCHELASTIC_RUN_ID" not in os.environ:

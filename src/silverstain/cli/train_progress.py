@@ -15,7 +15,7 @@ SECONDS_A_LINE = 30.0
 
 
 class Meter:
-    """Told of every step; counts tokens and says where the run is."""
+    """Is called at every step, counts tokens and shows how far the run is."""
 
     def __init__(self, show: "Callable[[Progress, float], None]", rows: int) -> None:
         """`rows` are the tokens of a step of the first phase."""
@@ -25,7 +25,7 @@ class Meter:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of this process's steps, harvest included and looks at held-out text not."""
+        """Of this process's steps: the time of harvesting counts, that of evaluations does not."""
         return self._n_tokens / max(self._seconds, 1e-9)
 
     def __call__(self, progress: "Progress") -> None:
@@ -36,7 +36,7 @@ class Meter:
         self._show(progress, self.tokens_per_second)
 
     def untimed(self, observe: "Callable[[Progress, Any], None]") -> "Callable[[Progress, Any], None]":
-        """What observes a run, its time left out."""
+        """The observer, with the time it takes left out of the rate."""
 
         def observed(progress: "Progress", substitute: Any) -> None:
             start = time.perf_counter()
@@ -46,7 +46,7 @@ class Meter:
         return observed
 
     def evaluated(self, record: Mapping[str, Any]) -> None:
-        """A look at held-out text."""
+        """Say the figures of an evaluation on held-out text."""
         found = record["held_out"]
         figures = [
             ("NMSE", "nmse"), ("affine", "affine_nmse"), ("KL", "kl"), ("top-1", "top1_match"),
@@ -58,7 +58,7 @@ class Meter:
 
 @contextmanager
 def training_progress(rows: int, *, quiet: bool = False) -> Iterator[Meter]:
-    """A meter that shows what it is told."""
+    """A meter that shows its figures on stderr."""
     if quiet:
         meter = Meter(lambda progress, rate: None, rows)
         meter.evaluated = lambda record: None  # type: ignore[method-assign]
@@ -100,12 +100,5 @@ def _lines() -> "Callable[[Progress, float], None]":
 def _words(progress: "Progress", rate: float) -> str:
     l0 = sum(progress.l0) / max(len(progress.l0), 1)
     kl = "" if progress.kl is None else f", KL {progress.kl:.3f}"
-    return f"NMSE {progress.nmse:.3f}{kl}, L0 {l0:.1f}, {rate:,.0f} tokens/s, {in_words(progress.seconds_left)} left"
-
-
-def in_words(seconds: float) -> str:
-    """A time that is left."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    left = output.duration(progress.seconds_left)
+    return f"NMSE {progress.nmse:.3f}{kl}, L0 {l0:.1f}, {rate:,.0f} tokens/s, {left} left"

@@ -1,27 +1,27 @@
 """One run of `silverstain train`: what it reads, how it is watched, and the figures at its end."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silverstain.cli import output
-from silverstain.cli.options import load_model_alone
+from silverstain.cli.evaluate import traced_scores
+from silverstain.cli.options import ModelOptions, load_model_alone
 from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 
 if TYPE_CHECKING:
-    from silverstain.evaluation.graph_figures import GraphFigures
     from silverstain.models import LanguageModel, TokenBatch
     from silverstain.training import TrainingConfig
 
 WATCHED_TOKENS = 4096
-"""Held-out tokens of the looks during a run; the figures at its end are of more."""
-LOOKS = 20
+"""Held-out tokens of the evaluations during a run; the figures at its end are of more."""
+EVALUATIONS = 20
 WATCHED_GRAPHS = 2
-"""Traced at every fifth look and the last: a trace may take as long as a hundred steps."""
+"""Traced at every fifth evaluation and the last: a trace may take as long as a hundred steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,10 @@ class Material:
     held_out: "list[TokenBatch]"
     prompts: list[tuple[str, Any]]
     about: dict[str, Any]
-    """All that decides what is read, to compare with when a run is gone on with."""
+    """All that decides what is read, to compare with when a run is resumed."""
 
     def watched(self) -> "list[TokenBatch]":
-        """A few of the held-out batches, from all over them."""
+        """A few of the held-out batches, evenly spaced."""
         wanted = max(1, round(len(self.held_out) * WATCHED_TOKENS / max(1, sum(b.n_tokens for b in self.held_out))))
         return self.held_out[:: max(1, len(self.held_out) // wanted)]
 
@@ -43,8 +43,8 @@ class Material:
 def run_training(
     out: Path,
     options: TextOptions,
+    loading: ModelOptions,
     *,
-    model: tuple[str, int | None, str, str],
     kind: str,
     chosen: dict[str, Any],
     settings: Sequence[str],
@@ -60,11 +60,10 @@ def run_training(
     from silverstain.training.runs import begin_run, read_setting
     from silverstain.training.sizes import default_config
 
-    name, threads, device, dtype = model
     more = dict(read_setting(text) for text in settings)
-    host = load_model_alone(name, threads=threads, device=device, dtype=dtype)
+    host = load_model_alone(loading)
     share.check(sweep=sweep)
-    given = {"threads": threads or _threads(), **chosen, **more}
+    given = {"threads": loading.threads or _threads(), **chosen, **more}
     if sweep is not None and not dry_run:
         _sweep(host, options, figures, out, sweep, kind, given, json=json)
         return
@@ -86,7 +85,7 @@ def run_training(
     if json:
         output.emit(found)
     else:
-        _tell(found, name, out)
+        _tell(found, loading.model, out)
 
 
 def _sweep(
@@ -118,12 +117,12 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
     about = {"model": host.name, "model_hash": host.hash}
     if not options.text:
         return _sentences(host, tokens, graphs, seed, about)
-    from silverstain.evaluation.graph_figures import prompts_of
+    from silverstain.evaluation.graph_scores import prompts_of
     from silverstain.training.text import check_understands
 
     source = options.batches(host, seed=seed)
     held_out = source.held_out(tokens)
-    if options.check:
+    if options.check_text:
         check_understands(host, held_out[0])
     return Material(
         training=source.training(),
@@ -135,10 +134,12 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
 
 def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about: dict[str, Any]) -> Material:
     from silverstain.organism.corpus import evaluation_batches, training_batches
-    from silverstain.organism.fidelity import graph_prompts
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.prompts import graph_prompts
+    from silverstain.organism.siblings import sibling_of
 
-    families = siblings()[host.name.partition("/")[2]].families()
+    sibling = sibling_of(host.name)
+    assert sibling is not None  # `train` refuses other models without text
+    families = sibling.families()
     n = max(2, tokens // (10 * len(families)))  # a sentence has some ten tokens
     prompts = list(graph_prompts(families, n=-(-graphs // len(families))))[: max(graphs, 0)] if graphs else []
     return Material(
@@ -160,14 +161,17 @@ def _train(
     from silverstain.evaluation.watching import Watch, WatchSettings
     from silverstain.training import train_dictionary
     from silverstain.training.cache import ActivationCache
+    from silverstain.training.checkpoint import FILE
 
     every, wandb = watching
     n_graphs = min(WATCHED_GRAPHS, len(material.prompts))
-    settings = WatchSettings(every=every or max(1, config.n_steps // LOOKS), graphs=n_graphs, wandb=wandb)
+    settings = WatchSettings(every=every or max(1, config.n_steps // EVALUATIONS), graphs=n_graphs, wandb=wandb)
     if not share.is_first:
         settings, quiet = WatchSettings(every=settings.every, tensorboard=False), True
     with (
-        _saying_what_is_kept(out) if share.is_first else nullcontext(),
+        output.kept_after_interruption(
+            out / FILE if share.is_first else None, f"The run is saved in {out}; the same command goes on from there"
+        ),
         share.folder(out) as noted,
         ActivationCache(cache, host) if cache is not None else nullcontext() as kept,
         training_progress(config.rows, quiet=quiet) as progress,
@@ -182,21 +186,9 @@ def _train(
     return progress.tokens_per_second
 
 
-@contextmanager
-def _saying_what_is_kept(out: Path) -> Iterator[None]:
-    from silverstain.training.checkpoint import FILE
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        if (out / FILE).exists():
-            output.talk(f"The run is saved in {out}; the same command goes on from there")
-        raise
-
-
 def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextOptions, *, json: bool) -> None:
     """What training would take."""
-    from silverstain.cli.train_plan import tell_training_plan
+    from silverstain.cli.plans import tell_training_plan
     from silverstain.training.planning import plan_training
 
     tokens = options.batch * options.context_of(host) if options.batch else None
@@ -209,14 +201,14 @@ def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextO
 def measure(
     host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path, *, quiet: bool
 ) -> dict[str, Any]:
-    """What the dictionary in `out` is worth on held-out text."""
+    """How faithful the dictionary in `out` is on held-out text."""
     from silverstain.evaluation import evaluate_dictionary
     from silverstain.evaluation.remarks import remarks
     from silverstain.training.runs import open_trained
 
     dictionary = open_trained(out)
     fidelity = evaluate_dictionary(host, dictionary, material.held_out)
-    traced = _graphs(host, dictionary, material, quiet=quiet)
+    traced = traced_scores(host, dictionary, material.prompts, quiet=quiet)
     return {
         "dictionary": str(out), "model": host.name, "kind": config.kind, "n_layers": host.n_layers,
         "n_features": config.n_features, "steps": config.n_steps, "held_out_tokens": fidelity.n_tokens,
@@ -256,14 +248,3 @@ WORDS = {
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.4f}"
-
-
-def _graphs(host: "LanguageModel", dictionary: Any, material: Material, *, quiet: bool) -> "GraphFigures | None":
-    """Scores of the graphs of a few held-out texts; None for what no graph can be made of."""
-    from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_figures import graph_figures
-
-    if not material.prompts or not isinstance(dictionary, Dictionary):
-        return None
-    with output.progress("graphs", quiet=quiet) as bar:
-        return graph_figures(host, dictionary, material.prompts, on_progress=bar)

@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    Json,
-    Model,
-    Threads,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
+from silverstain.notation import read_node
 
 if TYPE_CHECKING:
     from silverstain.treatment import Condition
@@ -34,7 +27,9 @@ Items = Annotated[Path, typer.Option(help='Lines of {"prompt": "…", "answer": 
 
 
 @app.command(epilog="Example: silverstain treat make --edit ablate:L1.F23 --when L0.F7 --out cure.json")
+@takes_option_values
 def make(
+    *,
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
     edit: Annotated[
         list[str] | None,
@@ -43,8 +38,8 @@ def make(
     when: Annotated[
         str | None, typer.Option(help="Only where a feature is active: L0.F7, or any of L0.F7+L1.F3.")
     ] = None,
-    first: Annotated[int, typer.Option(help="It was active at least so many tokens before.")] = 0,
-    last: Annotated[int, typer.Option(help="And at most so many; negative: however many.")] = 0,
+    first: Annotated[int, typer.Option(help="Fewest tokens since the feature was active.")] = 0,
+    last: Annotated[int, typer.Option(help="Most tokens since; negative: any number.")] = 0,
     story: Annotated[
         Path | None, typer.Option(help="A graph file whose groups --group names.", show_default=False)
     ] = None,
@@ -52,12 +47,7 @@ def make(
         list[str] | None, typer.Option(help="Silence a group of the graph, wherever its features fire.")
     ] = None,
     name: Annotated[str, typer.Option(help="What the treatment is called.")] = "treatment",
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Write a treatment from edits, or from groups of a traced graph."""
@@ -73,9 +63,7 @@ def make(
             raise UsageError(
                 f"{one} changes an error or token node, which one prompt alone has; edit features or heads"
             )
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     rules = [Rule(edit=one, when=condition) for one in edits]  # pyright: ignore[reportArgumentType]
     treatment = treatment_for(loaded.model, loaded.dictionary, rules, name=name)
     treatment.save(out)
@@ -87,7 +75,9 @@ def make(
 
 
 @app.command(epilog="Example: silverstain treat measure cure.json --target target.jsonl --side side.jsonl")
+@takes_option_values
 def measure(
+    *,
     treatment: TreatmentFile,
     target: Items,
     side: Items,
@@ -99,12 +89,7 @@ def measure(
         bool, typer.Option("--compare/--no-compare", help="Also measure random controls and other cures.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the random controls, and of fine-tuning.")] = 0,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Say how often the model answers as wanted: before, treated, after undoing, and under other cures.
@@ -115,9 +100,7 @@ def measure(
     from silverstain.treatment.comparing import Material, Shares, compared
 
     cure = Treatment.load(treatment)
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     ours = loaded.model
     sets = {name: load_items(ours, path) for name, path in (("target", target), ("side", side))}
     without = load_without(ours, target)
@@ -153,7 +136,7 @@ def measure(
 
 
 def _measured(counts: "dict[str, int]", runs: "dict[str, Shares]", others: "dict[str, Shares]") -> list[list[str]]:
-    """A line a run, and a line a cure."""
+    """A line for each run, and one for each other cure."""
     rows = [["", *(f"{name} ({n} items)" for name, n in counts.items())]]
     for name, run in (*runs.items(), *others.items()):
         rows.append([name, *("–" if share is None else output.percent(share) for share in run)])
@@ -161,15 +144,12 @@ def _measured(counts: "dict[str, int]", runs: "dict[str, Shares]", others: "dict
 
 
 @app.command(epilog="Example: silverstain treat bake cure.json --out cured-model")
+@takes_option_values
 def bake(
+    *,
     treatment: TreatmentFile,
     out: Annotated[Path, typer.Option(help="Folder of the treated Hugging Face model.", show_default=False)],
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Write a model with the treatment in its weights, where that is exact: constants without a condition."""
@@ -178,9 +158,7 @@ def bake(
     cure = Treatment.load(treatment)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; name a new folder")
-    loaded = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
+    loaded = load_replacement(loading)
     with baked(loaded.model, loaded.dictionary, cure):
         loaded.model.hf.save_pretrained(out)
     loaded.model.tokenizer.save_pretrained(out)
@@ -192,14 +170,13 @@ def bake(
 
 def _condition(text: str, first: int, last: int) -> "Condition":
     """Read L0.F7+L1.F3."""
-    import re
-
     from silverstain.treatment import Condition
 
-    parts = [re.fullmatch(r"L(\d+)\.F(\d+)", part.strip()) for part in text.split("+")]
-    if not all(parts):
-        raise UsageError(f"--when is {text!r}; write features as L0.F7, several with + between them")
-    features = tuple((int(part[1]), int(part[2])) for part in parts if part)
+    pieces = text.split("+")
+    named = [name for piece in pieces if (name := read_node(piece)) and name.kind == "feature"]
+    if len(named) < len(pieces) or any(name.position is not None for name in named):
+        raise UsageError(f"--when is {text!r}; write features as L0.F7, several with + between them, without positions")
+    features = tuple((name.layer, name.index) for name in named)
     return Condition(features=features, first=first, last=None if last < 0 else last)
 
 

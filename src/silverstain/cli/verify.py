@@ -1,21 +1,14 @@
 """`silverstain verify`: test a graph's claims on the real model."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import (
-    CheckDictionary,
-    Device,
-    DictionaryName,
-    DType,
-    GraphFile,
-    Json,
-    Model,
-    Threads,
-    load_replacement,
-)
+from silverstain.cli.option_values import takes_option_values
+from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replacement
+from silverstain.notation import name_of_id
 
 if TYPE_CHECKING:
     from silverstain.verification import Agreement, Claim, InhibitedFeature, Verification
@@ -24,25 +17,23 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(no_args_is_help=True, epilog="Example: silverstain verify dallas.safetensors")
+@takes_option_values
 def verify(
+    *,
     graph: GraphFile,
-    model: Model = "organism",
-    dictionary: DictionaryName = None,
-    sources: Annotated[int, typer.Option(min=1, help="So many kept nodes are moved, by influence.")] = 64,
-    claims: Annotated[int, typer.Option(min=0, help="At most so many claims of nodes on nodes.")] = 400,
-    controls: Annotated[int, typer.Option(min=2, help="Random moves for each source.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of random moves, and of which claims are drawn.")] = 0,
+    sources: Annotated[int, typer.Option(min=1, help="Kept nodes that are ablated and scaled, by influence.")] = 64,
+    claims: Annotated[int, typer.Option(min=0, help="At most this many claims of nodes on nodes.")] = 400,
+    controls: Annotated[int, typer.Option(min=2, help="Random changes of the same size for each source.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the random changes, and of which claims are drawn.")] = 0,
     write: Annotated[
         bool, typer.Option("--write/--no-write", help="Keep the result in the story beside the graph.")
     ] = True,
-    silent: Annotated[
-        int, typer.Option("--ghosts", min=0, help="Look for so many silent features that something holds back.")
+    inhibited: Annotated[
+        int, typer.Option(min=0, help="Inhibited features to find: held below their threshold by nodes.")
     ] = 10,
+    ghosts: Annotated[int | None, typer.Option(hidden=True, min=0, help="The old name of --inhibited.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Claims in the table.")] = 12,
-    check_dictionary: CheckDictionary = True,
-    threads: Threads = None,
-    device: Device = "cpu",
-    dtype: DType = "float32",
+    loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Test a graph's claims on the real model: what each node and group should change, and what it changes.
@@ -54,27 +45,27 @@ def verify(
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
-    replacement = load_replacement(
-        model, dictionary, check_dictionary=check_dictionary, threads=threads, device=device, dtype=dtype
-    )
-    recorded = graph_run(replacement.model, replacement.dictionary, traced).run
+    loaded = load_replacement(loading)
+    model, dictionary = loaded.model, loaded.dictionary
+    recorded = graph_run(model, dictionary, traced).run
     with output.progress("verifying", quiet=json) as progress:
         found = run(
-            replacement.model, replacement.dictionary, traced, run=recorded, groups=story.groups_in(traced),
-            max_sources=sources, max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
+            model, dictionary, traced, run=recorded, groups=story.groups_in(traced), max_sources=sources,
+            max_claims=claims, n_controls=controls, seed=seed, on_progress=progress,
         )  # fmt: skip
-    held_back = (
-        inhibited_features(replacement.model, replacement.dictionary, traced, run=recorded, n=silent) if silent else ()
-    )
-    report = found.to_json() | {"ghosts": [ghost.to_json() for ghost in held_back]}
+    wanted = inhibited if ghosts is None else ghosts
+    features = inhibited_features(model, dictionary, traced, run=recorded, n=wanted) if wanted else ()
+    report = found.to_json() | {"inhibited": [one.to_json() for one in features]}
     if write:
         story.with_evidence(traced.hash, report).save(story_beside(graph))
+    shown = replace(found, claims=tuple(map(in_notation, found.claims)))
     if json:
-        output.emit({"graph": str(graph), **report})
+        named = [_inhibited_in_notation(one) for one in features]
+        output.emit({"graph": str(graph), **shown.to_json(), "inhibited": named})
         return
-    _tell(found, rows)
-    if held_back:
-        output.data("\n  Silent, and held back:\n" + ghosts_table(held_back))
+    _tell(shown, rows)
+    if features:
+        output.data("\n  Inhibited features:\n" + inhibited_table(features))
     if write:
         output.talk(f"Wrote {story_beside(graph)}. Next: silverstain show {graph}")
 
@@ -104,14 +95,30 @@ def claims_table(claims: "tuple[Claim, ...]", n: int) -> str:
     return output.table(table, right=(2, 3, 4))
 
 
-def ghosts_table(ghosts: "tuple[InhibitedFeature, ...]") -> str:
-    """Silent features, what they would say, and what holds each back most."""
-    table = [["feature", "would say", "held back by", "", "wakes"]]
-    for ghost in ghosts:
-        strongest = min(ghost.edges, key=lambda edge: edge.weight)
-        wakes = f"{ghost.awake:.2f}" if ghost.wakes else "no"
-        table.append([ghost.id, ghost.says, strongest.source, f"{strongest.weight:+.2f}", wakes])
+def inhibited_table(features: "tuple[InhibitedFeature, ...]") -> str:
+    """Inhibited features, the token each promotes, what inhibits it most, and what it reaches when that is ablated."""
+    table = [["feature", "promotes", "inhibited by", "", "active without it"]]
+    for one in features:
+        strongest = min(one.edges, key=lambda edge: edge.weight)
+        released = f"{one.awake:.2f}" if one.wakes else "no"
+        names = name_of_id(one.id), one.says, name_of_id(strongest.source)
+        table.append([*names, f"{strongest.weight:+.2f}", released])
     return output.table(table, right=(3, 4))
+
+
+def in_notation(claim: "Claim") -> "Claim":
+    """The claim with nodes named in the notation instead of by their ids; groups and answers keep their names."""
+    source, target = claim.kind.split(" → ")
+    return replace(
+        claim,
+        source=name_of_id(claim.source) if source == "node" else claim.source,
+        target=name_of_id(claim.target) if target == "node" else claim.target,
+    )
+
+
+def _inhibited_in_notation(feature: "InhibitedFeature") -> dict[str, Any]:
+    edges = [{**asdict(edge), "source": name_of_id(edge.source)} for edge in feature.edges]
+    return {**feature.to_json(), "id": name_of_id(feature.id), "edges": edges}
 
 
 def agreement_table(parts: "dict[str, Agreement]") -> str:

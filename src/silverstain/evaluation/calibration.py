@@ -1,13 +1,14 @@
-"""What many prompts say of a dictionary: changes passed on by distance, and predicted beside measured doses."""
+"""Calibration over many prompts: how changes are passed on by distance, and predicted beside measured effects.
+
+Intervals are over prompts, since values of one prompt are not independent.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from silverstain.evaluation.estimates import Estimate, estimates, mean_and_median
+from silverstain.statistics import Estimate, estimates, line, mean_and_median, moments
 from silverstain.verification.doses import Response
 from silverstain.verification.perturbations import WAYS, Passing
 
@@ -18,7 +19,7 @@ class PassedOn:
 
     way: str
     distance: int
-    """Replaced MLPs between."""
+    """How many replaced MLPs the change went through."""
     n: int
     cosine: Estimate
     median_cosine: Estimate
@@ -35,10 +36,8 @@ class DoseResponse:
     strength: float
     n: int
     slope: Estimate
-    """Of the line through measured over predicted; 1 is right."""
+    """See `statistics.Line`; of perfect predictions both are 1."""
     r2: Estimate
-    """Share of the measured variance that the predictions explain as they are; 1 is right, below 0 worse than the mean.
-    """
 
 
 def passed_on_by_distance(found: Sequence[Sequence[Passing]], *, seed: int = 0) -> tuple[PassedOn, ...]:
@@ -70,27 +69,12 @@ def calibrated(found: Sequence[Sequence[Response]], *, seed: int = 0) -> tuple[D
             [(one.predicted, one.measured) for one in some if (one.kind, one.strength) == (kind, strength)]
             for some in found
         ]
-        sums = torch.stack([_sums(torch.tensor(some, dtype=torch.float64).reshape(-1, 2)) for some in pairs])
-        both = estimates(lambda times, sums=sums: slope_and_r2(times @ sums), len(found), seed=seed)
+        columns = [torch.tensor(some, dtype=torch.float64).reshape(-1, 2).T for some in pairs]
+        sums = torch.stack([moments(predicted, measured) for predicted, measured in columns])
+        both = estimates(lambda times, sums=sums: line(times @ sums)._asdict(), len(found), seed=seed)
         out.append(
             DoseResponse(
                 kind=kind, strength=strength, n=sum(map(len, pairs)), slope=both["slope"], r2=both["r2"]
             )
         )  # fmt: skip
     return tuple(out)
-
-
-def _sums(pairs: Float[Tensor, "n 2"]) -> Float[Tensor, " 6"]:
-    """n, Σp, Σm, Σp², Σm², Σpm: what slope and R² need, and what adds up over prompts."""
-    p, m = pairs.T
-    return torch.stack([torch.tensor(float(len(pairs))).double(), p.sum(), m.sum(), p @ p, m @ m, p @ m])
-
-
-def slope_and_r2(sums: Float[Tensor, "draw 6"]) -> dict[str, Float[Tensor, " draw"]]:
-    """Of measured on predicted; NaN where nothing varies."""
-    n, p, m, pp, mm, pm = sums.T
-    across, along, measured = pm - p * m / n, pp - p * p / n, mm - m * m / n
-    nothing = float("nan")
-    slope = (across / along).masked_fill(along <= 1e-12 * pp, nothing)
-    r2 = (1 - (pp - 2 * pm + mm) / measured).masked_fill(measured <= 1e-12 * mm, nothing)
-    return {"slope": slope, "r2": r2}

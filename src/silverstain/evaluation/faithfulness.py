@@ -1,13 +1,10 @@
-"""Does a dictionary imitate the mechanism, or the answers? Two measures on the organism that NMSE and KL do not see.
+"""The faithfulness of a dictionary in one report: does what it computes behave as the model does when both are moved?
 
-**Unseen edits.** Model and replaced model get the same edit, one that neither training nor the text holds: all features
-of one layer at the last word are given what they do on another prompt, of the same family or of any. A dictionary that
-only learnt answers parts from the model there. An edit that changes no answer is a weak test, so agreement is also
-given where the model's answer changes.
-
-**Hop-skips.** The question about a town is answered through its state. Where swapping the state in the real model
-changes the answer to the other state's, the state matters; if the pruned graph then holds no feature that follows the
-state, the dictionary has skipped the hop: it goes from the town to the answer in one.
+On any model: how small changes are passed on, by layers crossed; predicted beside measured effects of moving graph
+nodes by several doses; and the replaced model under **unseen edits**, which neither training nor any text holds: all
+features of one layer at the last word are given what they do on another prompt, of the same family or of any. A
+dictionary that only learnt answers parts from the model there. An edit that changes no answer is a weak test, so
+agreement is also given where the model's answer changes.
 """
 
 import random
@@ -16,19 +13,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from silverstain.attribution import trace
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
-from silverstain.interventions import Edit, agreement_under_edits, intervene_many
-from silverstain.loading import ReplacementModel
+from silverstain.evaluation.calibration import DoseResponse, PassedOn, calibrated, passed_on_by_distance
+from silverstain.interventions import Edit, agreement_under_edits
 from silverstain.models import LanguageModel, harvest
 from silverstain.models.prompts import Prompt, as_ids
-from silverstain.organism.siblings import siblings
-from silverstain.organism.two_hop import WORDING, Answered, followed, questions
-from silverstain.organism.world import RELATIONS, default_geography
-from silverstain.statistics import Interval, interval_of_mean
-from silverstain.studies.demo import moved
+from silverstain.statistics import Estimate, Interval, interval_of_mean
+from silverstain.verification.doses import Response, dose_responses
+from silverstain.verification.graph_run import graph_run
+from silverstain.verification.perturbations import Passing, passed_on
 
+FORMAT = "silverstain.faithfulness/1"
+NOTHING_TO_MOVE = "{} prompts are left out: nothing can be moved in a graph without features and errors"
+NO_FAMILIES = "these prompts have no families, so edits come from any other prompt"
+ONE_LAYER = "the model has one layer: no change is passed on to another MLP"
 OnProgress = Callable[[int, int], None]
 
 
@@ -51,32 +54,138 @@ class UnseenEdits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HopSkips:
-    """Questions about towns, and whether their graphs go through the state."""
+class FaithfulnessReport:
+    """All measures of one dictionary in one model."""
 
-    n: int
-    n_matters: int
-    """Questions in which swapping the state changes the answer to the other state's."""
-    rate: float | None
-    """Share of these whose pruned graph has no feature that follows the state."""
-    interval: Interval | None
-    influence: float
-    """Influence of the features that follow the state, in units of that of all features kept; mean."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faithfulness:
-    """Both measures."""
-
-    edits: UnseenEdits
-    """What the features are given comes from a prompt of the same family."""
-    foreign_edits: UnseenEdits
-    """It comes from a prompt of any family: a state of the model that no text brings about."""
-    hops: HopSkips | None
-    """None for a model that knows no geography."""
+    model: str
+    model_hash: str
+    dictionary: str
+    dictionary_hash: str
+    n_prompts: int
+    """Prompts that were traced, for the first two measures."""
+    seed: int
+    passed_on: tuple[PassedOn, ...]
+    """By way and distance; attention frozen in both, norms live."""
+    doses: tuple[DoseResponse, ...]
+    edits: UnseenEdits | None
+    """What features are given comes from a prompt of the same family; None where none was asked for."""
+    foreign_edits: UnseenEdits | None
+    """From a prompt of any family; None where there are no families."""
+    notes: tuple[str, ...]
+    """What is left out, and why."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain JSON: an estimate is {"value", "interval"}."""
+
+        def plain(value: Any) -> Any:
+            return {"value": value.value, "interval": list(value.interval)} if isinstance(value, Estimate) else value
+
+        rows = {
+            name: [{key: plain(value) for key, value in vars(row).items()} for row in getattr(self, name)]
+            for name in ("passed_on", "doses")
+        }
+        parts = {
+            name: None if part is None else asdict(part)
+            for name, part in (("edits", self.edits), ("foreign_edits", self.foreign_edits))
+        }
+        return {"format": FORMAT, **vars(self), **rows, **parts, "notes": list(self.notes)}
+
+
+def faithfulness_report(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompts: Sequence[tuple[str, Prompt]],
+    *,
+    n_prompts: int = 30,
+    n_changes: int = 4,
+    n_sources: int = 16,
+    n_edits: int = 100,
+    seed: int = 0,
+    on_progress: OnProgress = lambda done, total: None,
+) -> FaithfulnessReport:
+    """Measure a dictionary on (family, prompt) pairs; the family is "" where there is none.
+
+    Args:
+        n_prompts: so many of the prompts are traced.
+        n_changes: of each way behind every MLP but the last, for each traced prompt.
+        n_sources: kept nodes of each graph, the most influential, that are moved by several doses.
+        n_edits: unseen edits over all prompts, from each family and from any; 0 leaves them out.
+    """
+    _check(prompts, n_edits)
+    traced = [prompt for _, prompt in prompts[:n_prompts]]
+    passing, responses = _on_graphs(model, dictionary, traced, n_changes, n_sources, seed, on_progress)
+    has_families = len({family for family, _ in prompts}) > 1
+    edits = unseen_edits(model, dictionary, prompts, n=n_edits, seed=seed) if n_edits else None
+    foreign = (
+        unseen_edits(model, dictionary, prompts, n=n_edits, within=False, seed=seed)
+        if n_edits and has_families
+        else None
+    )
+    notes = {
+        ONE_LAYER: model.n_layers == 1,
+        NO_FAMILIES: bool(n_edits) and not has_families,
+        NOTHING_TO_MOVE.format(len(traced) - len(passing)): len(passing) < len(traced),
+    }
+    return FaithfulnessReport(
+        model=model.name,
+        model_hash=model.hash,
+        dictionary=dictionary.name,
+        dictionary_hash=dictionary.hash,
+        n_prompts=len(passing),
+        seed=seed,
+        passed_on=passed_on_by_distance(passing, seed=seed),
+        doses=calibrated(responses, seed=seed),
+        edits=edits,
+        foreign_edits=foreign,
+        notes=tuple(note for note, is_so in notes.items() if is_so),
+    )
+
+
+def _check(prompts: Sequence[tuple[str, Prompt]], n_edits: int) -> None:
+    if len(prompts) < 2:
+        there = "is one prompt" if prompts else "are no prompts"
+        raise UsageError(f"there {there}, and an interval over prompts needs at least 2; give more")
+    sizes = [sum(other == family for other, _ in prompts) for family, _ in prompts]
+    if n_edits and min(sizes) < 2:
+        raise _one_prompt(prompts[sizes.index(min(sizes))][0])
+
+
+def _one_prompt(family: str) -> UsageError:
+    return UsageError(f"the family {family!r} has one prompt, and an exchange needs two of each; give another")
+
+
+def _on_graphs(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    prompts: Sequence[Prompt],
+    n_changes: int,
+    n_sources: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> tuple[list[list[Passing]], list[list[Response]]]:
+    """What each prompt's pruned graph gives."""
+    generator = torch.Generator().manual_seed(seed)
+    passing: list[list[Passing]] = []
+    responses: list[list[Response]] = []
+    for prompt in prompts:
+        text = prompt if isinstance(prompt, str) else [int(token) for token in prompt]
+        graph = trace(model, dictionary, text).prune()
+        assert graph.node_mask is not None  # pruned
+        if not bool((graph.nodes.is_kind("feature", "error") & graph.node_mask).any()):
+            continue  # a prompt of one token, say: nothing in it can be moved
+        tested = graph_run(model, dictionary, graph)
+        passing.append(passed_on(tested, n=n_changes, generator=generator))
+        responses.append(dose_responses(tested, max_sources=n_sources))
+        on_progress(len(passing), len(prompts))
+    if len(passing) < 2:
+        raise UsageError(
+            f"{len(prompts) - len(passing)} of {len(prompts)} prompts have graphs without features and errors, and an "
+            "interval over prompts needs at least 2; give longer prompts"
+        )
+    return passing, responses
+
+
+# unseen edits
 
 
 def unseen_edits(
@@ -112,99 +221,23 @@ def unseen_edits(
 
 
 def _pair(rng: random.Random, prompts: Sequence[tuple[str, Prompt]], *, within: bool) -> tuple[int, int]:
+    """The prompt that is edited and the one that its features come from."""
     base = rng.randrange(len(prompts))
     others = [i for i, (family, _) in enumerate(prompts) if i != base and (not within or family == prompts[base][0])]
     if not others:
-        raise UsageError(f"the family {prompts[base][0]!r} has one prompt; an exchange needs two of each")
+        raise _one_prompt(prompts[base][0])
     return base, rng.choice(others)
 
 
-def _last_inputs(model: LanguageModel, dictionary: Dictionary, prompt: Prompt) -> torch.Tensor:
+def _last_inputs(model: LanguageModel, dictionary: Dictionary, prompt: Prompt) -> Float[Tensor, "layer d_model"]:
     return harvest(model, as_ids(model, prompt)[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
 
 
-def _exchange(dictionary: Dictionary, layer: int, own: torch.Tensor, other: torch.Tensor) -> Edit:
+def _exchange(
+    dictionary: Dictionary, layer: int, own: Float[Tensor, "layer d_model"], other: Float[Tensor, "layer d_model"]
+) -> Edit:
     """The features of a layer at the last word that are active here or there, as they are there."""
-    here, there = (dictionary.encode_layer(layer, x[layer].to(dictionary.dtype)) for x in (own, other))
-    features = ((here > 0) | (there > 0)).nonzero().flatten().tolist() or [0]
+    here, there = (dictionary.encode_layer(layer, x[layer]) for x in (own, other))
+    features = ((here != 0) | (there != 0)).nonzero().flatten().tolist() or [0]
     pairs = tuple((layer, feature) for feature in features)
     return Edit(op="patch", features=pairs, positions=(-1,), donor=tuple(there[features].tolist()))
-
-
-def knows_towns(model: LanguageModel) -> bool:
-    """Whether it is an organism that was taught the towns' states, so that a question about a town has a hop."""
-    organism, _, sibling = model.name.partition("/")
-    taught = organism == "organism" and sibling not in ("memorised", "untrained")
-    return taught and "geography" in siblings()[sibling].families()
-
-
-def hop_skips(
-    loaded: ReplacementModel, *, n: int, seed: int = 0, on_progress: OnProgress = lambda done, total: None
-) -> HopSkips:
-    """`n` questions about towns, each swapped to a state with another answer, and their graphs."""
-    rng, world = random.Random(f"hop skips {seed}"), default_geography()
-    states = [state.name for state in world.states]
-    known: dict[int, Answered] = {}
-    skipped: list[float] = []
-    influence: list[float] = []
-    for index in range(n):
-        town, relation = rng.choice(world.towns), rng.choice(RELATIONS)
-        other = rng.choice([s for s in world.states if s.fact(relation) != town.state.fact(relation)])
-        prompt = WORDING.format(relation=relation, town=town.name)
-        length = len(loaded.model.tokenize(prompt))
-        if length not in known:
-            known[length] = Answered.of(loaded, questions(loaded, like=prompt))
-        answered = known[length]
-        own = world.towns.index(town)
-        one, two = (
-            ((answered.asked.state == states.index(name)) & (answered.asked.town != own)).nonzero().flatten()
-            for name in (town.state.name, other.name)
-        )
-        on_progress(index + 1, n)
-        if not len(one) or not len(two):  # a state all of whose towns have names of another length
-            continue
-        (swap,) = intervene_many(loaded.model, loaded.dictionary, [prompt], [moved(answered, prompt, one, two)])
-        if swap.edited[0].id == loaded.model.token_id(other.fact(relation)):
-            share = _share_of_the_state(loaded, answered, prompt)
-            skipped.append(float(share == 0))
-            influence.append(share)
-    return HopSkips(
-        n=n,
-        n_matters=len(skipped),
-        rate=sum(skipped) / len(skipped) if skipped else None,
-        interval=interval_of_mean(skipped, seed=seed) if skipped else None,
-        influence=sum(influence) / max(len(influence), 1),
-    )
-
-
-def _share_of_the_state(loaded: ReplacementModel, answered: Answered, prompt: str) -> float:
-    """Of the influence of the features that pruning keeps, the part of those that follow the state."""
-    graph = loaded.trace(prompt).prune()
-    assert graph.node_mask is not None  # it is pruned
-    assert graph.nodes.influence is not None  # a graph fills it in
-    features = (graph.nodes.is_kind("feature") & graph.node_mask).nonzero().flatten()
-    columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
-    places = list(zip(*(column[features].tolist() for column in columns), strict=True))
-    follows = followed(answered, places)
-    weights = graph.nodes.influence[features].double()
-    is_state = torch.tensor([follows[place] == "state" for place in places], dtype=torch.bool)
-    return float(weights[is_state].sum() / weights.sum()) if len(places) else 0.0
-
-
-def faithfulness(
-    loaded: ReplacementModel,
-    prompts: Sequence[tuple[str, str]],
-    *,
-    n: int = 100,
-    seed: int = 0,
-    on_progress: OnProgress = lambda done, total: None,
-) -> Faithfulness:
-    """Both measures, on `n` edits of each sort and, of a model that knows the towns, on half as many questions."""
-    inside, outside = (
-        unseen_edits(loaded.model, loaded.dictionary, prompts, n=n, within=within, seed=seed)
-        for within in (True, False)
-    )
-    hops = (
-        hop_skips(loaded, n=max(n // 2, 1), seed=seed, on_progress=on_progress) if knows_towns(loaded.model) else None
-    )
-    return Faithfulness(edits=inside, foreign_edits=outside, hops=hops)

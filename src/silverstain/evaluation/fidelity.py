@@ -12,22 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from silverstain.bases import Dictionary
 from silverstain.bases.replaced import edited_logits, replaced_logits
-from silverstain.bases.substitutes import AffineSubstitute, ConstantSubstitute, Substitute, as_substitute
-from silverstain.errors import UsageError
-from silverstain.evaluation.figures import output_figures, stream_figures
-from silverstain.evaluation.sums import (
-    AffineSums,
+from silverstain.bases.substitutes import ConstantSubstitute, as_substitute
+from silverstain.evaluation.fidelity_sums import (
     Columns,
     OutputSums,
     StreamSums,
     contributing,
-    decoder_norms,
-    next_token_loss,
+    output_figures,
+    stream_figures,
 )
-from silverstain.models import Harvest, LanguageModel, TokenBatch, harvest
-from silverstain.models.recording import MLP_INPUT
+from silverstain.evaluation.held_out import KEPT_BYTES, HeldOut
+from silverstain.models import Harvest, LanguageModel, TokenBatch
 from silverstain.statistics import Interval, intervals, once
 
 OnProgress = Callable[[int, int], None]
@@ -47,15 +43,15 @@ class Fidelity:
     affine_nmse: float
     """NMSE of an affine map fitted by least squares to these very tokens, mean over layers."""
     affine_nmse_layers: tuple[float, ...]
-    l0: float | None
-    """Active features a token and layer; None for what has no features."""
-    l0_layers: tuple[float, ...] | None
-    dead: float | None
+    l0: float | None = None
+    """Active features a token and layer; None for what has no features, as all that follows about features."""
+    l0_layers: tuple[float, ...] | None = None
+    dead: float | None = None
     """Share of features that were active on none of the tokens."""
-    dead_layers: tuple[float, ...] | None
+    dead_layers: tuple[float, ...] | None = None
     contributing: float | None = None
-    """Share of features among the fewest of their layer that write 99 % of all it writes (Σ activation · decoder
-    norm): a feature that is alive may still do nothing. None where activations are not known."""
+    """Share of features among the fewest of their layer that write 99 % of all it writes (Σ |activation| · decoder
+    norm): a feature that is alive may still do nothing. None where what a feature writes has no one length."""
     contributing_layers: tuple[float, ...] | None = None
     skip_share: float | None = None
     """Share of the outputs' variance that the linear skip carries (its covariance with them); features and what is
@@ -89,7 +85,7 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class StandIn:
-    """What MLPs are replaced by when nothing is known of features."""
+    """The fidelity of a substitute without features: an affine map of each MLP, its mean output, or zero."""
 
     nmse: float
     nmse_layers: tuple[float, ...]
@@ -102,7 +98,7 @@ class StandIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A dictionary's fidelity with intervals, beside what stands in for MLPs without features."""
+    """A dictionary's fidelity with intervals, beside that of substitutes without features."""
 
     fidelity: Fidelity
     n_sequences: int
@@ -117,76 +113,21 @@ class Evaluation:
     """"affine": the best affine map of each MLP, fitted to these very tokens; "mean" and "zero" output."""
 
 
-@torch.no_grad()
 def evaluate_dictionary(model: LanguageModel, dictionary: object, batches: Iterable[TokenBatch]) -> Fidelity:
-    """The fidelity of a dictionary, or of anything that can stand in for MLPs, on `batches` (read twice)."""
-    return HeldOut(model, batches, reads_at=_reads_at(dictionary)).fidelity(dictionary)
+    """The fidelity of a dictionary, or of anything that can stand in for MLPs, on `batches`."""
+    return fidelity_on(HeldOut(model, batches, reads_at=as_substitute(dictionary).reads_at), dictionary)
 
 
-class HeldOut:
-    """A fixed set of sequences to measure on again and again: what the model itself does there is found once."""
+@torch.no_grad()
+def fidelity_on(held_out: HeldOut, dictionary: object) -> Fidelity:
+    """The fidelity of a dictionary, or of anything that can stand in for MLPs, on a held-out set."""
+    return _measured(held_out, dictionary).fidelity()
 
-    def __init__(self, model: LanguageModel, batches: Iterable[TokenBatch], *, reads_at: str = MLP_INPUT) -> None:
-        self.model, self.reads_at = model, reads_at
-        self.batches = [batch.to(model.device) for batch in batches]
-        if not any(batch.n_tokens for batch in self.batches):
-            raise UsageError("there are no tokens to evaluate on; give at least one batch with positions that count")
-        self._affine: AffineSums | None = None
-        self._ce_mean: Tensor | None = None
 
-    @property
-    def n_tokens(self) -> int:
-        return sum(batch.n_tokens for batch in self.batches)
-
-    @torch.no_grad()
-    def fidelity(self, dictionary: object) -> Fidelity:
-        """The fidelity of a dictionary here."""
-        measured = _Measured(self, dictionary)
-        affine = None if self._affine is not None else AffineSums(self.model.n_layers, self.model.d_model)
-        for batch in self.batches:
-            harvested = self.harvest(batch)
-            measured.add(batch, harvested)
-            if affine is not None:
-                affine.add(batch, harvested)
-        self._affine = affine or self._affine
-        return measured.fidelity()
-
-    @torch.no_grad()
-    def stand_in(self, substitute: Substitute) -> StandIn:
-        """What something without features reaches here."""
-        measured = _Measured(self, substitute)
-        for batch in self.batches:
-            measured.add(batch, self.harvest(batch))
-        return measured.stand_in()
-
-    def harvest(self, batch: TokenBatch) -> Harvest:
-        return harvest(self.model, batch.token_ids, reads_at=self.reads_at)
-
-    def affine(self) -> AffineSums:
-        """The sums behind the best affine maps on these tokens."""
-        if self._affine is None:
-            self._affine = AffineSums(self.model.n_layers, self.model.d_model)
-            for batch in self.batches:
-                self._affine.add(batch, self.harvest(batch))
-        return self._affine
-
-    def mean_output(self) -> ConstantSubstitute:
-        return ConstantSubstitute(self.affine().mean_output().to(self.model.dtype).to(self.model.device))
-
-    def affine_map(self) -> AffineSubstitute:
-        solution = self.affine().solution().to(self.model.dtype).to(self.model.device)
-        return AffineSubstitute(solution, reads_at=self.reads_at)
-
-    def ce_mean(self) -> Tensor:
-        """Loss of each sequence with the mean output in place of every MLP."""
-        if self._ce_mean is None:
-            mean = self.mean_output()
-            losses = [
-                next_token_loss(batch, replaced_logits(self.model, mean, batch.token_ids, mask=batch.mask))[0]
-                for batch in self.batches
-            ]
-            self._ce_mean = torch.cat(losses)
-        return self._ce_mean
+@torch.no_grad()
+def stand_in_on(held_out: HeldOut, substitute: object) -> StandIn:
+    """What a substitute without features reaches on a held-out set."""
+    return _measured(held_out, substitute).stand_in()
 
 
 @torch.no_grad()
@@ -196,38 +137,37 @@ def evaluate(
     batches: Iterable[TokenBatch],
     *,
     seed: int = 0,
+    kept_bytes: int = KEPT_BYTES,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Evaluation:
-    """Everything that can be said of a dictionary without tracing; `graph_figures` says the rest."""
-    held_out = HeldOut(model, batches, reads_at=_reads_at(dictionary))
-    measured = _Measured(held_out, dictionary)
-    alone = [OutputSums() for _ in range(model.n_layers)]
-    total = len(held_out.batches) * (2 + 3)
-    for index, batch in enumerate(held_out.batches):
-        harvested = held_out.harvest(batch)
+    """Everything that can be said of a dictionary without tracing; `score_graphs` says the rest.
+
+    What the model itself does is kept up to `kept_bytes`; of more text than that the rest is run twice.
+    """
+    held_out = HeldOut(model, batches, reads_at=as_substitute(dictionary).reads_at, kept_bytes=kept_bytes)
+    measured, alone = Measured(held_out, dictionary), [OutputSums() for _ in range(model.n_layers)]
+    n_batches, total = len(held_out.batches), len(held_out.batches) * (2 + 3)
+    for index, (batch, harvested) in enumerate(held_out.harvests(), start=1):
         missed = measured.add(batch, harvested)
         for layer, sums in enumerate(alone):
             sums.add(batch, harvested.logits, _with_one_replaced(model, batch, layer, missed[layer]))
-        on_progress(2 * (index + 1), total)
+        on_progress(2 * index, total)
+    mean = held_out.mean_output
+    zero = ConstantSubstitute(torch.zeros_like(mean.outputs))
     stand_ins = {
-        name: _Measured(held_out, substitute)
-        for name, substitute in {
-            "affine": held_out.affine_map(),
-            "mean": held_out.mean_output(),
-            "zero": ConstantSubstitute(torch.zeros_like(held_out.mean_output().outputs)),
-        }.items()
+        name: Measured(held_out, substitute)
+        for name, substitute in {"affine": held_out.affine_maps, "mean": mean, "zero": zero}.items()
     }
-    for index, batch in enumerate(held_out.batches):
-        harvested = held_out.harvest(batch)
+    for index, (batch, harvested) in enumerate(held_out.harvests(), start=1):
         for stand_in in stand_ins.values():
             stand_in.add(batch, harvested)
-        on_progress(2 * len(held_out.batches) + 3 * (index + 1), total)
+        on_progress(2 * n_batches + 3 * index, total)
+    held_out.ce_mean = stand_ins["mean"].output.columns["ce_replaced"]  # so that the mean output runs no second time
     ends, ends_layers = measured.intervals(seed)
-    times = once(measured.n_sequences)
-    by_layer = [output_figures(sums.columns, None, times) for sums in alone]
+    by_layer = [output_figures(sums.columns, None, once(held_out.n_sequences)) for sums in alone]
     return Evaluation(
         fidelity=measured.fidelity(),
-        n_sequences=measured.n_sequences,
+        n_sequences=held_out.n_sequences,
         intervals=ends,
         intervals_layers=ends_layers,
         kl_layers=tuple(float(figures["kl"]) for figures in by_layer),
@@ -236,38 +176,38 @@ def evaluate(
     )
 
 
-class _Measured:
-    """One substitute on one held-out set."""
+def _measured(held_out: HeldOut, substitute: object) -> "Measured":
+    measured = Measured(held_out, substitute)
+    for batch, harvested in held_out.harvests():
+        measured.add(batch, harvested)
+    return measured
+
+
+class Measured:
+    """One substitute on one held-out set, batch by batch."""
 
     def __init__(self, held_out: HeldOut, dictionary: object) -> None:
-        self.held_out, self.dictionary = held_out, dictionary
-        self.substitute: Substitute = as_substitute(dictionary)
+        self.held_out, self.substitute = held_out, as_substitute(dictionary)
         self.stream, self.output = StreamSums(held_out.model.n_layers), OutputSums()
-
-    @property
-    def n_sequences(self) -> int:
-        return sum(len(batch.mask) for batch in self.held_out.batches)
 
     def add(self, batch: TokenBatch, harvested: Harvest) -> list[Tensor]:
         """Measure a batch; what is missed of each layer's output is given back."""
-        model = self.held_out.model
         missed = self.stream.add(self.substitute, batch, harvested)
-        replaced = replaced_logits(model, self.dictionary, batch.token_ids, mask=batch.mask)
+        replaced = replaced_logits(self.held_out.model, self.substitute, batch.token_ids, mask=batch.mask)
         self.output.add(batch, harvested.logits, replaced)
         return missed
 
     def figures(self, times: Tensor) -> dict[str, Tensor]:
-        return stream_figures(self.stream.columns, times) | output_figures(
-            self.output.columns, self.held_out.ce_mean(), times
-        )
+        """Every figure where each sequence counts so many times: see `fidelity_sums`."""
+        output = output_figures(self.output.columns, self.held_out.ce_mean, times)
+        return stream_figures(self.stream.columns, times) | output
 
     def fidelity(self) -> Fidelity:
-        found = {name: value[0] for name, value in self.figures(once(self.n_sequences)).items()}
+        found = {name: value[0] for name, value in self.figures(once(self.held_out.n_sequences)).items()}
         families = {int(n.removeprefix("family ")): float(v) for n, v in found.items() if n.startswith("family ")}
         affine = self._affine_nmse(self.stream.columns)
         determined = _known(found.pop("top1_match_determined"))
-        values: dict[str, Any] = {"l0": None, "l0_layers": None, **self._features()}
-        values |= {name: _plain(value) for name, value in found.items() if not name.startswith("family ")}
+        values = {name: _plain(value) for name, value in found.items() if not name.startswith("family ")}
         return Fidelity(
             n_tokens=self.held_out.n_tokens,
             affine_nmse=sum(affine) / len(affine),
@@ -275,17 +215,18 @@ class _Measured:
             families={family: share for family, share in families.items() if share == share},
             top1_match_determined=determined,
             **values,
+            **self._features(),
         )
 
     def stand_in(self) -> StandIn:
-        found = {name: _plain(value[0]) for name, value in self.figures(once(self.n_sequences)).items()}
+        found = {name: _plain(value[0]) for name, value in self.figures(once(self.held_out.n_sequences)).items()}
         wanted = {name: found[name] for name in StandIn.__dataclass_fields__}
         wanted["top1_match_determined"] = _known(torch.tensor(found["top1_match_determined"]))
         return StandIn(**wanted)
 
     def intervals(self, seed: int) -> tuple[dict[str, Interval], dict[str, tuple[Interval, ...]]]:
         """Of every figure that sequences are drawn for, in all and by layer."""
-        found = intervals(self.figures, self.n_sequences, seed=seed)
+        found = intervals(self.figures, self.held_out.n_sequences, seed=seed)
         single = {n: (float(v[0]), float(v[1])) for n, v in found.items() if v.ndim == 1 and not v.isnan().any()}
         layers = {n: tuple((float(low), float(high)) for low, high in v.T) for n, v in found.items() if v.ndim == 2}
         return single, layers
@@ -293,22 +234,20 @@ class _Measured:
     def _affine_nmse(self, columns: Columns) -> tuple[float, ...]:
         yy, y, n = columns["yy"].sum(0), columns["y"].sum(0), columns["n"].sum()
         variance = (yy - y.square().sum(1) / n).clamp_min(1e-30)
-        return tuple(((yy - self.held_out.affine().explained()).clamp_min(0) / variance).tolist())
+        return tuple(((yy - self.held_out.affine.explained()).clamp_min(0) / variance).tolist())
 
     def _features(self) -> dict[str, Any]:
-        out: dict[str, Any] = dict.fromkeys(("dead", "dead_layers", "contributing", "contributing_layers"))
+        """Figures without an interval: a rare feature would look dead in most draws of sequences."""
         fired, amounts = self.stream.fired, self.stream.amounts
-        if fired is not None:
-            dead = tuple(float((counts == 0).double().mean()) for counts in fired)
-            out |= {"dead": sum(dead) / len(dead), "dead_layers": dead}
-            if "active" not in self.stream.columns:
-                l0 = tuple(float(counts.sum()) / self.held_out.n_tokens for counts in fired)
-                out |= {"l0": sum(l0) / len(l0), "l0_layers": l0}
-        if amounts is not None:
-            norms = [decoder_norms(self.substitute, layer) for layer in range(len(amounts))]
-            shares = tuple(contributing(a, n.cpu()) for a, n in zip(amounts, norms, strict=True) if n is not None)
-            out |= {"contributing": sum(shares) / len(shares), "contributing_layers": shares}
-        return out
+        if fired is None or amounts is None:
+            return {}
+        found = {"dead": [float((counts == 0).double().mean()) for counts in fired]}
+        norms = [self.substitute.decoder_norms(layer) for layer in range(len(amounts))]
+        known = [norm.cpu() for norm in norms if norm is not None]
+        if len(known) == len(norms):
+            found["contributing"] = [contributing(a, norm) for a, norm in zip(amounts, known, strict=True)]
+        means = {name: sum(values) / len(values) for name, values in found.items()}
+        return means | {f"{name}_layers": tuple(values) for name, values in found.items()}
 
 
 def _with_one_replaced(model: LanguageModel, batch: TokenBatch, layer: int, missed: Tensor) -> Tensor:
@@ -316,10 +255,6 @@ def _with_one_replaced(model: LanguageModel, batch: TokenBatch, layer: int, miss
     delta = missed.new_zeros(*batch.mask.shape, missed.shape[1])
     delta[batch.mask] = -missed
     return edited_logits(model, batch.token_ids, {layer: delta})
-
-
-def _reads_at(dictionary: object) -> str:
-    return dictionary.reads_at if isinstance(dictionary, Dictionary) else MLP_INPUT
 
 
 def _known(value: Tensor) -> float | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
-from silverstain.evaluation.fidelity import Fidelity, HeldOut, StandIn
-from silverstain.evaluation.graph_figures import graph_figures
+from silverstain.evaluation.fidelity import fidelity_on, stand_in_on
+from silverstain.evaluation.graph_scores import score_graphs
+from silverstain.evaluation.held_out import HeldOut
 from silverstain.evaluation.plots import FrontierPoint, can_draw, draw_frontier
 from silverstain.models import LanguageModel, TokenBatch
 from silverstain.storage import read_json, write_json_whole
@@ -130,7 +131,7 @@ def _series(model: LanguageModel, configs: Sequence[TrainingConfig]) -> list[str
 
 
 def _references(held_out: HeldOut) -> dict[str, float]:
-    found: StandIn = held_out.stand_in(held_out.affine_map())
+    found = stand_in_on(held_out, held_out.affine_maps)
     names = ("nmse", "kl", "top1_match", "ce_recovered")
     return {name: getattr(found, name) for name in names}
 
@@ -139,9 +140,9 @@ def _point(
     held_out: HeldOut, folder: Path, series: str, value: float, prompts: Sequence[tuple[str, Any]]
 ) -> FrontierPoint:
     dictionary = open_trained(folder)
-    fidelity: Fidelity = held_out.fidelity(dictionary)
+    fidelity = fidelity_on(held_out, dictionary)
     figures = {name: getattr(fidelity, name) for name in ("nmse", "kl", "top1_match", "ce_recovered", "dead")}
     if prompts and isinstance(dictionary, Dictionary):
-        traced = graph_figures(held_out.model, dictionary, prompts)
+        traced = score_graphs(held_out.model, dictionary, prompts)
         figures |= {name: getattr(traced, name) for name in ("replacement", "completeness", "path_length")}
     return FrontierPoint(series=series, aim=value, l0=fidelity.l0 or 0.0, figures=figures)

@@ -5,11 +5,16 @@ from collections.abc import Sequence
 
 from silverstain.evaluation.fidelity import Fidelity
 
-LINEAR = 0.1
+NEARLY_LINEAR = 0.1
 """An affine map that leaves less of the MLPs' variance makes features pointless: a small model grown on 2 M tokens had
 0.06, the same one on 12 M tokens 0.46."""
 PARTLY_LINEAR = 0.2
-DEAD, DRY, SKIP = 0.1, 0.1, 0.5
+MANY_DEAD = 0.1
+"""Share of features."""
+FEWEST_ACTIVE = 0.1
+"""Active features a token, below which a layer does next to nothing."""
+LARGE_SKIP = 0.5
+"""Share of the outputs' variance that a linear skip carries."""
 TOKENS_A_DIMENSION = 10
 """With fewer tokens a dimension, least squares fits the tokens rather than the MLP."""
 
@@ -25,7 +30,7 @@ def remarks(fidelity: Fidelity, *, d_model: int, d_vocab: int) -> list[str]:
 
 def _about_the_model(fidelity: Fidelity, d_vocab: int) -> list[str]:
     left = fidelity.affine_nmse
-    if left < LINEAR:
+    if left < NEARLY_LINEAR:
         return [
             f"The MLPs of this model are nearly linear: an affine map in place of each leaves {left:.3f} of their "
             "variance. Such a model is under-trained, or this text exercises little of it; there is next to nothing "
@@ -62,12 +67,12 @@ def _about_the_dictionary(fidelity: Fidelity) -> list[str]:
         out.append(
             f"The dictionary misses {fidelity.nmse_ratio:.1f} times what affine maps without any feature would miss."
         )
-    dry = _layers([value < DRY for value in fidelity.l0_layers or ()])
-    if dry:
-        out.append(f"{dry} ran dry: fewer than {DRY} active features a token.")
-    if fidelity.dead is not None and fidelity.dead > DEAD:
+    idle = _layers([value < FEWEST_ACTIVE for value in fidelity.l0_layers or ()])
+    if idle:
+        out.append(f"{idle} ran dry: fewer than {FEWEST_ACTIVE} active features a token.")
+    if fidelity.dead is not None and fidelity.dead > MANY_DEAD:
         out.append(f"{fidelity.dead:.0%} of the features were active on none of these tokens.")
-    if fidelity.skip_share is not None and fidelity.skip_share > SKIP:
+    if fidelity.skip_share is not None and fidelity.skip_share > LARGE_SKIP:
         out.append(
             f"The linear skip carries {fidelity.skip_share:.0%} of the outputs' variance: features explain the "
             "rest, and the replacement score does not credit the skip."

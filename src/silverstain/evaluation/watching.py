@@ -15,11 +15,12 @@ import torch
 from silverstain.bases import Dictionary
 from silverstain.bases.substitutes import Substitute
 from silverstain.errors import UsageError
-from silverstain.evaluation.fidelity import Fidelity, HeldOut
-from silverstain.evaluation.graph_figures import graph_figures, prompts_of
-from silverstain.evaluation.metrics import Metrics, Record
+from silverstain.evaluation.fidelity import Fidelity, fidelity_on
+from silverstain.evaluation.graph_scores import prompts_of, score_graphs
+from silverstain.evaluation.held_out import HeldOut
 from silverstain.evaluation.plots import PLOTS, can_draw, draw_run
 from silverstain.evaluation.remarks import remarks
+from silverstain.evaluation.run_metrics import Metrics, Record
 from silverstain.models import LanguageModel, TokenBatch
 from silverstain.training.freezing import frozen
 from silverstain.training.trainer import Progress
@@ -27,6 +28,8 @@ from silverstain.training.weights import Weights
 
 SMALL_RECORDS = 20
 """Records of loss and reconstruction between two evaluations."""
+KEPT_BYTES = 2**28
+"""What the model does on held-out text is kept up to this size: the memory is training's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,7 @@ class Watch:
         for, spread over them; without any, the beginnings of held-out sequences. `on_evaluation` is told each record
         that has a `held_out` part."""
         self.model, self.folder, self.settings = model, Path(folder), settings or WatchSettings()
-        self.held_out = HeldOut(model, held_out)
+        self.held_out = HeldOut(model, held_out, kept_bytes=KEPT_BYTES)
         n = self.settings.graphs
         self.prompts = list(prompts)[:: max(1, len(prompts) // max(n, 1))][:n] or prompts_of(self.held_out.batches, n)
         """What is traced."""
@@ -143,13 +146,13 @@ class Watch:
         return remarks(fidelity, d_model=self.model.d_model, d_vocab=self.model.d_vocab)
 
     def _evaluated(self, substitute: Substitute, number: int, *, is_last: bool) -> Record:
-        fidelity = self.held_out.fidelity(substitute)
+        fidelity = fidelity_on(self.held_out, substitute)
         found: Record = {**fidelity.to_json(), "nmse_ratio": fidelity.nmse_ratio}
         if self.prompts and (is_last or number % self.settings.graphs_every == 0):
             dictionary = self._frozen(substitute)
             if dictionary is not None:
-                figures = graph_figures(self.model, dictionary, self.prompts)
-                found |= {k: getattr(figures, k) for k in ("replacement", "completeness", "path_length")}
+                scores = score_graphs(self.model, dictionary, self.prompts)
+                found |= {k: getattr(scores, k) for k in ("replacement", "completeness", "path_length")}
         return found
 
     def _frozen(self, substitute: Substitute) -> Dictionary | None:

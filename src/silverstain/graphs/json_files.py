@@ -18,11 +18,10 @@ from silverstain.graphs.export import FEATURE_TYPES
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.nodes import FEATURE, LOGIT, TOKEN, NodeTable
 from silverstain.graphs.story import Story, StoryGroup
+from silverstain.notation import read_node
 from silverstain.storage import broken_file, read_json
 
 KINDS = {name: kind for kind, name in FEATURE_TYPES.items()}
-FEATURE_ID = re.compile(r"(\d+)_(\d+)_(\d+)")
-TOKEN_ID = re.compile(r"E_(\d+)_\d+")
 ANSWER = re.compile(r'[^"]*"(?P<name>.*)"[^"]*', re.DOTALL)
 
 
@@ -123,9 +122,9 @@ def _finite(number: Any, what: str) -> float:
 
 def _feature_index(node: Mapping[str, Any], layer: int) -> int:
     """Out of the id `layer_feature_position`, or else of the Cantor pair of layer and feature."""
-    named = FEATURE_ID.fullmatch(str(node["node_id"]))
-    if named and int(named[1]) == layer and int(named[3]) == int(node["ctx_idx"]):
-        return int(named[2])
+    named = read_node(str(node["node_id"]))
+    if named and (named.kind, named.layer, named.position) == ("feature", layer, int(node["ctx_idx"])):
+        return named.index
     pair = int(node["feature"])
     diagonal = (math.isqrt(8 * pair + 1) - 1) // 2
     index = pair - diagonal * (diagonal + 1) // 2
@@ -138,8 +137,8 @@ def _feature_index(node: Mapping[str, Any], layer: int) -> int:
 
 def _token_id(node: Mapping[str, Any], kind: int) -> int:
     if kind == TOKEN:
-        named = TOKEN_ID.fullmatch(str(node["node_id"]))
-        return int(named[1]) if named else -1
+        named = read_node(str(node["node_id"]))
+        return named.index if named and named.kind == "token" else -1
     if kind == LOGIT:
         return -1 if "direction" in str(node["node_id"]) else int(node["feature"])
     return -1

@@ -2,8 +2,9 @@
 
     OP:WHAT[@POSITIONS][<SOURCE][=VALUE]
 
-WHAT is features (L1.F23+L2.F4), an error node (L1.error), `token`, heads (L1.H3), a named direction (L1.name) or the
-label of a group. POSITIONS are numbers, negative from the end, inclusive ranges (3..6), or all from one on (5..).
+WHAT is features (L1.F23+L2.F4), an error node (L1.error), `token`, heads (L1.H3), a named direction (L1.name), ids of
+nodes with their position in them (1_23_5), or the label of a group. POSITIONS are numbers, negative from the end,
+inclusive ranges (3..6), or all from one on (5..).
 SOURCE is, of heads, the keys they read; of `patch` and `add`, the position in the donor's run (none: the same).
 """
 
@@ -24,6 +25,7 @@ from silverstain.interventions.edits import (
     at_places,
 )
 from silverstain.interventions.positions import Positions, read_positions
+from silverstain.notation import NodeName, read_node
 
 if TYPE_CHECKING:
     from silverstain.interventions.donors import Donor
@@ -31,12 +33,8 @@ if TYPE_CHECKING:
 _FORM = re.compile(
     r"(?P<op>\w+):(?P<what>[^@<]+?)(?:@(?P<where>[-\d,. ]+?))?\s*(?P<source><[\d,. ]*?)?(?:=(?P<value>[^=]+))?"
 )
-_FEATURE = re.compile(r"L(\d+)\.F(\d+)", re.IGNORECASE)
-_HEAD = re.compile(r"L(\d+)\.H(\d+)", re.IGNORECASE)
-_ERROR = re.compile(r"L(\d+)\.error", re.IGNORECASE)
-_PLACED = re.compile(r"\s*(L\d+\b|token\b)", re.IGNORECASE)
-"""How everything that is no group begins."""
-_NAMED = re.compile(r"L(\d+)\.([^+=]+)", re.IGNORECASE)
+_ENDS = re.compile(r"[@<+=]")
+"""Where the first name in an edit is over."""
 
 
 class _Parts(NamedTuple):
@@ -44,7 +42,7 @@ class _Parts(NamedTuple):
 
     text: str
     op: str
-    what: list[str]
+    what: list[NodeName]
     positions: Positions
     source: tuple[int, ...] | None
     """None: no `<`; empty: a `<` with nothing behind it."""
@@ -83,24 +81,22 @@ def parse_edits(
 
 def _read(text: str, directions: Mapping[str, Sequence[float]], donor: "Donor | None") -> Sequence[AnyEdit]:
     parts = _parts(text)
-    first = parts.what[0]
-    if all(_FEATURE.fullmatch(piece) for piece in parts.what):
-        pairs = tuple(_pair(_FEATURE, piece) for piece in parts.what)
+    first, kinds = parts.what[0], {name.kind for name in parts.what}
+    if kinds == {"feature"}:
+        pairs = tuple((name.layer, name.index) for name in parts.what)
         return [_features(parts, pairs)] if parts.source is None else _from_donor(parts, pairs, donor)
-    if all(_HEAD.fullmatch(piece) for piece in parts.what):
+    if kinds == {"head"}:
         return [_heads(parts, donor)]
-    if len(parts.what) == 1 and (first.lower() == "token" or _ERROR.fullmatch(first)):
+    if len(parts.what) == 1 and first.kind in ("token", "error"):
         return [_vector(parts, donor)]
-    named = _NAMED.fullmatch(first)
-    if named and len(parts.what) == 1 and named[2].strip() in directions:
-        name = named[2].strip()
+    if len(parts.what) == 1 and first.direction in directions:
         return [
             DirectionEdit(
-                op=parts.op, layer=int(named[1]), direction=tuple(directions[name]), name=name,
+                op=parts.op, layer=first.layer, direction=tuple(directions[first.direction]), name=first.direction,
                 positions=parts.positions, value=_one_value(parts),
             )
         ]  # fmt: skip
-    raise _cannot("features", "+".join(parts.what), text)
+    raise _cannot("features", "+".join(map(str, parts.what)), text)
 
 
 def _parts(text: str) -> _Parts:
@@ -112,8 +108,24 @@ def _parts(text: str) -> _Parts:
         source = None if form["source"] is None else _source(form["source"][1:])
     except ValueError:
         raise _cannot("positions", f"{form['where'] or ''}{form['source'] or ''}", text) from None
-    what = [piece.strip() for piece in form["what"].split("+")]
+    pieces = form["what"].split("+")
+    what = [name for piece in pieces if (name := read_node(piece))]
+    if len(what) < len(pieces):
+        raise _cannot("features", form["what"].strip(), text)
+    positions = _positions_of_ids(what, positions, text)
     return _Parts(text, form["op"].lower(), what, positions, source, _numbers(form["value"], text))
+
+
+def _positions_of_ids(what: Sequence[NodeName], positions: Positions, text: str) -> Positions:
+    """The positions that were typed, or the one position that ids such as 1_23_5 have in them."""
+    said = {name.position for name in what}
+    if said == {None}:
+        return positions
+    if positions is not None or len(said) > 1:
+        raise UsageError(
+            f"The edit {text!r} has ids of nodes at other positions; give all one position, or an edit each; {EXAMPLE}."
+        )
+    return tuple(position for position in said if position is not None)
 
 
 def _source(text: str) -> tuple[int, ...]:
@@ -141,7 +153,7 @@ def _from_donor(parts: _Parts, pairs: tuple[tuple[int, int], ...], donor: "Donor
 
 
 def _heads(parts: _Parts, donor: "Donor | None") -> PatternEdit:
-    heads = tuple(_pair(_HEAD, piece) for piece in parts.what)
+    heads = tuple((name.layer, name.index) for name in parts.what)
     if parts.op == "patch" and parts.values is None:
         moves = _moves(parts, donor)
         if len(heads) != 1 or len(moves) != 1:
@@ -155,8 +167,7 @@ def _heads(parts: _Parts, donor: "Donor | None") -> PatternEdit:
 
 
 def _vector(parts: _Parts, donor: "Donor | None") -> VectorEdit:
-    error = _ERROR.fullmatch(parts.what[0])
-    layer = int(error[1]) if error else None
+    layer = parts.what[0].layer if parts.what[0].kind == "error" else None
     if parts.op != "patch":
         if parts.source is not None:
             raise UsageError(f"Only patch takes from a donor, but the edit {parts.text!r} does; leave out the <.")
@@ -229,18 +240,12 @@ def _group_named(
 def _check_name(text: str, groups: Mapping[str, Sequence[Place]]) -> None:
     """UsageError for what can only be a group, and is none of those given."""
     op, colon, rest = text.strip().partition(":")
-    if op.strip().lower() not in OPERATIONS or not colon or not rest.strip() or _PLACED.match(rest):
+    if op.strip().lower() not in OPERATIONS or not colon or not rest.strip() or read_node(_ENDS.split(rest)[0]):
         return
     there = f"groups are: {', '.join(map(repr, groups))}" if groups else "groups come from a graph: --story GRAPH"
     raise UsageError(
         f"The edit {text!r} names no feature, error, token or head, and no known group; {there}; {EXAMPLE}."
     )
-
-
-def _pair(form: re.Pattern[str], piece: str) -> tuple[int, int]:
-    found = form.fullmatch(piece)
-    assert found is not None  # the caller matched it
-    return int(found[1]), int(found[2])
 
 
 def _one_value(parts: _Parts) -> float | None:

@@ -14,6 +14,7 @@ from silverstain.interventions.edits import AnyEdit
 from silverstain.interventions.passes import changes_for, paired_logits
 from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel, Prompt, as_ids, padded, position_in
+from silverstain.statistics import divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Intervention:
     @property
     def kl_by_position(self) -> Float[Tensor, " pos"]:
         """KL(baseline ‖ edited) in nats at every position."""
-        return divergence(self.baseline_logits, self.edited_logits)
+        return divergence(self.baseline_logits, self.edited_logits, dtype=torch.float64)
 
     @property
     def kl(self) -> float:
@@ -181,11 +182,3 @@ def top_tokens(model: LanguageModel, logits: Float[Tensor, " d_vocab"], n: int) 
         TokenProbability(token=name, id=token, probability=value)
         for name, token, value in zip(names, ids.tolist(), values.tolist(), strict=True)
     )
-
-
-def divergence(
-    before: Float[Tensor, "*batch d_vocab"], after: Float[Tensor, "*batch d_vocab"]
-) -> Float[Tensor, "*batch"]:
-    """KL(before ‖ after) in nats over the last axis; in float64, since small effects are differences of logarithms."""
-    p, q = before.double().log_softmax(-1), after.double().log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1).clamp_min(0)

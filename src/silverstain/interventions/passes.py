@@ -245,7 +245,7 @@ def feature_changes(
     basis: Basis, layer: int, read: Float[Tensor, "batch pos d_model"], rows: Int[Tensor, " site"], here: Sites
 ) -> FeatureChanges:
     """What the sites of a layer change, their activations being measured in the given rows."""
-    measured = basis.activations_at(layer, read[rows, here.position], here.feature).to(here.factor.dtype)
+    measured = basis.activations_at(layer, read, rows, here.position, here.feature).to(here.factor.dtype)
     return FeatureChanges(here.row, here.position, here.feature, here.change(measured))
 
 

@@ -156,7 +156,10 @@ def readout_set(model: LanguageModel, basis: Basis, readouts: Readouts, clean: I
     for layer in layers.unique().tolist():
         here = layers == layer
         inputs[here] = clean[layer][positions[here]].to(inputs)
-        active[here] = basis.activations_at(layer, inputs[here], features[here]).to(active)
+        first = torch.zeros_like(features[here])
+        active[here] = basis.activations_at(layer, clean[layer][None], first, positions[here], features[here]).to(
+            active
+        )
     at = position_in(readouts.position, n_positions)
     targets = joined(
         unit_targets(basis, layers, positions, features, inputs),

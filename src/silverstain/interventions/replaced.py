@@ -15,10 +15,11 @@ from torch import Tensor
 from silverstain.bases import Basis, replaced_logits
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import AnyEdit
-from silverstain.interventions.intervene import divergence, intervene_many
+from silverstain.interventions.intervene import intervene_many
 from silverstain.interventions.passes import edit_deltas, sites_for
 from silverstain.models import LanguageModel
 from silverstain.models.prompts import Prompt, as_ids, padded
+from silverstain.statistics import divergence
 
 
 class Agreement(NamedTuple):
@@ -76,7 +77,7 @@ def agreement_under_edits(
                 (
                     outcome.edited_logits[-1].argmax(),
                     edited[-1].argmax(),
-                    divergence(outcome.edited_logits[-1], edited[-1]),
+                    divergence(outcome.edited_logits[-1], edited[-1], dtype=torch.float64),
                     outcome.baseline_logits[-1].argmax() == clean[-1].argmax(),
                 )
             )

@@ -22,7 +22,7 @@ from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.interventions.clean_run import CleanRun, clean_run, prefix_of
 from silverstain.interventions.edits import AnyEdit
-from silverstain.interventions.intervene import check_finite, divergence
+from silverstain.interventions.intervene import check_finite
 from silverstain.interventions.passes import changes_for, edited_rows
 from silverstain.interventions.readouts import (
     Reading,
@@ -35,6 +35,7 @@ from silverstain.interventions.readouts import (
 from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel, Prompt, as_ids, position_in
 from silverstain.resuming import ResumeStore
+from silverstain.statistics import divergence
 from silverstain.storage import hash_tensors
 
 TOKENS_AT_ONCE = 1024
@@ -249,7 +250,7 @@ def _batch(swept: _Sweep, edits: Sequence[Sequence[AnyEdit]], places: Sequence[t
         change=changed.targets,
         active=changed.active,
         chance=chance[:n] - chance[n],
-        kl=divergence(logits[n:].expand(n, -1), logits[:n]),
+        kl=divergence(logits[n:].expand(n, -1), logits[:n], dtype=torch.float64),
         top=logits[:n].argmax(-1),
     )
 

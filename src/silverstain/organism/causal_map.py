@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.errors import UsageError
+from silverstain.statistics import Share
 from silverstain.storage import read_json, write_json_whole
-
-from .measures import Measure
 
 FORMAT = "silverstain.causal-map/1"
 AS_GOOD = 0.02
@@ -33,9 +32,9 @@ class Site:
 
     layer: int
     role: str
-    probe: Measure
-    interchange: Measure
-    mean_interchange: Measure
+    probe: Share
+    interchange: Share
+    mean_interchange: Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +61,10 @@ class VariableMap:
     base: str
     donor: str
     counterfactual: str
-    base_right: Measure
-    donor_right: Measure
-    unexchanged: Measure
-    bag_of_tokens: Measure
+    base_right: Share
+    donor_right: Share
+    unexchanged: Share
+    bag_of_tokens: Share
     best_look_up: Mapping[str, float]
     sites: tuple[Site, ...]
 
@@ -140,45 +139,12 @@ class CausalMap:
 
 
 def _variable_from(item: Mapping[str, Any]) -> VariableMap:
-    measures = {key: Measure(**item[key]) for key in ("base_right", "donor_right", "unexchanged", "bag_of_tokens")}
+    measures = {key: Share(**item[key]) for key in ("base_right", "donor_right", "unexchanged", "bag_of_tokens")}
     sites = tuple(
         Site(
-            layer=site["layer"], role=site["role"], probe=Measure(**site["probe"]),
-            interchange=Measure(**site["interchange"]), mean_interchange=Measure(**site["mean_interchange"]),
+            layer=site["layer"], role=site["role"], probe=Share(**site["probe"]),
+            interchange=Share(**site["interchange"]), mean_interchange=Share(**site["mean_interchange"]),
         )
         for site in item["sites"]
     )  # fmt: skip
     return VariableMap(**{**item, **measures, "roles": tuple(item["roles"]), "sites": sites})
-
-
-def table(found: CausalMap) -> str:
-    """One line a variable, shares in per cent with 95 % intervals."""
-    head = ("variable", "right", "bag of tokens", "one token", "probe", "at", "interchange", "at", "of means", "at")
-    lines: list[tuple[str, ...]] = [head]
-    for item in found.variables:
-        probe, exchange, mean = item.best_probe, item.best_interchange, item.best_mean_interchange
-        right = f"{100 * item.base_right.value:.0f}"
-        lines.append(
-            (
-                item.name, right, str(item.bag_of_tokens), f"{100 * item.one_token.probe.value:.0f}", str(probe.probe),
-                f"{probe.layer} {probe.role}", str(exchange.interchange), f"{exchange.layer} {exchange.role}",
-                str(mean.mean_interchange), f"{mean.layer} {mean.role}",
-            )
-        )  # fmt: skip
-    return _aligned(lines)
-
-
-def grid(item: VariableMap, what: str = "interchange") -> str:
-    """One variable's `interchange`, `mean_interchange` or `probe` in per cent: a row a role, a column a layer."""
-    head = (what, "embedding", *(f"after {layer}" for layer in range(1, item.n_layers)))
-    lines: list[tuple[str, ...]] = [head]
-    for role in item.roles:
-        shares = (getattr(item.at(layer, role), what).value for layer in range(item.n_layers))
-        lines.append((role, *(f"{100 * share:.0f}" for share in shares)))
-    return _aligned(lines)
-
-
-def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (map(str.ljust, line, widths) for line in lines)
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from silverstain.bases import Dictionary
 from silverstain.interventions import Edit
 from silverstain.interventions.edits import DirectionEdit, PatternEdit
-from silverstain.loading import ReplacementModel
-from silverstain.models import harvest
+from silverstain.models import LanguageModel, harvest
 from silverstain.models.prompts import padded
 from silverstain.organism.batches import tokens_of
 from silverstain.organism.families.couplets import ADJECTIVES, CoupletsFamily, rhymes
@@ -28,7 +28,7 @@ from silverstain.treatment.comparing import last_streams
 
 NOTE_TOKENS = 3
 """A note is "note WORD ;"."""
-CHEAP = 0.01
+LARGEST_COST = 0.01
 """Share of the development side-effect set that a treatment may cost: half of what the test allows."""
 
 
@@ -114,33 +114,33 @@ def quirk_case(split: str, n: int = 200) -> Case:
     return Case(target=tuple(target), wrong=tuple(wrong), cured=tuple(cured), side=tuple(side))
 
 
-def marking_feature(loaded: ReplacementModel, prompts: Sequence[Item], others: Sequence[Item], at: int) -> int:
+def marking_feature(
+    model: LanguageModel, dictionary: Dictionary, prompts: Sequence[Item], others: Sequence[Item], at: int
+) -> int:
     """The feature of layer 0 that fires at token `at` of every one of the prompts, and on least of all other tokens."""
-    model, dictionary = loaded.model, loaded.dictionary
 
-    def firing(items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+    def activations(items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         ids = padded([item.prompt for item in items], model.device)
         real = torch.tensor([[i < len(item.prompt) for i in range(ids.shape[1])] for item in items])
         real[:, : model.n_real] = False
         return dictionary.encode_layer(0, harvest(model, ids).mlp_inputs[0]), real
 
-    there, elsewhere = firing(prompts)[0][:, at], firing(others)
+    there, elsewhere = activations(prompts)[0][:, at], activations(others)
     always = (there > 0).float().mean(0)
     rate = (elsewhere[0] > 0)[elsewhere[1]].float().mean(0)
     score = always - 20 * rate + 1e-3 * there.mean(0)  # of those that tell apart equally, the one that fires most
     return int(score.argmax())
 
 
-def cure_mixed(loaded: ReplacementModel, dev: Case) -> Treatment:
+def cure_mixed(model: LanguageModel, dictionary: Dictionary, dev: Case) -> Treatment:
     """Nothing behind a note reads it any more, where the feature that marks notes fires.
 
     Later tokens read the note in layer 0 already, where no feature is known yet, and attention that is cut leaves less
     than attention without a note would bring. What is missing is added as a constant behind each block:
     the mean difference of the stream with and without a note. How much of it is chosen on development items.
     """
-    model, dictionary = loaded.model, loaded.dictionary
     without = [item for item in dev.side if word_ids("note")[0] not in item.prompt]
-    note = marking_feature(loaded, dev.target, without, at=1)
+    note = marking_feature(model, dictionary, dev.target, without, at=1)
     inside = Condition(features=((0, note),), first=0, last=NOTE_TOKENS - 1)
     behind = Condition(features=((0, note),), first=NOTE_TOKENS, last=None)
     heads = tuple((layer, head) for layer in range(1, model.n_layers) for head in range(model.n_heads))
@@ -157,14 +157,13 @@ def cure_mixed(loaded: ReplacementModel, dev: Case) -> Treatment:
         ]  # fmt: skip
         candidates = [rules, *([*rules, Rule(edit=edit, when=behind)] for edit in edits)]
         made = [treatment_for(model, dictionary, one, name="mixed: notes are not read") for one in candidates]
-        rules = list(_best(loaded, dev, made, lambda: share_right(model, dev.target)).rules)
+        rules = list(_best(model, dictionary, dev, made, lambda: share_right(model, dev.target)).rules)
     return treatment_for(model, dictionary, rules, name="mixed: notes are not read")
 
 
-def cure_quirk(loaded: ReplacementModel, dev: Case) -> Treatment:
+def cure_quirk(model: LanguageModel, dictionary: Dictionary, dev: Case) -> Treatment:
     """The features that raise the quirk's word most are turned down, or what they write for: chosen in development."""
-    model, dictionary = loaded.model, loaded.dictionary
-    strongest = features_for_word(loaded, dev.wrong)
+    strongest = features_for_word(model, dictionary, dev.wrong)
     word = model.W_U[dev.wrong[0].answer] * _gain(model.final_norm.module)  # what the final norm lets through
     fires = Condition(features=(strongest[0],))
     candidates = [
@@ -177,13 +176,14 @@ def cure_quirk(loaded: ReplacementModel, dev: Case) -> Treatment:
                              value=-value)  # fmt: skip
         candidates += [[Rule(edit=edit)], [Rule(edit=edit, when=fires)]]
     made = [treatment_for(model, dictionary, rules, name=f"quirk: {QUIRK} is not preferred") for rules in candidates]
-    return _best(loaded, dev, made, lambda: agreeing(loaded, dev) - share_right(model, dev.wrong))
+    return _best(model, dictionary, dev, made, lambda: agreeing(model, dev) - share_right(model, dev.wrong))
 
 
-def features_for_word(loaded: ReplacementModel, items: Sequence[Item], n: int = 16) -> list[tuple[int, int]]:
+def features_for_word(
+    model: LanguageModel, dictionary: Dictionary, items: Sequence[Item], n: int = 16
+) -> list[tuple[int, int]]:
     """(layer, feature) of those that raise the items' answer most at the last token: mean activation times direct
     effect on its logit against the mean of all."""
-    model, dictionary = loaded.model, loaded.dictionary
     ids = padded([item.prompt for item in items], model.device)
     inputs = harvest(model, ids, reads_at=dictionary.reads_at).mlp_inputs
     last = torch.tensor([len(item.prompt) - 1 for item in items])
@@ -203,24 +203,26 @@ def _gain(norm: nn.Module) -> torch.Tensor:
     return norm.weight
 
 
-def agreeing(loaded: ReplacementModel, case: Case) -> float:
+def agreeing(model: LanguageModel, case: Case) -> float:
     """How often the first choice is an adjective that agrees with the couplet's end word."""
     sets = {word_ids(w)[0]: words for words in ADJECTIVES.values() for w in words}
     by_word = [{word_ids(w)[0] for w in sets[item.answer]} for item in case.target]
     most = max(len(one) for one in by_word)
     shares = [
-        share_right(loaded.model, [Item(item.prompt, sorted(ids)[i % len(ids)]) for item, ids in
+        share_right(model, [Item(item.prompt, sorted(ids)[i % len(ids)]) for item, ids in
                                    zip(case.target, by_word, strict=True)])
         for i in range(most)
     ]  # fmt: skip
     return sum(shares)
 
 
-def _best(loaded: ReplacementModel, dev: Case, made: Sequence[Treatment], score: Callable[[], float]) -> Treatment:
+def _best(
+    model: LanguageModel, dictionary: Dictionary, dev: Case, made: Sequence[Treatment], score: Callable[[], float]
+) -> Treatment:
     """The treatment with the best score on development items among those that hardly cost the side-effect set."""
-    before, ranked = share_right(loaded.model, dev.side), []
+    before, ranked = share_right(model, dev.side), []
     for treatment in made:
-        with treated(loaded.model, loaded.dictionary, treatment):
-            cost, worth = before - share_right(loaded.model, dev.side), score()
-        ranked.append((worth if cost <= CHEAP else worth - 10 * cost, treatment))
+        with treated(model, dictionary, treatment):
+            cost, worth = before - share_right(model, dev.side), score()
+        ranked.append((worth if cost <= LARGEST_COST else worth - 10 * cost, treatment))
     return max(ranked, key=lambda pair: pair[0])[1]

@@ -1,39 +1,24 @@
 """How faithful an organism's dictionary is: reconstruction, the replaced model's words by family, and graph scores."""
 
-import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from silverstain.bases import Dictionary
-from silverstain.bases.substitutes import NeuronSubstitute, TokenSubstitute
-from silverstain.evaluation import Fidelity, evaluate_dictionary
-from silverstain.evaluation.graph_figures import graph_figures
+from silverstain.bases import NeuronSubstitute, TokenSubstitute
+from silverstain.evaluation import Fidelity, GraphScores, evaluate_dictionary, score_graphs
 from silverstain.models import LanguageModel
 
 from .corpus import evaluation_batches, training_batches
 from .families import Family
 from .files import load_organism
+from .prompts import graph_prompts
 from .siblings import siblings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphScores:
-    """Means over the graphs of `n` prompts, by family and in all."""
-
-    n: int
-    replacement: float
-    completeness: float
-    replacement_families: Mapping[str, float]
-    completeness_families: Mapping[str, float]
-    worst_error: float
-    """The largest exactness figure of any graph."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class DictionaryReport:
-    """All figures of one dictionary, beside what stands in for MLPs without any."""
+    """All figures of one dictionary, beside those of substitutes without one."""
 
     sibling: str
     kind: str
@@ -49,7 +34,7 @@ class DictionaryReport:
             "kind": self.kind,
             "fidelity": self.fidelity.to_json(),
             "families": dict(self.families),
-            "graphs": asdict(self.graphs),
+            "graphs": self.graphs.to_json(),
             "baselines": {name: fidelity.to_json() for name, fidelity in self.baselines.items()},
         }
 
@@ -71,44 +56,9 @@ def report_dictionary(
         kind=kind,
         fidelity=fidelity,
         families={names[index]: share for index, share in fidelity.families.items()},
-        graphs=graph_scores(model, dictionary, families, n=n_graphs, on_progress=on_progress),
+        graphs=score_graphs(model, dictionary, graph_prompts(families, n=n_graphs), on_progress=on_progress),
         baselines=_baselines(model, families, batches, fidelity) if baselines else {},
     )
-
-
-def graph_scores(
-    model: LanguageModel,
-    dictionary: Dictionary,
-    families: Mapping[str, Family],
-    *,
-    n: int,
-    seed: int = 3,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> GraphScores:
-    """Trace `n` prompts a family, each up to its first determined word, and average the scores of whole graphs."""
-    figures = graph_figures(model, dictionary, graph_prompts(families, n=n, seed=seed), on_progress=on_progress)
-    return GraphScores(
-        n=figures.n,
-        replacement=figures.replacement,
-        completeness=figures.completeness,
-        replacement_families={name: values["replacement"] for name, values in figures.families.items()},
-        completeness_families={name: values["completeness"] for name, values in figures.families.items()},
-        worst_error=figures.worst_error,
-    )
-
-
-def graph_prompts(families: Mapping[str, Family], *, n: int, seed: int = 3) -> list[tuple[str, str]]:
-    """`n` prompts a family, each up to its first determined word, half of them held-out combinations."""
-    prompts: list[tuple[str, str]] = []
-    for name, family in families.items():
-        rng = random.Random(f"graphs {seed} {name}")
-        found: list[tuple[str, str]] = []
-        while len(found) < n:
-            sentence = family.sample(rng, held_out=len(found) % 2 == 1)
-            if sentence.answer >= 0:
-                found.append((name, sentence.prompt))
-        prompts += found
-    return prompts
 
 
 def _baselines(

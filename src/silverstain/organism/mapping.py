@@ -10,10 +10,10 @@ from torch import Tensor
 
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
+from silverstain.statistics import Share, share_of
 
 from .causal_map import CausalMap, Site, VariableMap
 from .interchange import exchanged, means_elsewhere, next_logits_from, says_one_of, streams, token_mask
-from .measures import Measure, share_of
 from .probing import bags_of_tokens, balanced_accuracy, best_look_up, folds_of, read_linearly
 from .sentence import join_words
 from .variables import Case, Pair, VariableSpec, variables
@@ -37,7 +37,7 @@ class Probed:
     n_classes: int
     seed: int
 
-    def read(self, x: Float[Tensor, "case d"]) -> Measure:
+    def read(self, x: Float[Tensor, "case d"]) -> Share:
         given = read_linearly(x.double(), self.classes, self.folds, self.n_classes)
         return balanced_accuracy(given == self.classes, self.classes, self.groups, self.n_classes, self.seed)
 
@@ -105,9 +105,9 @@ class Exchange:
     groups: Int[Tensor, " case"]
     counterfactual: Bool[Tensor, "pair vocab"]
     among: Bool[Tensor, "pair vocab"]
-    unexchanged: Measure
+    unexchanged: Share
 
-    def at(self, model: "PreTrainedModel", layer: int, position: int) -> tuple[Measure, Measure]:
+    def at(self, model: "PreTrainedModel", layer: int, position: int) -> tuple[Share, Share]:
         """How often the bases give the counterfactual with the donors' stream here, and with the donors' mean."""
         bases, donors = torch.arange(self.n), torch.arange(self.donors, self.donors + self.n)
         upto = self.token_ids[:, : position + 1]
@@ -122,7 +122,7 @@ class Exchange:
         return whole, mean
 
 
-def share_that(hits: Bool[Tensor, " case"]) -> Measure:
+def share_that(hits: Bool[Tensor, " case"]) -> Share:
     return share_of(int(hits.sum()), len(hits))
 
 
@@ -135,7 +135,7 @@ def causal_map(
     only: Sequence[VariableSpec] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> CausalMap:
-    """Measure where `model` computes each hidden variable of the small world.
+    """Share where `model` computes each hidden variable of the small world.
 
     Args:
         model: A Hugging Face decoder in float32 that knows the small world's words.
@@ -159,7 +159,7 @@ def causal_map(
 def map_of(
     spec: VariableSpec, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, n: int, seed: int
 ) -> VariableMap:
-    """Measure one variable: probes on the prompts of 4n pairs, exchanges between the first n."""
+    """Share one variable: probes on the prompts of 4n pairs, exchanges between the first n."""
     words, pairs = Words(tokenizer), spec.pairs(PROBED * n, seed)
     cases = [pair.base for pair in pairs] + [pair.donor for pair in pairs]
     token_ids = torch.tensor([words.prompt(case) for case in cases])  # one length: all have the same roles

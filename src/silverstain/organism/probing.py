@@ -4,12 +4,11 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .measures import Measure
+from silverstain.statistics import Share, estimates
 
 N_FOLDS = 4
 N_RESAMPLES = 200
@@ -65,28 +64,24 @@ def _fit_and_read(
 
 def balanced_accuracy(
     is_right: Tensor, classes: Int[Tensor, " case"], groups: Int[Tensor, " case"], n_classes: int, seed: int
-) -> Measure:
+) -> Share:
     """Accuracy averaged over the classes, with a 95 % interval from resampling whole groups.
 
-    Cases of one group, a combination, stand or fall together, so they are drawn together.
+    Cases of one group, a combination, stand or fall together, so they are drawn together. Classes that a draw misses
+    do not count in it.
     """
     n_groups = int(groups.max()) + 1
-    cases = np.zeros((n_groups, n_classes))
-    rights = np.zeros_like(cases)
-    np.add.at(cases, (groups.numpy(), classes.numpy()), 1)
-    np.add.at(rights, (groups.numpy(), classes.numpy()), is_right.numpy().astype(float))
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=N_RESAMPLES)
-    drawn = _mean_over_classes(draws @ rights, draws @ cases)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    value = float(_mean_over_classes(rights.sum(0, keepdims=True), cases.sum(0, keepdims=True))[0])
-    return Measure(value=value, low=min(float(low), value), high=max(float(high), value), n=len(groups))
+    where = groups * n_classes + classes
+    cases = torch.bincount(where, minlength=n_groups * n_classes).double().view(n_groups, n_classes)
+    rights = torch.bincount(where, weights=is_right.double(), minlength=cases.numel()).view_as(cases)
 
+    def figures(times: Float[Tensor, "draw group"]) -> dict[str, Tensor]:
+        there = times @ cases
+        return {"accuracy": (times @ rights / there.clamp_min(1)).sum(1) / (there > 0).sum(1)}
 
-def _mean_over_classes(rights: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """[draw, class] counts to [draw] balanced accuracies; classes that a draw missed do not count in it."""
-    is_there = cases > 0
-    return np.where(is_there, rights / np.where(is_there, cases, 1), 0).sum(1) / is_there.sum(1)
+    found = estimates(figures, n_groups, seed=seed, draws=N_RESAMPLES)["accuracy"]
+    low, high = found.interval
+    return Share(value=found.value, low=min(low, found.value), high=max(high, found.value), n=len(groups))
 
 
 def best_look_up(tokens: Int[Tensor, " case"], classes: Int[Tensor, " case"], n_classes: int) -> float:

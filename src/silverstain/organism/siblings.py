@@ -97,3 +97,9 @@ def siblings() -> Mapping[str, Sibling]:
         ),
     )  # fmt: skip
     return {sibling.name: sibling for sibling in litter}
+
+
+def sibling_of(model_name: str) -> Sibling | None:
+    """The sibling that a model of this name ("organism/general") is; None for another model."""
+    organism, _, name = model_name.partition("/")
+    return siblings().get(name) if organism == "organism" else None

@@ -9,13 +9,13 @@ activation is shared out:
     town        between towns of one state
     wording     features that hardly vary: they read what all prompts share
 
-A feature follows the variable that has the largest share. Where a variable is told by many features together and by
-none alone, the features follow something finer (which town), and yet what they write to the stream together tells the
-state of a town it has not seen. Such features are given to the state, or to the answer where enough of what they write
-is explained by the answer alone. Measured on the cross-layer dictionary at the last word: the activations of layer 0
-tell 10 % of towns and what they write 50 %, while at the town's own words it is 1 %; the answer explains 1 % of what
-layer 0 writes, 4 % of layer 1, 12 % of layer 2 and 28 % of layer 3. No label and no edge is looked at, so that what a
-graph says can be compared with it.
+A feature follows the variable that explains most of its variance. Where a variable is held by many features together
+and by none alone, each of them follows something finer (which town), and yet the state of a town left out can be
+decoded from what they write to the stream together. Such features are given to the state, or to the answer where the
+answer alone explains enough of the variance of what they write. Measured on the cross-layer dictionary at the last
+word: the state of 10 % of towns is decoded from the activations of layer 0 and of 50 % from what they write, while at
+the town's own words it is 1 %; the answer explains 1 % of what layer 0 writes, 4 % of layer 1, 12 % of layer 2 and
+28 % of layer 3. No label and no edge is looked at, so that what a graph says can be compared with it.
 """
 
 from collections.abc import Sequence
@@ -26,27 +26,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
+from silverstain.graphs import Graph
 from silverstain.interventions import Place
-from silverstain.loading import ReplacementModel
-from silverstain.models import harvest
+from silverstain.models import LanguageModel, harvest
 from silverstain.organism.world import RELATIONS, Geography, default_geography
 
 Variable = Literal["relation", "state", "answer", "town", "wording"]
 VARIABLES: tuple[Variable, ...] = ("relation", "state", "answer", "town", "wording")
-TELLS = 0.25
-"""Share of left-out towns whose state a population must tell: far above a guess (1 in 50) and what is measured at the
-town's own words (1 in 100), far below what is measured at the last word (50 to 80 in 100, by layer and dictionary)."""
-SAYS = 0.2
-"""Share of the variance of what a population writes that the answer alone must explain, for it to say the answer."""
-HARDLY_VARIES = 0.05
-"""A feature whose standard deviation is less than this share of its mean reads the wording."""
+DECODING_ACCURACY = 0.25
+"""Of so many left-out towns must the state be decoded from what a layer's features write, for these to hold the state:
+far above a guess (1 in 50) and what is measured at the town's own words (1 in 100), far below what is measured at the
+last word (50 to 80 in 100, by layer and dictionary)."""
+VARIANCE_EXPLAINED = 0.2
+"""Share of the variance of what a layer's features write that the answer alone must explain, for these to hold it."""
+LEAST_VARIATION = 0.05
+"""A feature whose standard deviation is at most this share of its mean reads the wording."""
 WORDING = "the {relation} of the state containing {town} is"
 PROMPTS_A_PASS = 256
 
 
-class Sums(NamedTuple):
-    """Sums of squares of each feature, the parts first."""
+class SumsOfSquares(NamedTuple):
+    """Σ (activation − mean)² of each feature, in parts and in all."""
 
     relation: Float[Tensor, " feature"]
     state: Float[Tensor, " feature"]
@@ -65,9 +67,9 @@ class Questions:
     relation: Int[Tensor, " prompt"]
 
 
-def questions(loaded: ReplacementModel, *, like: str, geography: Geography | None = None) -> Questions:
+def questions(model: LanguageModel, *, like: str, geography: Geography | None = None) -> Questions:
     """The questions that have as many tokens as `like`; UsageError if hardly any has."""
-    model, world = loaded.model, geography or default_geography()
+    world = geography or default_geography()
     states = {state.name: index for index, state in enumerate(world.states)}
     length = len(model.tokenize(like))
     rows: list[tuple[list[int], int, int, int]] = []
@@ -84,46 +86,71 @@ def questions(loaded: ReplacementModel, *, like: str, geography: Geography | Non
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """The activations of all features over the questions, one layer and position at a time."""
+class RecordedQuestions:
+    """What every MLP reads on the questions, and so the activations of all features."""
 
-    loaded: ReplacementModel
+    model: LanguageModel
+    dictionary: Dictionary
     asked: Questions
     mlp_inputs: Float[Tensor, "layer prompt pos d_model"]
 
     @classmethod
-    def of(cls, loaded: ReplacementModel, asked: Questions) -> "Answered":
-        parts = [harvest(loaded.model, ids).mlp_inputs for ids in asked.token_ids.split(PROMPTS_A_PASS)]
-        return cls(loaded=loaded, asked=asked, mlp_inputs=torch.cat(parts, dim=1))
+    def of(cls, model: LanguageModel, dictionary: Dictionary, asked: Questions) -> "RecordedQuestions":
+        parts = [
+            harvest(model, ids, reads_at=dictionary.reads_at).mlp_inputs
+            for ids in asked.token_ids.split(PROMPTS_A_PASS)
+        ]
+        return cls(model=model, dictionary=dictionary, asked=asked, mlp_inputs=torch.cat(parts, dim=1))
 
-    def at(self, layer: int, position: int) -> Float[Tensor, "prompt feature"]:
-        """Activations of every feature of a layer at a position."""
-        return self.loaded.dictionary.encode_layer(layer, self.mlp_inputs[layer, :, position])
+    def activations(self, layer: int, position: int) -> Float[Tensor, "prompt feature"]:
+        """Of every feature of a layer at a position."""
+        return self.dictionary.encode_layer(layer, self.mlp_inputs[layer, :, position])
 
     def written(self, layer: int, position: int) -> Float[Tensor, "prompt d_model"]:
         """What a layer's features write at a position, to all layers they write to together."""
-        dictionary = self.loaded.dictionary
+        dictionary = self.dictionary
         rows = dictionary.decoder_rows(layer, torch.arange(dictionary.n_features, device=dictionary.device)).sum(1)
-        return (self.at(layer, position) @ rows).double()
+        return (self.activations(layer, position) @ rows).double()
+
+    def about(self, state: str, *, without: str) -> Int[Tensor, " prompt"]:
+        """The questions about towns of a state, whatever their relation, without one town."""
+        world = default_geography()
+        code = [known.name for known in world.states].index(state)
+        left_out = [town.name for town in world.towns].index(without)
+        return ((self.asked.state == code) & (self.asked.town != left_out)).nonzero().flatten()
 
 
-def followed(answered: Answered, places: Sequence[Place]) -> dict[Place, Variable]:
+def followed(recorded: RecordedQuestions, places: Sequence[Place]) -> dict[Place, Variable]:
     """The variable that each (layer, position, feature) follows over the questions."""
-    asked, found = answered.asked, {}
+    asked, found = recorded.asked, {}
     for layer, position in sorted({place[:2] for place in places}):
         features = [place[2] for place in places if place[:2] == (layer, position)]
-        everything = answered.at(layer, position).double()
-        names = strongest(sums_of_squares(everything[:, features], asked), everything[:, features])
-        if "town" in names and told_states(written := answered.written(layer, position), asked) >= TELLS:
-            parts = sums_of_squares(written, asked)
-            says = float(parts.answer.sum() / parts.total.sum()) >= SAYS
-            together: Variable = "answer" if says else "state"
+        everything = recorded.activations(layer, position).double()
+        names = most_explaining(sums_of_squares(everything[:, features], asked), everything[:, features])
+        if "town" in names:
+            together = _held_together(recorded.written(layer, position), asked)
             names = [together if name == "town" else name for name in names]
         found |= {(layer, position, feature): name for feature, name in zip(features, names, strict=True)}
     return found
 
 
-def told_states(vectors: Float[Tensor, "prompt d"], asked: Questions) -> float:
+def followed_in(recorded: RecordedQuestions, graph: Graph, nodes: Int[Tensor, " feature"]) -> list[Variable]:
+    """The variable that each of some feature nodes of a graph follows."""
+    columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
+    places = list(zip(*(column[nodes].tolist() for column in columns), strict=True))
+    found = followed(recorded, places)
+    return [found[place] for place in places]
+
+
+def _held_together(written: Float[Tensor, "prompt d_model"], asked: Questions) -> Variable:
+    """What features that follow towns one by one hold together."""
+    if state_decoding_accuracy(written, asked) < DECODING_ACCURACY:
+        return "town"
+    parts = sums_of_squares(written, asked)
+    return "answer" if float(parts.answer.sum() / parts.total.sum()) >= VARIANCE_EXPLAINED else "state"
+
+
+def state_decoding_accuracy(vectors: Float[Tensor, "prompt d"], asked: Questions) -> float:
     """Share of towns whose state has the nearest mean, the town itself left out of its state's.
 
     Vectors are averaged over relations first. Towns that are alone in their state are not asked about.
@@ -145,7 +172,7 @@ def told_states(vectors: Float[Tensor, "prompt d"], asked: Questions) -> float:
     return float((distance.argmin(1) == home)[asked_about].double().mean()) if bool(asked_about.any()) else 0.0
 
 
-def sums_of_squares(activation: Float[Tensor, "prompt feature"], asked: Questions) -> Sums:
+def sums_of_squares(activation: Float[Tensor, "prompt feature"], asked: Questions) -> SumsOfSquares:
     """The parts of Σ (a − mean)²; what towns differ by within a state is taken off what states seem to differ by."""
     n_states, n_towns = len(asked.state.unique()), len(asked.town.unique())
     chance = (n_states - 1) / max(n_towns - n_states, 1)
@@ -157,7 +184,7 @@ def sums_of_squares(activation: Float[Tensor, "prompt feature"], asked: Question
     relation, state = (by_relation - mean).square().sum(0), (by_state - mean).square().sum(0)
     town, answer = (by_town - by_state).square().sum(0), (by_pair - by_state - by_relation + mean).square().sum(0)
     rest = (total - relation - state - town - answer).clamp_min(0)
-    return Sums(
+    return SumsOfSquares(
         relation=relation,
         state=(state - chance * town).clamp_min(0),
         answer=(answer - chance * rest).clamp_min(0),
@@ -166,12 +193,12 @@ def sums_of_squares(activation: Float[Tensor, "prompt feature"], asked: Question
     )
 
 
-def strongest(sums: Sums, activation: Float[Tensor, "prompt feature"]) -> list[Variable]:
-    """The variable with the largest part of each feature's variance."""
+def most_explaining(sums: SumsOfSquares, activation: Float[Tensor, "prompt feature"]) -> list[Variable]:
+    """The variable that explains most of each feature's variance."""
     best = torch.stack(sums[:4]).argmax(0).tolist()
     deviation = (sums.total / len(activation)).sqrt()
-    steady = (deviation <= HARDLY_VARIES * activation.mean(0)).tolist()
-    return ["wording" if is_steady else VARIABLES[winner] for winner, is_steady in zip(best, steady, strict=True)]
+    is_steady = (deviation <= LEAST_VARIATION * activation.mean(0)).tolist()
+    return ["wording" if steady else VARIABLES[index] for index, steady in zip(best, is_steady, strict=True)]
 
 
 def _means(

@@ -10,21 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
 from silverstain.attribution import record_run
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.interventions import Edit, Intervention, intervene_many, random_control
 from silverstain.loading import ReplacementModel
-from silverstain.models import harvest
-from silverstain.organism.two_hop import Answered, Variable, followed, questions
-from silverstain.organism.world import default_geography
+from silverstain.organism.swapping import swap_edits
+from silverstain.organism.two_hop import RecordedQuestions, Variable, followed_in, questions
 
 N_CONTROLS = 5
-CARRIES = 0.9
-"""The fewest features are moved that carry this share of the difference, as they are written to the stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +102,19 @@ def demonstrate(
 ) -> Demo:
     """Trace the question's prompt, read the circuit, and swap the state in its middle for another."""
     graph = loaded.trace(question.prompt, on_progress=on_progress).prune()
-    answered = Answered.of(loaded, questions(loaded, like=question.prompt))
-    one, other = (_towns(answered, state, question.town) for state in (question.state, question.other_state))
-    change = moved(answered, question.prompt, one, other)
     model, dictionary = loaded.model, loaded.dictionary
+    recorded = RecordedQuestions.of(model, dictionary, questions(model, like=question.prompt))
+    one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
+    change = swap_edits(recorded, question.prompt, one, other)
     clean = record_run(model, dictionary, model.tokenize(question.prompt))
     controls = [random_control(clean, change, seed=seed) for seed in range(n_controls)]
     swap, *random = intervene_many(model, dictionary, [question.prompt], [change, *controls])
-    story = replace(loaded.read(graph), groups=variable_groups(answered, graph, question))
+    story = replace(loaded.read(graph), groups=variable_groups(recorded, graph, question))
     return Demo(
         question=question,
         graph=graph,
         story=replace(story, evidence=(_evidence(question, swap, random),)),
-        n_towns=(len(answered.asked.town[one].unique()), len(answered.asked.town[other].unique())),
+        n_towns=(len(recorded.asked.town[one].unique()), len(recorded.asked.town[other].unique())),
         swap=swap,
         controls=tuple(random),
         answer_id=loaded.model.token_id(question.answer),
@@ -129,43 +122,7 @@ def demonstrate(
     )
 
 
-def _towns(answered: Answered, state: str, without: str) -> Int[Tensor, " prompt"]:
-    """The questions about towns of a state, whatever their relation, without one town."""
-    world = default_geography()
-    code = [known.name for known in world.states].index(state)
-    left_out = [town.name for town in world.towns].index(without)
-    return ((answered.asked.state == code) & (answered.asked.town != left_out)).nonzero().flatten()
-
-
-def moved(answered: Answered, prompt: str, one: Int[Tensor, " one"], other: Int[Tensor, " other"]) -> list[Edit]:
-    """Edits at the last position, in every layer, by mean of `other` − mean of `one`."""
-    model, dictionary = answered.loaded.model, answered.loaded.dictionary
-    ids = torch.tensor([model.tokenize(prompt)])
-    inputs = harvest(model, ids).mlp_inputs[:, 0, -1]
-    change: list[Edit] = []
-    for layer in range(dictionary.n_layers):
-        activation = dictionary.encode_layer(layer, inputs[layer])
-        everyone = answered.at(layer, -1)
-        difference = everyone[other].mean(0) - everyone[one].mean(0)
-        rows = dictionary.decoder_rows(layer, torch.arange(dictionary.n_features)).flatten(1)
-        features = _carriers(difference.abs() * rows.norm(dim=1))
-        if len(features):
-            values = activation[features] + difference[features]
-            pairs = tuple((layer, feature) for feature in features.tolist())
-            change.append(Edit(op="patch", features=pairs, positions=(len(ids[0]) - 1,), donor=tuple(values.tolist())))
-    return change
-
-
-def _carriers(size: Float[Tensor, " feature"]) -> Int[Tensor, " k"]:
-    """The fewest features that carry CARRIES of the size, at most half of all so that others are left as controls."""
-    ranked, order = size.sort(descending=True)
-    if float(ranked.sum()) == 0:
-        return order[:0]
-    n = int((ranked.cumsum(0) < CARRIES * ranked.sum()).sum()) + 1
-    return order[: min(n, len(size) // 2)].sort().values
-
-
-def variable_groups(answered: Answered, graph: Graph, question: SwapQuestion) -> tuple[StoryGroup, ...]:
+def variable_groups(recorded: RecordedQuestions, graph: Graph, question: SwapQuestion) -> tuple[StoryGroup, ...]:
     """The graph's features by the hidden variable they follow over the world."""
     names: dict[Variable, str] = {
         "relation": f"relation = {question.relation}",
@@ -174,13 +131,11 @@ def variable_groups(answered: Answered, graph: Graph, question: SwapQuestion) ->
         "town": f"town = {question.town}",
     }
     features = graph.nodes.is_kind("feature").nonzero().flatten()
-    columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
-    places = list(zip(*(column[features].tolist() for column in columns), strict=True))
-    follows = followed(answered, places)
+    follows = followed_in(recorded, graph, features)
     ids = graph.nodes.ids()
     groups: list[StoryGroup] = []
     for variable, label in names.items():
-        members = [n for n, place in zip(features.tolist(), places, strict=True) if follows[place] == variable]
+        members = [node for node, name in zip(features.tolist(), follows, strict=True) if name == variable]
         if members:
             groups.append(StoryGroup(label=label, members=tuple(ids[node] for node in members), kind="concept"))
     return tuple(groups)

@@ -1,4 +1,4 @@
-"""The former name of `silverstain.evaluation.faithfulness_report`, which see."""
+"""The former name of `silverstain.evaluation.faithfulness`, which see."""
 
-from silverstain.evaluation.faithfulness_report import faithfulness_report as faithfulness_report
-from silverstain.evaluation.faithfulness_report import organism_prompts as organism_prompts
+from silverstain.evaluation.faithfulness import faithfulness_report as faithfulness_report
+from silverstain.organism.prompts import organism_prompts as organism_prompts

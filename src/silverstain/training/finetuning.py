@@ -16,6 +16,7 @@ from torch.optim import Adam
 
 from silverstain.bases.replaced import edited_harvest, edited_logits, replaced_logits
 from silverstain.models import Harvest, LanguageModel, TokenBatch, harvest
+from silverstain.statistics import divergence
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.jacobians import Tangents
@@ -26,12 +27,6 @@ from silverstain.training.weights import Weights
 
 CONTROL_RATE = 0.01
 """Relative change of the thresholds a step for an L0 that is twice its aim."""
-
-
-def divergence(teacher: Float[Tensor, "row d_vocab"], student: Float[Tensor, "row d_vocab"]) -> Float[Tensor, " row"]:
-    """KL(teacher ‖ student) of each row, in nats."""
-    log_p, log_q = F.log_softmax(teacher, dim=-1), F.log_softmax(student, dim=-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def finetuning_step(
@@ -71,8 +66,8 @@ def finetuning_step(
     l0s = found.l0
     weights.score_threshold *= hold_l0(sum(l0s) / len(l0s), config.l0)
     figures = torch.stack([aim.detach(), found.total.detach(), found.nmse.detach(), kl.detach()])
-    aimed, stream, nmse, divergence = team.over_rows(figures).tolist()
-    return StepReport(loss=aimed + config.nmse_weight * stream, nmse=nmse, l0=l0s, kl=divergence)
+    aimed, stream, nmse, kl_of_all = team.over_rows(figures).tolist()
+    return StepReport(loss=aimed + config.nmse_weight * stream, nmse=nmse, l0=l0s, kl=kl_of_all)
 
 
 def _teacher(

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases.layout import MOLT_FACTS
+from silverstain.bases.substitutes import Activity, Substitute
 from silverstain.errors import UsageError
 from silverstain.storage import hash_tensors, read_json, read_tensors, save_tensors_whole, write_json_whole
 from silverstain.training.molt import mixture
@@ -19,11 +20,11 @@ FACTS, WEIGHTS = MOLT_FACTS, "molt.safetensors"
 NAMES = ("W_enc", "b_enc", "threshold", "b_dec", "V", "U", "center")
 
 
-class Molt:
+class Molt(Substitute):
     """y = b_dec + W_skip x + Σₜ φₜ Uₜ Vₜᵀ (x − center); φ = z where z = W_enc x + b_enc exceeds its threshold, else 0.
 
-    Layer by layer; a `Substitute`, so that it can be evaluated. `ranks` says how many rows of V and U are each
-    transform's; they lie one behind the other.
+    Layer by layer. What a transform writes is no fixed vector, so there are no decoder norms. `ranks` says how many
+    rows of V and U are each transform's; they lie one behind the other.
     """
 
     def __init__(
@@ -53,14 +54,19 @@ class Molt:
         at = {key: layers[layer].to(x) for key, layers in self.tensors.items()}
         active, values = above(x.detach(), at["W_enc"], at["b_enc"], at["threshold"])
         written = mixture(x - at["center"], values, active, at["V"], at["U"], self.ranks.to(x.device)) + at["b_dec"]
-        if "W_skip" in at:
-            written = written + x @ at["W_skip"].T
-        return written[:, None]
+        skip = self.skip(layer, x)
+        return (written if skip is None else written + skip)[:, None]
 
-    def firing(self, layer: int, x: Float[Tensor, "row d_model"]) -> Int[Tensor, " transform"]:
-        """On how many rows each transform is switched on."""
+    def activity(self, layer: int, x: Float[Tensor, "row d_model"]) -> Activity:
+        """How the transforms are switched on."""
         W_enc, b_enc, threshold = (self.tensors[key][layer].to(x) for key in ("W_enc", "b_enc", "threshold"))
-        return torch.bincount(above(x, W_enc, b_enc, threshold)[0].features, minlength=self.n_features)
+        active, values = above(x, W_enc, b_enc, threshold)
+        return Activity.of_entries(
+            active.rows, active.features, values, n_rows=active.n_rows, n_features=active.n_features
+        )
+
+    def skip(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"] | None:
+        return x @ self.tensors["W_skip"][layer].to(x).T if "W_skip" in self.tensors else None
 
 
 def save_molt(

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.bases.substitutes import Activity, Substitute
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, TokenBatch
 from silverstain.storage import broken_file, check_is_file
@@ -25,6 +26,7 @@ from silverstain.training.cache import ActivationCache
 from silverstain.training.config import TrainingConfig
 from silverstain.training.pool import Pool
 from silverstain.training.team import ALONE, ByFeatures, ByRows, Team, feature_axis, gathered
+from silverstain.training.weights import Weights
 
 SHARDS = ("data", "features")
 ROWS_A_PROCESS = 32
@@ -276,19 +278,29 @@ def _part(file: Any, name: str, team: Team) -> Tensor:
     return (part[own] if axis == 0 else part[:, own]).clone()
 
 
-class SharedSubstitute:
-    """A dictionary in training of which each process holds some features, as a stand-in for MLPs: to be asked by all
+class SharedSubstitute(Substitute):
+    """A dictionary in training of which each process holds some features, as a substitute for MLPs: to be asked by all
     processes, the same at the same time."""
 
-    def __init__(self, weights: Any) -> None:
-        self._weights = weights
-        self.n_layers: int = weights.n_layers
+    def __init__(self, weights: Weights) -> None:
+        self._weights, self._team = weights, weights.team
+        self.n_layers = weights.n_layers
 
     def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
         return self._weights.writes(layer, x, token_ids)
 
-    def firing(self, layer: int, x: Tensor) -> Tensor:
-        return self._weights.firing(layer, x)
+    def activity(self, layer: int, x: Tensor) -> Activity:
+        own = self._weights.activity(layer, x)
+        (per_row,) = self._team.over_features([own.per_row])
+        return Activity(
+            per_row=per_row, fired=self._team.all_features(own.fired), amounts=self._team.all_features(own.amounts)
+        )
+
+    def decoder_norms(self, layer: int) -> Tensor:
+        return self._team.all_features(self._weights.decoder_norms(layer))
+
+    def skip(self, layer: int, x: Tensor) -> Tensor | None:
+        return self._weights.skip(layer, x)
 
 
 def check_seen_by_all(path: Path, team: Team) -> bool:

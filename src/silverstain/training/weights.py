@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from silverstain.bases.substitutes import Activity, Substitute
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.decoders import Decoder, Slabs
@@ -58,7 +59,7 @@ class Scales:
         return (y - self.output_mean[layer]).mul_(self.output_factor[layer])
 
 
-class Weights(nn.Module):
+class Weights(nn.Module, Substitute):
     """Encoder, decoder, optional skip and thresholds of every layer, in the units of training.
 
     What differs between kinds is the decoder (slabs of rows, however far they reach, or transforms) and where a
@@ -194,9 +195,17 @@ class Weights(nn.Module):
         parts += [part / scales.output_factor[t] for t, part in enumerate(written[:, 1:].unbind(1), layer + 1)]
         return torch.stack(parts, dim=1)
 
-    def firing(self, layer: int, x: Tensor) -> Tensor:
-        active, _ = self.active(layer, self.scales.scale_inputs(layer, x))
-        return self.team.all_features(torch.bincount(active.features, minlength=self.n_features))
+    def activity(self, layer: int, x: Float[Tensor, "row d_model"]) -> Activity:
+        """Of the features that are held here; `decoder_norms` are of what they write in the units of training."""
+        active, values = self.active(layer, self.scales.scale_inputs(layer, x))
+        return Activity.of_entries(
+            active.rows, active.features, values, n_rows=active.n_rows, n_features=active.n_features
+        )
+
+    def skip(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"] | None:
+        if self.W_skip is None:
+            return None
+        return self.scales.scale_inputs(layer, x) @ self.W_skip[layer].T / self.scales.output_factor[layer]
 
     # feature by feature
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
+from silverstain.statistics import finite, line, moments, rank_correlation
 from silverstain.verification.claims import Claim
 
 FEWEST = 8
@@ -49,11 +51,6 @@ class Agreement:
         return {**numbers, "by": {name: finite(value) for name, value in self.by.items()}}
 
 
-def finite(value: float) -> float | None:
-    """The number, or None where JSON has none for it."""
-    return value if np.isfinite(value) else None
-
-
 def agreement(claims: Sequence[Claim]) -> Agreement:
     """Compare what was predicted with what was measured at strength 0."""
     nan = float("nan")
@@ -63,46 +60,21 @@ def agreement(claims: Sequence[Claim]) -> Agreement:
                          control_bias=nan)  # fmt: skip
     measured = np.array([claim.measured for claim in kept])
     predicted = np.array([claim.predicted for claim in kept])
-    by = {name: ranks_agree([of(claim) for claim in kept], measured) for name, of in PREDICTIONS.items()}
-    by |= {
-        name: ranks_agree([claim.baselines.get(name, nan) for claim in kept], measured) for name in kept[0].baselines
-    }
+    scores = {name: [of(claim) for claim in kept] for name, of in PREDICTIONS.items()}
+    scores |= {name: [claim.baselines.get(name, nan) for claim in kept] for name in kept[0].baselines}
+    fitted = line(moments(torch.from_numpy(predicted), torch.from_numpy(measured)))
     size = np.abs(measured).mean()
     middle = np.array([sum(claim.interval) / 2 for claim in kept])
     return Agreement(
         n=len(kept),
-        spearman=ranks_agree(predicted, measured),
-        signed_spearman=ranks_agree(predicted, measured, signed=True),
-        slope=slope(predicted, measured),
-        r2=explained(predicted, measured),
+        spearman=rank_correlation(np.abs(predicted), np.abs(measured)),
+        signed_spearman=rank_correlation(predicted, measured),
+        slope=float(fitted.slope),
+        r2=float(fitted.r2),
         control=float(np.mean([claim.control for claim in kept]) / size),
         control_bias=float(abs((middle * np.sign(measured)).mean()) / size),
-        by=by,
+        by={name: rank_correlation(np.abs(some), np.abs(measured)) for name, some in scores.items()},
     )
-
-
-def ranks_agree(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, *, signed: bool = False) -> float:
-    """Spearman's correlation, of sizes unless signed; NaN where one of the two does not vary."""
-    from scipy.stats import spearmanr
-
-    x, y = (np.asarray(values, dtype=float) for values in (a, b))
-    x, y = (x, y) if signed else (np.abs(x), np.abs(y))
-    if np.ptp(x) == 0 or np.ptp(y) == 0 or not np.isfinite(x).all():
-        return float("nan")
-    return float(spearmanr(x, y)[0])  # type: ignore[arg-type]
-
-
-def slope(predicted: np.ndarray, measured: np.ndarray) -> float:
-    """Of the line through measured over predicted."""
-    around = predicted - predicted.mean()
-    spread = float((around**2).sum())
-    return float((around * measured).sum() / spread) if spread > 0 else float("nan")
-
-
-def explained(predicted: np.ndarray, measured: np.ndarray) -> float:
-    """The share of the measured variance that the predictions explain as they are."""
-    spread = float(((measured - measured.mean()) ** 2).sum())
-    return 1 - float(((measured - predicted) ** 2).sum()) / spread if spread > 0 else float("nan")
 
 
 def divided(claims: Sequence[Claim]) -> dict[str, list[Claim]]:

@@ -17,6 +17,7 @@ from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Group
 from silverstain.models import LanguageModel
+from silverstain.statistics import interval_of_next
 from silverstain.verification.agreement import Agreement, agreement, divided
 from silverstain.verification.arithmetic import direct_error
 from silverstain.verification.baselines import BASELINES, STEPS, by_gradient, gradients, size
@@ -198,7 +199,7 @@ def _claim(source: Endpoint, target: Endpoint, found: _Results, i: int, j: int) 
     predicted, direct = float(found.predicted[i, 0, j]), float(found.direct[i, j])
     through = abs(predicted - direct)
     random = found.controls[i, :, j]
-    interval = _next_random(random)
+    interval = interval_of_next(random)
     measured, frozen = float(found.measured[i, 0, j]), float(found.frozen[i, 0, j])
     doses = tuple(
         Dose(
@@ -227,15 +228,6 @@ def _claim(source: Endpoint, target: Endpoint, found: _Results, i: int, j: int) 
         baselines={name: float(values[i, j]) for name, values in found.baselines.items()},
         verdict=verdict(predicted, measured, frozen, interval),
     )
-
-
-def _next_random(effects: Float[Tensor, " control"]) -> tuple[float, float]:
-    """Where the effect of one more random move lies, 95 % (Student's interval for a further draw)."""
-    from scipy.stats import t
-
-    n = len(effects)
-    width = float(t.ppf(0.975, n - 1)) * float(effects.std()) * (1 + 1 / n) ** 0.5
-    return float(effects.mean()) - width, float(effects.mean()) + width
 
 
 def _within(claims: Sequence[Claim], most: int, generator: torch.Generator) -> Iterator[Claim]:

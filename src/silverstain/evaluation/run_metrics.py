@@ -19,7 +19,7 @@ Record = dict[str, Any]
 
 
 class Metrics:
-    """The file of one run."""
+    """The metrics of one run, and the file they are in."""
 
     def __init__(self, folder: Path, about: Record) -> None:
         self.path = folder / FILE

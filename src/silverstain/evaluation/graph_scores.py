@@ -17,7 +17,7 @@ LONGEST = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphFigures:
+class GraphScores:
     """Means over the whole graphs of `n` prompts, with 95 % intervals over prompts."""
 
     n: int
@@ -35,14 +35,14 @@ class GraphFigures:
         return asdict(self)
 
 
-def graph_figures(
+def score_graphs(
     model: LanguageModel,
     dictionary: Dictionary,
     prompts: Sequence[tuple[str, str | Sequence[int]]],
     *,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> GraphFigures:
+) -> GraphScores:
     """Trace each prompt, (family, text or token ids), and average the scores."""
     if not prompts:
         raise UsageError("there is no prompt to trace; give at least one")
@@ -67,7 +67,7 @@ def graph_figures(
         name: {figure: statistics.fmean(row[figure] for row in chosen) for figure in columns}
         for name, chosen in of.items()
     }
-    return GraphFigures(
+    return GraphScores(
         n=len(prompts),
         **{name: statistics.fmean(values) for name, values in columns.items()},
         intervals={name: interval_of_mean(values, seed=seed) for name, values in columns.items()},

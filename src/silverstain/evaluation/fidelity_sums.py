@@ -1,64 +1,23 @@
-"""What is added up while a substitute is measured: a row of sums for each sequence.
+"""What is added up while a substitute is measured, a row of sums for each sequence, and the figures that follow.
 
 Every figure is a ratio of sums over sequences, so one function of the sums and of how often each sequence counts gives
 the figure itself (each counts once) and its interval (each counts as often as it was drawn: `intervals`).
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.bases.substitutes import DictionarySubstitute, Substitute
+from silverstain.bases.substitutes import Substitute
 from silverstain.models import Harvest, TokenBatch
-from silverstain.training.finetuning import divergence
-from silverstain.training.weights import Weights
+from silverstain.statistics import divergence
 
 Columns = dict[str, Tensor]
 """A sum for each sequence, first axis, by name; float64 on the processor."""
 
-CARRIES = 0.99
+CONTRIBUTING_SHARE = 0.99
 """The features of a layer that contribute are the fewest that write this share of all it writes, by length."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Activity:
-    """What the features of one layer did on some rows."""
-
-    per_row: Int[Tensor, " row"] | None
-    """How many are active on each; None where only the features can be asked."""
-    fired: Int[Tensor, " feature"]
-    """On how many rows each is active."""
-    amounts: Float[Tensor, " feature"] | None
-    """Σ activation of each; None where it is not known."""
-
-
-def activity_of(substitute: Substitute, layer: int, x: Float[Tensor, "row d_model"]) -> Activity | None:
-    """What the features of a substitute do on MLP inputs x; None for one that has no features."""
-    if isinstance(substitute, DictionarySubstitute):
-        activations = substitute.dictionary.encode_layer(layer, x)
-        is_active = activations > 0
-        amounts = activations.clamp(min=0).sum(0)
-        return Activity(per_row=is_active.sum(1), fired=is_active.sum(0), amounts=amounts)
-    if isinstance(substitute, Weights):
-        active, values = substitute.active(layer, substitute.scales.scale_inputs(layer, x))
-        amounts = values.new_zeros(active.n_features).index_add_(0, active.features, values)
-        return Activity(
-            per_row=torch.bincount(active.rows, minlength=len(x)),
-            fired=torch.bincount(active.features, minlength=active.n_features),
-            amounts=amounts,
-        )
-    firing = getattr(substitute, "firing", None)
-    return None if firing is None else Activity(per_row=None, fired=firing(layer, x), amounts=None)
-
-
-def decoder_norms(substitute: Substitute, layer: int) -> Float[Tensor, " feature"] | None:
-    """The length of what a unit of each feature writes, to all layers together."""
-    if isinstance(substitute, DictionarySubstitute):
-        return substitute.dictionary.W_dec(layer).flatten(1).norm(dim=1)
-    return substitute.decoder_norms(layer) if isinstance(substitute, Weights) else None
 
 
 class Rows:
@@ -82,7 +41,9 @@ class StreamSums:
         self.n_layers = n_layers
         self._parts: list[Columns] = []
         self.fired: list[Tensor] | None = None
+        """On how many tokens each feature was active, layer by layer; None without features."""
         self.amounts: list[Tensor] | None = None
+        """Σ |activation| of each."""
 
     @property
     def columns(self) -> Columns:
@@ -91,48 +52,48 @@ class StreamSums:
     def add(self, substitute: Substitute, batch: TokenBatch, harvested: Harvest) -> list[Float[Tensor, "row d_model"]]:
         """Add a batch; what the substitute misses of each layer's output is given back."""
         rows, layers = Rows(batch), range(self.n_layers)
-        inputs = [harvested.mlp_inputs[layer][rows.mask] for layer in layers]
+        inputs, outputs = ([x[rows.mask] for x in part] for part in (harvested.mlp_inputs, harvested.mlp_outputs))
         pending: dict[int, Tensor] = {}
-        columns: dict[str, list[Tensor]] = {name: [] for name in ("error", "y", "yy")}
         missed: list[Tensor] = []
         for layer in layers:
             for target, part in enumerate(substitute.writes(layer, inputs[layer], rows.ids).unbind(1), start=layer):
                 pending[target] = pending[target] + part if target in pending else part
-            y = harvested.mlp_outputs[layer][rows.mask]
-            missed.append(y - pending.pop(layer))
-            columns["error"].append(rows.by_sequence(missed[-1].double().square().sum(1)))
-            columns["y"].append(rows.by_sequence(y))
-            columns["yy"].append(rows.by_sequence(y.double().square().sum(1)))
-            self._add_skip(substitute, layer, inputs[layer], y, rows, columns)
-        self._add_activity(substitute, inputs, rows, columns)
+            missed.append(outputs[layer] - pending.pop(layer))
+        columns = {
+            "error": [rows.by_sequence(error.double().square().sum(1)) for error in missed],
+            "y": [rows.by_sequence(y) for y in outputs],
+            "yy": [rows.by_sequence(y.double().square().sum(1)) for y in outputs],
+            **_skip_columns(substitute, inputs, outputs, rows),
+            **self._activity_columns(substitute, inputs, rows),
+        }
         stacked = {name: torch.stack(parts, dim=1) for name, parts in columns.items()}
         self._parts.append({"n": rows.by_sequence(torch.ones(len(rows.ids), device=rows.mask.device)), **stacked})
         return missed
 
-    def _add_skip(
-        self, substitute: Substitute, layer: int, x: Tensor, y: Tensor, rows: Rows, columns: dict[str, list[Tensor]]
-    ) -> None:
-        """What the linear skip of a dictionary writes, and how it goes with the output."""
-        if not isinstance(substitute, DictionarySubstitute) or not substitute.dictionary.has_skip:
-            return
-        W_skip = substitute.dictionary.W_skip(layer)
-        skipped = torch.zeros_like(y) if W_skip is None else x @ W_skip.to(x.dtype).T
-        columns.setdefault("skip", []).append(rows.by_sequence(skipped))
-        columns.setdefault("skip_y", []).append(rows.by_sequence((skipped.double() * y.double()).sum(1)))
-
-    def _add_activity(
-        self, substitute: Substitute, inputs: list[Tensor], rows: Rows, columns: dict[str, list[Tensor]]
-    ) -> None:
-        found = [activity_of(substitute, layer, x) for layer, x in enumerate(inputs)]
+    def _activity_columns(self, substitute: Substitute, inputs: list[Tensor], rows: Rows) -> dict[str, list[Tensor]]:
+        found = [substitute.activity(layer, x) for layer, x in enumerate(inputs)]
         seen = [activity for activity in found if activity is not None]
         if len(seen) < len(found):
-            return
+            return {}
         self.fired = _added(self.fired, [activity.fired.cpu() for activity in seen])
-        amounts = [activity.amounts.double().cpu() for activity in seen if activity.amounts is not None]
-        self.amounts = _added(self.amounts, amounts) if len(amounts) == len(seen) else None
-        per_row = [activity.per_row for activity in seen if activity.per_row is not None]
-        if len(per_row) == len(seen):
-            columns["active"] = [rows.by_sequence(counts.double()) for counts in per_row]
+        self.amounts = _added(self.amounts, [activity.amounts.double().cpu() for activity in seen])
+        return {"active": [rows.by_sequence(activity.per_row.double()) for activity in seen]}
+
+
+def _skip_columns(
+    substitute: Substitute, inputs: list[Tensor], outputs: list[Tensor], rows: Rows
+) -> dict[str, list[Tensor]]:
+    """What the linear skip writes, and how it goes with the output."""
+    found = [substitute.skip(layer, x) for layer, x in enumerate(inputs)]
+    if all(skip is None for skip in found):
+        return {}
+    skips = [torch.zeros_like(y) if skip is None else skip for skip, y in zip(found, outputs, strict=True)]
+    return {
+        "skip": [rows.by_sequence(skip) for skip in skips],
+        "skip_y": [
+            rows.by_sequence((skip.double() * y.double()).sum(1)) for skip, y in zip(skips, outputs, strict=True)
+        ],
+    }
 
 
 class OutputSums:
@@ -212,9 +173,55 @@ def _added(one: list[Tensor] | None, other: list[Tensor]) -> list[Tensor]:
 
 
 def contributing(fired_amounts: Float[Tensor, " feature"], norms: Float[Tensor, " feature"]) -> float:
-    """Share of features among the fewest that write CARRIES of Σ activation · decoder norm."""
+    """Share of features among the fewest that write CONTRIBUTING_SHARE of Σ activation · decoder norm."""
     written = (fired_amounts * norms.to(fired_amounts)).sort(descending=True).values
     if not float(written.sum()) > 0:
         return 0.0
-    n = int((written.cumsum(0) < CARRIES * written.sum()).sum()) + 1
+    n = int((written.cumsum(0) < CONTRIBUTING_SHARE * written.sum()).sum()) + 1
     return n / len(written)
+
+
+# figures
+
+
+def stream_figures(columns: Columns, times: Float[Tensor, "draw sequence"]) -> dict[str, Tensor]:
+    """NMSE and L0 where sequence s counts `times[draw, s]` times: [draw] in all, [draw, layer] by layer."""
+    n = times @ columns["n"]
+    error, yy = times @ columns["error"], times @ columns["yy"]
+    y = torch.einsum("rs,sld->rld", times, columns["y"])
+    variance = (yy - y.square().sum(2) / n[:, None]).clamp_min(1e-30)
+    nmse = error / variance
+    out = {"nmse_layers": nmse, "nmse": nmse.mean(1), "nmse_pooled": error.sum(1) / variance.sum(1)}
+    if "active" in columns:
+        l0 = times @ columns["active"] / n[:, None]
+        out |= {"l0_layers": l0, "l0": l0.mean(1)}
+    if "skip" in columns:
+        skip = torch.einsum("rs,sld->rld", times, columns["skip"])
+        covariance = times @ columns["skip_y"] - (skip * y).sum(2) / n[:, None]
+        out |= {"skip_share_layers": covariance / variance, "skip_share": covariance.sum(1) / variance.sum(1)}
+    return out
+
+
+def output_figures(
+    columns: Columns, ce_mean: Float[Tensor, " sequence"] | None, times: Float[Tensor, "draw sequence"]
+) -> dict[str, Tensor]:
+    """KL, matches and cross-entropies where sequence s counts `times[draw, s]` times; `ce_mean` is the loss with the
+    mean output in place of every MLP."""
+    n, n_next = times @ columns["n"], (times @ columns["n_next"]).clamp_min(1)
+    n_determined = times @ columns["n_determined"]
+    ce, ce_replaced = (times @ columns[name] / n_next for name in ("ce", "ce_replaced"))
+    out = {
+        "kl": times @ columns["kl"] / n,
+        "top1_match": times @ columns["match"] / n,
+        "top1_match_determined": times @ columns["match_determined"] / n_determined,
+        "ce_model": ce,
+        "ce_replaced": ce_replaced,
+    }
+    if ce_mean is not None:
+        harm = times @ ce_mean / n_next - ce
+        recovered = 1 - (ce_replaced - ce) / harm
+        out["ce_recovered"] = torch.where(harm == 0, torch.zeros_like(harm), recovered)
+    for family in sorted(set(columns["family"].int().tolist()) - {-1}):
+        here = times * (columns["family"] == family)
+        out[f"family {family}"] = (here @ columns["match_determined"]) / (here @ columns["n_determined"])
+    return out

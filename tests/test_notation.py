@@ -1,0 +1,48 @@
+"""How nodes are named: what is written reads back, and the ids of files are read as well."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silverstain.notation import NodeName, feature_name, name_of_id, read_node
+
+counts, positions = st.integers(0, 10**6), st.none() | st.integers(-99, 10**6)
+
+
+@given(kind=st.sampled_from(["feature", "head"]), layer=counts, index=counts, position=positions)
+def test_what_is_written_reads_back(kind: str, layer: int, index: int, position: int | None):
+    named = NodeName(kind=kind, layer=layer, index=index, position=position)
+    assert read_node(str(named)) == read_node(f" {str(named).lower()} ") == named
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "fields"),
+    [
+        ("L3.F1501@9", "L3.F1501@9", ("feature", 3, 1501, 9)),
+        ("l3.f1501 @ -2", "L3.F1501@-2", ("feature", 3, 1501, -2)),
+        ("3_1501_9", "L3.F1501@9", ("feature", 3, 1501, 9)),
+        ("3_1501", "L3.F1501", ("feature", 3, 1501, None)),
+        ("L3.error", "L3.error", ("error", 3, -1, None)),
+        ("3_error_9", "L3.error@9", ("error", 3, -1, 9)),
+        ("token@9", "token@9", ("token", -1, -1, 9)),
+        ("E_40_9", "token@9", ("token", -1, 40, 9)),
+        ("L3.H2", "L3.H2", ("head", 3, 2, None)),
+        ("L3.truth", "L3.truth", ("direction", 3, -1, None)),
+    ],
+)
+def test_every_form_is_read(text: str, written: str, fields: tuple):
+    named = read_node(text)
+    assert named is not None
+    assert (named.kind, named.layer, named.index, named.position) == fields
+    assert str(named) == written
+
+
+@pytest.mark.parametrize("text", ["", "austin", "L3", "F7", "3", "3_", "1_2_3_4", "L3.F1@x", "L3.F" + "9" * 30 + "@"])
+def test_what_names_no_node_is_none(text: str):
+    assert read_node(text) is None
+
+
+def test_ids_of_other_nodes_are_left_as_they_are():
+    assert name_of_id("3_1501_9") == feature_name(3, 1501, 9) == "L3.F1501@9"
+    assert name_of_id("bias_constant") == "bias_constant"
+    assert name_of_id("state = texas") == "state = texas"
