@@ -5,7 +5,6 @@ import torch
 from tests.attribution.conftest import KINDS, tiny_dictionary, tiny_model
 
 from silverstain.bases import edited_logits, replaced_logits
-from silverstain.bases.replaced import edited_harvest
 from silverstain.errors import UsageError
 from silverstain.models import harvest
 
@@ -81,7 +80,7 @@ def test_a_delta_is_added_to_the_output_of_its_mlp_in_both_models():
     handle.remove()
     torch.testing.assert_close(edited_logits(model, TOKENS, {1: delta}), expected)
     torch.testing.assert_close(edited_logits(model, TOKENS, {}), run.logits)
-    clean, edited = edited_harvest(model, TOKENS, {}), edited_harvest(model, TOKENS, {1: delta})
+    clean, edited = harvest(model, TOKENS, added={}), harvest(model, TOKENS, added={1: delta})
     for found, known in zip(clean, run, strict=True):
         torch.testing.assert_close(found, known)
     torch.testing.assert_close(edited.mlp_inputs[:2], run.mlp_inputs[:2])

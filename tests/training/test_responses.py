@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from silverstain.bases.replaced import edited_harvest
 from silverstain.errors import UsageError
 from silverstain.models import harvest
 from silverstain.training import TrainingConfig
@@ -75,7 +74,7 @@ def test_its_gradient_lowers_it(model):
     weights, batch = learner.weights, next(batches(7, n=32))
     harvested = harvest(model, batch.token_ids)
     edit = feature_edit(weights, harvested, batch.mask, torch.Generator().manual_seed(1))
-    edited = edited_harvest(model, batch.token_ids, edit.deltas)
+    edited = harvest(model, batch.token_ids, added=edit.deltas)
     pair = rows_of(harvested, edit.reached), rows_of(edited, edit.reached)
     optimizer, found = torch.optim.Adam(weights.parameters(), lr=3e-3), []
     for _ in range(30):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from silverstain.bases.substitutes import Substitute, as_substitute
 from silverstain.errors import UsageError
-from silverstain.models import Harvest, LanguageModel, MlpCall, mlps_through
+from silverstain.models import LanguageModel, MlpCall, harvest, mlps_through
 from silverstain.models.mlps import MlpFunction
 
 
@@ -50,24 +50,7 @@ def replaced_logits(
 def edited_logits(model: LanguageModel, token_ids: Tensor, deltas: Mapping[int, Tensor]) -> Tensor:
     """Logits [batch, pos, d_vocab] of the real model with `deltas` added to its MLP outputs: what the replaced model
     should say under the same edit."""
-    return edited_harvest(model, token_ids, deltas).logits
-
-
-def edited_harvest(model: LanguageModel, token_ids: Tensor, deltas: Mapping[int, Tensor]) -> Harvest:
-    """What every MLP reads and gives, itself, when `deltas` (layer → [batch, pos, d_model]) are added to what they
-    give; and the logits."""
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
-
-    def adding(call: MlpCall) -> Tensor:
-        out = call.real(call.x)
-        inputs.append(call.x)
-        outputs.append(out)
-        return out + deltas[call.layer] if call.layer in deltas else out
-
-    with torch.no_grad(), mlps_through(model, adding):
-        logits = model.hf(input_ids=token_ids, use_cache=False).logits
-    return Harvest(torch.stack(inputs), torch.stack(outputs), logits)
+    return harvest(model, token_ids, added=deltas).logits
 
 
 def _replaced(

@@ -1,9 +1,9 @@
 """All that one forward pass leaves behind, and nothing twice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -125,10 +125,17 @@ def _check_finite(model: LanguageModel, final: Tensor, logits: Tensor) -> None:
         )
 
 
-def harvest(model: LanguageModel, token_ids: Tensor, *, reads_at: str = MLP_INPUT) -> Harvest:
+def harvest(
+    model: LanguageModel,
+    token_ids: Tensor,
+    *,
+    reads_at: str = MLP_INPUT,
+    added: Mapping[int, Float[Tensor, "batch pos d_model"]] | None = None,
+) -> Harvest:
     """MLP inputs, outputs and logits of a batch [batch, pos]; attention is causal, so padding on the right is harmless.
 
-    Values at padded positions are what the model computes on the padding; leave them out of what you train on.
+    `added` (by layer) joins what an MLP adds to the stream, and is no part of the outputs. Values at padded positions
+    are what the model computes on the padding; leave them out of what you train on.
     """
     ids = token_ids.to(device=model.device, dtype=torch.long)
     if ids.ndim != 2:
@@ -136,15 +143,23 @@ def harvest(model: LanguageModel, token_ids: Tensor, *, reads_at: str = MLP_INPU
             f"harvest takes a batch of tokens [batch, pos], got shape {list(ids.shape)}; pad to one length"
         )
     check_ids(model, ids)
-    layers = range(model.n_layers)
-    writers = [model.mlp_writer(layer) for layer in layers]
-    with (
-        torch.no_grad(),
-        _kept(readers(model, reads_at), inputs=True) as inputs,
-        _kept(writers, inputs=False) as outputs,
-    ):
+    writers = [model.mlp_writer(layer) for layer in range(model.n_layers)]
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        inputs = stack.enter_context(_kept(readers(model, reads_at), inputs=True))
+        outputs = stack.enter_context(_kept(writers, inputs=False))  # before what is added
+        for layer, delta in (added or {}).items():
+            stack.callback(writers[layer].register_forward_hook(_adding(delta)).remove)
         logits = model.hf(input_ids=ids, use_cache=False).logits
-        return Harvest(torch.stack([inputs[i] for i in layers]), torch.stack([outputs[i] for i in layers]), logits)
+        read, written = (torch.stack([kept[i] for i in range(model.n_layers)]) for kept in (inputs, outputs))
+        return Harvest(read, written, logits)
+
+
+def _adding(delta: Tensor) -> Callable[..., Any]:
+    def add(_: nn.Module, _arguments: tuple, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+        return (output[0] + delta, *output[1:]) if isinstance(output, tuple) else output + delta
+
+    return add
 
 
 def check_ids(model: LanguageModel, token_ids: Tensor) -> None:

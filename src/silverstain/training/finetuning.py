@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.optim import Adam
 
-from silverstain.bases.replaced import edited_harvest, edited_logits, replaced_logits
+from silverstain.bases.replaced import edited_logits, replaced_logits
 from silverstain.models import Harvest, LanguageModel, TokenBatch, harvest
 from silverstain.statistics import divergence
 from silverstain.training.batches import Activations
@@ -83,7 +83,7 @@ def _teacher(
     is_edited = float(torch.rand((), generator=generator)) < config.edited_share
     if config.response_weight and model.n_layers > 1:
         edit = feature_edit(weights, harvested, whole.mask, generator)
-        edited = edited_harvest(model, token_ids, edit.deltas)
+        edited = harvest(model, token_ids, added=edit.deltas)
         rows = _some_rows(edit.reached, config.response_rows, generator)
         loss = response_loss(weights, _rows_of(harvested, rows), _rows_of(edited, rows), edit.layer + 1)
         (config.response_weight * loss).backward()
