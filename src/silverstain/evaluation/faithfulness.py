@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.attribution import trace
+from silverstain.attribution import record_run, trace_recorded
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.evaluation.calibration import DoseResponse, PassedOn, calibrated, passed_on_by_distance
@@ -168,12 +168,12 @@ def _on_graphs(
     passing: list[list[Passing]] = []
     responses: list[list[Response]] = []
     for prompt in prompts:
-        text = prompt if isinstance(prompt, str) else [int(token) for token in prompt]
-        graph = trace(model, dictionary, text).prune()
+        run = record_run(model, dictionary, as_ids(model, prompt))
+        graph = trace_recorded(run).prune()
         assert graph.node_mask is not None  # pruned
         if not bool((graph.nodes.is_kind("feature", "error") & graph.node_mask).any()):
             continue  # a prompt of one token, say: nothing in it can be moved
-        tested = graph_run(model, dictionary, graph)
+        tested = graph_run(model, dictionary, graph, run)
         passing.append(passed_on(tested, n=n_changes, generator=generator))
         responses.append(dose_responses(tested, max_sources=n_sources))
         on_progress(len(passing), len(prompts))
