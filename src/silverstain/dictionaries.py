@@ -1,5 +1,6 @@
 """The former name of `silverstain.bases`, which see."""
 
+from silverstain.bases import ActiveUnits as ActiveFeatures  # noqa: F401
 from silverstain.bases import Dictionary as Dictionary
 from silverstain.bases import check_fidelity as check_fidelity
 from silverstain.bases import check_fits as check_fits

@@ -19,7 +19,7 @@ import torch
 import yaml
 from circuit_tracer import attribute
 from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
-from circuit_tracer.transcoder.cross_layer_transcoder import load_clt
+from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder, load_clt
 from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -44,6 +44,8 @@ N_LAYERS, D_MODEL, N_HEADS, D_HEAD, D_MLP, D_VOCAB, N_CONTEXT = 3, 16, 4, 4, 32,
 N_FEATURES = 64
 ACTIVE = 2.5
 """Active features a layer and position, on average; they decide how large the graph is."""
+MARGIN = 1e-4
+"""No pre-activation is so near to its threshold: rounding must not decide what is active."""
 PROMPT = [0, 23, 31, 10, 38, 14, 32, 25]
 GRAPH = {"max_n_logits": 5, "desired_logit_prob": 0.9999999, "batch_size": 64, "max_feature_nodes": None}
 MODES: dict[str, dict[str, Any]] = {
@@ -146,7 +148,8 @@ def write_transcoder(case: Case, lens: Any, folder: Path) -> None:
         W_enc = torch.nn.functional.normalize(torch.randn(N_FEATURES, D_MODEL), dim=1)
         b_enc = 0.1 * torch.randn(N_FEATURES)
         pre = inputs @ W_enc.T + b_enc
-        cut = float(pre[1:].flatten().kthvalue(round(pre[1:].numel() * (1 - ACTIVE / N_FEATURES))).values)
+        silent = round(pre[1:].numel() * (1 - ACTIVE / N_FEATURES))
+        cut = float(pre[1:].flatten().sort().values[silent - 1 : silent + 1].mean())  # between two of them
         threshold = 0.2 + 0.2 * torch.rand(N_FEATURES)
         b_enc += (threshold if case.has_threshold else 0) - cut
         b_dec = 0.1 * torch.randn(D_MODEL)
@@ -238,6 +241,8 @@ def write_interventions(model: Any, graph: Any, folder: Path) -> None:
     for name, interventions in sets.items():
         for mode, options in MODES.items():
             logits, activations = model.feature_intervention(tokens, interventions, **options)
+            _, pre = model.feature_intervention(tokens, interventions, apply_activation_function=False, **options)
+            assert (pre - thresholds(model))[:, 1:].abs().min() > MARGIN, f"{name}.{mode}: take another seed"
             tensors[f"{name}.{mode}.logits"] = logits.squeeze(0)
             tensors |= sparse(f"{name}.{mode}.activations", activations)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "intervention.safetensors")
@@ -246,6 +251,14 @@ def write_interventions(model: Any, graph: Any, folder: Path) -> None:
         "strongest_node": first,
     }  # fmt: skip
     write_json(folder / "intervention.json", said)
+
+
+def thresholds(model: Any) -> Tensor:
+    """[layer, 1, feature]; zero for ReLU."""
+    sets = model.transcoders
+    each = [sets] if isinstance(sets, CrossLayerTranscoder) else list(sets)
+    found = [getattr(one.activation_function, "threshold", torch.zeros(N_FEATURES)) for one in each]
+    return torch.cat([threshold.reshape(-1, 1, N_FEATURES) for threshold in found])
 
 
 def sparse(name: str, activations: Tensor) -> dict[str, Tensor]:
