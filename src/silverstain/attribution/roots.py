@@ -24,6 +24,7 @@ from silverstain.attribution.requests import (
 from silverstain.attribution.targets import Targets, difference_targets, logit_targets, unit_targets
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording
+from silverstain.notation import feature_name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
@@ -174,7 +175,7 @@ def _direction(run: RecordedRun, request: DirectionTarget, place: int) -> Root:
 
 def _feature(run: RecordedRun, request: FeatureTarget, place: int) -> Root:
     model, basis = run.model, run.basis
-    name = f"L{request.layer}.F{request.feature}"
+    name = feature_name(request.layer, request.feature)
     layer = _layer(model.n_layers, request.layer, name)
     if not 0 <= request.feature < basis.n_features:
         raise UsageError(

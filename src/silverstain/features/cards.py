@@ -17,6 +17,7 @@ from torch import Tensor
 from silverstain.bases import ActiveUnits, Dictionary
 from silverstain.errors import UsageError
 from silverstain.features.labels import KINDS, Kind, group_label_of, label_of
+from silverstain.notation import feature_name
 from silverstain.storage import read_tensors, save_tensors_whole
 
 FORMAT = "silverstain.cards/1"
@@ -113,7 +114,7 @@ class Cards:
     def label(self, layer: int, feature: int) -> str:
         """The label, or a plain L1.F23 for a feature without a card."""
         row = self._row(layer, feature)
-        return f"L{layer}.F{feature}" if row is None else label_of(KINDS[int(self.kind[row])], self.subjects[row])
+        return feature_name(layer, feature) if row is None else label_of(KINDS[int(self.kind[row])], self.subjects[row])
 
     def group_label(self, layer: int, feature: int) -> str | None:
         """The name of the group it belongs to by meaning; None if no class fits it."""

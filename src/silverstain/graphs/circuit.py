@@ -11,6 +11,7 @@ from torch import Tensor
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
+from silverstain.notation import feature_name
 
 SMALLEST_SHARE = 0.05
 """Edges that carry less of their target's input than this are left out."""
@@ -112,7 +113,7 @@ def _strongest_groups(graph: Graph, story: Story, most: int) -> list[Group]:
     best = torch.where(kept, influence, 0.0).topk(min(most, int(kept.sum()))).indices.tolist()
     labels = story.labels_in(graph.nodes)
     layer, feature = graph.nodes.layer.tolist(), graph.nodes.feature.tolist()
-    return [Group(label=labels[n] or f"L{layer[n]}.F{feature[n]}", members=(n,), kind="feature") for n in best]
+    return [Group(label=labels[n] or feature_name(layer[n], feature[n]), members=(n,), kind="feature") for n in best]
 
 
 def _answers(graph: Graph, most: int) -> list[Group]:

@@ -8,6 +8,7 @@ from silverstain.attribution import RecordedRun
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import AnyEdit, Edit
 from silverstain.interventions.positions import resolved
+from silverstain.notation import feature_name
 
 NEAR = 3
 """So many near features are offered."""
@@ -46,7 +47,7 @@ def _advice(run: RecordedRun, layer: int, feature: int, positions: Sequence[int]
     inputs = run.recording.mlp_inputs[layer, positions[0]].expand(len(named), -1)
     rows = torch.nn.functional.normalize(run.basis.readers(layer, named, inputs).vectors, dim=1)
     near = fires[(rows[:-1] @ rows[-1]).topk(min(NEAR, len(fires))).indices].tolist()
-    return said + "nearest of those that are: " + ", ".join(f"L{layer}.F{n}" for n in near) + "."
+    return said + "nearest of those that are: " + ", ".join(feature_name(layer, n) for n in near) + "."
 
 
 def _listed(noun: str, numbers: Sequence[int]) -> str:

@@ -26,6 +26,7 @@ from silverstain.interventions.positions import (
     positions_to_json,
     problem_with,
 )
+from silverstain.notation import feature_name
 
 OPERATIONS = ("ablate", "scale", "set", "add", "patch")
 VALUED = ("scale", "set", "add")
@@ -70,7 +71,7 @@ class Edit:
 
     def __str__(self) -> str:
         """The command-line form, which `parse_edit` reads back."""
-        text = f"{self.op}:" + "+".join(f"L{layer}.F{feature}" for layer, feature in self.features)
+        text = f"{self.op}:" + "+".join(feature_name(*at) for at in self.features)
         text += positions_text(self.positions)
         if self.donor is not None:
             return text + "=" + ",".join(map(repr, self.donor))

@@ -15,6 +15,7 @@ from silverstain.graphs import Graph
 from silverstain.interventions.edit_files import edit_from_json
 from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
 from silverstain.models import LanguageModel
+from silverstain.notation import feature_name
 from silverstain.storage import read_json, write_json_whole
 
 FORMAT = "silverstain.treatment/1"
@@ -70,7 +71,7 @@ class Rule:
     def __str__(self) -> str:
         if self.when is None:
             return str(self.edit)
-        named = " or ".join(f"L{layer}.F{feature}" for layer, feature in self.when.features)
+        named = " or ".join(feature_name(*at) for at in self.when.features)
         back = "" if (self.when.first, self.when.last) == (0, 0) else f" {self.when.first} to {self.when.last} before"
         return f"{self.edit} where {named}{back}"
 
@@ -187,7 +188,7 @@ def _check_agreement(rules: Sequence[Rule]) -> None:
     for rule in rules:
         edit = rule.edit
         if isinstance(edit, Edit):
-            changed: list[object] = [f"L{layer}.F{feature}" for layer, feature in edit.features]
+            changed: list[object] = [feature_name(*at) for at in edit.features]
         elif isinstance(edit, DirectionEdit):
             changed = [(edit.layer, edit.direction)]
         else:
