@@ -17,9 +17,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "circuit_tracer"))
 
 from case import Shape, make_case, prompt_of  # noqa: E402
-from measuring import measured, product_rate  # noqa: E402
 
 import silverstain  # noqa: E402
+from measuring import measured, product_rate  # noqa: E402
 from silverstain.bases import open_dictionary  # noqa: E402
 from silverstain.models import load_model  # noqa: E402
 

@@ -12,10 +12,11 @@ from circuit_tracer import attribute
 from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
 from circuit_tracer.transcoder.cross_layer_transcoder import load_clt
 from circuit_tracer.transcoder.single_layer_transcoder import load_transcoder_set
-from measuring import measured, peak_bytes, reset_peak
 from transformer_lens import HookedTransformerConfig
 from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from measuring import measured, peak_bytes, reset_peak
 
 
 def load(folder: Path, kind: str):

@@ -9,8 +9,9 @@ weighted by decoder norms, a pre-activation penalty on all features, clipped gra
 import os
 
 import torch
-from measuring import Case, Step, main
 from torch import Tensor
+
+from measuring import Case, Step, main
 
 VARIANT = os.environ.get("FORGE_VARIANT", "dense")
 BANDWIDTH = 1.0

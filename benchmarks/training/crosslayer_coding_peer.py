@@ -9,8 +9,9 @@ import torch
 from clt.config import CLTConfig, TrainingConfig
 from clt.models.clt import CrossLayerTranscoder
 from clt.training.losses import LossManager
-from measuring import Case, Step, main
 from torch import Tensor
+
+from measuring import Case, Step, main
 
 
 def make(case: Case) -> Step:

@@ -5,9 +5,10 @@ and no order statistic either (the threshold follows a controller), so it is as 
 """
 
 import torch
-from measuring import Case, Step, main
 from torch import Tensor
 from torch.optim import Adam
+
+from measuring import Case, Step, main
 
 
 def make(case: Case) -> Step:

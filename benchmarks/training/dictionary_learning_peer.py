@@ -13,8 +13,9 @@ sys.modules.setdefault("nnsight", nnsight)
 
 from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer  # noqa: E402
 from dictionary_learning.trainers.top_k import TopKTrainer  # noqa: E402
-from measuring import Case, Step, main  # noqa: E402
 from torch import Tensor  # noqa: E402
+
+from measuring import Case, Step, main  # noqa: E402
 
 VARIANT = os.environ.get("DICTIONARY_LEARNING_VARIANT", "topk")
 

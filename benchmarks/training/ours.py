@@ -1,10 +1,10 @@
 """Silverstain's first phase: one `reconstruction_step` on given activations."""
 
 import torch
-from measuring import Case, Step, main
 from torch import Tensor
 from torch.optim import Adam
 
+from measuring import Case, Step, main
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.initialising import initialise_

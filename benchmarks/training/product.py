@@ -1,8 +1,9 @@
 """What no dense search can do without: the products x W_encᵀ of all layers, in the tiles that `above` makes."""
 
 import torch
-from measuring import Case, Step, main
 from torch import Tensor
+
+from measuring import Case, Step, main
 
 ROWS, FEATURES = 512, 1024
 

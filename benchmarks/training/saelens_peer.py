@@ -7,7 +7,6 @@ no `view` for such tensors (NotImplementedError).
 
 import os
 
-from measuring import Case, Step, main
 from sae_lens import (
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
@@ -18,6 +17,8 @@ from sae_lens import (
 from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
+
+from measuring import Case, Step, main
 
 VARIANT = os.environ.get("SAELENS_VARIANT", "topk")
 

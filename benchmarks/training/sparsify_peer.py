@@ -10,10 +10,11 @@ import os
 os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 
 import torch
-from measuring import Case, Step, main
 from sparsify.config import SparseCoderConfig
 from sparsify.sparse_coder import SparseCoder
 from torch import Tensor
+
+from measuring import Case, Step, main
 
 
 def make(case: Case) -> Step:

@@ -51,7 +51,7 @@ class Share:
 # the bootstrap
 
 
-def once(n: int) -> Float[Tensor, "draw unit"]:
+def each_counted_once(n: int) -> Float[Tensor, "draw unit"]:
     """Each of n units counted once: the figure itself."""
     return torch.ones(1, n, dtype=torch.float64)
 
@@ -73,7 +73,7 @@ def intervals(figures: Figures, n: int, *, seed: int = 0, draws: int = DRAWS) ->
 
 def estimates(figures: Figures, n: int, *, seed: int = 0, draws: int = DRAWS) -> dict[str, Estimate]:
     """Each figure of all n units, and its interval."""
-    values, ends = figures(once(n)), intervals(figures, n, seed=seed, draws=draws)
+    values, ends = figures(each_counted_once(n)), intervals(figures, n, seed=seed, draws=draws)
     return {
         name: Estimate(float(value[0]), (float(ends[name][0]), float(ends[name][1]))) for name, value in values.items()
     }

@@ -10,7 +10,7 @@ import torch
 from silverstain.cli.demo import farewell, page
 from silverstain.loading import ReplacementModel
 from silverstain.models import harvest
-from silverstain.organism.swapping import swap_edits
+from silverstain.organism.swapping import state_swap_edits
 from silverstain.organism.two_hop import RecordedQuestions, questions
 from silverstain.studies import Demo, demonstrate
 from silverstain.studies.demo import TEXAS
@@ -31,7 +31,7 @@ def test_the_prompts_town_has_no_part_in_the_swap(shown: Demo, loaded: Replaceme
 def test_the_swap_adds_the_difference_of_means(loaded: ReplacementModel):
     recorded = RecordedQuestions.of(loaded.model, loaded.dictionary, questions(loaded.model, like=TEXAS.prompt))
     one, other = torch.tensor([0, 1, 2]), torch.tensor([7, 8])
-    change = swap_edits(recorded, TEXAS.prompt, one, other)
+    change = state_swap_edits(recorded, TEXAS.prompt, one, other)
     assert change
     own = harvest(loaded.model, torch.tensor([loaded.model.tokenize(TEXAS.prompt)])).mlp_inputs[:, 0, -1]
     for edit in change:

@@ -13,7 +13,7 @@ from silverstain.evaluation import evaluate_dictionary
 from silverstain.models import harvest
 from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training.batches import Source
-from silverstain.training.freezing import frozen, save_frozen
+from silverstain.training.exporting import exported, save_exported
 from silverstain.training.learner import Learner
 from silverstain.training.mixtures import Molt, open_molt
 from silverstain.training.pool import Pool
@@ -67,7 +67,7 @@ def learned(model, config, n_steps=40):
 def test_the_loss_falls_and_what_is_kept_writes_what_was_trained(model, tmp_path, settings):
     learner, pool, reports = learned(model, config_of(settings))
     assert sum(r.nmse for r in reports[-5:]) < 0.7 * sum(r.nmse for r in reports[:5])
-    kept = save_frozen(learner.weights, tmp_path / "kept", model_hash=model.hash, model_name="tiny", facts={"a": 1})
+    kept = save_exported(learner.weights, tmp_path / "kept", model_hash=model.hash, model_name="tiny", facts={"a": 1})
     assert kept.metadata["a"] == 1
     substitute: Substitute = as_substitute(kept)
     ids = torch.zeros(64, dtype=torch.int64)
@@ -108,7 +108,7 @@ def test_as_many_features_are_active_when_frozen_as_in_training(model, activatio
     sparsity = 0.01 if activation in ("jumprelu", "relu") else 0.0
     learner, pool, reports = learned(model, config_of({"activation": activation, "sparsity": sparsity}), 60)
     trained = sum(sum(r.l0) / 3 for r in reports[-5:]) / 5
-    dictionary = frozen(learner.weights, name="x", model_hash=None, metadata={})
+    dictionary = exported(learner.weights, name="x", model_hash=None, metadata={})
     assert dictionary.activation == "jumprelu"
     active = sum(int((dictionary.encode_layer(i, pool.inputs[i]) > 0).sum()) for i in range(3))
     assert active / (3 * pool.n_rows) == pytest.approx(trained, rel=0.15)

@@ -6,7 +6,7 @@ import torch
 from silverstain.bases import Dictionary, replaced_logits
 from silverstain.training.batches import Activations, Source
 from silverstain.training.config import TrainingConfig
-from silverstain.training.freezing import folded
+from silverstain.training.exporting import folded
 from silverstain.training.initialising import initialise_, revive_
 from silverstain.training.pool import Pool
 from silverstain.training.selection import first_thresholds_

@@ -1,43 +1,32 @@
 """The frozen linear flow of one run and the edges it carries."""
 
-from silverstain.attribution.edge_rows import EdgeRows as EdgeRows
-from silverstain.attribution.edges import Sources as Sources
-from silverstain.attribution.edges import Writes as Writes
-from silverstain.attribution.edges import edges_into as edges_into
-from silverstain.attribution.flow import EMBEDDING as EMBEDDING
-from silverstain.attribution.flow import FrozenFlow as FrozenFlow
-from silverstain.attribution.flow import Gradients as Gradients
-from silverstain.attribution.flow import Reads as Reads
-from silverstain.attribution.freezing import Norms as Norms
-from silverstain.attribution.freezing import freeze as freeze
-from silverstain.attribution.freezing import norms_named as norms_named
-from silverstain.attribution.many import INDEX as INDEX
-from silverstain.attribution.many import Outcome as Outcome
-from silverstain.attribution.many import trace_many as trace_many
-from silverstain.attribution.plan import Plan as Plan
-from silverstain.attribution.prompt_files import BadLine as BadLine
-from silverstain.attribution.prompt_files import PromptLine as PromptLine
-from silverstain.attribution.prompt_files import read_prompts as read_prompts
-from silverstain.attribution.recorded import Place as Place
-from silverstain.attribution.recorded import RecordedRun as RecordedRun
-from silverstain.attribution.recorded import record_run as record_run
-from silverstain.attribution.requests import DifferenceTarget as DifferenceTarget
-from silverstain.attribution.requests import DirectionTarget as DirectionTarget
-from silverstain.attribution.requests import FeatureTarget as FeatureTarget
-from silverstain.attribution.requests import TargetRequest as TargetRequest
-from silverstain.attribution.requests import TokenTarget as TokenTarget
-from silverstain.attribution.settings import TraceSettings as TraceSettings
-from silverstain.attribution.sources import sources_of as sources_of
-from silverstain.attribution.target_text import read_target as read_target
-from silverstain.attribution.targets import Targets as Targets
-from silverstain.attribution.targets import difference_targets as difference_targets
-from silverstain.attribution.targets import feature_targets as feature_targets
-from silverstain.attribution.targets import joined as joined
-from silverstain.attribution.targets import logit_targets as logit_targets
-from silverstain.attribution.targets import unit_targets as unit_targets
-from silverstain.attribution.tracing import plan_trace as plan_trace
-from silverstain.attribution.tracing import trace as trace
-from silverstain.attribution.tracing import trace_recorded as trace_recorded
+from silverstain.attribution.edge_rows import EdgeRows
+from silverstain.attribution.edges import Sources, Writes, edges_into
+from silverstain.attribution.flow import EMBEDDING, FrozenFlow, Gradients, Reads
+from silverstain.attribution.freezing import Norms, freeze, norms_named
+from silverstain.attribution.many import INDEX, Outcome, trace_many
+from silverstain.attribution.plan import Plan
+from silverstain.attribution.prompt_files import BadLine, PromptLine, read_prompts
+from silverstain.attribution.recorded import Place, RecordedRun, record_run
+from silverstain.attribution.requests import (
+    DifferenceTarget,
+    DirectionTarget,
+    FeatureTarget,
+    TargetRequest,
+    TokenTarget,
+)
+from silverstain.attribution.settings import TraceSettings
+from silverstain.attribution.sources import sources_of
+from silverstain.attribution.target_text import read_target
+from silverstain.attribution.targets import (
+    Targets,
+    difference_targets,
+    feature_targets,
+    joined,
+    logit_targets,
+    unit_targets,
+)
+from silverstain.attribution.tracing import plan_trace, trace, trace_recorded
 from silverstain.fetching import fetched
 
 __all__ = [

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases.active import ActiveUnits
+from silverstain.bases.active_units import ActiveUnits
 from silverstain.errors import UsageError
 
 

@@ -24,7 +24,7 @@ from silverstain.evaluation.fidelity_sums import (
 )
 from silverstain.evaluation.held_out import KEPT_BYTES, HeldOut
 from silverstain.models import Harvest, LanguageModel, TokenBatch
-from silverstain.statistics import Interval, intervals, once
+from silverstain.statistics import Interval, each_counted_once, intervals
 
 OnProgress = Callable[[int, int], None]
 """Told (passes over a batch done, passes in all)."""
@@ -164,7 +164,7 @@ def evaluate(
         on_progress(2 * n_batches + 3 * index, total)
     held_out.ce_mean = stand_ins["mean"].output.columns["ce_replaced"]  # so that the mean output runs no second time
     ends, ends_layers = measured.intervals(seed)
-    by_layer = [output_figures(sums.columns, None, once(held_out.n_sequences)) for sums in alone]
+    by_layer = [output_figures(sums.columns, None, each_counted_once(held_out.n_sequences)) for sums in alone]
     return Evaluation(
         fidelity=measured.fidelity(),
         n_sequences=held_out.n_sequences,
@@ -203,7 +203,7 @@ class Measured:
         return stream_figures(self.stream.columns, times) | output
 
     def fidelity(self) -> Fidelity:
-        found = {name: value[0] for name, value in self.figures(once(self.held_out.n_sequences)).items()}
+        found = {name: value[0] for name, value in self.figures(each_counted_once(self.held_out.n_sequences)).items()}
         families = {int(n.removeprefix("family ")): float(v) for n, v in found.items() if n.startswith("family ")}
         affine = self._affine_nmse(self.stream.columns)
         determined = _known(found.pop("top1_match_determined"))
@@ -219,7 +219,9 @@ class Measured:
         )
 
     def stand_in(self) -> StandIn:
-        found = {name: _plain(value[0]) for name, value in self.figures(once(self.held_out.n_sequences)).items()}
+        found = {
+            name: _plain(value[0]) for name, value in self.figures(each_counted_once(self.held_out.n_sequences)).items()
+        }
         wanted = {name: found[name] for name in StandIn.__dataclass_fields__}
         wanted["top1_match_determined"] = _known(torch.tensor(found["top1_match_determined"]))
         return StandIn(**wanted)

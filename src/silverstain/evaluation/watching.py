@@ -22,7 +22,7 @@ from silverstain.evaluation.plots import PLOTS, can_draw, draw_run
 from silverstain.evaluation.remarks import remarks
 from silverstain.evaluation.run_metrics import Metrics, Record
 from silverstain.models import LanguageModel, TokenBatch
-from silverstain.training.freezing import frozen
+from silverstain.training.exporting import exported
 from silverstain.training.trainer import Progress
 from silverstain.training.weights import Weights
 
@@ -159,7 +159,7 @@ class Watch:
         """The dictionary that would be saved now; None for what cannot be traced."""
         if not isinstance(substitute, Weights):
             return None
-        found = frozen(substitute, name=self.folder.name, model_hash=self.model.hash, metadata={})
+        found = exported(substitute, name=self.folder.name, model_hash=self.model.hash, metadata={})
         return found if isinstance(found, Dictionary) else None
 
     def _open_logs(self, step: int) -> list[Log]:

@@ -64,9 +64,7 @@ class Edit:
         if self.donor is not None:
             kept = 1.0 if self.op == "add" else 0.0
             return [(*at, kept, given) for at, given in zip(self.features, self.donor, strict=True)]
-        factor, constant = {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[
-            self.op
-        ]
+        factor, constant = _affine(self.op, value)
         return [(*at, factor, constant) for at in self.features]
 
     def __str__(self) -> str:
@@ -164,8 +162,7 @@ class DirectionEdit:
     @property
     def rule(self) -> tuple[float, float]:
         """(factor, constant) of the component."""
-        value = self.value or 0.0
-        return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[self.op]
+        return _affine(self.op, self.value or 0.0)
 
     def __str__(self) -> str:
         given = "" if self.value is None else f"={self.value!r}"
@@ -205,8 +202,7 @@ class PatternEdit:
     @property
     def rule(self) -> tuple[float, float]:
         """(factor, constant) of every entry, where there is no donor."""
-        value = self.value or 0.0
-        return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[self.op]
+        return _affine(self.op, self.value or 0.0)
 
     def __str__(self) -> str:
         text = f"{self.op}:" + "+".join(f"L{layer}.H{head}" for layer, head in self.heads)
@@ -221,6 +217,11 @@ class PatternEdit:
 
 
 AnyEdit = Edit | VectorEdit | DirectionEdit | PatternEdit
+
+
+def _affine(op: str, value: float) -> tuple[float, float]:
+    """(factor, constant) of an operation without a donor: new = factor · old + constant."""
+    return {"ablate": (0.0, 0.0), "scale": (value, 0.0), "set": (0.0, value), "add": (1.0, value)}[op]
 
 
 def _problem(edit: Edit) -> str | None:

@@ -7,20 +7,20 @@ digits.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from silverstain.attribution import Place, Targets, joined, logit_targets, unit_targets
 from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, position_in
 from silverstain.models.mlps import forwards_of
-from silverstain.models.recording import readers
+from silverstain.models.recording import kept, readers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
@@ -179,15 +179,13 @@ def readout_set(model: LanguageModel, basis: Basis, readouts: Readouts, clean: I
 def kept_reads(model: LanguageModel, reads_at: str, layers: list[int]) -> Iterator[dict[int, Tensor]]:
     """Keep what is read in each of these layers ([batch, pos, d_model]) during calls inside the `with`; n_layers
     stands for the final norm's output."""
-    kept: dict[int, Tensor] = {}
-    modules = readers(model, reads_at)
-    with ExitStack() as stack:
-        for layer in layers:
-            if layer == model.n_layers:
-                stack.callback(model.final_norm.module.register_forward_hook(_output(kept, layer)).remove)
-            else:
-                stack.callback(modules[layer].register_forward_pre_hook(_input(kept, layer)).remove)
-        yield kept
+    modules = dict(enumerate(readers(model, reads_at)))
+    final = {model.n_layers: model.final_norm.module} if model.n_layers in layers else {}
+    with (
+        kept({layer: modules[layer] for layer in layers if layer in modules}, inputs=True) as found,
+        kept(final, inputs=False, found=found),
+    ):
+        yield found
 
 
 @contextmanager
@@ -197,20 +195,6 @@ def logits_only_at(model: LanguageModel, position: int) -> Iterator[None]:
     forward = module.forward
     with forwards_of([module], [lambda x: forward(x[:, position : position + 1])]):
         yield
-
-
-def _input(kept: dict[int, Tensor], layer: int):
-    def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        kept[layer] = arguments[0]
-
-    return keep
-
-
-def _output(kept: dict[int, Tensor], layer: int):
-    def keep(_: nn.Module, _arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        kept[layer] = output
-
-    return keep
 
 
 def _by_position(targets: Targets, layer: int) -> Iterator[tuple[int, Int[Tensor, " some"]]]:

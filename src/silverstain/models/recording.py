@@ -86,11 +86,11 @@ def record(model: LanguageModel, token_ids: Sequence[int] | Tensor, *, reads_at:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(attention_through(model.hf, keep_pattern))
-        embedding = stack.enter_context(_kept([model.block(0)], inputs=True))
-        norm_inputs = stack.enter_context(_kept([norm.module for norm in model.norms()], inputs=True))
-        mlp_inputs = stack.enter_context(_kept(readers(model, reads_at), inputs=True))
-        mlp_outputs = stack.enter_context(_kept([model.mlp_writer(i) for i in layers], inputs=False))
-        final = stack.enter_context(_kept([model.final_norm.module], inputs=False))
+        embedding = stack.enter_context(kept({0: model.block(0)}, inputs=True))
+        norm_inputs = stack.enter_context(kept(dict(enumerate(norm.module for norm in model.norms())), inputs=True))
+        mlp_inputs = stack.enter_context(kept(dict(enumerate(readers(model, reads_at))), inputs=True))
+        mlp_outputs = stack.enter_context(kept({i: model.mlp_writer(i) for i in layers}, inputs=False))
+        final = stack.enter_context(kept({0: model.final_norm.module}, inputs=False))
         logits = model.hf(input_ids=ids[None], use_cache=False).logits
         reads = {norm.module: norm_inputs[i][0] for i, norm in enumerate(model.norms())}
         ones = torch.ones_like(embedding[0][0, :, 0])
@@ -146,12 +146,12 @@ def harvest(
     writers = [model.mlp_writer(layer) for layer in range(model.n_layers)]
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        inputs = stack.enter_context(_kept(readers(model, reads_at), inputs=True))
-        outputs = stack.enter_context(_kept(writers, inputs=False))  # before what is added
+        inputs = stack.enter_context(kept(dict(enumerate(readers(model, reads_at))), inputs=True))
+        outputs = stack.enter_context(kept(dict(enumerate(writers)), inputs=False))  # before what is added
         for layer, delta in (added or {}).items():
             stack.callback(writers[layer].register_forward_hook(_adding(delta)).remove)
         logits = model.hf(input_ids=ids, use_cache=False).logits
-        read, written = (torch.stack([kept[i] for i in range(model.n_layers)]) for kept in (inputs, outputs))
+        read, written = (torch.stack([one[i] for i in range(model.n_layers)]) for one in (inputs, outputs))
         return Harvest(read, written, logits)
 
 
@@ -184,25 +184,28 @@ def readers(model: LanguageModel, reads_at: str) -> list[nn.Module]:
 
 
 @contextmanager
-def _kept(modules: Sequence[nn.Module], *, inputs: bool) -> Iterator[dict[int, Tensor]]:
-    """Keep, by index of module, the first input or the output of each module's last call inside the `with`."""
-    kept: dict[int, Tensor] = {}
+def kept(
+    modules: Mapping[int, nn.Module], *, inputs: bool, found: dict[int, Tensor] | None = None
+) -> Iterator[dict[int, Tensor]]:
+    """Keep, by the modules' numbers, the first input or the output of each module's last call inside the `with`; in
+    `found`, where that is given."""
+    found = {} if found is None else found
     handles = [
-        module.register_forward_hook(_keeper(kept, i, inputs), with_kwargs=True) for i, module in enumerate(modules)
+        module.register_forward_hook(_keeper(found, i, inputs), with_kwargs=True) for i, module in modules.items()
     ]
     try:
-        yield kept
+        yield found
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _keeper(kept: dict[int, Tensor], index: int, inputs: bool) -> Callable[..., None]:
+def _keeper(found: dict[int, Tensor], index: int, inputs: bool) -> Callable[..., None]:
     def keep(_: nn.Module, arguments: tuple, named: dict, output: Tensor | tuple[Tensor, ...]) -> None:
         if inputs:
             # blocks are called with the stream first, by position in some versions of transformers, by name in others
-            kept[index] = arguments[0] if arguments else named["hidden_states"]
+            found[index] = arguments[0] if arguments else named["hidden_states"]
         else:
-            kept[index] = output[0] if isinstance(output, tuple) else output
+            found[index] = output[0] if isinstance(output, tuple) else output
 
     return keep

@@ -16,7 +16,7 @@ from silverstain.bases import Dictionary
 from silverstain.interventions import intervene_many
 from silverstain.models import LanguageModel
 from silverstain.organism.siblings import sibling_of
-from silverstain.organism.swapping import swap_edits
+from silverstain.organism.swapping import state_swap_edits
 from silverstain.organism.two_hop import WORDING, RecordedQuestions, followed_in, questions
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.statistics import Interval, interval_of_mean
@@ -67,7 +67,7 @@ def hop_skips(
         on_progress(index + 1, n)
         if not len(here) or not len(there):  # a state all of whose towns have names of another length
             continue
-        (swap,) = intervene_many(model, dictionary, [prompt], [swap_edits(recorded, prompt, here, there)])
+        (swap,) = intervene_many(model, dictionary, [prompt], [state_swap_edits(recorded, prompt, here, there)])
         if swap.edited[0].id == model.token_id(other.fact(relation)):
             share = _influence_of_the_state(recorded, prompt)
             skipped.append(float(share == 0))

@@ -16,7 +16,7 @@ SHARE_MOVED = 0.9
 """The fewest features are moved that carry this share of the difference, as they are written to the stream."""
 
 
-def swap_edits(
+def state_swap_edits(
     recorded: RecordedQuestions, prompt: str, one: Int[Tensor, " one"], other: Int[Tensor, " other"]
 ) -> list[Edit]:
     """Edits at the last position, in every layer, by the mean over questions `other` less that over questions `one`."""

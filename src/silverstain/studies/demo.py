@@ -14,7 +14,7 @@ from silverstain.attribution import record_run
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.interventions import Edit, Intervention, intervene_many, random_control
 from silverstain.loading import ReplacementModel
-from silverstain.organism.swapping import swap_edits
+from silverstain.organism.swapping import state_swap_edits
 from silverstain.organism.two_hop import RecordedQuestions, Variable, followed_in, questions
 
 N_CONTROLS = 5
@@ -105,7 +105,7 @@ def demonstrate(
     model, dictionary = loaded.model, loaded.dictionary
     recorded = RecordedQuestions.of(model, dictionary, questions(model, like=question.prompt))
     one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
-    change = swap_edits(recorded, question.prompt, one, other)
+    change = state_swap_edits(recorded, question.prompt, one, other)
     clean = record_run(model, dictionary, model.tokenize(question.prompt))
     controls = [random_control(clean, change, seed=seed) for seed in range(n_controls)]
     swap, *random = intervene_many(model, dictionary, [question.prompt], [change, *controls])

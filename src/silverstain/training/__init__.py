@@ -1,14 +1,11 @@
 """Activations harvested, dictionaries trained."""
 
 from silverstain.fetching import fetched
-from silverstain.training.config import TrainingConfig as TrainingConfig
-from silverstain.training.mixtures import Molt as Molt
-from silverstain.training.mixtures import open_molt as open_molt
-from silverstain.training.parallel import joined_processes as joined_processes
-from silverstain.training.text import TextBatches as TextBatches
-from silverstain.training.text import text_batches as text_batches
-from silverstain.training.trainer import Progress as Progress
-from silverstain.training.trainer import train_dictionary as train_dictionary
+from silverstain.training.config import TrainingConfig
+from silverstain.training.mixtures import Molt, open_molt
+from silverstain.training.parallel import joined_processes
+from silverstain.training.text import TextBatches, text_batches
+from silverstain.training.trainer import Progress, train_dictionary
 
 __all__ = [
     "Molt",

@@ -87,7 +87,7 @@ def auxiliary_loss(
             found[target] = found[target] + part
     left, _ = squared_error(aims, weights.team.over_features(found))
     whole, _ = squared_error(aims, [torch.zeros_like(aim) for aim in aims])
-    return left / weights.team.over_rows(weights.team.weighed(whole, aims[0].shape[0])).clamp_min(1e-12)
+    return left / weights.team.over_rows(weights.team.share_of_mean(whole, aims[0].shape[0])).clamp_min(1e-12)
 
 
 @torch.no_grad()
@@ -131,7 +131,7 @@ def jacobian_loss(
         for target, part in enumerate(written.unbind(1), layer):
             found[target] = found[target] + part
         if weights.W_skip is not None:
-            found[layer] = found[layer] + weights.team.once(dx @ weights.W_skip[layer].T)
+            found[layer] = found[layer] + weights.team.counted_once(dx @ weights.W_skip[layer].T)
     found = weights.team.over_features(found)
     parts = [
         (tangent - seen).square().mean() / tangent.square().mean().clamp_min(1e-12)

@@ -80,7 +80,7 @@ def stream_loss(
         tangents = mlps([x[: d.shape[0]] for x, d in zip(inputs, directions, strict=True)], directions)
         total = total + config.jacobian_weight * jacobian_loss(weights, inputs, values, active, directions, tangents)
     return StreamLoss(
-        total=team.weighed(total, n_rows), nmse=team.weighed(nmse, n_rows), errors=errors, values=values,
+        total=team.share_of_mean(total, n_rows), nmse=team.share_of_mean(nmse, n_rows), errors=errors, values=values,
         l0=_active_a_row(weights, values, n_rows),
     )  # fmt: skip
 

@@ -154,7 +154,7 @@ def among_best_of_row(
     padded[active.rows, place] = scores
     best = padded.topk(k, dim=1).values
     if not team.holds_all_features:
-        best = team.beside(best).topk(k, dim=1).values
+        best = team.all_columns(best).topk(k, dim=1).values
     return scores >= best[:, -1][active.rows]
 
 

@@ -53,7 +53,7 @@ class Team:
 
     # sums over features
 
-    def entering(self, x: Tensor) -> Tensor:
+    def copied_to_features(self, x: Tensor) -> Tensor:
         """x, on its way to features of which each process has some: its gradient is the sum of theirs."""
         return x
 
@@ -61,11 +61,11 @@ class Team:
         """The sums of what the features of all processes give; the gradient goes to each process's own part."""
         return list(parts)
 
-    def once(self, x: Tensor) -> Tensor:
+    def counted_once(self, x: Tensor) -> Tensor:
         """x, which every process has, made to count once in `over_features`."""
         return x
 
-    def beside(self, best: Float[Tensor, "row k"]) -> Float[Tensor, "row more"]:
+    def all_columns(self, best: Float[Tensor, "row k"]) -> Float[Tensor, "row more"]:
         """The columns of all processes that hold other features, side by side."""
         return best
 
@@ -75,7 +75,7 @@ class Team:
         """The sum of the processes that hold other rows; without gradient."""
         return value
 
-    def weighed(self, mean: Float[Tensor, ""], n_rows: int) -> Float[Tensor, ""]:
+    def share_of_mean(self, mean: Float[Tensor, ""], n_rows: int) -> Float[Tensor, ""]:
         """What a mean over this process's rows adds to the mean over all."""
         return mean
 
@@ -174,7 +174,7 @@ class ByRows(_Several):
     def over_rows(self, value: Tensor) -> Tensor:
         return _sum(value.detach())
 
-    def weighed(self, mean: Float[Tensor, ""], n_rows: int) -> Float[Tensor, ""]:
+    def share_of_mean(self, mean: Float[Tensor, ""], n_rows: int) -> Float[Tensor, ""]:
         everybodys = int(self.over_rows(torch.tensor(n_rows, device=self.device)))
         # the mean of no rows is no number, and adds nothing
         return (mean if n_rows else mean.nan_to_num(0.0)) * (n_rows / everybodys)
@@ -247,16 +247,16 @@ class ByFeatures(_Several):
         dist.gather(_bytes_of(own), None if parts is None else [_bytes_of(part) for part in parts])
         return own if parts is None else torch.cat([part.cpu() for part in parts], axis)
 
-    def entering(self, x: Tensor) -> Tensor:
-        return _Entering.apply(x)  # type: ignore[no-any-return]
+    def copied_to_features(self, x: Tensor) -> Tensor:
+        return _CopiedToFeatures.apply(x)  # type: ignore[no-any-return]
 
     def over_features(self, parts: Sequence[Tensor]) -> list[Tensor]:
         return list(_Added.apply(torch.stack(list(parts))).unbind(0))  # type: ignore[union-attr]
 
-    def once(self, x: Tensor) -> Tensor:
-        return _Once.apply(x, self.rank == 0)  # type: ignore[no-any-return]
+    def counted_once(self, x: Tensor) -> Tensor:
+        return _CountedOnce.apply(x, self.rank == 0)  # type: ignore[no-any-return]
 
-    def beside(self, best: Float[Tensor, "row k"]) -> Float[Tensor, "row more"]:
+    def all_columns(self, best: Float[Tensor, "row k"]) -> Float[Tensor, "row more"]:
         return self.all_features(best, 1)
 
 
@@ -323,7 +323,7 @@ class _Added(torch.autograd.Function):
         return grad
 
 
-class _Entering(torch.autograd.Function):
+class _CopiedToFeatures(torch.autograd.Function):
     """What goes to every process's part: the gradients of the parts add up."""
 
     @staticmethod
@@ -335,7 +335,7 @@ class _Entering(torch.autograd.Function):
         return _sum(grad.contiguous())
 
 
-class _Once(torch.autograd.Function):
+class _CountedOnce(torch.autograd.Function):
     """What every process has, in the first one's sum alone; the gradient of the sum is everybody's."""
 
     @staticmethod

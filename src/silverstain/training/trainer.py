@@ -24,7 +24,7 @@ from silverstain.training.batches import Source
 from silverstain.training.cache import ActivationCache
 from silverstain.training.checkpoint import FILE, read_checkpoint, write_checkpoint
 from silverstain.training.config import TrainingConfig
-from silverstain.training.freezing import open_kept, save_frozen
+from silverstain.training.exporting import open_kept, save_exported
 from silverstain.training.learner import Learner, generator_for
 from silverstain.training.mixtures import Molt
 from silverstain.training.parallel import (
@@ -205,7 +205,7 @@ class _Run:
 
         def keep() -> None:
             assert weights is not None  # the first process has them
-            save_frozen(weights, self.folder, **names, facts=facts)
+            save_exported(weights, self.folder, **names, facts=facts)
             (self.folder / FILE).unlink(missing_ok=True)
 
         self.team.on_first(keep)

@@ -1,7 +1,7 @@
 """The weights of a dictionary while it is trained.
 
 Training sees each layer's inputs centred and scaled to a mean norm of √d, and its outputs centred and scaled to a
-root mean square of 1, so that one learning rate, one threshold and one loss suit all layers. `freezing.folded` folds
+root mean square of 1, so that one learning rate, one threshold and one loss suit all layers. `exporting.folded` folds
 all of it into the weights: the dictionary that is saved works on raw activations.
 
 Which features are active is decided by score = activation · ‖decoder row over all targets‖, what a feature adds to the
@@ -166,7 +166,7 @@ class Weights(nn.Module, Substitute):
         self, inputs: list[Tensor], values: list[Tensor], active: list[Active], widths: tuple[int, ...]
     ) -> list[list[Float[Tensor, "row d_model"]]]:
         """The same from the first features of each layer alone, for each of `widths`; the last must be all."""
-        outputs: list[Tensor] = [self.team.once(self.constant(layer, x)) for layer, x in enumerate(inputs)]
+        outputs: list[Tensor] = [self.team.counted_once(self.constant(layer, x)) for layer, x in enumerate(inputs)]
         found: list[list[Tensor]] = []
         first = self.team.first_feature(self.config.n_features)
         for low, high in zip((0, *widths), widths, strict=False):
@@ -187,7 +187,7 @@ class Weights(nn.Module, Substitute):
         scales = self.scales
         scaled = scales.scale_inputs(layer, x)
         active, _ = self.near(layer, scaled.detach())
-        read = self.team.entering(scaled)
+        read = self.team.copied_to_features(scaled)
         written = self.decoder.write(layer, read, self.values(layer, read, active), active, self.kernel)
         (written,) = self.team.over_features([written])
         first = written[:, 0] + self.constant(layer, scaled)

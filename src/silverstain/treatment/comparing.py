@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import DirectionEdit
 from silverstain.models import LanguageModel
 from silverstain.models.prompts import padded
+from silverstain.models.recording import kept
 from silverstain.treatment.applying import treated
 from silverstain.treatment.controls import N_CONTROLS, has_control, randomly_treated
 from silverstain.treatment.measuring import Item, share_right
@@ -91,19 +92,10 @@ def compared(
 def last_streams(model: LanguageModel, items: Sequence[Item], layer: int) -> Float[Tensor, "item d_model"]:
     """What block `layer` leaves at the last token of each prompt."""
     ids = padded([item.prompt for item in items], model.device)
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _arguments: tuple, out: Tensor | tuple[Tensor, ...]) -> None:
-        kept.append(out[0] if isinstance(out, tuple) else out)
-
-    hook = model.block(layer).register_forward_hook(keep)
-    try:
-        with torch.no_grad():
-            model.hf(input_ids=ids, use_cache=False)
-    finally:
-        hook.remove()
+    with torch.no_grad(), kept({layer: model.block(layer)}, inputs=False) as found:
+        model.hf(input_ids=ids, use_cache=False)
     last = torch.tensor([len(item.prompt) - 1 for item in items], device=model.device)
-    return kept[0][torch.arange(len(items), device=model.device), last]
+    return found[layer][torch.arange(len(items), device=model.device), last]
 
 
 def best_steering(

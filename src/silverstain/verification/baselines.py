@@ -16,6 +16,7 @@ from silverstain.attribution import Targets, joined, unit_targets
 from silverstain.attribution.targets import inputs_of
 from silverstain.interventions import Readouts
 from silverstain.models import MlpCall, mlps_through
+from silverstain.models.recording import kept
 from silverstain.verification.graph_run import GraphRun
 
 BASELINES = ("activation", "direct edge", "gradient", "EAP-IG")
@@ -54,23 +55,17 @@ def _gradients(tested: GraphRun, some: Targets, share: float) -> Tensor:
         read[call.layer] = call.read
         return call.real(call.x) + probes[call.layer]
 
-    def keep(_module: object, _inputs: object, out: Tensor) -> None:
-        read[model.n_layers] = out
-
-    hook = model.final_norm.module.register_forward_hook(keep)
-    try:
-        with torch.enable_grad(), mlps_through(model, probed, reads_at=tested.basis.reads_at):
-            model.hf(inputs_embeds=embeds, use_cache=False, logits_to_keep=1)
-            rows = torch.arange(len(some))
-            places = zip(rows.tolist(), some.layers.tolist(), some.positions.tolist(), strict=True)
-            inputs = torch.stack([read[layer][row, position] for row, layer, position in places])
-            read_out = (
-                inputs * some.vectors.to(inputs)
-            ).sum() + 0 * probes.sum()  # what reads in layer 0 depends on no probe
-            (gradient,) = torch.autograd.grad(read_out, probes)
-    finally:
-        hook.remove()
-    return gradient
+    with (
+        torch.enable_grad(),
+        mlps_through(model, probed, reads_at=tested.basis.reads_at),
+        kept({model.n_layers: model.final_norm.module}, inputs=False, found=read),
+    ):
+        model.hf(inputs_embeds=embeds, use_cache=False, logits_to_keep=1)
+        places = zip(range(len(some)), some.layers.tolist(), some.positions.tolist(), strict=True)
+        inputs = torch.stack([read[layer][row, position] for row, layer, position in places])
+        # what reads in layer 0 depends on no probe, hence the term of zeros
+        read_out = (inputs * some.vectors.to(inputs)).sum() + 0 * probes.sum()
+        return torch.autograd.grad(read_out, probes)[0]
 
 
 def by_gradient(

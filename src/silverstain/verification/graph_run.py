@@ -24,7 +24,13 @@ from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.interventions import AnyEdit, Edit, Readouts, Regime, VectorEdit, sweep
-from silverstain.interventions.local import NormChanges, OnRead, frozen_norms, live_norms, run_locally
+from silverstain.interventions.local_replacement import (
+    NormChanges,
+    OnRead,
+    frozen_norms,
+    live_norms,
+    run_local_replacement,
+)
 from silverstain.interventions.passes import changes_for
 from silverstain.interventions.readouts import readout_set
 from silverstain.models import LanguageModel
@@ -172,13 +178,13 @@ class GraphRun:
         for first in range(0, len(edits), ROWS_A_PASS):
             some = edits[first : first + ROWS_A_PASS]
             changed = of.changes(len(some))
-            self.run_locally(some, changed.read_, norms=norms, responding=responding, basis=basis)
+            self.run_local_replacement(some, changed.read_, norms=norms, responding=responding, basis=basis)
             n = len(of.places)
             parts.append((changed.active, changed.targets[:, n:]))
         features, targets = zip(*parts, strict=True)
         return Responses(torch.cat(features), torch.cat(targets))
 
-    def run_locally(
+    def run_local_replacement(
         self,
         edits: Sequence[Sequence[AnyEdit]],
         on_read: OnRead,
@@ -187,10 +193,10 @@ class GraphRun:
         responding: bool = True,
         basis: Basis | None = None,
     ) -> None:
-        """Pass lists of edits up the local replacement model, a row each; see `interventions.local`."""
+        """Pass lists of edits up the local replacement model, a row each; see `interventions.local_replacement`."""
         changes = changes_for(self.model, self.basis, edits, [self.run.n_positions] * len(edits))
         how = self.live if norms == "live" else self.frozen
-        run_locally(
+        run_local_replacement(
             self.run, self.flow, how, changes, len(edits), on_read, basis=basis, responding=responding
         )  # fmt: skip
 

@@ -149,7 +149,7 @@ class _Inactive(NamedTuple):
 def _inactive(tested: GraphRun, ablations: Sequence[Sequence[AnyEdit]], positions: Sequence[int]) -> _Inactive:
     basis, recording = tested.basis, tested.run.recording
     changed: dict[int, Tensor] = {}
-    tested.run_locally(ablations, changed.__setitem__, responding=False)
+    tested.run_local_replacement(ablations, changed.__setitem__, responding=False)
     parts: list[_Inactive] = []
     for layer in range(basis.n_layers):
         promoted, says = _promoted(tested, layer)

@@ -52,8 +52,8 @@ def passed_on(tested: GraphRun, *, n: int, generator: torch.Generator, attention
         real = reads_under(tested.model, tested.basis, tested.run.recording.token_ids, edits, regime, later)
         live: dict[int, Tensor] = {}
         frozen: dict[int, Tensor] = {}
-        tested.run_locally(edits, live.__setitem__)
-        tested.run_locally(edits, frozen.__setitem__, norms="frozen")
+        tested.run_local_replacement(edits, live.__setitem__)
+        tested.run_local_replacement(edits, frozen.__setitem__, norms="frozen")
         for read in later:
             measured = real[read]
             for_live = _compared(live[read], measured)

@@ -68,7 +68,7 @@ def live_norms(model: LanguageModel, flow: FrozenFlow, recording: Recording) -> 
 
 
 @torch.no_grad()
-def run_locally(
+def run_local_replacement(
     run: RecordedRun,
     flow: FrozenFlow,
     norms: NormChanges,

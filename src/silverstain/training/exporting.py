@@ -69,7 +69,7 @@ def _skips(weights: Weights, b_dec: list[Tensor]) -> dict[str, list[Tensor]]:
     return {"W_skip": skips, "b_dec": less}
 
 
-def frozen(weights: Weights, *, name: str, model_hash: str | None, metadata: dict[str, Any]) -> Dictionary | Molt:
+def exported(weights: Weights, *, name: str, model_hash: str | None, metadata: dict[str, Any]) -> Dictionary | Molt:
     """What stands in for the MLPs from now on."""
     if weights.config.kind == "molt":
         tensors = folded_molt(weights)
@@ -78,12 +78,12 @@ def frozen(weights: Weights, *, name: str, model_hash: str | None, metadata: dic
     return Dictionary.from_tensors(**folded(weights), name=name, model_hash=model_hash, metadata=metadata)  # type: ignore[arg-type]
 
 
-def save_frozen(
+def save_exported(
     weights: Weights, folder: Path, *, model_hash: str, model_name: str, facts: dict[str, Any]
 ) -> Dictionary | Molt:
     """Write what is kept to `folder`, and open it again."""
     dtype = torch.float16 if weights.config.stored_dtype == "float16" else torch.float32
-    kept = frozen(weights, name=folder.name, model_hash=model_hash, metadata={"model_name": model_name})
+    kept = exported(weights, name=folder.name, model_hash=model_hash, metadata={"model_name": model_name})
     if isinstance(kept, Molt):
         save_molt(kept, folder, dtype=dtype, facts=facts)
     else:
