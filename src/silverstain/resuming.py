@@ -28,13 +28,15 @@ class ResumeStore:
         self._files: dict[str, Path] = {}
         self._waiting: dict[str, Mapping[str, Tensor]] = {}
         self._saved_at = time.monotonic()
-        self._last_read: tuple[Path, dict[str, Tensor]] | None = None  # results are asked for as they were kept
+        self._last_read: tuple[Path, dict[str, dict[str, Tensor]]] | None = None  # asked for as they were kept
+        self._n_written = 0
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(
                 f"{self.folder} is a file, where what is found on the way goes into a folder; move it away"
             )
         for path in sorted(self.folder.glob(f"{self._name}-*.safetensors")):
             self._files |= dict.fromkeys({name.rpartition(".")[0] for name in _names(path)}, path)
+            self._n_written = int(path.stem.rpartition("-")[2]) + 1
 
     def key(self, *parts: str | Tensor) -> str:
         """The key of a result of this computation that is told from others by these parts."""
@@ -51,20 +53,24 @@ class ResumeStore:
             return None
         path = self._files[key]
         if self._last_read is None or self._last_read[0] != path:
-            self._last_read = (path, read_tensors(path)[0])
-        found = self._last_read[1]
-        return {name.rpartition(".")[2]: found[name] for name in found if name.rpartition(".")[0] == key}
+            found: dict[str, dict[str, Tensor]] = {}
+            for name, tensor in read_tensors(path)[0].items():
+                of, _, part = name.rpartition(".")
+                found.setdefault(of, {})[part] = tensor
+            self._last_read = (path, found)
+        return self._last_read[1][key]
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep tensors by name; they are on disk after at most PATIENCE seconds, or after `flush`."""
-        self._waiting[key] = tensors
+        if key not in self._files:
+            self._waiting[key] = tensors
         if time.monotonic() - self._saved_at > PATIENCE:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits, whole or not at all."""
         if self._waiting:
-            path = self.folder / f"{self._name}-{len(self._files):08d}.safetensors"
+            path = self.folder / f"{self._name}-{self._n_written:08d}.safetensors"
             tensors = {
                 f"{key}.{name}": torch.as_tensor(tensor).cpu()
                 for key, named in self._waiting.items()
@@ -72,6 +78,7 @@ class ResumeStore:
             }
             save_tensors_whole(path, tensors, {})
             self._files |= dict.fromkeys(self._waiting, path)
+            self._n_written += 1
         self._waiting = {}
         self._saved_at = time.monotonic()
 

@@ -150,6 +150,21 @@ def test_a_budget_on_a_gpu_is_that_on_the_processor(tiny, kind: str, tmp_path: P
         same(found, expected)
 
 
+def test_what_is_kept_twice_is_kept_once_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("silverstain.resuming.PATIENCE", -1.0)
+    store = ResumeStore(tmp_path / "parts", "a sweep")
+    for key, value in (("a", 1.0), ("a", 2.0), ("b", 3.0)):
+        store.put(key, {"values": torch.tensor([value])})
+    again = ResumeStore(tmp_path / "parts", "a sweep")
+    found = {key: again.get(key) for key in ("a", "b", "c")}
+    assert found["c"] is None
+    assert {key: kept["values"].tolist() for key, kept in found.items() if kept} == {"a": [1.0], "b": [3.0]}
+    again.put("c", {"values": torch.tensor([4.0])})  # its file is not written over one that is there
+    assert again.get("a") is not None
+    again.discard()
+    assert not (tmp_path / "parts").exists()
+
+
 def test_rows_of_another_run_are_not_taken(tmp_path: Path, tiny):
     nothing = torch.zeros(1, dtype=torch.long)
     rows = {"indptr": torch.tensor([0, 1]), "columns": torch.tensor([2]), "values": torch.ones(1)}

@@ -117,3 +117,10 @@ def test_what_cannot_be_generated_is_said_before_the_first_token(model, dictiona
     outside = [Edit(op="ablate", features=((0, 1),), positions=(6,))]
     with pytest.raises(UsageError, match="at position 6, but the prompt has 6 tokens"):
         stream(model, prompt, dictionary=dictionary, edits=outside)
+
+
+def test_layers_that_are_not_there_cannot_be_held():
+    model, dictionary = tiny_model("llama"), tiny_dictionary("per-layer")
+    edit = Edit(op="ablate", features=((0, 1),))
+    with pytest.raises(UsageError, match="held_layers names"):
+        generate(model, PROMPT, 2, dictionary=dictionary, edits=[edit], regime=Regime(held_layers=(99,)))

@@ -134,8 +134,9 @@ def test_edits_that_change_nothing_need_no_control(model, dictionary, prompt):
 def perfect(model, monkeypatch):
     """A replacement whose output is the real MLP's."""
     from silverstain.bases import replaced
+    from silverstain.bases.substitutes import Substitute
 
-    class Real:
+    class Real(Substitute):
         n_layers = model.n_layers
 
         def writes(self, layer, x, token_ids):

@@ -10,7 +10,7 @@ import torch
 from tests.interventions.conftest import random_dictionary
 from torch import Tensor
 
-from silverstain.attribution import trace
+from silverstain.attribution import record_run, trace
 from silverstain.bases import Dictionary
 from silverstain.bases.substitutes import DictionarySubstitute
 from silverstain.errors import UsageError
@@ -274,6 +274,9 @@ def test_graphs_of_something_else_are_refused_in_one_line(
         verify(model, dictionary, other)
     with pytest.raises(UsageError, match="which tokens"):
         verify(model, dictionary, graph.with_meta({}))
+    longer = record_run(model, dictionary, [*prompt, 3])
+    with pytest.raises(UsageError, match="another model, dictionary or prompt"):
+        verify(model, dictionary, graph, run=longer)
     with pytest.raises(UsageError, match="at least 2"):
         verify(model, dictionary, graph, n_controls=1)
     with pytest.raises(UsageError, match="not a claim"):
@@ -305,6 +308,13 @@ def test_inhibited_features_are_inactive_and_their_edges_are_first_order(
                 away = sweep(model, dictionary, prompt, [tested.scaled([source], 0.0)], regime=regime, readouts=read)
                 assert edge.weight == pytest.approx(-float(away.pre_activations.change[0, 0]), abs=1e-4)
     assert checked
+
+
+def test_where_no_feature_can_be_none_is_found(model: LanguageModel, dictionary: Dictionary, prompt: list[int]):
+    graph = trace(model, dictionary, prompt, targets=[3])
+    assert inhibited_features(model, dictionary, graph, positions=[0]) == ()
+    last = inhibited_features(model, dictionary, graph, positions=[-1])
+    assert last == inhibited_features(model, dictionary, graph, positions=[len(prompt) - 1])
 
 
 def test_an_inhibited_feature_is_active_when_the_feature_that_inhibits_it_is_taken_away(

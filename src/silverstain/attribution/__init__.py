@@ -74,7 +74,8 @@ __all__ = [
 __getattr__ = fetched(
     __name__,
     {
-        "ManySettings": "silverstain.attribution.settings:TraceSettings",
+        "MOST_TARGETS": "silverstain.attribution.settings",
+        "PROBABILITY": "silverstain.attribution.settings",
         "edited_logits": "silverstain.bases",
         "replaced_logits": "silverstain.bases",
     },

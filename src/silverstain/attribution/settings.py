@@ -10,6 +10,11 @@ from silverstain.attribution.freezing import Norms, norms_named
 from silverstain.attribution.requests import TargetRequest, as_request, described
 from silverstain.errors import UsageError
 
+PROBABILITY = 0.95
+"""By default the smallest set of tokens that reaches this probability is explained …"""
+MOST_TARGETS = 10
+"""… but no more tokens than these, as in the paper."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TraceSettings:
@@ -22,10 +27,8 @@ class TraceSettings:
     position: int = -1
     """The token after which the answer is read, for targets that name no other. What follows the last token that is
     read is left out, as it changes nothing."""
-    probability: float = 0.95
-    """By default the smallest set of tokens that reaches this probability is explained …"""
-    most_targets: int = 10
-    """… but no more tokens than these (as in the paper, science.md §1.4)."""
+    probability: float = PROBABILITY
+    most_targets: int = MOST_TARGETS
     max_features: int | None = None
     """Room for features with nodes of their own, taken in order of influence. What the others write goes to the error
     nodes of the layers and positions they write to. By default every active feature."""

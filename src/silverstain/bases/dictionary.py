@@ -122,8 +122,9 @@ class Dictionary(Basis):
 
     def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "Dictionary":
         """The same dictionary, computing elsewhere or in another type; the stored tensors are shared."""
-        changes = {"device": device, "dtype": dtype}
-        return self.derived(**{name: value for name, value in changes.items() if value is not None})
+        wanted = {"device": torch.device(device or self.device), "dtype": dtype or self.dtype}
+        is_there = wanted == {"device": self.device, "dtype": self.dtype}
+        return self if is_there else self.derived(**wanted)
 
     def derived(self, source: TensorSource | None = None, **changes: Any) -> "Dictionary":
         """The same dictionary but for some arguments of its constructor.
@@ -136,7 +137,7 @@ class Dictionary(Basis):
             "activation": self.activation,
             "k": self.k,
             "name": self.name,
-            "hash": self._hash if source is None else self.hash,
+            "hash": (self._hash or self.__dict__.get("hash")) if source is None else self.hash,
             "model_hash": self.model_hash,
             "metadata": self.metadata,
             "folder": self.folder,

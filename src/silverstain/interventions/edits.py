@@ -281,10 +281,10 @@ def _shared_problem(
         return f"the operation is {op!r}; here it is one of {', '.join(operations)}"
     if problem := problem_with(positions):
         return problem
-    if (op in valued) != (value is not None):
-        return f"{op} needs a value" if op in valued else f"{op} takes no value"
     if (op in donated) != (donor is not None):
         return f"{op} needs the donor's values" if op in donated else f"{op} takes no donor"
+    if (op in valued) != (value is not None):
+        return f"{op} needs a value" if op in valued else f"{op} takes no value"
     if not all(abs(number) < float("inf") for number in (value or 0.0, *(donor or ()))):
         return f"values must be finite, but {value if donor is None else donor} was given"
     return None

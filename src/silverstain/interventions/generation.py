@@ -71,7 +71,7 @@ def stream(
     if edits and dictionary is None:
         raise UsageError("Edits name features of a dictionary; give the dictionary they belong to.")
     fixed = [replace(edit, positions=counted_from_start(edit.positions, len(ids), edit)) for edit in edits]
-    return _tokens(model, dictionary, fixed, ids, regime or Regime(), temperature, seed)
+    return _tokens(model, dictionary, fixed, ids, Regime.of(regime, {}, n_layers=model.n_layers), temperature, seed)
 
 
 def _tokens(

@@ -191,7 +191,12 @@ def _rows(
     """The rows of all edits, from the store as far as it has them."""
     keys = [""] * len(edits) if store is None else [_key(store, listed) for listed in edits]
     kept = [None if store is None else store.get(key) for key in keys]
-    found = {i: SweepRows(**tensors) for i, tensors in enumerate(kept) if tensors is not None}
+    device = swept.ids.device  # files know no device
+    found = {
+        i: SweepRows(**{name: tensor.to(device) for name, tensor in tensors.items()})
+        for i, tensors in enumerate(kept)
+        if tensors is not None
+    }
     todo = sorted((i for i in range(len(edits)) if i not in found), key=places.__getitem__)
     try:
         while todo:

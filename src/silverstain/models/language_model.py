@@ -211,7 +211,8 @@ class LanguageModel:
 
     @cached_property
     def mean_W_U(self) -> Float[Tensor, " d_model"]:
-        """The mean unembedding row, in float64; found once, as a vocabulary may have 262,144 rows."""
+        """The mean unembedding row, in float64. Found once, as a vocabulary may have 262,144 rows: weights that change
+        or move want a new LanguageModel, as for `hash`."""
         return self.W_U.mean(dim=0, dtype=torch.float64)
 
     @property

@@ -72,10 +72,10 @@ def _writing_elsewhere(real: Dictionary, treatment: Treatment, generator: torch.
         drawn[layer, feature] = other / other.norm(dim=-1, keepdim=True) * own.norm(dim=-1, keepdim=True)
 
     def rows(layer: int, features: Tensor, own: Tensor) -> Tensor:
-        changed = own.clone()
+        changed = own.to(torch.promote_types(own.dtype, real.dtype), copy=True)
         for k, feature in enumerate(features.tolist()):
             if (layer, feature) in drawn:
-                changed[k] = drawn[layer, feature].reshape(own.shape[1:]).to(own)
+                changed[k] = drawn[layer, feature].reshape(own.shape[1:]).to(changed)
         return changed
 
     return real.with_decoder(rows)

@@ -79,7 +79,7 @@ def by_gradient(
             writes = tested.written(node)
             at = gradient[layer : layer + len(writes), :, position]
             total -= torch.einsum("krd, kd -> r", at, writes.to(at))
-    return total
+    return total.cpu()
 
 
 def size(tested: GraphRun, nodes: Sequence[int]) -> float:

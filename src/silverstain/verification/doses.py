@@ -34,7 +34,7 @@ def dose_responses(tested: GraphRun, *, max_sources: int, strengths: Sequence[fl
     graph = tested.graph
     sources, features = endpoints_of(graph, (), max_sources)
     targets, readouts = [*sources, *logit_endpoints(graph)], tested.readouts(features)
-    on = effects_on(graph, targets, features, tested.run.activations(readouts.features))
+    on = effects_on(graph, targets, features, tested.run.activations(readouts.features).cpu())
     edits = [tested.scaled(source.nodes, strength) for source in sources for strength in strengths]
     predicted, measured = (
         (found.all.double() @ on.T).view(len(sources), len(strengths), -1)

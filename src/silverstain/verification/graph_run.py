@@ -39,7 +39,7 @@ ROWS_A_PASS = 128
 
 
 class Responses(NamedTuple):
-    """By how much what is read changes under some lists of edits."""
+    """By how much what is read changes under some lists of edits; on the processor, whatever the model's device."""
 
     features: Float[Tensor, "row feature"]
     """Activations."""
@@ -159,7 +159,7 @@ class GraphRun:
         """What is read under each list of edits in the real model; norms are live, features write where they write."""
         regime = Regime(attention=attention, base="current")
         found = sweep(self.model, self.basis, self.run.recording.token_ids, edits, regime=regime, readouts=readouts)
-        return Responses(found.activations.change, found.targets.change)
+        return Responses(found.activations.change.cpu(), found.targets.change.cpu())
 
     def predicted(
         self,
@@ -182,7 +182,7 @@ class GraphRun:
             n = len(of.places)
             parts.append((changed.active, changed.targets[:, n:]))
         features, targets = zip(*parts, strict=True)
-        return Responses(torch.cat(features), torch.cat(targets))
+        return Responses(torch.cat(features).cpu(), torch.cat(targets).cpu())
 
     def run_local_replacement(
         self,
@@ -222,6 +222,11 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
             raise UsageError(
                 f"the graph is of another {what} ({name}, {theirs}) than {ours.name} ({ours.hash}); load that one"
             )
-    found = GraphRun(run=record_run(model, basis, token_ids) if run is None else run, graph=graph)
+    run = record_run(model, basis, token_ids) if run is None else run
+    if run.model is not model or run.basis.hash != basis.hash or run.recording.token_ids.tolist() != list(token_ids):
+        raise UsageError(
+            "the run that is given is of another model, dictionary or prompt than the graph; record it anew"
+        )
+    found = GraphRun(run=run, graph=graph)
     _ = found.errors  # says at once whether the graph's features are active
     return found

@@ -25,7 +25,7 @@ from silverstain.attribution import RecordedRun
 from silverstain.bases import Basis
 from silverstain.graphs import Graph
 from silverstain.interventions import AnyEdit, Readouts, Regime, sweep
-from silverstain.models import LanguageModel
+from silverstain.models import LanguageModel, position_in
 from silverstain.verification.endpoints import endpoints_of
 from silverstain.verification.graph_run import GraphRun, graph_run
 
@@ -94,7 +94,11 @@ def inhibited_features(
     tested = graph_run(model, basis, graph, run)
     sources, _ = endpoints_of(graph, [], max_sources)
     span = graph.nodes.span("logit")
-    places = sorted(set(graph.nodes.position[span].tolist())) if positions is None else sorted(set(positions))
+    wanted = graph.nodes.position[span].tolist() if positions is None else positions
+    places = sorted({position_in(position, tested.run.n_positions) for position in wanted})
+    places = [position for position in places if position >= tested.run.n_real]
+    if not places:
+        return ()
     ablations = [tested.scaled(source.nodes, 0.0) for source in sources]
     found = _inactive(tested, ablations, places)
     best = found.score.topk(min(n, int((found.score > 0).sum()))).indices.tolist()
@@ -151,9 +155,11 @@ def _inactive(tested: GraphRun, ablations: Sequence[Sequence[AnyEdit]], position
     changed: dict[int, Tensor] = {}
     tested.run_local_replacement(ablations, changed.__setitem__, responding=False)
     parts: list[_Inactive] = []
+    model = tested.model
+    lens = (model.W_U - model.mean_W_U.to(model.W_U)) * model.final_norm.weight
     for layer in range(basis.n_layers):
-        promoted, says = _promoted(tested, layer)
-        for position in (p for p in positions if p >= tested.run.n_real):
+        promoted, says = _promoted(basis, layer, lens)
+        for position in positions:
             x = basis.cast(recording.mlp_inputs[layer, position])
             before = basis.pre_activations(layer, x)
             gain = basis.pre_activations(layer, x + basis.cast(changed[layer][:, position])) - before
@@ -178,11 +184,9 @@ def _inactive(tested: GraphRun, ablations: Sequence[Sequence[AnyEdit]], position
     return _Inactive(*(torch.cat(column, dim=-1) for column in zip(*parts, strict=True)))
 
 
-def _promoted(tested: GraphRun, layer: int) -> tuple[Tensor, Tensor]:
+def _promoted(basis: Basis, layer: int, lens: Float[Tensor, "d_vocab d_model"]) -> tuple[Tensor, Tensor]:
     """For every feature of a layer, what it adds at unit activation, through the stream alone, to the demeaned logit
     that it raises most; and which token that is."""
-    basis, model = tested.basis, tested.model
-    lens = (model.W_U - model.W_U.mean(0)) * model.final_norm.weight
     every = torch.arange(basis.n_features, device=basis.device)
     best = [(basis.decoder_rows(layer, some).sum(1).to(lens) @ lens.T).max(1) for some in every.split(1024)]
     return torch.cat([one.values for one in best]).clamp_min(0), torch.cat([one.indices for one in best])

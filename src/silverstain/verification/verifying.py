@@ -150,7 +150,7 @@ def _effects(
     graph, n, k = tested.graph, len(sources), len(STRENGTHS)
     targets = [*sources, *logit_endpoints(graph)]
     readouts = tested.readouts(features)
-    on = effects_on(graph, targets, features, tested.run.activations(readouts.features))
+    on = effects_on(graph, targets, features, tested.run.activations(readouts.features).cpu())
     doses = [tested.scaled(source.nodes, strength) for source in sources for strength in STRENGTHS]
     ablations = doses[::k]
 
