@@ -292,21 +292,24 @@ def test_inhibited_features_are_inactive_and_their_edges_are_first_order(
     found = inhibited_features(model, dictionary, graph, n=30, n_edges=10)
     assert found
     assert all(one.score >= other.score for one, other in itertools.pairwise(found))
-    ids, checked = nodes.ids(), 0
-    for inhibited in found:
+    ids, places = nodes.ids(), tuple((one.layer, one.position, one.feature) for one in found)
+    sources = sorted({ids.index(edge.source) for one in found for edge in one.edges})
+    away = sweep(
+        model, dictionary, prompt, [tested.scaled([source], 0.0) for source in sources],
+        regime=Regime(attention="frozen", base="current"), readouts=Readouts(features=places),
+    ).pre_activations.change  # fmt: skip
+    checked = 0
+    for k, inhibited in enumerate(found):
         x = tested.run.recording.mlp_inputs[inhibited.layer, inhibited.position]
         before = dictionary.pre_activations(inhibited.layer, x)[inhibited.feature]
         assert float(before) == pytest.approx(inhibited.before, abs=1e-5)
         assert inhibited.before <= inhibited.threshold
         assert inhibited.wakes == (inhibited.awake > 0)
-        read = Readouts(features=((inhibited.layer, inhibited.position, inhibited.feature),))
-        regime = Regime(attention="frozen", base="current")
         for edge in inhibited.edges:
             source = ids.index(edge.source)
             if int(nodes.layer[source]) == inhibited.layer - 1:
                 checked += 1
-                away = sweep(model, dictionary, prompt, [tested.scaled([source], 0.0)], regime=regime, readouts=read)
-                assert edge.weight == pytest.approx(-float(away.pre_activations.change[0, 0]), abs=1e-4)
+                assert edge.weight == pytest.approx(-float(away[sources.index(source), k]), abs=1e-4)
     assert checked
 
 
