@@ -9,6 +9,7 @@ digits.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,11 @@ class ReadoutSet:
     active: Float[Tensor, " place"]
     """The activations of the features there."""
 
+    @cached_property
+    def numbers(self) -> Int[Tensor, " place"]:
+        """The number of each feature in its layer."""
+        return torch.tensor([feature for _, _, feature in self.places], dtype=torch.long, device=self.active.device)
+
     def changes(self, n_rows: int) -> "ReadoutChanges":
         """Room for what changes in so many edited runs."""
         room = self.values.new_zeros(n_rows, len(self.targets)), self.active.new_zeros(n_rows, len(self.places))
@@ -117,7 +123,6 @@ class ReadoutChanges(NamedTuple):
         """Fill in, in place, what is read in a layer whose input changes by this much at the positions from the first
         on; it does not change before."""
         readouts, n = self.of, len(self.of.places)
-        columns = torch.tensor(readouts.places, dtype=torch.long, device=change.device).reshape(-1, 3)
         for position, which in _by_position(readouts.targets, layer):
             if position >= first:
                 moved = change[:, position - first]
@@ -125,7 +130,7 @@ class ReadoutChanges(NamedTuple):
                 self.targets[:, which] = moved.to(vectors) @ vectors.T
                 some = which[which < n]
                 if len(some):
-                    self._activate_(layer, position, moved, some, columns[some, 2])
+                    self._activate_(layer, position, moved, some, readouts.numbers[some])
 
     def _activate_(
         self,
@@ -148,7 +153,7 @@ class ReadoutChanges(NamedTuple):
 
 def readout_set(model: LanguageModel, basis: Basis, readouts: Readouts, clean: Inputs, n_positions: int) -> ReadoutSet:
     """The readouts as targets, with what they are in the run whose inputs are given."""
-    places, final = readouts.places, model.n_layers
+    places = readouts.places
     columns = torch.tensor(places, dtype=torch.long, device=model.device).reshape(-1, 3)
     layers, positions, features = columns.unbind(1)
     inputs = torch.zeros(len(places), model.d_model, dtype=model.dtype, device=model.device)
@@ -171,7 +176,6 @@ def readout_set(model: LanguageModel, basis: Basis, readouts: Readouts, clean: I
         here = targets.layers == layer
         read = clean[layer][targets.positions[here]].to(targets.vectors)
         values[here] += (read * targets.vectors[here]).sum(-1)
-    assert set(targets.layers.tolist()) <= {*range(final), final}  # what `clean` holds
     return ReadoutSet(basis=basis, places=places, targets=targets, clean=clean, values=values, active=active)
 
 
