@@ -2,20 +2,20 @@
 
 import pkgutil
 import re
-import shlex
+import unicodedata
 from pathlib import Path
 
 import pytest
 import typer
+from tests.documented import blocks_of, difference, run_page
 from tests.test_imports import FORMER, SOURCE, dotted
 
-from silverstain.cli import main
 from silverstain.cli.main import FAULT, INTERRUPTED, MISTAKE, OUT_OF_MEMORY, VERBS, app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 FORMER_NAMES = {dotted(Path(name)) for name in FORMER}
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 ORGANISM = ROOT / "src" / "silverstain" / "organism" / "data" / "dictionaries" / "general"
 needs_organism = pytest.mark.skipif(
     not all((ORGANISM / kind / "config.yaml").exists() for kind in ("cross-layer", "per-layer")),
@@ -23,45 +23,61 @@ needs_organism = pytest.mark.skipif(
 )
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+WIDEST = 128
+"""Columns of code that a page shows without scrolling, in a window of 1,440 points: measured in a browser."""
 
 
-def pages_with(language: str) -> list[Path]:
-    return [page for page in PAGES if blocks(page, language)]
+def anchor_of(heading: str) -> str:
+    """The anchor that mkdocs gives a heading."""
+    plain = unicodedata.normalize("NFKD", re.sub(r"\{[^}]*\}", "", heading)).encode("ascii", "ignore").decode()
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=name_of)
 
 
 @needs_organism
-@pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.stem)
-def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "page",
+    [page for page in [*PAGES, ROOT / "README.md"] if any(block.runs for block in blocks_of(page.read_text("utf-8")))],
+    ids=name_of,
+)
+def test_examples_run_and_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    code = compile("\n".join(blocks(page, "python")), str(page), "exec")
-    exec(code, {"__name__": "documentation"})
+    _, found = run_page(page.read_text("utf-8"), str(page))
+    for one in found:
+        if not one.varies:
+            assert (wrong := difference(one.shown, one.came)) is None, f"{one.what}\n{wrong}"
 
 
-@needs_organism
-@pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.stem)
-def test_console_examples_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.chdir(tmp_path)
-    for block in blocks(page, "console"):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                _, *words = shlex.split(line.removeprefix("$ "))
-                assert main(words) == 0, f"{line}\n{capsys.readouterr().err}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@every_page
 def test_links_lead_somewhere(page: Path):
     for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
-        assert link.startswith("http") or (DOCS / link).exists(), f"{page.name} links to {link}"
+        assert link.startswith("http") or (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@every_page
+def test_anchors_of_links_are_headings(page: Path):
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        text = (page.parent / link if link else page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in {anchor_of(heading) for heading in headings}, f"{page.name} links to {link}#{anchor}"
 
 
 def test_every_page_is_in_the_navigation():
-    listed = set(re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
-    assert listed == {page.name for page in PAGES}
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
+
+
+@every_page
+def test_what_is_shown_fits_on_the_page(page: Path):
+    """A page of the built documentation shows so many columns; what is wider is scrolled, which nobody should need."""
+    for block in blocks_of(page.read_text(encoding="utf-8")):
+        assert max(map(len, block.text.splitlines()), default=0) <= WIDEST, f"{page.name}: {block.text[:60]}"
 
 
 def test_every_verb_and_flag_is_documented():

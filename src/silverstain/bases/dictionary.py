@@ -25,8 +25,8 @@ from silverstain.errors import UsageError
 class Dictionary(Basis):
     """Encoder, decoder, biases and optional linear skip of every layer.
 
-    Feature f of layer l has activation act(W_enc[l][f] · x[l] + b_enc[l][f]) and adds activation · W_dec[l][f, j] to
-    the MLP output of layer targets(l)[j]. Layer m adds b_dec[m], and W_skip[m] x[m] where there is a skip.
+    Feature f of layer l has activation `act(W_enc[l][f] · x[l] + b_enc[l][f])` and adds `activation · W_dec[l][f, j]` to
+    the MLP output of layer `targets(l)[j]`. Layer m adds `b_dec[m]`, and `W_skip[m] x[m]` where there is a skip.
     relu is x · (x > 0), jumprelu x · (x > threshold), strict; topk is either of them, for the k[l] features of a layer
     that are furthest above their threshold.
     """
@@ -151,7 +151,7 @@ class Dictionary(Basis):
         return self.derived(OtherDecoder(self._source, rows))
 
     def reordered(self, sources: Mapping[int, Tensor]) -> "Dictionary":
-        """A variant in which feature f of a layer writes the rows of feature sources[layer][f]."""
+        """A variant in which feature f of a layer writes the rows of feature `sources[layer][f]`."""
 
         def rows(layer: int, features: Tensor, own: Tensor) -> Tensor:
             return self._source.rows(("W_dec", layer), sources[layer].to(features.device)[features])
