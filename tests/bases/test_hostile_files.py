@@ -122,7 +122,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
             {"W_enc": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 0]}}).encode()), "cannot read"),
     "safetensors: nothing, widely": (
         SAFE, lambda p: header(p, json.dumps(
-            {n: {"dtype": "F32", "shape": [1 << 50, 0], "data_offsets": [0, 0]} for n in NATIVE}).encode()), "[features, d_model] needed"),
+            {n: {"dtype": "F32", "shape": [1 << 50, 0], "data_offsets": [0, 0]} for n in NATIVE}).encode()),
+        "[features, d_model] needed"),
     "safetensors: eight bits": (
         SAFE, lambda p: edit_tensors(p, lambda t: t.update(W_enc=t["W_enc"].to(torch.float8_e4m3fn))),
         "stored as float8_e4m3fn; weights are read as float16"),

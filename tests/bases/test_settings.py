@@ -135,10 +135,10 @@ def test_saelens_settings_are_honoured(name: str, tmp_path: Path):
             torch.testing.assert_close(out[i], wanted, atol=1e-4, rtol=1e-4)
 
 
-THRESHOLDS = {"threshold": torch.ones(F)}
+THRESHOLDS, BOTH = {"threshold": torch.ones(F)}, {"b_dec_out": torch.ones(D)}
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Tensor], str]] = {
-    "BatchTopK without thresholds": ({"architecture": "batchtopk_transcoder", "k": 3}, {}, "has no threshold"),
-    "JumpReLU without thresholds": ({"architecture": "jumprelu_transcoder"}, {}, "has no threshold"),
+    "BatchTopK without thresholds": ({"architecture": "batchtopk_transcoder", "k": 3}, {}, "and has no threshold"),
+    "JumpReLU without thresholds": ({"architecture": "jumprelu_transcoder"}, {}, "and has no threshold"),
     "a skip that is not there": ({"architecture": "skip_transcoder"}, {}, "has no tensor W_skip"),
     "thresholds of a ReLU one": ({"architecture": "transcoder"}, THRESHOLDS, "has a tensor threshold"),
     "thresholds of a TopK one": ({"architecture": "topk_transcoder", "k": 2}, THRESHOLDS, "has a tensor threshold"),
@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Tensor], str]] = {
     "bias of a transcoder's input": (
         {"architecture": "transcoder", "apply_b_dec_to_input": True}, {}, "is true for a transcoder"),
     "biases that contradict": (
-        {"architecture": "standard", "is_transcoder": True, "apply_b_dec_to_input": False}, {"b_dec_out": torch.ones(D)},
+        {"architecture": "standard", "is_transcoder": True, "apply_b_dec_to_input": False}, BOTH,
         "these contradict each other"),
     "a second bias is missing": ({"architecture": "standard", "is_transcoder": True}, {}, "has no b_dec_out"),
     "factors that are not there": (
@@ -164,8 +164,8 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Tensor], str]] = {
     "factors that are not used": (
         {"architecture": "transcoder"}, {"scaling_factor": torch.full((F,), 2.0)}, "has factors in scaling_factor"),
     "k without TopK": ({"architecture": "transcoder", "k": 3}, {}, "k is 3 and nothing else says TopK"),
-    "k as a share": ({"architecture": "topk_transcoder", "k": 0.1}, {}, "k: input should be a valid integer"),
-    "k of the wrong type": ({"architecture": "topk_transcoder", "k": True}, {}, "k: input should be a valid integer"),
+    "k as a share": ({"architecture": "topk_transcoder", "k": 0.1}, {}, "has k 0.1, a whole number"),
+    "k of the wrong type": ({"architecture": "topk_transcoder", "k": True}, {}, "k: input should be a valid"),
     "more than there are": ({"architecture": "topk_transcoder", "k": F + 1}, {}, f"numbers in 1 … {F} needed"),
     "another width": ({"architecture": "transcoder", "d_sae": F + 1}, {}, f"d_sae {F + 1}, its weights have {F}"),
     "a setting that nobody knows": (
@@ -308,10 +308,10 @@ CONTRADICTIONS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "facts of another k": ("circuit-tracer topk skip", _facts(k=[1, 1, 1]), "1 in silverstain.json"),
     "facts: a text for a number": ("circuit-tracer relu", _facts(n_layers="3"), "n_layers: input should be"),
     "facts: a number for an object": ("circuit-tracer relu", _facts(metadata=5), "metadata: input should be"),
-    "config: a truth for a number": ("circuit-tracer topk skip", _config(k=True), "k"),
+    "config: a truth for a number": ("circuit-tracer topk skip", _config(k=True), "k: value error, a whole number"),
     "config: a list for a kind": ("circuit-tracer relu", _config(model_kind=[1]), "model_kind: input should be"),
     "config: unknown": ("circuit-tracer relu", _config(decoder_scale=2.0), "the setting decoder_scale: 2.0"),
-    "weights: unknown": ("circuit-tracer relu", _tensors(lambda t: t.update(b_pre=torch.ones(D))), "has a tensor b_pre"),
+    "weights: unknown": ("circuit-tracer relu", _tensors(lambda t: t.update(b_pre=torch.ones(D))), "a tensor b_pre"),
     "a list that leads away": (
         "circuit-tracer relu", _config(transcoders=["../../etc/passwd"]), "names ../../etc/passwd, which is outside"),
     "a list of nobody's": (

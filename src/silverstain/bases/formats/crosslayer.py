@@ -188,7 +188,7 @@ def _coded_layer(folder: Folder, file: str, config: Coded, layer: int, stats: li
         W_enc=W_enc,
         b_enc=summed([shift, bias]) if bias else shift,
         W_dec=W_dec if scale is None else W_dec.times_rows(scale),
-        b_dec=summed([*(one.times(target_std) for one in biases), *constants]),
+        b_dec=summed([*(one.times_rows(Lazy.of(target_std, where)) for one in biases), *constants]),
         threshold=threshold,
         W_skip=W_skip,
         reads_at=site_of(config.mlp_input_template or config.tl_input_template),

@@ -109,7 +109,7 @@ def layer_of(
         )
     names = SECOND if "w_enc" in tensors else FIRST
     check_tensors(tensors, (*names, SKIP), where)
-    has_skip = config.affine_connection or config.affine_skip_connection
+    has_skip = config.affine_connection if config.affine_skip_connection is None else config.affine_skip_connection
     if has_skip is not None and has_skip != (SKIP in tensors):
         raise UsageError(
             f"{where}: its config.json says affine_connection {str(has_skip).lower()}, and that is not what its "

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from silverstain.bases.formats.folder import Folder
-from silverstain.bases.formats.settings import Whole, checked
+from silverstain.bases.formats.settings import Whole, Wholes, checked
 from silverstain.bases.layout import CONFIG, CROSS_LAYER, FACTS, FORMAT, PER_LAYER
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
@@ -26,7 +26,7 @@ class Config(FromOutside):
     feature_output_hook: ShortText | None = None
     scan: ShortText | None = None
     activation: str | None = None
-    k: Whole | list[Whole] | None = None
+    k: Wholes = None
     transcoders: list[str] | None = None
     n_layers: Whole | None = None
     n_features: Whole | None = None
@@ -48,7 +48,7 @@ class Facts(FromOutside):
     n_features: Whole | None = None
     d_model: Whole | None = None
     activation: str | None = None
-    k: Whole | list[Whole] | None = None
+    k: Wholes = None
     is_cross_layer: bool | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 

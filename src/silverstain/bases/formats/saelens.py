@@ -23,7 +23,7 @@ from silverstain.bases.lazy import Lazy, applied, summed
 from silverstain.bases.sites import site_of
 from silverstain.errors import UsageError
 from silverstain.printable import printable
-from silverstain.validation import FromOutside
+from silverstain.validation import Finite, FromOutside
 
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 KINDS = {
@@ -48,7 +48,7 @@ class Places(FromOutside):
 
 
 class ActivationSettings(FromOutside):
-    k: Whole | None = None
+    k: Finite | None = None
 
 
 class Config(Places):
@@ -56,7 +56,7 @@ class Config(Places):
     d_in: Whole | None = None
     d_out: Whole | None = None
     d_sae: Whole | None = None
-    k: Whole | None = None
+    k: Finite | None = None
     activation_fn: str | None = None
     activation_fn_str: str | None = None
     activation_fn_kwargs: dict[str, Any] | None = None
@@ -196,7 +196,7 @@ def _kind(folder: Folder, file: str, config: Config) -> str:
         )
     if kind == "relu" and config.k is not None:
         raise UsageError(
-            f"{where}: its settings contradict each other, k is {config.k} and nothing else says TopK (architecture "
+            f"{where}: its settings contradict each other, k is {config.k:g} and nothing else says TopK (architecture "
             f"{printable(architecture, 60)!r}); fetch it again"
         )
     return kind
@@ -206,12 +206,11 @@ def _threshold(folder: Folder, file: str, kind: str, config: Config) -> Lazy | N
     if kind not in ("jumprelu", "batchtopk"):
         return None
     if not folder.has(file, "threshold"):
-        why = (
-            "BatchTopK, so what is active would depend on the other tokens of a batch"
-            if kind == "batchtopk"
-            else f"JumpReLU (architecture {printable(config.architecture or 'standard', 60)!r})"
+        what = {"batchtopk": "was trained with BatchTopK", "jumprelu": "is a JumpReLU one"}[kind]
+        raise UsageError(
+            f"{folder.shown(file)} {what} (architecture {printable(config.architecture or 'standard', 60)!r}) and has "
+            f"no threshold, so what is active cannot be told; save it with SAELens as JumpReLU first"
         )
-        raise UsageError(f"{folder.shown(file)} is {why}, and has no threshold; save it with SAELens as JumpReLU first")
     return Lazy.of(folder.tensor(file, "threshold").squeeze(), folder.shown(file))
 
 
@@ -270,6 +269,9 @@ def _k(config: Config, where: str) -> int:
     """k of a TopK transcoder."""
     kwargs = config.activation_fn_kwargs or config.activation_fn_kwarg or {}
     k = config.k if config.k is not None else checked(ActivationSettings, kwargs, where).k
-    if k is None or k < 1:
-        raise UsageError(f"{where} is a TopK transcoder and its cfg.json has no k; fetch it again")
-    return k
+    if k is None or k < 1 or k != int(k):
+        seen = "no k" if k is None else f"k {k}"
+        raise UsageError(
+            f"{where} is a TopK transcoder and its cfg.json has {seen}, a whole number needed; fetch it again"
+        )
+    return int(k)

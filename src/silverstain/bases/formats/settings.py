@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainValidator
 
 from silverstain.bases.lazy import TYPES
 from silverstain.errors import UsageError
@@ -47,7 +47,16 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
+def _wholes(value: Any) -> int | list[int] | None:
+    many = [_whole(one) for one in (value if isinstance(value, list) else [value])]
+    if value is not None and not all(type(one) is int for one in many):
+        raise ValueError("a whole number, or a list of one for each layer, is needed")
+    return many if isinstance(value, list) else None if value is None else many[0]
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
+Wholes = Annotated[int | list[int] | None, PlainValidator(_wholes)]
+"""One for all layers, or one for each."""
 
 
 def checked(model: type[Settings], settings: Mapping[str, Any], where: str, harmless: Iterable[str] = ()) -> Settings:
