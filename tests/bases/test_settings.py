@@ -342,6 +342,13 @@ def test_names_that_speak_of_computing(name: str):
     assert may_compute(name)
 
 
-@pytest.mark.parametrize("name", ["lr_scale", "created", "init_norm", "run_name", "actor", "dead_threshold", "title"])
+HARMLESS = (
+    "lr_scale", "created", "init_norm", "run_name", "actor", "dead_threshold", "title", "folder", "software", "project",
+    "max_length", "transformer_lens", "add_bos_token", "activation_store", "clip_grad_norm", "expansion_factor",
+    "rank", "lookup_max_order", "jumprelu_init_threshold", "mse_loss_normalization", "context_size",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARMLESS)
 def test_names_that_do_not(name: str):
     assert not may_compute(name)

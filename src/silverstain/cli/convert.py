@@ -80,16 +80,23 @@ def check_free(destination: Path, source: str) -> None:
     wrote before it was killed: whether it is shows when it has been converted again."""
     from silverstain.documents import read_json
 
+    if not _has_dictionary(destination):
+        return
     try:
-        if not (destination / CONFIG).exists():
-            return
         facts = read_json(destination / FACTS)
         metadata = facts.get("metadata") if isinstance(facts, dict) else None
         is_ours = isinstance(metadata, dict) and metadata.get("converted_from") == source
-    except (OSError, UsageError):
+    except UsageError:
         is_ours = False
     if not is_ours:
         raise _taken(destination)
+
+
+def _has_dictionary(destination: Path) -> bool:
+    try:
+        return (destination / CONFIG).exists()
+    except OSError:  # no permission, or a name too long: writing will say so
+        return False
 
 
 def _taken(destination: Path) -> UsageError:
@@ -102,7 +109,7 @@ def _taken(destination: Path) -> UsageError:
 def _place(destination: Path, *, is_free: bool) -> Iterator[Path]:
     """Where to write: the destination, or, where a dictionary is and may not be replaced, a place from which it is only
     compared."""
-    if is_free or not (destination / CONFIG).exists():
+    if is_free or not _has_dictionary(destination):
         yield destination
         return
     try:

@@ -53,13 +53,10 @@ class Facts(FromOutside):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-HARMLESS = ("feature_input_hook", "published_input_hook")
-
-
 def native_config(folder: Folder) -> Config:
     """The config.yaml of a folder; UsageError for kinds that are not known."""
     file = shown_path(folder.root / CONFIG)
-    config = checked(Config, folder.settings(CONFIG), file, HARMLESS)
+    config = checked(Config, folder.settings(CONFIG), file)
     if config.model_kind not in (PER_LAYER, CROSS_LAYER):
         raise UsageError(
             f"{file}: model_kind is {_shown(config.model_kind)}; supported kinds: {PER_LAYER}, {CROSS_LAYER}"

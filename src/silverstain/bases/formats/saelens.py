@@ -71,9 +71,9 @@ class Config(Places):
 
 
 HARMLESS = (
-    "mse_loss_normalization", "normalize_sae_decoder", "scale_sparsity_penalty_by_decoder_norm", "expansion_factor",
-    "hook_layer", "hook_layer_out", "act_store_device", "jumprelu_tanh_scale", "b_dec_init_method", "prepend_bos",
-    "model_from_pretrained_kwargs", "from_pretrained_path", "decoder_heuristic_init_norm", "topk_threshold_lr",
+    "normalize_sae_decoder",
+    "hook_layer", "hook_layer_out", "act_store_device", "jumprelu_tanh_scale", "prepend_bos",
+    "model_from_pretrained_kwargs", "use_sparse_activations",
 )  # fmt: skip
 """Settings of its training, whose names may sound otherwise."""
 

@@ -20,17 +20,17 @@ from silverstain.validation import FromOutside, validated
 
 ADVICE = "fetch it again"
 COMPUTING = re.compile(
-    r"act|activations?|activate\w*|\w*relu|gelu|silu|swish|tanh|sigmoid|soft\w*|top|\w*topk|maxk?|groupmax"
-    r"|norms?|\w*norm|normali[sz]\w*|standardi[sz]\w*|whiten\w*|cent(?:er|re)\w*|mean|std|var|variance|eps|epsilon"
-    r"|\w*scal(?:e|es|ed|ing)|factors?|multipliers?|temperature|gain|bias\w*|offsets?|shift\w*|thresholds?|theta|clip\w*|clamp\w*"
-    r"|gate[ds]?|gating|glu|skip\w*|residual\w*|rotat\w*|project\w*|transform\w*|fold\w*|tied|tying|share[ds]?|sign(?:ed)?|abs"
-    r"|quant\w*|mask\w*|appl(?:y|ies|ied)|subtract\w*|add|divide\w*|multipl(?:y|ied)|encoders?|decoders?|pre|post"
-    r"|reshape\w*|lookup|embed\w*|softcap|rank\w*|coalesce\w*|lora|adapters?"
+    r"act|activations?|activate[ds]?|\w*relu|gelu|silu|swish|tanh|sigmoid|softmax|softplus|softcap|top|\w*topk|groupmax"
+    r"|norms?|\w*norm|normali[sz]\w*|standardi[sz]\w*|whiten\w*|cent(?:er|re)\w*|mean|std|variance|eps|epsilon"
+    r"|\w*scal(?:e|es|ed|ing)|factors?|multipliers?|temperature|gain|bias\w*|offsets?|shift\w*|thresholds?|theta"
+    r"|clip\w*|clamp\w*|gate[ds]?|gating|glu|skip\w*|residual\w*|rotat\w*|projections?|projected|transforms?|transformed"
+    r"|fold(?:s|ed|ing)?|tied|tying|sign(?:ed)?|abs|quant\w*|subtract\w*|divide\w*|multipl(?:y|ied)|encoders?|decoders?"
+    r"|reshape\w*|coalesce\w*|lora|adapters?"
 )
 TRAINING = re.compile(
     r"lr|loss\w*|train\w*|init\w*|warm\w*|wandb|eval\w*|dataset\w*|optimi[sz]er|adam\w*|penalt\w*|coeff?s?|coefficients?"
     r"|dead|bandwidth|autocast|device|dtype|noise|aux\w*|seed|checkpoints?|kernels?|cached?|finetun\w*|schedul\w*|ghost"
-    r"|l0|l1|l2|lp|buffers?|windows?|resampl\w*|version\w*|path|heuristic|orthogonal|reinit\w*"
+    r"|l0|l1|l2|lp|buffers?|windows?|resampl\w*|version\w*|path|heuristic|orthogonal|grads?|gradients?|stores?|expansion"
 )
 COUNTING = re.compile(
     r"counts?|counter|freqs?|frequency|frequencies|sparsity|density|steps?|tokens?|fired|dead|seen|num|last|sum|ema"
