@@ -2,12 +2,9 @@
 
 from typing import Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.formats.found import NAMES
-from silverstain.bases.lazy import Lazy, summed
+from silverstain.bases.lazy import Lazy, applied, summed
 from silverstain.bases.sites import BEFORE_NORM, MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
 from silverstain.bases.storage import FileSource, Key
 from silverstain.errors import UsageError
@@ -103,17 +100,9 @@ def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
                 matrix = parts[name, layer]
                 parts[name, layer] = matrix.map(lambda rows, w=weight: (rows.double() / w).to(rows.dtype))
                 if shift is not None:
-                    parts[constant, layer] = summed([parts[constant, layer], _applied(matrix, shift)])
+                    parts[constant, layer] = summed([parts[constant, layer], applied(matrix, shift)])
     metadata = {**dictionary.metadata, "feature_input_hook": READS_AT, "published_input_hook": NORMALISED}
     return dictionary.derived(FileSource(parts), metadata=metadata)
-
-
-def _applied(matrix: Lazy, vector: Tensor) -> Lazy:
-    """matrix @ vector [row], computed once when it is needed."""
-    dtype = torch.promote_types(matrix.dtype, torch.float32)
-    return Lazy(
-        matrix.shape[:1], dtype, lambda rows: (matrix.read(rows).double() @ vector).to(dtype), matrix.where
-    ).once()
 
 
 def _has_norm_behind_mlp(model: Model | LanguageModel) -> bool:
