@@ -8,7 +8,7 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "fetching", "interruption", "notation", "resuming", "statistics", "storage", "version"}
+BASE = {"errors", "fetching", "interruption", "notation", "pieces", "resuming", "statistics", "storage", "version"}
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
 READING = {"attribution"} | FLOOR
@@ -19,6 +19,7 @@ LOWER: dict[str, set[str]] = {
     "fetching": set(),
     "interruption": set(),
     "notation": set(),
+    "pieces": set(),
     "statistics": set(),
     "version": set(),
     "storage": set(),
@@ -41,7 +42,9 @@ LOWER: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
-BASE_ORDER = ("errors", "fetching", "version", "interruption", "notation", "statistics", "storage", "resuming")
+BASE_ORDER = (
+    *("errors", "fetching", "version", "interruption", "notation", "pieces", "statistics", "storage", "resuming"),
+)
 """Of these each may import those before it."""
 FORMER = {
     "dictionaries.py",
