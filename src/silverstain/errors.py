@@ -10,7 +10,7 @@ class UsageError(SilverstainError):
 
 
 class Remark(UserWarning):
-    """Something that may not be as intended and is no error: a Python warning, one line on the command line's stderr."""
+    """Something that may not be as intended and is no error: a Python warning, on the command line a line on stderr."""
 
 
 class OutOfMemory(SilverstainError):

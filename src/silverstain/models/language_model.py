@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from silverstain.errors import UsageError
 from silverstain.models.architecture import Architecture, architecture_of
+from silverstain.models.beginning import remark_on_beginning
 from silverstain.models.chat import Message, chat_tokens, conversation, head_length
 from silverstain.models.norms import Norm
 from silverstain.models.rotary import factors_at
@@ -79,10 +80,17 @@ class LanguageModel:
     def hash(self) -> str:
         """Hash of the weights and of every setting that may change a logit (`models.settings`); the weights as float32,
         so that float64 copies of a model share it. It does not depend on what was run before."""
+        return self._hash_with(unusual_settings(self._config))
+
+    @cached_property
+    def former_hash(self) -> str:
+        """What `hash` was while it left out unusual settings; the same where there are none."""
+        return self._hash_with("") if unusual_settings(self._config) else self.hash
+
+    def _hash_with(self, unusual: str) -> str:
         parameters = {name: p.to(torch.float32) for name, p in _whole_parameters(self.hf)}
         parameters |= self._rotary_frequencies()
         parameters[f"settings:{named_settings(self._config)}"] = torch.zeros(0)
-        unusual = unusual_settings(self._config)
         if unusual:
             parameters[f"unusual settings:{unusual}"] = torch.zeros(0)
         return hash_tensors(parameters)
@@ -90,7 +98,7 @@ class LanguageModel:
     # text
 
     def tokenize(self, prompt: str) -> list[int]:
-        """Token ids with the special tokens the tokenizer adds, BOS exactly once in front wherever the tokenizer has one
+        """Token ids with the special tokens the tokenizer adds, BOS exactly once in front where the tokenizer has one
         (`models.beginning`); UsageError if empty, unknown or too long."""
         ids = encode(self.tokenizer, prompt, self.known_words)
         self.check_length(len(ids))
@@ -105,6 +113,10 @@ class LanguageModel:
         ids = chat_tokens(self.tokenizer, said, self.name)
         self.check_length(len(ids))
         return ids
+
+    def check_beginning(self, ids: Sequence[int]) -> None:
+        """A remark (a Python warning) where token ids begin without the BOS that text of this model begins with."""
+        remark_on_beginning(self.tokenizer, ids)
 
     def chat_head(self, *, system: str | None = None) -> int:
         """How many tokens of every conversation come before what the user says: a value for `n_real`."""

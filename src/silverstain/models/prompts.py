@@ -35,8 +35,8 @@ def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor
 def side_by_side(model: LanguageModel, lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """The numbers of prompts of these lengths in batches of at most `most` that may run side by side.
 
-    In order, but where a model's rotary factors depend on the length: there short and long prompts are kept apart, since
-    padding a short one would change what is computed at its own positions.
+    In order, but where a model's rotary factors depend on the length: there short and long prompts are kept apart,
+    since padding a short one would change what is computed at its own positions.
     """
     alike: dict[Hashable, list[int]] = {}
     for number, length in enumerate(lengths):

@@ -41,8 +41,8 @@ class Documents:
 def open_documents(source: object, *, field: str = FIELD) -> Documents:
     """The documents of a path or several (files of text, JSONL or Parquet, or folders of them), of a `datasets`
     dataset (as it is, as the folder `save_to_disk` wrote, or as hf://NAME), or of any iterable of texts or rows that
-    can be read again. `field` holds the text, or the token ids, of a row. A text by itself is the path of a file; of a
-    list of texts, each is a document, unless all of them name files or folders that are there (or end as such files do).
+    can be read again. `field` holds the text, or the token ids, of a row. A string by itself is a path; of a
+    list of strings, each is a document, unless all of them name files or folders that are there, or end as those do.
 
     UsageError for what is not there, cannot be read again, or is several splits at once.
     """
