@@ -56,7 +56,7 @@ def _maybe_former(made: Made, model: Model | LanguageModel) -> str:
     if not isinstance(model, LanguageModel) or made.model_hash != model.former_hash:
         return ""
     return (
-        "; the hash is one of before 0.2, which left out this model's unusual settings: if they were the same in "
+        "; the hash is as 0.1 found it, which left out this model's unusual settings: if they were the same in "
         "training, take model_hash out of its silverstain.json, and it is tried on a text instead"
     )
 

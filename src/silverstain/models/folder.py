@@ -12,7 +12,7 @@ from typing import Any
 
 from silverstain.errors import UsageError
 
-CONFIG = "config.json"
+CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one of them holds the vocabulary
@@ -35,6 +35,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
     config = _read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise _broken(folder, f"{CONFIG} is a {type(config).__name__}, not an object")
+    if (folder / GENERATION).is_file() and not isinstance(_read_json(folder / GENERATION), dict):
+        raise _broken(folder, f"{GENERATION} is not an object")  # transformers would leave it out and go on
     return config
 
 

@@ -147,7 +147,8 @@ class LanguageModel:
         for settings in (getattr(self.hf, "generation_config", None), self.hf.config, self._config):
             ends = getattr(settings, "eos_token_id", None)
             if ends is not None:
-                return frozenset(ends) if isinstance(ends, list | tuple) else frozenset((ends,))
+                listed = ends if isinstance(ends, list | tuple) else (ends,)
+                return frozenset(end for end in listed if isinstance(end, int))
         return frozenset()
 
     def check_length(self, n_tokens: int) -> None:

@@ -1,6 +1,6 @@
 """Which settings of a model belong to its hash: all but those that cannot change a logit.
 
-Until version 0.2 the hash covered the weights, the rotary frequencies and the settings of `NAMED`. Of the rest, it
+In version 0.1 the hash covered the weights, the rotary frequencies and the settings of `NAMED`. Of the rest, it
 covers what is not as the architecture has it by itself: so the hash of a model with nothing unusual about it is what
 it was, and dictionaries, graphs and treatments made then stay valid; and a new release of transformers, which gives a
 new setting a default under which nothing changes, gives no model another hash.
