@@ -3,7 +3,7 @@
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-TEXT = ["the bridge of oslo is old", "ø ø ø æ æ æ bær på", "one two three"] * 20
+TEXT = ["the bridge of oslo is old", "ø ø ø å å bær på", "one two three"] * 20
 
 
 def byte_tokenizer(*, puts_bos: bool = True, has_bos: bool = True) -> transformers.PreTrainedTokenizerFast:

@@ -32,7 +32,7 @@ def change(folder, file, **settings):
         {"rope_parameters": {"rope_type": "nothing"}}, {"layer_types": ["x"]}, {"hidden_act": "what"},
         {"rms_norm_eps": None}, {"model_type": ["llama"]}, {"quantization_config": 3},
         {"quantization_config": {"quant_method": "nothing"}}, {"_attn_implementation": "org/kernel"},
-        {"attn_implementation": "org/kernel:attention"}, 
+        {"attn_implementation": "org/kernel:attention"},
         {"auto_map": {"AutoModelForCausalLM": "x.Y"}, "model_type": "y"},
     ],
     ids=str,

@@ -54,7 +54,7 @@ def test_contexts_of_training_begin_with_bos_once_as_traced_prompts_do(puts_bos)
     assert kept == [token for token in line if token != 0]  # no token of text is lost
 
 
-@pytest.mark.parametrize("text", ["ø", "æ", "\n", " ", "\t", " oslo", "</s>"])
+@pytest.mark.parametrize("text", ["ø", "e", "\n", " ", "\t", " oslo", "</s>"])
 def test_a_target_is_what_the_tokenizer_makes_of_its_text(text):
     tokenizer = byte_tokenizer()
     (right,) = tokenizer(text, add_special_tokens=False)["input_ids"]
