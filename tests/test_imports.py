@@ -8,7 +8,10 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "fetching", "interruption", "notation", "pieces", "resuming", "statistics", "storage", "version"}
+BASE = {
+    *("errors", "fetching", "interruption", "notation", "pieces", "references", "resuming", "statistics"),
+    *("storage", "version"),
+}
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
 READING = {"attribution"} | FLOOR
@@ -20,6 +23,7 @@ LOWER: dict[str, set[str]] = {
     "interruption": set(),
     "notation": set(),
     "pieces": set(),
+    "references": set(),
     "statistics": set(),
     "version": set(),
     "storage": set(),
@@ -43,7 +47,8 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    *("errors", "fetching", "version", "interruption", "notation", "pieces", "statistics", "storage", "resuming"),
+    *("errors", "fetching", "version", "interruption", "notation", "pieces", "references", "statistics"),
+    *("storage", "resuming"),
 )
 """Of these each may import those before it."""
 FORMER = {

@@ -45,7 +45,7 @@ def test_token_ids_that_begin_otherwise_than_text_are_said(ids, words):
 def test_contexts_of_training_begin_with_bos_once_as_traced_prompts_do(puts_bos):
     spelling = Spelling.of(byte_tokenizer(puts_bos=puts_bos))
     line = np.concatenate(spelling.encode(["the bridge of oslo", "<s>one two three", "old"] * 5))
-    rows, left = contexts_of(line, 6, spelling.head)
+    rows, left = contexts_of(line, 6, spelling.head, is_opened=spelling.is_opened)
     assert (rows[:, 0] == 0).all()
     assert (rows[:, 1] != 0).all()
     assert not any((a == 0 and b == 0) for row in rows for a, b in pairwise(row))

@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Both are read when torch and tokenizers start; a model this small is slowed down by more threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.showwarning = _show_warning
+    warnings.simplefilter("default", Remark)
     try:
         result = typer.main.get_command(app).main(args=words, prog_name="silverstain", standalone_mode=False)
         sys.stdout.flush()

@@ -75,8 +75,6 @@ def trace(
         trace_file(replacement, prompts, out, settings, prune=prune, json=json)
         return
     talk.set_up(replacement.model)
-    if ids is not None:
-        replacement.model.check_beginning(ids)
     request = ids if prompt is None else talk.prompt(replacement.model, prompt)
     assert request is not None  # one of the three was given, as is checked above
     if dry_run:
@@ -87,6 +85,8 @@ def trace(
     with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
+    if ids is not None:
+        replacement.model.check_beginning(ids)
     if prune:
         graph = graph.prune()
     seconds = {

@@ -136,13 +136,16 @@ def place_of(document: Document) -> float:
 
 
 def contexts_of(
-    line: Int[np.ndarray, " token"], context: int, head: tuple[int, ...]
+    line: Int[np.ndarray, " token"], context: int, head: tuple[int, ...], *, is_opened: bool = False
 ) -> tuple[Int[np.ndarray, "row context"], Int[np.ndarray, " left"]]:
-    """A line of tokens cut into contexts, each behind `head`, and the tokens left at its end. A cut just before what
-    `head` says already does not say it twice."""
+    """A line of tokens cut into contexts, each behind `head`, and the tokens left at its end.
+
+    `is_opened`: documents in the line begin with `head` themselves; where a cut falls just before one, it is not said
+    twice.
+    """
     width, starts, at = context - len(head), [], 0
     while True:
-        while head and tuple(line[at : at + len(head)].tolist()) == head:
+        while is_opened and head and tuple(line[at : at + len(head)].tolist()) == head:
             at += len(head)
         if at + width > len(line):
             break
