@@ -9,8 +9,8 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "documents", "errors", "fetching", "interruption", "notation", "parts", "printable", "resuming", "statistics",
-    "storage", "validation", "version",
+    "documents", "errors", "fetching", "interruption", "notation", "parts", "pieces", "printable", "references", "resuming",
+    "statistics", "storage", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -22,6 +22,8 @@ LOWER: dict[str, set[str]] = {
     "fetching": set(),
     "interruption": set(),
     "notation": set(),
+    "pieces": set(),
+    "references": set(),
     "statistics": set(),
     "version": set(),
     "documents": set(),
@@ -49,8 +51,8 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
-    "documents", "validation", "resuming",
+    "errors", "fetching", "version", "interruption", "notation", "pieces", "references", "statistics", "printable", "parts",
+    "storage", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

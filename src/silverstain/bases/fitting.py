@@ -44,8 +44,18 @@ def check_made_for(made: Made, model: Model | LanguageModel) -> None:
     if made.model_hash is not None and made.model_hash != model.hash:
         raise UsageError(
             f"the dictionary {made.name} was trained on another model (hash {made.model_hash}) than "
-            f"{model.name} (hash {model.hash}); give the dictionary of this model"
+            f"{model.name} (hash {model.hash}); give the dictionary of this model{_maybe_former(made, model)}"
         )
+
+
+def _maybe_former(made: Made, model: Model | LanguageModel) -> str:
+    """A word where the hash is the one that this model had before it covered all its settings."""
+    if not isinstance(model, LanguageModel) or made.model_hash != model.former_hash:
+        return ""
+    return (
+        "; the hash is as 0.1 found it, which left out this model's unusual settings: if they were the same in "
+        "training, take model_hash out of its silverstain.json, and it is tried on a text instead"
+    )
 
 
 def check_fits(dictionary: object, model: Model | LanguageModel) -> None:

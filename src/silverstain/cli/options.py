@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.errors import UsageError
+from silverstain.references import check_model_reference, check_references
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
     """The model with its dictionary, and the number of threads set for it."""
     import silverstain
 
+    check_references(options.model, options.dictionary)
     dtype = _set_up(options)
     return silverstain.load(
         options.model,
@@ -73,6 +75,7 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
 
 def load_model_alone(options: ModelOptions) -> "LanguageModel":
     """The model without a dictionary, and the number of threads set for it."""
+    check_model_reference(options.model)
     dtype = _set_up(options)
     name, _, sibling = options.model.partition("/")
     if name == "organism":

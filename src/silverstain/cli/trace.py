@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
+from silverstain.references import check_references
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def trace(
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
     ] = None,
+    talk: ChatOptions,
     tracing: TraceOptions,
     prune: Annotated[bool, typer.Option(help="Also keep only what carries most of the influence.")] = True,
     out: Annotated[
@@ -53,6 +56,10 @@ def trace(
         raise UsageError(
             'give either a prompt or --token-ids, or a file with --prompts; for example: silverstain trace "12 + 34 ="'
         )
+    talk.check()
+    check_references(loading.model, loading.dictionary)  # before anything heavy is imported
+    if talk.chat and prompt is None:
+        raise UsageError("--chat is for a prompt of text; give one, instead of --token-ids or --prompts")
     if prompts is not None and dry_run:
         raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
     if prompts is None and out is not None and not dry_run:
@@ -67,7 +74,8 @@ def trace(
 
         trace_file(replacement, prompts, out, settings, prune=prune, json=json)
         return
-    request = ids if prompt is None else prompt
+    talk.set_up(replacement.model)
+    request = ids if prompt is None else talk.prompt(replacement.model, prompt)
     assert request is not None  # one of the three was given, as is checked above
     if dry_run:
         tell_plan(replacement.plan(request, settings), json=json)
@@ -77,6 +85,8 @@ def trace(
     with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
+    if ids is not None:
+        replacement.model.check_beginning(ids)
     if prune:
         graph = graph.prune()
     seconds = {

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Float64
@@ -12,13 +11,12 @@ from silverstain.graphs.graph import Graph
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
 from silverstain.notation import feature_name
+from silverstain.pieces import word, word_spans
 
 SMALLEST_SHARE = 0.05
 """Edges that carry less of their target's input than this are left out."""
 MOST_INPUTS = 4
 """Edges into one node of the circuit that are chosen by their strength."""
-CONTINUES = "##"
-"""Begins a token that continues a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +77,12 @@ def circuit_of(graph: Graph, story: Story, *, max_groups: int = 10, max_answers:
     )
 
 
-def word_spans(tokens: Sequence[str]) -> list[range]:
-    """The positions of each word."""
-    starts = [at for at, token in enumerate(tokens) if at == 0 or not token.startswith(CONTINUES)]
-    return [range(first, stop) for first, stop in pairwise([*starts, len(tokens)])]
-
-
 def _words(graph: Graph) -> list[Group]:
     """The prompt's tokens, pieces of one word together: dal·las."""
     tokens, first = graph.meta.get("tokens", ()), graph.nodes.span("token").start
     return [
         Group(
-            label="·".join([tokens[span.start], *(tokens[at].removeprefix(CONTINUES) for at in span[1:])]),
+            label=word(tokens[span.start : span.stop]),
             members=tuple(first + at for at in span),
             kind="token",
         )
