@@ -39,7 +39,7 @@ OPTIONAL = {"node_mask", "edge_mask"}
 
 
 def save_graph(graph: GraphArrays, path: str | Path) -> None:
-    """Write the graph, whole or not at all; UsageError if the folder cannot be written, or no file can hold its meta."""
+    """Write the graph, whole or not at all; UsageError if the folder cannot be written or no file can hold its meta."""
     meta = writable_meta(graph.meta)
     masks = {"node_mask": graph.node_mask, "edge_mask": graph.edge_mask}
     arrays = graph.traced() | {name: mask for name, mask in masks.items() if mask is not None}

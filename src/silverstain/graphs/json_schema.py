@@ -32,7 +32,7 @@ class MetadataFile(FromOutside):
 class QParamsFile(FromOutside):
     """Lists, or text where circuit-tracer's page has saved them."""
 
-    pinnedIds: list[ShortText] | str | None = None  # noqa: N815
+    pinnedIds: list[ShortText] | str | None = None
     supernodes: list[list[ShortText]] | str | None = None
 
 
@@ -63,7 +63,7 @@ class GraphFile(FromOutside):
     """Links are left as they are: there may be millions, which are read some at a time."""
 
     metadata: MetadataFile
-    qParams: QParamsFile | None = None  # noqa: N815
+    qParams: QParamsFile | None = None
     nodes: Annotated[list[NodeFile], Field(min_length=1)]
     links: list[Any]
 

@@ -1,7 +1,7 @@
-"""What a graph's `meta` may say: read as others may have written it, and refused in one line where it is something else.
+"""What a graph's `meta` may say: read as others may have written it, and refused in one line where it is another thing.
 
-`meta` itself stays what JSON gives. The classes here hold it to the types that the rest of the code counts on; keys that
-nothing of ours reads may hold anything.
+`meta` itself stays what JSON gives. The classes here hold it to the types that the rest of the code counts on; keys
+that nothing of ours reads may hold anything.
 """
 
 import json

@@ -16,7 +16,12 @@ MOST_LAYERS = 4096
 """No model has a tenth of them."""
 LARGEST_NUMBER = torch.finfo(torch.float32).max
 """Sums and squares of numbers up to here are finite in 64 bits."""
-FROM_ZERO = {FEATURE: ("layer", "position", "feature"), ERROR: ("layer", "position"), TOKEN: ("position",), LOGIT: ("position",)}  # fmt: skip
+FROM_ZERO = {
+    FEATURE: ("layer", "position", "feature"),
+    ERROR: ("layer", "position"),
+    TOKEN: ("position",),
+    LOGIT: ("position",),
+}
 """Columns that are never -1, by kind."""
 
 

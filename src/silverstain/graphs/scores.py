@@ -9,7 +9,6 @@ from silverstain.graphs.influence import edge_shares, influence, row_sums, targe
 from silverstain.graphs.nodes import ERROR, TOKEN
 from silverstain.graphs.pruning import removed_as_error
 
-
 WHOLE, KEPT = "whole graph", "what the file kept"
 
 

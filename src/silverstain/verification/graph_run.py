@@ -142,8 +142,8 @@ class GraphRun:
             kind = fact.get("kind", "token")
             if kind == "token" and int(nodes.token[node]) < 0:
                 raise UsageError(
-                    f"the graph does not say which token its target {fact.get('name')!r:.60} is, so it cannot be read in "
-                    "the model; trace the prompt with the model"
+                    f"the graph does not say which token its target {fact.get('name')!r:.60} is, so it cannot be "
+                    "read in the model; trace the prompt with the model"
                 )
             if kind == "token":
                 found.append(logit_targets(model, [int(nodes.token[node])], [position]))
@@ -222,8 +222,8 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
         raise UsageError("the graph does not say which tokens it is of, so nothing can be run; trace the prompt again")
     if min(token_ids) < 0:
         raise UsageError(
-            f"the file that the graph was imported from does not say which tokens {sum(t < 0 for t in token_ids)} of its "
-            f"{len(token_ids)} positions hold, so its prompt cannot be run; trace the prompt with the model"
+            f"the file that the graph was imported from does not say which tokens {sum(t < 0 for t in token_ids)} of "
+            f"its {len(token_ids)} positions hold, so its prompt cannot be run; trace the prompt with the model"
         )
     if graph.n_layers != model.n_layers:
         raise UsageError(
