@@ -341,6 +341,14 @@ def without(content: dict[str, Any], nodes: list[Any]) -> dict[str, Any]:
     return content
 
 
+def two_words_at_one_place(content: dict[str, Any]) -> None:
+    content["nodes"] += [dict(node, node_id="E_9_1") for node in content["nodes"] if is_second(node)]
+
+
+def nothing_at_the_second_place(content: dict[str, Any]) -> None:
+    without(content, list(filter(is_second, content["nodes"])))["metadata"].pop("prompt_tokens")
+
+
 JSON = [
     (named("prompt_tokens", 3), "metadata.prompt_tokens"),
     (named("prompt_tokens", [1] * 5), "metadata.prompt_tokens"),
@@ -374,9 +382,9 @@ JSON = [
     (of("links", weight=None), "weight"),
     (of("links", weight="1"), "weight"),
     (lambda c: c["links"].append(dict(c["links"][-1], source=c["links"][-1]["target"])), "does not run from a lower"),
-    (lambda c: c["nodes"].extend(dict(n, node_id="E_9_1") for n in without(c, [])["nodes"] if is_second(n)), "the same"),
+    (two_words_at_one_place, "two nodes stand for the same"),
     (lambda c: without(c, [n for n in c["nodes"] if n["feature_type"] == "logit"]), "it has no answer"),
-    (lambda c: without(c, list(filter(is_second, c["nodes"])))["metadata"].pop("prompt_tokens"), "an embedding at position 1"),
+    (nothing_at_the_second_place, "it lacks prompt_tokens, and an embedding at position 1"),
 ]  # fmt: skip
 
 

@@ -33,12 +33,10 @@ def import_graph(
 
     graph, story = open_graph(file)
     destination = out or file.with_suffix(".safetensors")
-    if destination.resolve() == file.resolve():
+    is_there = destination.resolve() != file.resolve() and holds(destination, graph)
+    if destination.resolve() == file.resolve() or (out is None and destination.exists() and not is_there):
         raise UsageError(f"{shown_path(destination)} would be written over; name another file with --out")
     check_writable(destination)
-    is_there = holds(destination, graph)
-    if out is None and destination.exists() and not is_there:
-        raise UsageError(f"{shown_path(destination)} is there, and holds another graph; name another file with --out")
     story_is_new = keep_story(destination, graph, story)
     if not is_there:
         graph.save(destination)
