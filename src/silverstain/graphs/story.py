@@ -8,43 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
-
 from silverstain.documents import read_json
 from silverstain.graphs.arrays import GraphArrays
-from silverstain.graphs.evidence import verification_in
 from silverstain.graphs.nodes import NodeTable
+from silverstain.graphs.story_schema import StoryFile, verification_in
 from silverstain.graphs.supernodes import Group
 from silverstain.storage import write_json_whole
-from silverstain.validation import FromOutside, ShortText, validated
+from silverstain.validation import validated
 
 FORMAT = "silverstain.story/1"
-
-
-class GroupFile(FromOutside):
-    """A group as a story's file has it."""
-
-    label: ShortText
-    members: list[ShortText]
-    kind: ShortText = ""
-
-
-class StoryFile(FromOutside):
-    """A story as its file has it."""
-
-    graph_hash: ShortText = ""
-    pins: list[ShortText] = Field(default_factory=list)
-    groups: list[GroupFile] = Field(default_factory=list)
-    labels: dict[ShortText, ShortText] = Field(default_factory=dict)
-    notes: list[str] = Field(default_factory=list)
-    evidence: list[dict[str, Any]] = Field(default_factory=list)
-
-    @field_validator("evidence")
-    @classmethod
-    def _is_as_verify_writes_it(cls, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for entry in entries:
-            verification_in(entry)
-        return entries
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
-"""What `verify` leaves in a story, and what is read of it again."""
+"""A story as its file has it, with what `verify` leaves in it and what is read of that again."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 
 from silverstain.validation import Count, FromOutside, ShortText
 
@@ -34,3 +34,29 @@ def verification_in(entry: Mapping[str, Any]) -> VerificationEvidence | None:
     """An entry of a story's evidence as what a verification found; None for any other. pydantic.ValidationError, a
     ValueError, for one that lacks what it must have: writers and readers ask here."""
     return VerificationEvidence.model_validate(entry) if entry.get("kind") == VERIFICATION else None
+
+
+class GroupFile(FromOutside):
+    """A group as a story's file has it."""
+
+    label: ShortText
+    members: list[ShortText]
+    kind: ShortText = ""
+
+
+class StoryFile(FromOutside):
+    """A story as its file has it."""
+
+    graph_hash: ShortText = ""
+    pins: list[ShortText] = Field(default_factory=list)
+    groups: list[GroupFile] = Field(default_factory=list)
+    labels: dict[ShortText, ShortText] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    evidence: list[dict[str, Any]] = Field(default_factory=list)
+
+    @field_validator("evidence")
+    @classmethod
+    def _is_as_verify_writes_it(cls, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for entry in entries:
+            verification_in(entry)
+        return entries
