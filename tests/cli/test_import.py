@@ -14,7 +14,8 @@ from silverstain.graphs import Graph, Story, open_graph, open_with_story
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr)"""
     code = main(words)
-    return (code, *capsys.readouterr())
+    out, err = capsys.readouterr()
+    return code, out, err
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.graphs.published import published
 from tests.graphs.test_imports import THEIRS, Payload, content_of, theirs  # noqa: F401 (a fixture)
+from torch._utils import _rebuild_qtensor
 
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, circuit_of, open_graph, open_with_story
@@ -259,7 +260,7 @@ def test_a_torch_file_is_believed_no_further_than_it_reaches(
 
 
 @pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("function", [bytearray, torch._utils._rebuild_qtensor])
+@pytest.mark.parametrize("function", [bytearray, _rebuild_qtensor])
 def test_even_what_torch_calls_itself_is_not_called(make_graph, theirs, tmp_path: Path, function: Any, old: bool):  # noqa: F811
     """torch's own reader makes a bytearray as long as a file asks for."""
     content = content_of(make_graph(1)) | {"scan": Payload(function, 10**13)}

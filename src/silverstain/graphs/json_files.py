@@ -22,8 +22,8 @@ from silverstain.printable import printable
 from silverstain.storage import broken_file
 from silverstain.validation import validated
 
-MOST_BYTES = 512 << 20
-"""Published graphs have about a megabyte; a prompt of 70 tokens without any pruning made 1.7 GB."""
+MOST_BYTES = 256 << 20
+"""Published graphs have about a megabyte, 600,000 links take 52 MB; reading takes some ten times as much memory."""
 LINKS_AT_ONCE = 10_000
 
 

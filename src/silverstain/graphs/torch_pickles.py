@@ -99,7 +99,8 @@ def _names_before_zip(path: Path) -> Iterator[str]:
 
 def _names(file: Any, path: Path) -> Iterator[str]:
     """The names in the next pickle of a file."""
-    for operation, argument, position in pickletools.genops(_Bounded(file)):
+    bounded: Any = _Bounded(file)
+    for operation, argument, position in pickletools.genops(bounded):
         if operation.name == "GLOBAL":
             yield str(argument)
         elif operation.name in CALLING:
