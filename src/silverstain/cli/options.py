@@ -29,7 +29,7 @@ Width = Annotated[int | None, typer.Option(min=40, help="Columns to draw in.", s
 DictionaryArgument = Annotated[
     str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")
 ]
-GraphFile = Annotated[Path, typer.Argument(help="A graph file, as `silverstain trace --out` writes it.")]
+GraphFile = Annotated[Path, typer.Argument(help="A graph file: of `silverstain trace --out`, or of another tool.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from silverstain.references import check_references
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
-    from silverstain.graphs import Graph, Story
+    from silverstain.graphs import Graph, Scores, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -147,13 +147,26 @@ def figures(graph: "Graph") -> str:
     rows = [
         ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
-        ["replacement", f"{scores.replacement:.3f}  of the influence never passes an error"],
-        ["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained"],
+        *_score_rows(scores),
         ["exactness", _exactness(graph.exactness())],
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
         rows.append(["norms", "linearised  scores do not compare with those of frozen ones"])
     return output.table(rows)
+
+
+def _score_rows(scores: "Scores") -> list[list[str]]:
+    """The scores that are known, with what they are of."""
+    from silverstain.graphs.scores import WHOLE
+
+    of = "" if scores.of == WHOLE else "; in what the file kept, which says nothing of the whole graph"
+    rows = [["replacement", f"{scores.replacement:.3f}  of the influence never passes an error{of}"]]
+    if scores.completeness == scores.completeness:
+        rows.append(["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained{of}"])
+    elif scores.completeness_all_rows == scores.completeness_all_rows:
+        said = f"{scores.completeness_all_rows:.3f}  tokens and errors counted as explained, as the file states it"
+        rows.append(["completeness", said])
+    return rows
 
 
 def size_in_words(graph: "Graph") -> str:
@@ -173,13 +186,16 @@ def _exactness(error: float) -> str:
 def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     """A target with what it came to: a token's probability, the value of anything else."""
     name = target.get("name", target.get("token"))
-    position = target.get("position", len(graph.meta["tokens"]) - 1)
-    where = "" if position == len(graph.meta["tokens"]) - 1 else f" @{position}"
+    last = len(graph.meta.get("tokens", ())) - 1
+    position = target.get("position", last)
+    where = "" if position == last else f" @{position}"
     if target.get("kind") == "feature":
         activity = "active" if target["activation"] > 0 else "not active"
         return f"{name}{where.strip()} {target['value']:.2f}, {activity}"
     if target.get("probability") is not None:
         return f"{name}{where} {output.percent(target['probability'])}"
+    if target.get("value") is None:  # other tools do not say it
+        return f"{name}{where}"
     return f"{name}{where} {target['value']:+.2f}"
 
 
