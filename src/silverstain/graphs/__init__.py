@@ -1,6 +1,7 @@
 """The attribution graph as a value: influence, scores, pruning, supernodes, files."""
 
 from silverstain.graphs.circuit import Circuit as Circuit
+from silverstain.graphs.circuit import CircuitNode as CircuitNode
 from silverstain.graphs.circuit import circuit_of as circuit_of
 from silverstain.graphs.comparison import Comparison as Comparison
 from silverstain.graphs.comparison import compare as compare
@@ -36,5 +37,8 @@ from silverstain.graphs.supernodes import GroupGraph as GroupGraph
 from silverstain.graphs.supernodes import collapse as collapse
 from silverstain.graphs.supernodes import group_places as group_places
 from silverstain.graphs.supernodes import group_shares as group_shares
+from silverstain.graphs.trust import Trust as Trust
+from silverstain.graphs.trust import trust_in as trust_in
+from silverstain.graphs.ways import CircuitEdge as CircuitEdge
 
 load_graph, save_graph = Graph.load, Graph.save
