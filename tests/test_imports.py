@@ -8,7 +8,10 @@ import pytest
 import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
-BASE = {"errors", "fetching", "interruption", "notation", "resuming", "statistics", "storage", "version"}
+BASE = {
+    "documents", "errors", "fetching", "interruption", "notation", "parts", "printable", "resuming", "statistics",
+    "storage", "validation", "version",
+}  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
 READING = {"attribution"} | FLOOR
@@ -21,7 +24,11 @@ LOWER: dict[str, set[str]] = {
     "notation": set(),
     "statistics": set(),
     "version": set(),
+    "documents": set(),
+    "parts": set(),
+    "printable": set(),
     "storage": set(),
+    "validation": set(),
     "resuming": set(),
     "graphs": set(),
     "models": set(),
@@ -41,7 +48,10 @@ LOWER: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
-BASE_ORDER = ("errors", "fetching", "version", "interruption", "notation", "statistics", "storage", "resuming")
+BASE_ORDER = (
+    "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
+    "documents", "validation", "resuming",
+)  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {
     "dictionaries.py",

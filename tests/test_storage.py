@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from silverstain.documents import read_json
 from silverstain.errors import SilverstainError, UsageError
 from silverstain.storage import (
     hash_file,
     hash_tensors,
-    read_json,
     read_tensors,
     save_tensors_whole,
     write_json_whole,
@@ -48,12 +48,12 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, monkey
     path = tmp_path / "a.txt"
     write_text_whole(path, "old")
 
-    def interrupt(self, data, **_):
+    def interrupt(self, data):
         with self.open("w") as file:
-            file.write(data[:2])
+            file.write("ne")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", interrupt)
+    monkeypatch.setattr(Path, "write_bytes", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_text_whole(path, "new text")
     assert path.read_text() == "old"

@@ -1,29 +1,34 @@
 """Files that are written whole or not at all, and read with errors a person can act on.
 
 A file is first written beside its final name and then renamed over it, so an interrupted run leaves either the old
-file or the new one. Readers name the file in every error. torch and safetensors are imported inside the functions
-that need them: the command line reads JSON without paying for them.
+file or the new one (see `parts`). Readers name the file in every error. torch and safetensors are imported inside the
+functions that need them.
 """
 
 import hashlib
 import json
 import os
-import tempfile
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from silverstain.errors import UsageError
+from silverstain.parts import part_file, reason_of, shown_path, umask, unwritable
+from silverstain.printable import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+LONGEST_NAME = 255
+"""Bytes of a file's name, on every file system that is in use."""
 HASH_LENGTH = 16  # hex digits kept of a sha256: 64 bits tell apart every model anyone will compare
 
 
 def write_text_whole(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8; raises UsageError when the folder cannot be written."""
-    _write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write `text` as UTF-8; raises UsageError when the folder cannot be written. Halves of characters, which UTF-8
+    does not have, are written as \\udXXX, which in JSON is what they are."""
+    write_bytes_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes_whole(path: str | Path, content: bytes) -> None:
@@ -84,22 +89,6 @@ def tensor_names(path: str | Path) -> list[str]:
         raise broken_file(path, error) from error
 
 
-def read_json(path: str | Path, format: str | None = None) -> Any:
-    """The JSON in a file; with `format`, an object whose "format" key must equal it."""
-    path = Path(path)
-    check_is_file(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte-order mark in front
-    except (OSError, ValueError, RecursionError) as error:
-        raise broken_file(path, error) from error
-    if format is None:
-        return value
-    seen = value.get("format") if isinstance(value, dict) else None
-    if seen != format:
-        raise UsageError(f"{path} is not a {format} file: its format is {seen!r}; give a file of that format")
-    return value
-
-
 def hash_tensors(tensors: "Mapping[str, Tensor]") -> str:
     """The first 16 hex digits of a sha256 over names, types, shapes and bytes, in order of name."""
     import torch
@@ -125,55 +114,62 @@ def hash_file(path: str | Path) -> str:
 
 def check_is_file(path: Path) -> None:
     """UsageError unless `path` is a file that exists."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, a file was expected; give the path of the file in it")
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}; check the path")
+    shown = shown_path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {shown}; check the path") from None
+    except (OSError, ValueError) as error:  # no permission, a name too long, or a zero byte in it
+        raise UsageError(f"cannot read {shown}: {reason_of(error)}; check the path") from error
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{shown} is a folder, a file was expected; give the path of the file in it")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{shown} is a device or a pipe, a file was expected; write what it gives to a file first")
 
 
 def check_writable(path: Path) -> None:
     """UsageError unless a file can be written at `path`: to be asked before long work; nothing is left behind."""
-    if path.is_dir() or not path.name:
-        raise UsageError(f"{path} is a folder; name a file in it")
-    there = next(folder for folder in (path.absolute().parent, *path.absolute().parents) if folder.exists())
+    shown = shown_path(path)
+    try:
+        if path.is_dir() or not path.name:
+            raise UsageError(f"{shown} is a folder; name a file in it")
+        _check_replaceable(path)
+        there = next(folder for folder in (path.absolute().parent, *path.absolute().parents) if folder.exists())
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {path}: {there} is no folder that can be written; choose another")
+        raise UsageError(f"cannot write {shown}: {there} is no folder that can be written; choose another")
 
 
 def broken_file(path: Path, error: Exception) -> UsageError:
     """The error for a file that exists and cannot be read: corrupt, truncated or not permitted."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return UsageError(f"cannot read {path}: {reason}; the file may be corrupt or cut short, write or fetch it again")
+    shown = shown_path(path)
+    return UsageError(
+        f"cannot read {shown}: {reason_of(error)}; the file may be corrupt or cut short, write or fetch it again"
+    )
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file in the folder of `path`, then rename it over `path`."""
+    """Let `write` fill a part file in the folder of `path`, then rename it over `path`."""
     try:
+        path = path.resolve() if path.is_symlink() else path  # what a link names is written, and the link stays
+        _check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; these are for others to read
-        temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        with part_file(path.parent) as part:
+            write(part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.chmod(0o666 & ~umask())
+            part.replace(path)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
 
 
-def _umask() -> int:
-    """The process's umask; reading it means setting it for an instant."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    reason = error.strerror or str(error)
-    return UsageError(f"cannot write {path}: {reason}; choose a folder that can be written")
+def _check_replaceable(path: Path) -> None:
+    """UsageError for a device, pipe or socket, which a file must not replace, and for a name that is too long."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(
+            f"cannot write {shown_path(path)}: it is a device or a pipe, and a file would take its place; name a file"
+        )
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UsageError(f"cannot write {printable(str(path), 80)}: its name is too long; give a shorter one")

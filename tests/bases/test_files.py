@@ -11,9 +11,10 @@ from transformers import Gemma2ForCausalLM
 
 from silverstain.bases import Dictionary, open_dictionary, save_dictionary
 from silverstain.bases import storage as lazy
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.models import load_model, record
-from silverstain.storage import read_json, read_tensors
+from silverstain.storage import read_tensors
 
 
 def same(one: Dictionary, other: Dictionary) -> None:

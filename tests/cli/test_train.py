@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from silverstain.cli import main
 from silverstain.cli.train_progress import Meter
-from silverstain.storage import read_json
+from silverstain.documents import read_json
 from silverstain.training import open_molt
 
 WORDS = [f"w{n}" for n in range(60)]

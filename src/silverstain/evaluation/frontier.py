@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.bases import Dictionary
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.evaluation.fidelity import fidelity_on, stand_in_on
 from silverstain.evaluation.graph_scores import score_graphs
 from silverstain.evaluation.held_out import HeldOut
 from silverstain.evaluation.plots import FrontierPoint, can_draw, draw_frontier
 from silverstain.models import LanguageModel, TokenBatch
-from silverstain.storage import read_json, write_json_whole
+from silverstain.storage import write_json_whole
 from silverstain.training.config import TrainingConfig
 from silverstain.training.planning import count_parameters
 from silverstain.training.runs import begin_run, open_trained

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.graphs.export import FEATURE_TYPES
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.nodes import FEATURE, LOGIT, TOKEN, NodeTable
 from silverstain.graphs.story import Story, StoryGroup
 from silverstain.notation import read_node
-from silverstain.storage import broken_file, read_json
+from silverstain.storage import broken_file
 
 KINDS = {name: kind for kind, name in FEATURE_TYPES.items()}
 ANSWER = re.compile(r'[^"]*"(?P<name>.*)"[^"]*', re.DOTALL)

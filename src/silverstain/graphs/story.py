@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.supernodes import Group
-from silverstain.storage import read_json, write_json_whole
+from silverstain.storage import write_json_whole
 
 FORMAT = "silverstain.story/1"
 

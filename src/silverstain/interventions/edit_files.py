@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import EXAMPLE, AnyEdit, DirectionEdit, Edit, PatternEdit, VectorEdit
 from silverstain.interventions.positions import positions_from_json
-from silverstain.storage import read_json, write_json_whole
+from silverstain.storage import write_json_whole
 
 FORMAT = "silverstain.edits/1"
 

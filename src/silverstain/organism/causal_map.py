@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.statistics import Share
-from silverstain.storage import read_json, write_json_whole
+from silverstain.storage import write_json_whole
 
 FORMAT = "silverstain.causal-map/1"
 AS_GOOD = 0.02

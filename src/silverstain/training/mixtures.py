@@ -10,8 +10,9 @@ from torch import Tensor
 
 from silverstain.bases.layout import MOLT_FACTS
 from silverstain.bases.substitutes import Activity, Substitute
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
-from silverstain.storage import hash_tensors, read_json, read_tensors, save_tensors_whole, write_json_whole
+from silverstain.storage import hash_tensors, read_tensors, save_tensors_whole, write_json_whole
 from silverstain.training.molt import mixture
 from silverstain.training.scanning import above
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.bases import Dictionary, open_dictionary
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
-from silverstain.storage import read_json, write_json_whole
+from silverstain.storage import write_json_whole
 from silverstain.training.checkpoint import FILE, FREE
 from silverstain.training.config import TrainingConfig
 from silverstain.training.mixtures import Molt, open_molt

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.bases import Basis
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.interventions.edit_files import edit_from_json
 from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
 from silverstain.models import LanguageModel
 from silverstain.notation import feature_name
-from silverstain.storage import read_json, write_json_whole
+from silverstain.storage import write_json_whole
 
 FORMAT = "silverstain.treatment/1"
 RuleEdit = Edit | DirectionEdit | PatternEdit

@@ -31,8 +31,8 @@ from silverstain.bases.layout import (
 )
 from silverstain.bases.lazy import Lazy
 from silverstain.bases.weight_files import open_weights
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
-from silverstain.storage import read_json
 
 THRESHOLD = "activation_function.threshold"
 ACTIVATIONS = (None, "relu", "jumprelu", "jump_relu", "topk")
