@@ -9,8 +9,8 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "documents", "errors", "fetching", "interruption", "notation", "parts", "printable", "resuming", "statistics",
-    "storage", "validation", "version",
+    "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "printable", "resuming",
+    "statistics", "storage", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -25,6 +25,7 @@ LOWER: dict[str, set[str]] = {
     "statistics": set(),
     "version": set(),
     "documents": set(),
+    "figure_files": set(),
     "parts": set(),
     "printable": set(),
     "storage": set(),
@@ -50,7 +51,7 @@ LOWER: dict[str, set[str]] = {
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
     "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
-    "documents", "validation", "resuming",
+    "figure_files", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silverstain.cli.drawing import draw, draw_circuit
-from silverstain.graphs import Graph, Story
-from silverstain.graphs import Circuit, CircuitEdge, CircuitNode, circuit_of
+from silverstain.graphs import Circuit, CircuitEdge, CircuitNode, Graph, Story, circuit_of
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -20,7 +20,16 @@ GLYPHS = {
     DOWN | LEFT | RIGHT: "┬",
     UP | DOWN | LEFT | RIGHT: "┼",
 }
-ANSI = {"grey": "2;3", "dim": "2", "bold": "1", "green": "1;32", "cyan": "36", "red": "31", "yellow": "33", "alarm": "1;31"}
+ANSI = {
+    "grey": "2;3",
+    "dim": "2",
+    "bold": "1",
+    "green": "1;32",
+    "cyan": "36",
+    "red": "31",
+    "yellow": "33",
+    "alarm": "1;31",
+}
 
 
 class Canvas:

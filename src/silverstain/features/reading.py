@@ -20,7 +20,7 @@ SPEAKS = 0.8
 """Share of a feature's influence that must reach the answer directly before what it writes names it: what an early
 feature writes is read by later layers, and its effect on the vocabulary says little."""
 MOST_NAMED = 256
-"""Features, the most influential ones, of which it is asked what they write: each costs a product with the vocabulary."""
+"""Features, the most influential, of which it is asked what they write: each costs a product with the vocabulary."""
 
 
 def read_graph(graph: Graph, model: LanguageModel, dictionary: Dictionary, cards: Cards | None = None) -> Story:
@@ -32,7 +32,9 @@ def read_graph(graph: Graph, model: LanguageModel, dictionary: Dictionary, cards
     concepts = {} if cards is None else {place: cards.supported_label(*place) for place in places}
     named = {place: label for place, label in concepts.items() if label is not None}
     speaks = direct_shares(graph)[ranked] >= SPEAKS
-    speakers = {place for place, is_one in zip(zip(layers, features, strict=True), speaks.tolist(), strict=True) if is_one}
+    speakers = {
+        place for place, is_one in zip(zip(layers, features, strict=True), speaks.tolist(), strict=True) if is_one
+    }
     unnamed = [place for place in places if place not in named and place in speakers][:MOST_NAMED]
     written = written_tokens(model, dictionary, unnamed)
     labels = named | {place: written_label_of(tokens) for place, tokens in written.items()}

@@ -24,6 +24,7 @@ ERRORS_DRAWN = 0.1
 """Share of the influence that must pass through error nodes (1 - replacement) before they are drawn."""
 LONGEST_NAME = 80
 """Characters of a name or a token that a drawing looks at."""
+LONGEST_PROMPT = 2000
 MOST_WORDS = 256
 """Words of the prompt, the most influential ones, that edges may come from."""
 CONTINUES = "##"
@@ -62,6 +63,9 @@ class Circuit:
     """Share of the influence that runs through features of no node of the circuit."""
     scores: Scores | None = None
     """Of the graph."""
+    prompt: str = ""
+    model: str = ""
+    dictionary: str = ""
 
 
 def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_answers: int = 3) -> Circuit:
@@ -86,6 +90,8 @@ def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_an
         tokens=tuple(shown_name(token) for token in graph.meta.get("tokens", ())),
         left_out=max(0.0, _share_of_features(graph, reached) - shown),
         scores=found,
+        prompt=printable(str(graph.meta.get("prompt") or ""), LONGEST_PROMPT),
+        **{what: shown_name((graph.meta.get(what) or {}).get("name") or "") for what in ("model", "dictionary")},
     )
 
 
@@ -127,9 +133,7 @@ def _errors(graph: GraphArrays, found: Scores) -> list[Group]:
     return [Group(label="error nodes", members=members, kind="error")] if members else []
 
 
-def _strongest_units(
-    graph: GraphArrays, story: Story, most: int, reached: Float64[Tensor, " node"]
-) -> list[Group]:
+def _strongest_units(graph: GraphArrays, story: Story, most: int, reached: Float64[Tensor, " node"]) -> list[Group]:
     """The story's groups with features in them and the other features that pruning kept, most influential first."""
     is_feature = graph.nodes.is_kind("feature")
     groups = [

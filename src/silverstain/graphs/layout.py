@@ -96,7 +96,9 @@ def _rows(circuit: Circuit) -> list[int]:
 def _not_too_long(circuit: Circuit, rows: list[int], incoming: list[int], width: int) -> list[int]:
     """The rows, those split of which the boxes do not fit beside each other, however much their names are cut."""
     boxes = [i for i, box in enumerate(circuit.nodes) if box.kind != "token"]
-    least = {i: max(MARK * incoming[i] + 2, min(columns_of(_text(circuit.nodes[i], width)) + 4, SHORTEST)) for i in boxes}
+    least = {
+        i: max(MARK * incoming[i] + 2, min(columns_of(_text(circuit.nodes[i], width)) + 4, SHORTEST)) for i in boxes
+    }
     out, above = list(rows), 0
     for row in sorted({rows[i] for i in boxes}):
         room = width

@@ -96,7 +96,9 @@ class _Ways:
         weight_of = self.between.shares.clone()
         for target, kind in enumerate(kinds):
             if kind == "logit":
-                weight_of[target] = max(float(self.graph.nodes.activation[self.between.groups[target].members[0]]), 1e-9)
+                weight_of[target] = max(
+                    float(self.graph.nodes.activation[self.between.groups[target].members[0]]), 1e-9
+                )
         direct = [(t, float(self.between.weights[t, unit]), True) for t in targets]
         best = max(direct, key=lambda way: abs(way[1]) * float(weight_of[way[0]]), default=None)
         if best is None or abs(best[1]) < SMALLEST_WAY:
