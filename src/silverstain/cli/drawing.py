@@ -158,7 +158,7 @@ def _draw_weights(canvas: Canvas, circuit: Circuit, layout: Layout, tops: list[i
 def _draw_depth(canvas: Canvas, layout: Layout, row: int, top: int) -> None:
     """The layers of a row, at its left."""
     boxes = [place.box for place in layout.in_row(row)]
-    layers = sorted({round(box.layer) for box in boxes if box.kind != "logit"})
+    layers = sorted({round(box.layer) for box in boxes if box.kind not in ("logit", "error")})
     if layers:
         name = f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}–{layers[-1]}"
         canvas.write(top + 1, 0, name, "dim")

@@ -28,7 +28,7 @@ MIN_EFFECT = {"next": 2.0, "next class": 0.75}
 """Mean direct effect on the tokens of the class, in standard deviations over the vocabulary, that a label about the
 output needs."""
 
-NAMES_FROM_PRECISION, NAMES_FROM_RECALL, NAMES_FROM_EXAMPLES = 0.8, 0.3, 10
+NAMES_FROM_PRECISION, NAMES_FROM_RECALL, NAMES_FROM_EXAMPLES = 0.8, 0.3, 5
 """What a label needs before it names a unit of a circuit: four fifths of the feature's activation inside the class, a
 third of the class (nearly), and enough examples of the class in the corpus that the figures mean something. A card
 shows a weaker label too, with its figures beside it; a drawing has no room for them, and there a label of precision

@@ -14,14 +14,13 @@ from silverstain.graphs.influence import influence
 from silverstain.graphs.scores import Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
+from silverstain.graphs.trust import GOOD
 from silverstain.graphs.ways import CircuitEdge, chosen_edges
 from silverstain.notation import feature_name
 from silverstain.printable import printable
 
 NEGLIGIBLE = 0.02
 """Of the strongest unit's influence: a unit with less is not worth a box, however many boxes are free."""
-ERRORS_DRAWN = 0.1
-"""Share of the influence that must pass through error nodes (1 - replacement) before they are drawn."""
 LONGEST_NAME = 80
 """Characters of a name or a token that a drawing looks at."""
 LONGEST_PROMPT = 2000
@@ -72,8 +71,8 @@ def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_an
     """The `max_groups` units with the most influence, with words, answers and errors at their ends.
 
     A unit is a group of the story or a single feature that is in no group and that pruning kept. Every one has a way on
-    from words and to an answer: see `ways`. Error nodes are one more unit where a tenth of the influence passes through
-    them (ERRORS_DRAWN).
+    from words and to an answer: see `ways`. Error nodes are one more unit where much of the influence passes through
+    them, which is where the replacement score is below `trust.GOOD`.
     """
     reached, found = influence(graph), scores(graph)
     units = _strongest_units(graph, story, max_groups, reached)
@@ -87,7 +86,7 @@ def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_an
     return Circuit(
         nodes=tuple(_told_apart([nodes[i] for i in used])),
         edges=tuple(replace(e, source=new_index[e.source], target=new_index[e.target]) for e in edges),
-        tokens=tuple(shown_name(token) for token in graph.meta.get("tokens", ())),
+        tokens=tuple(_tokens(graph)),
         left_out=max(0.0, _share_of_features(graph, reached) - shown),
         scores=found,
         prompt=printable(str(graph.meta.get("prompt") or ""), LONGEST_PROMPT),
@@ -108,7 +107,7 @@ def word_spans(tokens: Sequence[str]) -> list[range]:
 
 def _words(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> list[Group]:
     """The prompt's tokens, pieces of one word together: dal·las."""
-    tokens, span = [shown_name(token) for token in graph.meta.get("tokens", ())], graph.nodes.span("token")
+    tokens, span = _tokens(graph), graph.nodes.span("token")
     node_at = {position: span.start + i for i, position in enumerate(graph.nodes.position[span].tolist())}
     words = [
         Group(
@@ -123,10 +122,17 @@ def _words(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> list[Group]
     return [word for word in words if word.members in kept]
 
 
+def _tokens(graph: GraphArrays) -> list[str]:
+    """The prompt's tokens; those that the graph does not tell by their position."""
+    told = [shown_name(token) for token in graph.meta.get("tokens") or ()]
+    places = graph.nodes.position[graph.nodes.span("token")]
+    n = min(int(places.max()) + 1, MOST_WORDS) if len(places) else 0
+    return told + [f"@{position}" for position in range(len(told), n)]
+
+
 def _errors(graph: GraphArrays, found: Scores) -> list[Group]:
-    """All error nodes as one source, if enough passes through them."""
-    replacement = found.replacement
-    if replacement is None or not 1 - replacement >= ERRORS_DRAWN:
+    """All error nodes as one source, if much passes through them."""
+    if found.replacement is None or not found.replacement < GOOD:
         return []
     span = graph.nodes.span("error")
     members = tuple(range(span.start, span.stop))
@@ -140,15 +146,28 @@ def _strongest_units(graph: GraphArrays, story: Story, most: int, reached: Float
         replace(g, kind="word" if g.kind == "token" else g.kind, members=tuple(m for m in g.members if is_feature[m]))
         for g in story.groups_in(graph)
     ]
-    groups = [group for group in groups if group.members and group.kind != "logit"]
+    groups = _without_overlaps([group for group in groups if group.kind != "logit"])
     single = is_feature & graph.kept_nodes()
     single[[member for group in groups for member in group.members]] = False
+    single &= reached > 0
     alone = torch.where(single, reached, 0.0).topk(min(most, int(single.sum()))).indices.tolist()
     labels = story.labels_in(graph.nodes)
     units = [*groups, *(Group(label=labels[n] or _feature_name(graph, n), members=(n,), kind="feature") for n in alone)]
     size = [float(reached[list(unit.members)].sum()) for unit in units]
     ranked = sorted(range(len(units)), key=lambda i: -size[i])
     return [units[i] for i in ranked if size[i] > 0 and size[i] >= NEGLIGIBLE * size[ranked[0]]][:most]
+
+
+def _without_overlaps(groups: Sequence[Group]) -> list[Group]:
+    """Groups that share no member: what is in several stays in the first; a group left with none is dropped."""
+    taken: set[int] = set()
+    out = []
+    for group in groups:
+        members = tuple(member for member in dict.fromkeys(group.members) if member not in taken)
+        taken |= set(members)
+        if members:
+            out.append(replace(group, members=members))
+    return out
 
 
 def _feature_name(graph: GraphArrays, node: int) -> str:

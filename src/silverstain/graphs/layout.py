@@ -83,10 +83,15 @@ def lay_out(circuit: Circuit, width: int) -> Layout:
 def _rows(circuit: Circuit) -> list[int]:
     """By depth, and each target above its sources; words in row 0, answers in the last, no row empty."""
     boxes = circuit.nodes
-    level = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
+    level: list[float] = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
     for _ in boxes:  # the longest path has fewer steps than there are boxes
         for arrow in circuit.edges:
-            level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
+            if boxes[arrow.source].kind != "error":
+                level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
+    for i, box in enumerate(boxes):
+        if box.kind == "error":  # it has no input: a row below the lowest box that it feeds, above the words
+            fed = [level[arrow.target] for arrow in circuit.edges if arrow.source == i]
+            level[i] = max(min(fed, default=0) - 1, -0.5)
     top = max(level, default=-1)
     level = [top if box.kind == "logit" else at for box, at in zip(boxes, level, strict=True)]
     used = {at: row for row, at in enumerate(sorted({-1, *level}))}
