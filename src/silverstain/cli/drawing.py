@@ -1,7 +1,7 @@
 """A circuit as text: words below, answers above, groups in boxes, strongest edges as lines with signed weights."""
 
 from silverstain.cli.canvas import ANSI, Canvas
-from silverstain.graphs import Circuit, CircuitNode, Graph, Story, circuit_of, trust_in
+from silverstain.graphs import Circuit, Graph, Story, circuit_of, trust_in
 from silverstain.graphs.layout import Layout, Placed, lay_out
 from silverstain.graphs.lettering import columns_of
 
@@ -36,7 +36,7 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     room = max(NARROWEST, width)
     legend = LEGEND if all(edge.is_direct for edge in circuit.edges) else f"{LEGEND}  {INDIRECT}"
     lines = [canvas.render(colour=colour), "", *_wrapped(legend, room)]
-    named = [f"{box.label} is {box.name}" for box in circuit.nodes if box.name and not is_its_name(box)]
+    named = [f"{box.label} is {box.name}" for box in circuit.nodes if box.is_named]
     lines += _wrapped("; ".join(named), room)
     if circuit.left_out >= 0.005:
         lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through features that are not drawn")
@@ -44,11 +44,6 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
         trust = trust_in(circuit.scores, left_out=circuit.left_out)
         lines += [_styled(line, TRUST_STYLES[trust.level], colour) for line in _wrapped(trust.line, room)]
     return "\n".join(lines)
-
-
-def is_its_name(box: CircuitNode) -> bool:
-    """Whether a single feature is called by its own name, so that nothing has to say which one it is."""
-    return box.label in box.name or box.name in box.label
 
 
 def _heights(circuit: Circuit, layout: Layout) -> tuple[list[int], list[dict[int, int]]]:

@@ -24,9 +24,12 @@ MOST_NAMED = 256
 
 
 def read_graph(graph: Graph, model: LanguageModel, dictionary: Dictionary, cards: Cards | None = None) -> Story:
-    """Groups from the cards, and labels of the features that pruning kept (of all, before pruning)."""
-    kept = graph.nodes.is_kind("feature") & graph.kept_nodes()
-    ranked = torch.where(kept, influence(graph), -1.0).argsort(descending=True, stable=True)[: int(kept.sum())]
+    """Groups from the cards, and labels of the features that pruning kept and of the strongest in any case."""
+    is_feature, reached = graph.nodes.is_kind("feature"), influence(graph)
+    ranked = torch.where(is_feature, reached, -1.0).argsort(descending=True, stable=True)[: int(is_feature.sum())]
+    kept = graph.kept_nodes()[ranked]
+    kept[:MOST_NAMED] = True
+    ranked = ranked[kept]
     layers, features = graph.nodes.layer[ranked].tolist(), graph.nodes.feature[ranked].tolist()
     places = list(dict.fromkeys(zip(layers, features, strict=True)))  # strongest first
     concepts = {} if cards is None else {place: cards.supported_label(*place) for place in places}

@@ -49,6 +49,11 @@ class CircuitNode:
     name: str = ""
     """What a single feature is called in commands: L3.F1501@9; empty for anything else."""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether a single feature has a label beside what it is called in commands."""
+        return bool(self.name) and self.name not in self.label and not self.name.startswith(f"{self.label}@")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
@@ -70,9 +75,9 @@ class Circuit:
 def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_answers: int = 3) -> Circuit:
     """The `max_groups` units with the most influence, with words, answers and errors at their ends.
 
-    A unit is a group of the story or a single feature that is in no group and that pruning kept. Every one has a way on
-    from words and to an answer: see `ways`. Error nodes are one more unit where much of the influence passes through
-    them, which is where the replacement score is below `trust.GOOD`.
+    A unit is a group of the story or a single feature that is in no group; pruning, which keeps the strongest, changes
+    nothing here. Every one has a way on from words and to an answer: see `ways`. Error nodes are one more unit where
+    much of the influence passes through them, which is where the replacement score is below `trust.GOOD`.
     """
     reached, found = influence(graph), scores(graph)
     units = _strongest_units(graph, story, max_groups, reached)
@@ -140,14 +145,14 @@ def _errors(graph: GraphArrays, found: Scores) -> list[Group]:
 
 
 def _strongest_units(graph: GraphArrays, story: Story, most: int, reached: Float64[Tensor, " node"]) -> list[Group]:
-    """The story's groups with features in them and the other features that pruning kept, most influential first."""
+    """The story's groups with features in them and the features in none of them, most influential first."""
     is_feature = graph.nodes.is_kind("feature")
     groups = [
         replace(g, kind="word" if g.kind == "token" else g.kind, members=tuple(m for m in g.members if is_feature[m]))
         for g in story.groups_in(graph)
     ]
     groups = _without_overlaps([group for group in groups if group.kind != "logit"])
-    single = is_feature & graph.kept_nodes()
+    single = is_feature.clone()
     single[[member for group in groups for member in group.members]] = False
     single &= reached > 0
     alone = torch.where(single, reached, 0.0).topk(min(most, int(single.sum()))).indices.tolist()

@@ -62,10 +62,12 @@ def detail_of(node: CircuitNode) -> str:
     """The line under a name: its share, and what stands behind it."""
     share = "" if node.share is None else percent(node.share)
     behind = ""
-    if node.kind not in ("logit", "token"):
-        behind = (
-            node.name if node.n_members == 1 else f"{node.n_members} {'nodes' if node.kind == 'error' else 'features'}"
-        )
+    if node.is_named:
+        behind = node.name
+    elif node.name:
+        behind = f"@{node.position}"
+    elif node.kind not in ("logit", "token"):
+        behind = f"{node.n_members} {'nodes' if node.kind == 'error' else 'features'}"
     return " · ".join(part for part in (share, behind) if part)
 
 
