@@ -9,8 +9,8 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "printable", "resuming",
-    "statistics", "storage", "validation", "version",
+    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "printable",
+    "resuming", "statistics", "storage", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -18,6 +18,7 @@ READING = {"attribution"} | FLOOR
 CHANGING = {"interventions", "features", "training"} | READING
 TESTING = {"verification", "evaluation", "treatment"} | CHANGING
 LOWER: dict[str, set[str]] = {
+    "brief": set(),
     "errors": set(),
     "fetching": set(),
     "interruption": set(),
@@ -50,7 +51,7 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
+    "brief", "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
     "figure_files", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""

@@ -10,6 +10,7 @@ import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.features import Cards, read_graph
 from silverstain.graphs import Graph, Story
@@ -23,6 +24,7 @@ CARDS = "cards.safetensors"
 """Feature cards lie in the folder of their dictionary."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class ReplacementModel:
     """A language model and a dictionary that was trained to replace its MLPs."""

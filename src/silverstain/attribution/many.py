@@ -18,6 +18,7 @@ from silverstain.attribution.prompt_files import BadLine, PromptLine
 from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.tracing import Progress, trace
 from silverstain.bases import Basis, check_fits
+from silverstain.brief import brief
 from silverstain.errors import OutOfMemory, UsageError, is_out_of_memory
 from silverstain.graphs import Graph, scores
 from silverstain.models import LanguageModel
@@ -26,6 +27,7 @@ from silverstain.storage import broken_file, write_text_whole
 INDEX = "index.jsonl"
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one line."""

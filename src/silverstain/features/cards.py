@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases import ActiveUnits, Dictionary
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.features.labels import KINDS, Kind, group_label_of, is_supported, label_of
 from silverstain.notation import feature_name
@@ -27,6 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A piece of text in which a feature fired."""
@@ -37,6 +39,7 @@ class Example:
     activation: float
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class FeatureCard:
     """Everything known about one feature."""
@@ -70,6 +73,7 @@ class FeatureCard:
         return asdict(self)
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Cards:
     """The cards of one dictionary."""

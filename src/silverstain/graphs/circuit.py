@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import influence
 from silverstain.graphs.scores import Scores, scores
@@ -30,6 +31,7 @@ CONTINUES = "##"
 """Begins a token that continues a word."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class CircuitNode:
     """A group, a single feature, what the dictionary does not explain, a word of the prompt or an answer."""
@@ -55,6 +57,7 @@ class CircuitNode:
         return bool(self.name) and self.name not in self.label and not self.name.startswith(f"{self.label}@")
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
     """The nodes and edges of a circuit; the edges never form a cycle. All text in it is fit to be shown."""

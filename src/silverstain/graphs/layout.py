@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from silverstain.brief import brief
 from silverstain.graphs.circuit import Circuit, CircuitNode, word_spans
 from silverstain.graphs.lettering import columns_of, shortened
 
@@ -53,6 +54,7 @@ class PlacedToken:
     """None for …"""
 
 
+@brief
 @dataclass(kw_only=True)
 class Layout:
     """Placed boxes, and where each source's line passes each row between it and its targets."""

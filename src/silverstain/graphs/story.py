@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
@@ -18,6 +19,7 @@ from silverstain.storage import write_json_whole
 FORMAT = "silverstain.story/1"
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class StoryGroup:
     """A group whose members are node ids."""
@@ -27,6 +29,7 @@ class StoryGroup:
     kind: str = ""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """A reading of one graph.
