@@ -10,8 +10,9 @@ import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
-from silverstain.features import Cards, group_nodes
-from silverstain.graphs import Graph, Story, story_groups
+from silverstain.brief import brief
+from silverstain.features import Cards, read_graph
+from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
 from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references
@@ -22,6 +23,7 @@ CARDS = "cards.safetensors"
 """Feature cards lie in the folder of their dictionary."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class ReplacementModel:
     """A language model and a dictionary that was trained to replace its MLPs."""
@@ -65,16 +67,12 @@ class ReplacementModel:
         return editing(self.model, self.dictionary, edits, regime, **held)
 
     def read(self, graph: Graph) -> Story:
-        """A first reading of a graph of this model: labels and groups from the cards; empty without cards."""
-        if self.cards is None:
-            return Story(graph_hash=graph.hash)
-        kept = graph.nodes.is_kind("feature") if graph.node_mask is None else graph.node_mask
-        places = zip(graph.nodes.layer[kept].tolist(), graph.nodes.feature[kept].tolist(), strict=True)
-        return Story(
-            graph_hash=graph.hash,
-            groups=story_groups(graph, group_nodes(graph, self.cards)),
-            labels={f"{layer}_{n}": self.cards.label(layer, n) for layer, n in sorted(set(places)) if n >= 0},
-        )
+        """A first reading of a graph of this model: groups and labels, as far as there is support for them.
+
+        Groups come from the feature cards, where there are any; so does the label of a feature, and where no class
+        fits it with support, it is called by the tokens it writes. The rest has no label.
+        """
+        return read_graph(graph, self.model, self.dictionary, self.cards)
 
 
 def load(

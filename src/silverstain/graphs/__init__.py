@@ -1,11 +1,14 @@
 """The attribution graph as a value: influence, scores, pruning, supernodes, files."""
 
 from silverstain.graphs.circuit import Circuit as Circuit
+from silverstain.graphs.circuit import CircuitNode as CircuitNode
 from silverstain.graphs.circuit import circuit_of as circuit_of
 from silverstain.graphs.comparison import Comparison as Comparison
 from silverstain.graphs.comparison import compare as compare
 from silverstain.graphs.export import graph_json as graph_json
 from silverstain.graphs.export import write_graph_json as write_graph_json
+from silverstain.graphs.figure import Figure as Figure
+from silverstain.graphs.figure import figure as figure
 from silverstain.graphs.graph import Graph as Graph
 from silverstain.graphs.influence import PathLengths as PathLengths
 from silverstain.graphs.influence import cumulative_influence as cumulative_influence
@@ -37,5 +40,8 @@ from silverstain.graphs.supernodes import GroupGraph as GroupGraph
 from silverstain.graphs.supernodes import collapse as collapse
 from silverstain.graphs.supernodes import group_places as group_places
 from silverstain.graphs.supernodes import group_shares as group_shares
+from silverstain.graphs.trust import Trust as Trust
+from silverstain.graphs.trust import trust_in as trust_in
+from silverstain.graphs.ways import CircuitEdge as CircuitEdge
 
 load_graph, save_graph = Graph.load, Graph.save

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8, Int32, Int64
 from torch import Tensor
 
+from silverstain.brief import brief
+
 NODE_KINDS = ("feature", "error", "token", "bias", "logit")
 FEATURE, ERROR, TOKEN, BIAS, LOGIT = range(len(NODE_KINDS))
 
@@ -96,6 +98,7 @@ class NodeLayout:
         return self.logits.start + k
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # == of tensors is no truth value
 class NodeTable:
     """Columns over all nodes of a graph.

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.nodes import NodeTable
@@ -19,6 +20,7 @@ from silverstain.validation import validated
 FORMAT = "silverstain.story/1"
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class StoryGroup:
     """A group whose members are node ids."""
@@ -28,6 +30,7 @@ class StoryGroup:
     kind: str = ""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """A reading of one graph.

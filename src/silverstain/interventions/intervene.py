@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import AnyEdit
 from silverstain.interventions.passes import changes_for, paired_logits
@@ -27,6 +28,7 @@ class TokenProbability:
     probability: float
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
     """The outcome of one list of edits on one prompt."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from silverstain.bases import Basis, replaced_logits
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import AnyEdit
 from silverstain.interventions.intervene import intervene_many
@@ -22,6 +23,7 @@ from silverstain.models.prompts import Prompt, as_ids, padded, side_by_side
 from silverstain.statistics import divergence
 
 
+@brief
 class Agreement(NamedTuple):
     """Model and replaced model side by side, one entry a case, at the last token of each prompt."""
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
 from silverstain.models.prompts import as_ids, padded, side_by_side
@@ -16,6 +17,7 @@ from silverstain.storage import check_is_file
 PROMPTS_A_PASS = 128
 
 
+@brief
 class Item(NamedTuple):
     """A prompt and the token that is wanted (or watched) next."""
 
