@@ -13,12 +13,14 @@ from typing import Any
 
 from silverstain.attribution.requests import TargetRequest, TokenTarget
 from silverstain.attribution.target_text import read_target
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.storage import broken_file, check_is_file
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # file systems end names at 255 bytes
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class PromptLine:
     """One prompt of a file."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unicodedata import category
+
+from silverstain.printable import printable
 
 WIDEST = 120
 """Lines longer than this are hard to read, however wide the terminal."""
@@ -58,15 +59,10 @@ def table(rows: Sequence[Sequence[str]], *, right: Container[int] = (), indent: 
     for column in range(max(map(len, rows), default=0)):
         grid.add_column(justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
-        grid.add_row(*(Text(_on_one_line(cell)) for cell in row))
+        grid.add_row(*(Text(printable(cell)) for cell in row))
     sheet = StringIO()
     Console(file=sheet, width=WIDER_THAN_ANY_TABLE, color_system=None, legacy_windows=False).print(grid)
     return "\n".join((indent + line).rstrip() for line in sheet.getvalue().splitlines())
-
-
-def _on_one_line(cell: str) -> str:
-    """Line ends and other control characters (a token may be one) as they are written in a string."""
-    return "".join(repr(letter)[1:-1] if category(letter) in ("Cc", "Zl", "Zp") else letter for letter in cell)
 
 
 def percent(share: float) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.bases import Dictionary
+from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.evaluation.fidelity import fidelity_on, stand_in_on
@@ -30,6 +31,7 @@ ROUNDED_TO = 8
 """Features come in multiples of this."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
     """The dictionaries of a sweep, and what affine maps reach on the same text."""
@@ -46,8 +48,9 @@ class Frontier:
 
     @classmethod
     def load(cls, folder: Path) -> "Frontier":
-        found = read_json(folder / FILE, FORMAT)
-        return cls(points=tuple(FrontierPoint(**point) for point in found["points"]), references=found["references"])
+        from silverstain.validation import validated
+
+        return validated(cls, read_json(folder / FILE, FORMAT), folder / FILE, "run the sweep again")
 
 
 def sweep(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
@@ -23,6 +24,7 @@ FORMAT = "silverstain.treatment/1"
 RuleEdit = Edit | DirectionEdit | PatternEdit
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """The tokens at which one of some features is active, or was a few tokens before.
@@ -80,6 +82,7 @@ class Rule:
         return {"edit": self.edit.to_json(), "when": None if self.when is None else self.when.to_json()}
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Treatment:
     """Rules for one model with one dictionary. Made by `treatment_for`, which checks it against both."""
