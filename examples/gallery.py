@@ -1,0 +1,69 @@
+"""Draw the circuits of the documentation's gallery: one answer of the organism each, as SVG.
+
+    python examples/gallery.py docs/gallery
+
+Without an argument: in the folder `gallery`.
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import silverstain
+from silverstain.attribution import read_target
+
+WIDEST_FILE = 50_000
+"""Bytes of a picture at most, as pictures are part of the documentation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One circuit: its file's name, what is asked, and how it is drawn."""
+
+    name: str
+    prompt: str
+    targets: tuple[str, ...] | None = None
+    model: str = "organism"
+    boxes: int = 5
+
+
+PICTURES = (
+    Picture(name="two-hops", prompt="the capital of the state containing dallas is"),
+    Picture(
+        name="why-not-the-other",
+        prompt="the capital of the state containing dallas is",
+        targets=("diff:austin,sacramento",),
+        boxes=4,
+    ),
+    Picture(name="opposite", prompt="the opposite of hot is", boxes=4),
+    Picture(name="translated", prompt="la palabra frío en inglés es", boxes=4),
+    Picture(name="sum", prompt="calc: 12+34=", boxes=4),
+    Picture(name="habit", prompt="yesterday you met the", model="organism/quirk", boxes=4),
+)
+
+
+load = cache(silverstain.load)
+
+
+def drawn(picture: Picture, folder: Path) -> None:
+    """Trace the picture's prompt, keep what carries most of the influence, and draw that."""
+    loaded = load(picture.model)
+    targets = None if picture.targets is None else [read_target(text) for text in picture.targets]
+    graph = loaded.trace(picture.prompt, targets=targets).prune()
+    path = folder / f"{picture.name}.svg"
+    graph.figure(loaded.read(graph), boxes=picture.boxes).save(path)
+    if path.stat().st_size > WIDEST_FILE:
+        raise SystemExit(f"{path} has {path.stat().st_size:,} bytes; draw fewer boxes")
+    print(f"{path}: {', '.join(target['name'] for target in graph.meta['targets'])}")
+
+
+def main(arguments: list[str]) -> None:
+    folder = Path(arguments[0] if arguments else "gallery")
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in PICTURES:
+        drawn(picture, folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
