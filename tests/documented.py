@@ -100,7 +100,7 @@ def printed() -> Iterator[io.StringIO]:
 
 def command(line: str) -> str:
     """What `silverstain …` or `python FILE …` prints; AssertionError if it fails."""
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(line.replace("\\\n", " "))
     with printed() as out:
         if program == "silverstain":
             assert main(words) == 0, line
@@ -114,7 +114,10 @@ def command(line: str) -> str:
 def commands_of(text: str) -> Iterator[tuple[str, str]]:
     """Each command line of a console block, with the output that is shown below it."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        line, _, output = part.partition("\n")
+        line = part.splitlines()[0]
+        while line.endswith("\\"):  # goes on in the next
+            line += "\n" + part.splitlines()[line.count("\n") + 1]
+        output = part[len(line) + 1 :]
         yield line, output
 
 

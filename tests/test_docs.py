@@ -23,7 +23,7 @@ needs_organism = pytest.mark.skipif(
 )
 
 
-WIDEST = 128
+WIDEST = 112
 """Columns of code that a page shows without scrolling, in a window of 1,440 points: measured in a browser."""
 
 
