@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from silverstain.cli.quick_start import collect_as_usual, load_late
 from silverstain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,13 +63,15 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
     import silverstain
 
     dtype = _set_up(options)
-    return silverstain.load(
+    loaded = silverstain.load(
         options.model,
         dictionary=options.dictionary,
         check_dictionary=options.check_dictionary,
         device=options.device,
         dtype=dtype,
     )
+    collect_as_usual()
+    return loaded
 
 
 def load_model_alone(options: ModelOptions) -> "LanguageModel":
@@ -88,6 +91,8 @@ def _set_up(options: ModelOptions) -> "torch.dtype":
     """Set the threads and give the type; UsageError if it cannot be computed with on the device."""
     if options.dtype not in ("float32", "float64"):
         raise UsageError(f"--dtype is {options.dtype!r}; give float32 or float64")
+    if options.model.split("/")[0] == "organism":
+        load_late()
     import torch
 
     dtype, threads = getattr(torch, options.dtype), options.threads
