@@ -15,11 +15,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from silverstain.cli.bounds import bound_numbers
 from silverstain.cli.quick_start import collect_rarely, load_late
 from silverstain.cli.refusals import what_the_system_refuses
 from silverstain.cli.streams import open_streams, silence, written
 from silverstain.errors import OutOfMemory, SilverstainError, UsageError, is_out_of_memory
-from silverstain.printable import printable
+from silverstain.printable import abridged, printable
 from silverstain.version import __version__
 
 FAULT, MISTAKE, OUT_OF_MEMORY, INTERRUPTED, PIPE_CLOSED = 1, 2, 4, 130, 141
@@ -68,6 +69,7 @@ class VerbGroup(TyperGroup):
             load_late()
         command = typer.main.get_command(import_module(f"silverstain.cli.{MODULES.get(cmd_name, cmd_name)}").app)
         command.name = cmd_name
+        bound_numbers(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -193,9 +195,7 @@ def _explain_words(error: Any) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    if len(text) > LONGEST_LINE:  # what was quoted; what to do stands at the end
-        text = f"{text[: LONGEST_LINE // 2]} … {text[-LONGEST_LINE // 2 :]}"
-    written("silverstain: " + printable(" ".join(text.split())), sys.stderr)
+    written("silverstain: " + printable(" ".join(abridged(text, LONGEST_LINE).split())), sys.stderr)
     sys.stderr.flush()
     return code
 

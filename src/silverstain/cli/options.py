@@ -1,5 +1,6 @@
 """Options that several verbs share, each written once."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from silverstain.loading import ReplacementModel
     from silverstain.models import LanguageModel
 
+
+def checked_threads(n: int | None) -> int | None:
+    """UsageError for more threads than there are cores: some thousands of them end the process with a signal."""
+    cores = os.cpu_count() or 1
+    if n is not None and n > cores:
+        raise UsageError(f"--threads is {n}, but there are {cores} cores; give at most {cores}")
+    return n
+
+
 Json = Annotated[bool, typer.Option("--json/--no-json", help="Print one JSON object on stdout.")]
 DictionaryName = Annotated[
     str | None,
@@ -23,9 +33,14 @@ DictionaryName = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads. One is fastest for the organism.", show_default=False)
+    int | None,
+    typer.Option(
+        min=1, callback=checked_threads, help="CPU threads. One is fastest for the organism.", show_default=False
+    ),
 ]
-Width = Annotated[int | None, typer.Option(min=40, help="Columns to draw in.", show_default="the terminal's")]
+Width = Annotated[
+    int | None, typer.Option(min=40, max=1_000, help="Columns to draw in.", show_default="the terminal's")
+]
 DictionaryArgument = Annotated[
     str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")
 ]

@@ -1,6 +1,7 @@
 """What the operating system and Python refuse wherever it happens, in words: no reader or writer has to foresee it."""
 
 import errno
+import os
 
 from silverstain.parts import shown_path
 from silverstain.printable import printable
@@ -19,7 +20,7 @@ _TOO_LARGE = ("Python int too large", "int too large to convert", "Overflow when
 def what_the_system_refuses(error: BaseException) -> str | None:
     """What was refused, on one line, where a person can do something about it; None for other errors."""
     if isinstance(error, OSError) and error.errno in _REFUSED:
-        where = f" {shown_path(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+        where = f" {shown_path(os.fsdecode(error.filename))}" if isinstance(error.filename, str | bytes) else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return f"cannot write{where}: {error.strerror}; make room, or write somewhere else"
         return f"cannot use{where or ' a file or stream'}: {error.strerror}; check the path and its permissions"

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Any
 
 from silverstain.printable import printable_lines
@@ -32,7 +33,7 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):  # it may be another program's own
             stream.reconfigure(errors="replace")
 
 

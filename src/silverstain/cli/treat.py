@@ -10,6 +10,7 @@ from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
 from silverstain.notation import read_node
+from silverstain.parts import check_new_folder, whole_folder
 
 if TYPE_CHECKING:
     from silverstain.treatment import Condition
@@ -153,15 +154,16 @@ def bake(
     json: Json = False,
 ) -> None:
     """Write a model with the treatment in its weights, where that is exact: constants without a condition."""
+    from silverstain.storage import save_model
     from silverstain.treatment import Treatment, baked
 
     cure = Treatment.load(treatment)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already; name a new folder")
+    check_new_folder(out)
     loaded = load_replacement(loading)
-    with baked(loaded.model, loaded.dictionary, cure):
-        loaded.model.hf.save_pretrained(out)
-    loaded.model.tokenizer.save_pretrained(out)
+    with whole_folder(out) as folder:
+        with baked(loaded.model, loaded.dictionary, cure):
+            save_model(loaded.model.hf, folder)
+        loaded.model.tokenizer.save_pretrained(folder)
     if json:
         output.emit({"folder": str(out), "rules": [str(rule) for rule in cure.rules]})
     else:
