@@ -10,7 +10,7 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check format bench docs clean help
+.PHONY: demo test fuzz check format bench docs clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -20,6 +20,9 @@ demo: $(INSTALLED)  ## trace, draw and prove one answer of the organism
 
 test: $(INSTALLED)  ## the whole default test run
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED)  ## damage every kind of file, and kill every command, many times over (about an hour)
+	SILVERSTAIN_FUZZ=$${SILVERSTAIN_FUZZ:-60} $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
 
 check: $(INSTALLED)  ## what a change must pass: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -10,15 +10,14 @@ import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
-from silverstain.errors import UsageError
 from silverstain.features import Cards, group_nodes
 from silverstain.graphs import Graph, Story, story_groups
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
+from silverstain.references import ORGANISM, check_dictionary_named, is_organism
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
 
-ORGANISM = "organism"
 CARDS = "cards.safetensors"
 """Feature cards lie in the folder of their dictionary."""
 
@@ -95,18 +94,15 @@ def load(
     block, or on other weights, gives no error by itself. UsageError if either is not there, or they do not belong to
     each other.
     """
-    name, _, sibling = str(reference).partition("/")
-    if name == ORGANISM:
+    check_dictionary_named(reference, dictionary)
+    if is_organism(reference):
         from silverstain.organism import dictionary_path, load_organism_model
 
-        sibling, kind = sibling or "general", str(dictionary or "cross-layer")
+        sibling, kind = str(reference).partition("/")[2] or "general", str(dictionary or "cross-layer")
         source = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else kind
         model = load_organism_model(sibling, device=device, dtype=dtype)
-    elif dictionary is None:
-        raise UsageError(
-            f"no dictionary is named for {reference}; give the folder or the hub id of one that was trained on it"
-        )
     else:
+        assert dictionary is not None  # as was checked
         source, model = dictionary, load_model(reference, device=device, dtype=dtype)
     opened = fitted(open_dictionary(source, device=device, dtype=dtype), model)
     check_fits(opened, model)

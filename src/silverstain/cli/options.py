@@ -9,6 +9,9 @@ import typer
 
 from silverstain.cli.quick_start import collect_as_usual, load_late
 from silverstain.errors import UsageError
+from silverstain.parts import shown_path
+from silverstain.references import check_dictionary_named, check_model_named, is_organism
+from silverstain.storage import check_is_file
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +47,28 @@ Width = Annotated[
 DictionaryArgument = Annotated[
     str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")
 ]
-GraphFile = Annotated[Path, typer.Argument(help="A graph file, as `silverstain trace --out` writes it.")]
+
+
+def existing(path: Path | None) -> Path | None:
+    """UsageError unless there is such a file, where one is named: asked before anything is loaded."""
+    if path is not None:
+        check_is_file(path)
+    return path
+
+
+def check_graph_suffix(path: Path | None) -> None:
+    """UsageError for the name of a graph to write that says it is something else."""
+    wrong = (".json", ".pt", ".svg", ".png", ".html", ".md", ".txt", ".pdf")
+    if path is not None and path.suffix.lower() in wrong:
+        raise UsageError(
+            f"a graph is written as safetensors, and {shown_path(path)} ends in {path.suffix}; give --out "
+            f"{shown_path(path.with_suffix('.safetensors'))}"
+        )
+
+
+GraphFile = Annotated[
+    Path, typer.Argument(callback=existing, help="A graph file, as `silverstain trace --out` writes it.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +81,12 @@ class ModelOptions:
     threads: Threads = None
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1 …")] = "cpu"
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32"
+
+    def check(self) -> None:
+        """UsageError for what can be told to be wrong before anything is loaded."""
+        if self.dtype not in ("float32", "float64"):
+            raise UsageError(f"--dtype is {self.dtype!r:.80}; give float32 or float64")
+        check_model_named(self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +101,11 @@ class LoadingOptions(ModelOptions):
             help="Try a dictionary that does not carry its model's hash on a short text first.",
         ),
     ] = True
+
+    def check(self) -> None:
+        """The same, and a dictionary that is not there."""
+        super().check()
+        check_dictionary_named(self.model, self.dictionary)
 
 
 def load_replacement(options: LoadingOptions) -> "ReplacementModel":
@@ -92,11 +127,10 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
 def load_model_alone(options: ModelOptions) -> "LanguageModel":
     """The model without a dictionary, and the number of threads set for it."""
     dtype = _set_up(options)
-    name, _, sibling = options.model.partition("/")
-    if name == "organism":
+    if is_organism(options.model):
         from silverstain.organism import load_organism_model
 
-        return load_organism_model(sibling or "general", device=options.device, dtype=dtype)
+        return load_organism_model(options.model.partition("/")[2] or "general", device=options.device, dtype=dtype)
     from silverstain.models import load_model
 
     return load_model(options.model, device=options.device, dtype=dtype)
@@ -104,15 +138,14 @@ def load_model_alone(options: ModelOptions) -> "LanguageModel":
 
 def _set_up(options: ModelOptions) -> "torch.dtype":
     """Set the threads and give the type; UsageError if it cannot be computed with on the device."""
-    if options.dtype not in ("float32", "float64"):
-        raise UsageError(f"--dtype is {options.dtype!r}; give float32 or float64")
-    if options.model.split("/")[0] == "organism":
+    options.check()
+    if is_organism(options.model):
         load_late()
     import torch
 
     dtype, threads = getattr(torch, options.dtype), options.threads
     _check_device(options.device, dtype)
-    if threads is None and options.model.split("/")[0] == "organism" and options.device == "cpu":
+    if threads is None and is_organism(options.model) and options.device == "cpu":
         threads = 1  # measured: its matrices are so small that threads wait for each other
     if threads is not None:
         torch.set_num_threads(threads)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import indent, wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -108,8 +108,9 @@ def words(json: Json = False) -> None:
         return
     for kind, listed in found.items():
         output.data(f"{kind} ({len(listed)})")
-        output.data(fill(" ".join(listed), WORDS_WIDTH, initial_indent="  ", subsequent_indent="  ") + "\n")
-    output.talk('Words are written in lower case. Next: silverstain trace "the capital of the state containing dallas is"')
+        lines = wrap(" ".join(listed), WORDS_WIDTH, break_on_hyphens=False)
+        output.data(indent("\n".join(lines), "  ") + "\n")
+    output.talk('Next: silverstain trace "the capital of the state containing dallas is"')
 
 
 def _grow(names: Sequence[str], parts: Sequence[str], out: Path, seed: int, workers: int, *, quiet: bool) -> list[str]:

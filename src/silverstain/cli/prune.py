@@ -7,6 +7,7 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.options import GraphFile, Json
+from silverstain.storage import check_writable
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -31,6 +32,8 @@ def prune(
     from silverstain.cli.trace import size_in_words
     from silverstain.graphs import Graph, counts_of
 
+    if out is not None:
+        check_writable(out)
     before = Graph.load(graph)
     if undo:
         meta = {key: value for key, value in before.meta.items() if key != "pruning"}
