@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.completion import completion_init
 from typer.core import TyperGroup
 
 from silverstain.cli.bounds import bound_numbers
+from silverstain.cli.help import readable_help
 from silverstain.cli.quick_start import collect_rarely, load_late
 from silverstain.cli.refusals import what_the_system_refuses
 from silverstain.cli.streams import open_streams, silence, written
@@ -28,25 +30,42 @@ GRAPH_SUFFIX = ".safetensors"
 LONGEST_LINE = 1_000
 """Characters of a message: what it quotes may be megabytes long."""
 
-# Verb -> what it is for. Each is the module `silverstain.cli.VERB` with an `app`, but for what MODULES says.
-VERBS = {
-    "demo": "Trace, draw and prove one answer of the organism. Start here.",
-    "trace": "Find the circuit that led from a prompt to its answer.",
-    "prune": "Keep the few nodes and edges that carry most of the influence.",
-    "show": "Draw a graph's circuit in the terminal.",
-    "compare": "Say how the nodes, activations and edges of two graphs agree.",
-    "import": "Read a graph of circuit-tracer or Neuronpedia.",
-    "verify": "Test a graph's claims on the real model.",
-    "intervene": "Change features in the running model and see what it says then.",
-    "treat": "Turn a diagnosis into a cure that is saved, applied, measured and undone.",
-    "train": "Train a sparse replacement of a model's MLPs on text of yours.",
-    "evaluate": "Measure how faithful a dictionary is, beside replacements of MLPs that have no features.",
-    "faithfulness": "Compare a dictionary's replacement model with the model when both are changed alike.",
-    "convert": "Write a published dictionary of any known format in the common layout.",
-    "organism": "Grow, check or describe the small model that comes along.",
-    "doctor": "Check that this installation can do its work.",
+# What a person wants -> verb -> what it is for. Each verb is the module `silverstain.cli.VERB` with an `app`, but for
+# what MODULES says.
+VERB_GROUPS = {
+    "Look": {
+        "demo": "Trace, draw and prove one answer of the organism. Start here.",
+        "trace": "Find the circuit that led from a prompt to its answer.",
+        "show": "Draw a graph's circuit in the terminal.",
+        "compare": "Say how the nodes, activations and edges of two graphs agree.",
+    },
+    "Prove": {
+        "verify": "Test a graph's claims on the real model.",
+        "faithfulness": "Compare a dictionary's replacement model with the model when both are changed alike.",
+        "evaluate": "Measure how faithful a dictionary is, beside replacements of MLPs that have no features.",
+    },
+    "Change": {
+        "intervene": "Change features in the running model and see what it says then.",
+        "treat": "Turn a diagnosis into a cure that is saved, applied, measured and undone.",
+    },
+    "Train": {
+        "train": "Train a sparse replacement of a model's MLPs on text of yours.",
+        "organism": "Describe, check or grow the small model that comes along.",
+    },
+    "Files": {
+        "prune": "Keep the few nodes and edges that carry most of the influence.",
+        "import": "Read a graph of circuit-tracer or Neuronpedia.",
+        "convert": "Write a published dictionary of any known format in the common layout.",
+    },
+    "This installation": {
+        "doctor": "Check that this installation can do its work.",
+        "completion": "Print the lines that let a shell complete verbs and flags.",
+    },
 }
+VERBS = {verb: about for group in VERB_GROUPS.values() for verb, about in group.items()}
 
+COMPLETION = "_SILVERSTAIN_COMPLETE"
+"""Set by the lines of `silverstain completion` when a shell asks what may come next."""
 MODULES = {"import": "import_graph"}  # a reserved word of Python
 
 GRAPH_VERBS = ("prune", "show", "compare", "import")
@@ -63,6 +82,8 @@ class VerbGroup(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in VERBS and ctx is not None and ctx.resilient_parsing:
+            return None  # a shell asks what may come next
         if cmd_name not in VERBS:
             raise UsageError(_no_verb(cmd_name))
         if cmd_name in GRAPH_VERBS:
@@ -70,14 +91,29 @@ class VerbGroup(TyperGroup):
         command = typer.main.get_command(import_module(f"silverstain.cli.{MODULES.get(cmd_name, cmd_name)}").app)
         command.name = cmd_name
         bound_numbers(command)
+        readable_help(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+        width = max(map(len, VERBS))
+        for heading, verbs in VERB_GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(verb.ljust(width), about) for verb, about in verbs.items()])
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)  # verbs are what a person looks for
+        with formatter.section("Options"):
+            records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+            formatter.write_dl([record for record in records if record])
 
 
-app = typer.Typer(cls=VerbGroup, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    cls=VerbGroup,
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback(
@@ -125,8 +161,12 @@ def _run(words: list[str]) -> int:
         sys.stdout.write(__version__ + "\n")
         return 0
     stdout = sys.stdout
+    if COMPLETION in os.environ:
+        completion_init()
     try:
-        result = typer.main.get_command(app).main(args=words, prog_name="silverstain", standalone_mode=False)
+        result = typer.main.get_command(app).main(
+            args=words, prog_name="silverstain", complete_var=COMPLETION, standalone_mode=False
+        )
     finally:
         sys.stdout = stdout  # typer leaves something else there when the reader of a pipe is gone
     if result == INTERRUPTED:  # newer typer turns Ctrl-C into this code, and says nothing
