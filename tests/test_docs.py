@@ -3,12 +3,16 @@
 import pkgutil
 import re
 import shlex
+import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from tests.test_imports import FORMER, SOURCE, dotted
 
+from silverstain import __version__
 from silverstain.cli import main
 from silverstain.cli.main import FAULT, INTERRUPTED, MISTAKE, OUT_OF_MEMORY, VERBS, app
 
@@ -111,6 +115,49 @@ def test_names_of_ours_that_a_page_mentions_are_there(page: Path):
         if not name.endswith(".json"):
             assert not any(f"{name}.".startswith(f"{former}.") for former in FORMER_NAMES), f"{page.name}: {name} moved"
             pkgutil.resolve_name(name)
+
+
+def stable(lines: list[str]) -> list[str]:
+    """Lines of an output that no figure and no drawing is in: words, which stay as they are on any machine."""
+    return [" ".join(line.split()) for line in lines if line.strip() and not re.search(r"\d(?!\. )|[─│╭▲]", line)]
+
+
+@needs_organism
+def test_the_demonstration_prints_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (shown,) = blocks(ROOT / "README.md", "text")
+    assert main(["demo", "--width", "120"]) == 0
+    printed = stable(capsys.readouterr().out.splitlines())
+    assert len(stable(shown.splitlines())) >= 5
+    assert stable(shown.splitlines()) == printed
+    assert main(["verify", "runs/demo/dallas.safetensors", "--sources", "8", "--inhibited", "2"]) == 0
+
+
+@needs_organism
+def test_the_commands_and_the_code_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    \.venv/bin/silverstain (.+)$", text, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        assert main(shlex.split(command)) == 0, f"{command}\n{capsys.readouterr().err}"
+    code = text[text.index("    import silverstain\n") :].split("\n\n`docs/`")[0]
+    exec(compile(textwrap.dedent(code), "README.md", "exec"), {"__name__": "documentation"})
+
+
+def test_the_project_says_one_thing_in_all_its_files():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["license"] == project["license"]
+    assert citation["repository-code"] == project["urls"]["Source"]
+    for url in project["urls"].values():
+        there = re.sub(r"/(?:tree|blob)/main", "", url.removeprefix(project["urls"]["Source"])).lstrip("/")
+        assert there == "issues" or (ROOT / there).exists()
 
 
 def test_the_readme_names_the_two_commands():
