@@ -1,15 +1,22 @@
 """The documentation: what it shows runs, and what there is, it mentions."""
 
+import importlib
 import pkgutil
 import re
+import shlex
+import textwrap
+import tomllib
 import unicodedata
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from tests.documented import blocks_of, difference, run_page
 from tests.test_imports import FORMER, SOURCE, dotted
 
+from silverstain import __version__
+from silverstain.cli import main
 from silverstain.cli.main import FAULT, INTERRUPTED, MISTAKE, OUT_OF_MEMORY, VERBS, app
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +50,7 @@ every_page = pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=n
 @needs_organism
 @pytest.mark.parametrize(
     "page",
-    [page for page in [*PAGES, ROOT / "README.md"] if any(block.runs for block in blocks_of(page.read_text("utf-8")))],
+    [page for page in PAGES if any(block.runs for block in blocks_of(page.read_text("utf-8")))],
     ids=name_of,
 )
 def test_examples_run_and_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -127,6 +134,74 @@ def test_names_of_ours_that_a_page_mentions_are_there(page: Path):
         if not name.endswith(".json"):
             assert not any(f"{name}.".startswith(f"{former}.") for former in FORMER_NAMES), f"{page.name}: {name} moved"
             pkgutil.resolve_name(name)
+
+
+def stable(lines: list[str]) -> list[str]:
+    """Lines of an output that no figure and no drawing is in: words, which stay as they are on any machine."""
+    return [" ".join(line.split()) for line in lines if line.strip() and not re.search(r"\d(?!\. )|[─│╭▲]", line)]
+
+
+@needs_organism
+def test_the_demonstration_prints_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (shown,) = (one.text for one in blocks_of((ROOT / "README.md").read_text("utf-8")) if one.language == "text")
+    assert main(["demo", "--width", "120"]) == 0
+    printed = stable(capsys.readouterr().out.splitlines())
+    assert len(stable(shown.splitlines())) >= 5
+    assert stable(shown.splitlines()) == printed
+    assert main(["verify", "runs/demo/dallas.safetensors", "--sources", "8", "--inhibited", "2"]) == 0
+
+
+@needs_organism
+def test_the_commands_and_the_code_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    \.venv/bin/silverstain (.+)$", text, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        assert main(shlex.split(command)) == 0, f"{command}\n{capsys.readouterr().err}"
+    code = text[text.index("    import silverstain\n") :].split("\n\n`docs/`")[0]
+    exec(compile(textwrap.dedent(code), "README.md", "exec"), {"__name__": "documentation"})
+
+
+def test_the_project_says_one_thing_in_all_its_files():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["license"] == project["license"]
+    assert citation["repository-code"] == project["urls"]["Source"]
+    for url in project["urls"].values():
+        there = re.sub(r"/(?:tree|blob)/main", "", url.removeprefix(project["urls"]["Source"])).lstrip("/")
+        assert there == "issues" or (ROOT / there).exists()
+
+
+def public_names(package: str) -> list[str]:
+    """What a package means to be used: its `__all__`, or what it imports under the same name."""
+    module = importlib.import_module(package)
+    listed = getattr(module, "__all__", None)
+    source = Path(str(module.__file__)).read_text(encoding="utf-8")
+    return sorted(listed if listed is not None else re.findall(r"import (\w+) as \1$", source, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "api").glob("*.md")), ids=lambda page: page.stem)
+def test_the_reference_of_a_package_has_its_public_names(page: Path):
+    text = page.read_text(encoding="utf-8")
+    (package,) = re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)
+    assert sorted(re.findall(r"^        - (\w+)$", text, re.MULTILINE)) == public_names(package)
+
+
+def test_pages_fetch_nothing_from_elsewhere():
+    """Neither fonts nor scripts: what mkdocs adds is settled in mkdocs.yml, what we add lies in docs/."""
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings
+    assert "iframe-worker.js" in settings  # or the offline plugin takes one from a server
+    for path in [*DOCS.rglob("*.css"), *DOCS.rglob("*.js"), *DOCS.rglob("*.svg")]:
+        assert not re.search(r"(?:src|href|url)[=(]['\"]?https?:", path.read_text(encoding="utf-8"))
+    assert "http" not in re.sub(r"#.*", "", settings)
 
 
 def test_the_readme_names_the_two_commands():

@@ -1,8 +1,6 @@
 """`python -m silverstain`, and so `torchrun -m silverstain`: the command line."""
 
-import sys
-
-from silverstain.cli import main
+from silverstain.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -15,7 +15,7 @@ from silverstain.features import Cards, read_graph
 from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
-from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references
+from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references, is_organism
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
 
@@ -95,11 +95,10 @@ def load(
     can be known), or they do not belong to each other.
     """
     check_references(reference, dictionary)
-    name, _, sibling = str(reference).partition("/")
-    if name == ORGANISM:
+    if is_organism(reference):
         from silverstain.organism import dictionary_path, load_organism_model
 
-        sibling, kind = sibling or "general", str(dictionary or "cross-layer")
+        sibling, kind = str(reference).partition("/")[2] or "general", str(dictionary or "cross-layer")
         source = dictionary_path(sibling, kind) if kind in ORGANISM_DICTIONARIES else kind
         model = load_organism_model(sibling, device=device, dtype=dtype)
         opened = open_dictionary(source, device=device, dtype=dtype)

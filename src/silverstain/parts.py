@@ -51,17 +51,25 @@ def whole_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() else path
+    check_new_folder(path, replace=replace)
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with part_file(path.absolute().parent) as new:
+            new.mkdir()
+            yield new
+            _take_place(new, path.absolute())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def check_new_folder(path: Path, *, replace: bool = False) -> None:
+    """UsageError unless `whole_folder` may write there: to be asked before long work."""
     shown = shown_path(path)
     try:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{shown} is a file, where a folder is to be written; choose another place")
         if not replace and path.is_dir() and any(path.iterdir()):
             raise UsageError(f"{shown} is not empty; choose another folder, or delete it")
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with part_file(path.absolute().parent) as new:
-            new.mkdir()
-            yield new
-            _take_place(new, path.absolute())
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -36,6 +36,12 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def abridged(text: str, most: int) -> str:
+    """A message without its middle, if it is longer than `most` characters: there stands what it quotes, and what to
+    do stands at its end."""
+    return text if len(text) <= most else f"{text[: most // 2]} {ELLIPSIS} {text[-most // 2 :]}"
+
+
 def _escaped(match: re.Match[str]) -> str:
     letter = match.group()
     code = ord(letter)

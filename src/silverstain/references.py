@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from silverstain.errors import UsageError
+from silverstain.parts import shown_path
+from silverstain.printable import printable
 
 ORGANISM = "organism"
 ORGANISM_DICTIONARIES = ("cross-layer", "per-layer")
@@ -17,44 +19,49 @@ def check_references(model: str | Path, dictionary: str | Path | None) -> None:
     asked for when it is loaded.
     """
     check_model_reference(model)
+    name = shown_path(model)
+    train = f"silverstain train --model {name} --text FILE --out FOLDER"
     if dictionary is None:
-        if _is_organism(model):
+        if is_organism(model):
             return
         raise UsageError(
-            f"no dictionary is named for {model}: give one that was trained on it (--dictionary FOLDER or hub id, "
-            f"dictionary= in Python), train one (silverstain train --model {model} --text FILE --out FOLDER), or begin "
-            f"with the {ORGANISM}, which has one (leave --model out)"
+            f"no dictionary is named for {name}: give one that was trained on it (--dictionary FOLDER or hub id, "
+            f"dictionary= in Python), train one ({train}), or begin with the {ORGANISM}, which has one (leave --model out)"
         )
-    if _is_organism(model) and str(dictionary) in ORGANISM_DICTIONARIES:
+    if is_organism(model) and str(dictionary) in ORGANISM_DICTIONARIES:
         return
     if _there(dictionary) is None and _looks_local(dictionary):
         raise UsageError(
-            f"there is no dictionary at {dictionary}: no such file or folder; check the path, or train one "
-            f"(silverstain train --model {model} --text FILE --out FOLDER)"
+            f"there is no dictionary at {shown_path(dictionary)}: no such file or folder; check the path, or train one "
+            f"({train})"
         )
 
 
 def check_model_reference(model: str | Path) -> None:
     """The same of a model alone."""
-    if _is_organism(model):
+    if is_organism(model):
         return
     there = _there(model)
     if there is not None:
         if not (there / "config.json").is_file():
             seen = "it has no config.json" if there.is_dir() else "it is not a folder"
-            raise UsageError(f"there is no model at {there}: {seen}; give a Hugging Face model folder or a hub id")
+            raise UsageError(
+                f"there is no model at {shown_path(there)}: {seen}; give a Hugging Face model folder or a hub id"
+            )
     elif _looks_local(model):
         raise UsageError(
-            f"there is no model at {model}: it is not a folder; give a Hugging Face model folder or a hub id"
+            f"there is no model at {shown_path(model)}: it is not a folder; give a Hugging Face model folder or a hub "
+            "id"
         )
     elif not _HUB_ID.fullmatch(str(model)) or ".." in str(model) or "--" in str(model) or len(str(model)) > 96:
         raise UsageError(
-            f"there is no model {str(model)[:100]!r}: it is neither a folder that is there nor a hub id, which is "
-            "ORG/NAME; give one of them"
+            f"there is no model {printable(str(model), 100)!r}: it is neither a folder that is there nor a hub id, "
+            "which is ORG/NAME; give one of them"
         )
 
 
-def _is_organism(model: str | Path) -> bool:
+def is_organism(model: str | Path) -> bool:
+    """Whether the small model that comes along is meant, or one of its siblings (organism/SIBLING)."""
     return str(model).partition("/")[0] == ORGANISM
 
 

@@ -19,6 +19,7 @@ from silverstain.printable import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 LONGEST_NAME = 255
 """Bytes of a file's name, on every file system that is in use."""
@@ -60,6 +61,16 @@ def save_tensors_whole(
             raise OSError(str(error)) from error
 
     _write_whole(Path(path), write)
+
+
+def save_model(hf: "PreTrainedModel", folder: Path) -> None:
+    """Write a model's weights and settings as Hugging Face does; OSError where there is no room."""
+    from safetensors import SafetensorError
+
+    try:
+        hf.save_pretrained(folder)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(str(error)) from error
 
 
 def read_tensors(path: str | Path) -> "tuple[dict[str, Tensor], dict[str, str]]":

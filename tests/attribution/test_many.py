@@ -19,6 +19,7 @@ from silverstain.attribution import (
     trace,
     trace_many,
 )
+from silverstain.attribution.prompt_files import LONGEST_LINE
 from silverstain.errors import OutOfMemory, UsageError
 from silverstain.graphs import Graph
 
@@ -249,6 +250,27 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(run, prompts: Path, tmp_p
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         run(prompts)
+
+
+def test_damaged_bytes_are_a_bad_line_each_and_the_others_stay(tmp_path: Path):
+    good = json.dumps({"prompt": "w4"}).encode()
+    long = b'{"prompt": "' + b"w " * LONGEST_LINE + b'"}'
+    bad = [b"\x00\x00", b'{"prompt": "\xff"}', b'{"prompt": "\\ud83d"}', long, b'{"token_ids": [' + b"9" * 30 + b"]}"]
+    (tmp_path / "p.jsonl").write_bytes(b"\n".join([*bad, good]))
+    *damaged, line = read_prompts(tmp_path / "p.jsonl")
+    assert line == PromptLine(line=6, id="00006", prompt="w4")
+    for number, (found, words) in enumerate(
+        zip(
+            damaged,
+            ["not JSON", "no text in UTF-8", "half of a character", "longer than 4 MB", "token_ids"],
+            strict=True,
+        ),
+        1,
+    ):
+        assert isinstance(found, BadLine)
+        assert found.line == number
+        assert words in found.reason
+        assert len(found.reason) < 400
 
 
 def test_a_line_of_the_index_that_is_damaged_is_traced_again(tmp_path):

@@ -366,3 +366,40 @@ def test_items_without_their_cue(model: LanguageModel, tmp_path: Path):
     path.write_text('{"prompt": "t5", "answer": 7}\n')
     with pytest.raises(UsageError, match="line 1 of"):
         load_items(model, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("first", float("inf")),
+        ("first", "0"),
+        ("last", -3),
+        ("features", [[0]]),
+        ("features", [[10**20, 1]]),
+        ("features", 3),
+    ],
+)
+def test_a_condition_of_other_types_is_named_with_the_file(tmp_path: Path, key: str, value: object):
+    edit = {"op": "ablate", "features": [[1, 2]]}
+    when = {"features": [[0, 1]], "first": 0, "last": None, key: value}
+    said = {"format": "silverstain.treatment/1", "name": "x", "model_hash": "1", "dictionary_hash": "2"}
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({**said, "rules": [{"edit": edit, "when": when}]}))
+    with pytest.raises(UsageError, match=rf"cannot read .*t\.json: rules\.0\.when\.{key}"):
+        Treatment.load(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"prompt": "\xff", "answer": "4"}', "cannot read"),
+        (b'{"prompt": "\\udc80", "answer": "4"}', "line 2 of"),
+        (b'{"prompt": ["a"], "answer": "4"}', "prompt: input should be a valid string"),
+        (b"\x00", "line 2 of"),
+    ],
+)
+def test_a_damaged_item_is_named(model: LanguageModel, tmp_path: Path, line: bytes, words: str):
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(b"\n" + line + b"\n")
+    with pytest.raises(UsageError, match=words):
+        load_items(model, path)

@@ -7,6 +7,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.edge_rows import EdgeRows
+from silverstain.errors import UsageError
+
+
+def check_finite(numbers: Tensor, what: str) -> None:
+    """UsageError unless all numbers of a trace are finite."""
+    if not bool(numbers.isfinite().all()):
+        kind = str(numbers.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"the {what} of this graph are NaN or infinite in {kind}: weights of the model or the dictionary, or a "
+            "direction, are too large to be multiplied; give smaller ones, or compute in float64 (--dtype float64)"
+        )
 
 
 class RowTable:
@@ -25,7 +36,9 @@ class RowTable:
         """Where rows that came together begin and end; their room begins there too."""
 
     def put(self, places: Int[Tensor, " row"], rows: EdgeRows) -> None:
-        """Row i goes to `places[i]`. ValueError if it has more edges than there is room for."""
+        """Row i goes to `places[i]`. ValueError if it has more edges than there is room for, UsageError for edges that
+        are NaN or infinite: finite weights may have products that are not."""
+        check_finite(rows.values, "edges")
         places, counts = places.to(self._room.device), rows.indptr.diff().to(self._room.device)
         if bool((counts > self._room[places + 1] - self._room[places]).any()):
             raise ValueError("a row has more edges than can reach its target")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 
+from silverstain.attribution.joining import check_finite
 from silverstain.attribution.plan import Plan, plan_of
 from silverstain.attribution.recorded import RecordedRun, record_run
 from silverstain.attribution.room import saying_what_fits
@@ -110,6 +111,7 @@ def _traced(
     ):
         graph, unexplained = attribute(run, store=store, on_progress=on_progress)
     done = perf_counter()
+    check_finite(graph.values_of_targets, "values")
     meta |= {
         "targets": root_facts(run.roots, graph.values_of_targets[-len(run.roots) :]),
         "settings": said,

@@ -76,7 +76,7 @@ def _check_instructions(pickled: bytes) -> None:
         if name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
             n_kept += 1
             if last in TUPLES:
-                kept_tuples.add(n_kept - 1 if name == "MEMOIZE" else int(argument))
-        elif name in ("BINGET", "LONG_BINGET", "GET") and int(argument) in kept_tuples:
+                kept_tuples.add(n_kept - 1 if name == "MEMOIZE" else int(argument or 0))
+        elif name in ("BINGET", "LONG_BINGET", "GET") and int(argument or 0) in kept_tuples:
             raise ValueError("it nests the same values in each other")  # tuples in tuples, which double
         last = name

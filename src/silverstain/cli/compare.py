@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import Json
+from silverstain.cli.options import Json, existing
 
 if TYPE_CHECKING:
     from silverstain.graphs import Comparison
@@ -18,8 +18,8 @@ READS = "Our file, a .pt of circuit-tracer, or the JSON of a graph."
 
 @app.command(no_args_is_help=True, epilog="Example: silverstain compare ours.safetensors published.json")
 def compare(
-    left: Annotated[Path, typer.Argument(metavar="A", help=READS)],
-    right: Annotated[Path, typer.Argument(metavar="B", help=READS)],
+    left: Annotated[Path, typer.Argument(metavar="A", callback=existing, help=READS)],
+    right: Annotated[Path, typer.Argument(metavar="B", callback=existing, help=READS)],
     pruned: Annotated[bool, typer.Option(help="Compare only what pruning kept of them.")] = False,
     json: Json = False,
 ) -> None:

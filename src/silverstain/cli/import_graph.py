@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import Json
+from silverstain.cli.options import Json, existing
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
 from silverstain.printable import printable
@@ -20,7 +20,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(name="import", no_args_is_help=True, epilog="Example: silverstain import graph.pt --out graph.safetensors")
 def import_graph(
-    file: Annotated[Path, typer.Argument(help="A .pt of circuit-tracer, or the JSON of a graph.")],
+    file: Annotated[Path, typer.Argument(callback=existing, help="A .pt of circuit-tracer, or the JSON of a graph.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the graph.", show_default="FILE.safetensors")] = None,
     json: Json = False,
 ) -> None:

@@ -10,9 +10,10 @@ import typer
 from silverstain.cli import output
 from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
-from silverstain.cli.options import Json, LoadingOptions, load_replacement
+from silverstain.cli.options import Json, LoadingOptions, existing, load_replacement
 from silverstain.errors import UsageError
 from silverstain.references import check_references
+from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
     from silverstain.attribution import RecordedRun
@@ -54,12 +55,15 @@ def intervene(
         ),
     ] = None,
     edits: Annotated[
-        Path | None, typer.Option(help="A file of edits, after those of --edit.", show_default=False)
+        Path | None,
+        typer.Option(callback=existing, help="A file of edits, after those of --edit.", show_default=False),
     ] = None,
     story: Annotated[
         Path | None,
         typer.Option(
-            help="A graph file whose groups may be edited by name: --edit 'ablate:state = texas'.", show_default=False
+            callback=existing,
+            help="A graph file whose groups may be edited by name: --edit 'ablate:state = texas'.",
+            show_default=False,
         ),
     ] = None,
     donor: Annotated[
@@ -69,7 +73,9 @@ def intervene(
     directions: Annotated[
         Path | None,
         typer.Option(
-            help="A safetensors file of vectors that may be edited by name: --edit add:L1.NAME=2.", show_default=False
+            callback=existing,
+            help="A safetensors file of vectors that may be edited by name: --edit add:L1.NAME=2.",
+            show_default=False,
         ),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How far effects go; direct is what a graph's edges state.")] = Mode.added,
@@ -88,8 +94,10 @@ def intervene(
     control: Annotated[bool, typer.Option(help="Also change as many random features as much.")] = True,
     seed: Annotated[int, typer.Option(help="Which random features, and which tokens are drawn.")] = 0,
     top: Annotated[int, typer.Option(min=1, help="Rows of the tables.")] = 5,
-    generate: Annotated[int, typer.Option(min=0, help="Tokens to continue with.")] = 5,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
+    generate: Annotated[int, typer.Option(min=0, max=100_000, help="Tokens to continue with.")] = 5,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 takes the likeliest token; above it, tokens are drawn.")
+    ] = 0.0,
     save: Annotated[Path | None, typer.Option(help="Write the edits to this file.", show_default=False)] = None,
     talk: ChatOptions,
     loading: LoadingOptions,
@@ -105,6 +113,8 @@ def intervene(
 
     if not edit and not edits:
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23@5, or a file of them: --edits FILE")
+    if save is not None:
+        check_writable(save)
     groups, vectors = _groups(story), _directions(directions)
     if edit and donor is None and not vectors:
         parse_edits(edit, groups)  # an edit that cannot be read is an error before the model is loaded

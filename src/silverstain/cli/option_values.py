@@ -4,7 +4,8 @@
     @takes_option_values
     def verify(graph: GraphFile, loading: LoadingOptions, json: Json = False) -> None: ...
 
-Such a value is a frozen dataclass; each field that is a flag has typer's option in its type.
+Such a value is a frozen dataclass; each field that is a flag has typer's option in its type. If it has a method
+`check`, that is called before the command: it raises UsageError for what can be told without loading anything.
 """
 
 import inspect
@@ -35,6 +36,9 @@ def takes_option_values(command: Callable[..., None]) -> Callable[..., None]:
             name: kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
             for name, kind in kinds.items()
         }
+        for value in values.values():
+            if hasattr(value, "check"):
+                value.check()
         command(**values, **{name: value for name, value in given.items() if name in declared})
 
     run.__signature__ = inspect.Signature(seen)  # pyright: ignore[reportAttributeAccessIssue]

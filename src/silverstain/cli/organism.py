@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent, wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from silverstain.cli import output
 from silverstain.cli.options import Json, Threads
 from silverstain.errors import UsageError
+from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
     from silverstain.organism.causal_map import CausalMap
@@ -18,9 +20,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="Grow, check or describe the organism: a small model grown on a small world whose hidden variables are known.",
+    help="Describe, check or grow the organism: a small model grown on a small world whose hidden variables are known.",
 )
 
+WORDS_WIDTH = 100
 PARTS = ("models", "maps", "dictionaries", "cards")
 
 Siblings = Annotated[
@@ -86,11 +89,28 @@ def grow(
     parts = _chosen(what, list(PARTS), "part")
     if not resume and out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty and --no-resume was given; choose another folder with --out")
+    check_writable(out / "any")
     made = _grow(names, parts, out, seed, threads or 2, quiet=json)
     if json:
         output.emit({"folder": str(out), "seed": seed, "made": made})
     else:
         output.talk(f"Done in {out}. Next: silverstain organism check --folder {out}")
+
+
+@app.command()
+def words(json: Json = False) -> None:
+    """List the words that the organism knows, by kind: prompts are written with these."""
+    from silverstain.organism.known_words import known_words
+
+    found = known_words()
+    if json:
+        output.emit({"kinds": {kind: list(listed) for kind, listed in found.items()}})
+        return
+    for kind, listed in found.items():
+        output.data(f"{kind} ({len(listed)})")
+        lines = wrap(" ".join(listed), WORDS_WIDTH, break_on_hyphens=False)
+        output.data(indent("\n".join(lines), "  ") + "\n")
+    output.talk('Next: silverstain trace "the capital of the state containing dallas is"')
 
 
 def _grow(names: Sequence[str], parts: Sequence[str], out: Path, seed: int, workers: int, *, quiet: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -9,27 +10,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from silverstain.cli.streams import is_unicode, written
 from silverstain.printable import printable
 
 WIDEST = 120
 """Lines longer than this are hard to read, however wide the terminal."""
+_RAW = re.compile(
+    "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""What JSON does not escape by itself, and `printable` does."""
 WIDER_THAN_ANY_TABLE = 1 << 16
 """Columns given to a table, so that no cell is cut or wrapped."""
 
 
 def talk(text: str = "") -> None:
     """A line to the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    written(text, sys.stderr)
+    sys.stderr.flush()
 
 
 def emit(value: Mapping[str, Any]) -> None:
-    """One JSON object on stdout; numbers that JSON cannot hold become null."""
-    print(json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+    """One JSON object on stdout; numbers that JSON cannot hold become null. Characters that a terminal would act on
+    are escaped, C1 and marks of direction too, which JSON lets stand."""
+    text = json.dumps(_plain(value), ensure_ascii=not is_unicode(sys.stdout), indent=2, allow_nan=False)
+    sys.stdout.write(_RAW.sub(_in_json, text) + "\n")
 
 
 def data(text: str) -> None:
     """A text result on stdout."""
-    print(text)
+    written(text, sys.stdout)
 
 
 def terminal_width(wanted: int | None = None) -> int:
@@ -63,6 +72,11 @@ def table(rows: Sequence[Sequence[str]], *, right: Container[int] = (), indent: 
     sheet = StringIO()
     Console(file=sheet, width=WIDER_THAN_ANY_TABLE, color_system=None, legacy_windows=False).print(grid)
     return "\n".join((indent + line).rstrip() for line in sheet.getvalue().splitlines())
+
+
+def _in_json(match: re.Match[str]) -> str:
+    r"""A character as JSON may also write it: \u202e, those beyond 16 bits as two halves."""
+    return json.dumps(match.group()).strip('"')
 
 
 def percent(share: float) -> str:

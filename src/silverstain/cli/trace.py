@@ -9,7 +9,7 @@ import typer
 from silverstain.cli import output
 from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
-from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
+from silverstain.cli.options import Json, LoadingOptions, Width, check_graph_suffix, existing, load_replacement
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
@@ -32,7 +32,11 @@ def trace(
     prompt: Annotated[str | None, typer.Argument(help="Text that the model is to continue.")] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="A file of prompts (JSONL or Parquet) instead; --out is a folder then.", show_default=False),
+        typer.Option(
+            callback=existing,
+            help="A file of prompts (JSONL or Parquet) instead; --out is a folder then.",
+            show_default=False,
+        ),
     ] = None,
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
@@ -64,6 +68,7 @@ def trace(
         raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
+    check_graph_suffix(None if prompts is not None else out)
     ids = None if token_ids is None else _token_ids(token_ids)
     settings = tracing.settings()
     start = perf_counter()

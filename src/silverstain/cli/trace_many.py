@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from silverstain.graphs import Graph
     from silverstain.loading import ReplacementModel
 
+MOST_NAMED = 10
+"""Lines that failed and are named one by one: a damaged file may have thousands."""
+
 
 def trace_file(
     replacement: "ReplacementModel",
@@ -36,12 +39,15 @@ def trace_file(
         replacement.model, replacement.dictionary, lines, folder, settings=settings, prune=prune, on_graph=keep_story
     )
     outcomes: list[Outcome] = []
+    n_failed = 0
     try:
         with output.progress("prompts") as advance:
             for outcome in work:
                 outcomes.append(outcome)
                 advance(len(outcomes), len(lines))
-                output.talk(_in_words(outcome, len(lines), prompts))
+                n_failed += outcome.state == "failed"
+                if outcome.state != "failed" or n_failed <= MOST_NAMED:
+                    output.talk(_in_words(outcome, len(lines), prompts))
     except KeyboardInterrupt:
         output.talk(f"{len(outcomes)} of {len(lines)} lines are done; the same command goes on behind them")
         raise
@@ -69,11 +75,12 @@ def _report(outcomes: "list[Outcome]", folder: Path, index: Path, prompts: Path,
         output.data(", ".join(f"{count} {state}" for state, count in counts.items()))
         output.talk(f"Graphs are in {folder}, what is in them in {index}")
     if failed:
-        few = ", ".join(str(outcome.line) for outcome in failed[:10]) + (", …" if len(failed) > 10 else "")
-        lines = "line" if len(failed) == 1 else "lines"
-        words = (
-            f"{len(failed)} of {len(outcomes)} lines of {prompts} failed ({lines} {few}); what is wrong is said above"
+        few = ", ".join(str(outcome.line) for outcome in failed[:MOST_NAMED]) + (
+            ", …" if len(failed) > MOST_NAMED else ""
         )
+        lines = "line" if len(failed) == 1 else "lines"
+        said = "what is wrong is said above" + (f" of the first {MOST_NAMED}" if len(failed) > MOST_NAMED else "")
+        words = f"{len(failed)} of {len(outcomes)} lines of {prompts} failed ({lines} {few}); {said}"
         if any(outcome.is_out_of_memory for outcome in failed):
             raise OutOfMemory(words)
         raise UsageError(f"{words}; correct them and run the same command again")

@@ -7,9 +7,11 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.option_values import takes_option_values
-from silverstain.cli.options import Json, LoadingOptions, load_replacement
+from silverstain.cli.options import Json, LoadingOptions, existing, load_replacement
 from silverstain.errors import UsageError
 from silverstain.notation import read_node
+from silverstain.parts import check_new_folder, whole_folder
+from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
     from silverstain.treatment import Condition
@@ -22,8 +24,12 @@ app = typer.Typer(
     help="Turn a diagnosis into a cure: edits that are saved, applied, measured and undone.",
 )
 
-TreatmentFile = Annotated[Path, typer.Argument(help="A treatment, as `silverstain treat make` writes it.")]
-Items = Annotated[Path, typer.Option(help='Lines of {"prompt": "…", "answer": "…"}.', show_default=False)]
+TreatmentFile = Annotated[
+    Path, typer.Argument(callback=existing, help="A treatment, as `silverstain treat make` writes it.")
+]
+Items = Annotated[
+    Path, typer.Option(callback=existing, help='Lines of {"prompt": "…", "answer": "…"}.', show_default=False)
+]
 
 
 @app.command(epilog="Example: silverstain treat make --edit ablate:L1.F23 --when L0.F7 --out cure.json")
@@ -41,7 +47,8 @@ def make(
     first: Annotated[int, typer.Option(help="Fewest tokens since the feature was active.")] = 0,
     last: Annotated[int, typer.Option(help="Most tokens since; negative: any number.")] = 0,
     story: Annotated[
-        Path | None, typer.Option(help="A graph file whose groups --group names.", show_default=False)
+        Path | None,
+        typer.Option(callback=existing, help="A graph file whose groups --group names.", show_default=False),
     ] = None,
     group: Annotated[
         list[str] | None, typer.Option(help="Silence a group of the graph, wherever its features fire.")
@@ -63,6 +70,7 @@ def make(
             raise UsageError(
                 f"{one} changes an error or token node, which one prompt alone has; edit features or heads"
             )
+    check_writable(out)
     loaded = load_replacement(loading)
     rules = [Rule(edit=one, when=condition) for one in edits]  # pyright: ignore[reportArgumentType]
     treatment = treatment_for(loaded.model, loaded.dictionary, rules, name=name)
@@ -83,7 +91,9 @@ def measure(
     side: Items,
     dev: Annotated[
         Path | None,
-        typer.Option(help="Items of its own that steering and fine-tuning learn from.", show_default=False),
+        typer.Option(
+            callback=existing, help="Items of its own that steering and fine-tuning learn from.", show_default=False
+        ),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare/--no-compare", help="Also measure random controls and other cures.")
@@ -153,15 +163,16 @@ def bake(
     json: Json = False,
 ) -> None:
     """Write a model with the treatment in its weights, where that is exact: constants without a condition."""
+    from silverstain.storage import save_model
     from silverstain.treatment import Treatment, baked
 
     cure = Treatment.load(treatment)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already; name a new folder")
+    check_new_folder(out)
     loaded = load_replacement(loading)
-    with baked(loaded.model, loaded.dictionary, cure):
-        loaded.model.hf.save_pretrained(out)
-    loaded.model.tokenizer.save_pretrained(out)
+    with whole_folder(out) as folder:
+        with baked(loaded.model, loaded.dictionary, cure):
+            save_model(loaded.model.hf, folder)
+        loaded.model.tokenizer.save_pretrained(folder)
     if json:
         output.emit({"folder": str(out), "rules": [str(rule) for rule in cure.rules]})
     else:

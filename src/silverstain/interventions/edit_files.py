@@ -1,6 +1,5 @@
 """Edits as JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,18 @@ from typing import Any
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import EXAMPLE, AnyEdit, DirectionEdit, Edit, PatternEdit, VectorEdit
-from silverstain.interventions.positions import positions_from_json
+from silverstain.interventions.outside_edits import (
+    KINDS,
+    EditsFile,
+    OutsideDirectionEdit,
+    OutsidePatternEdit,
+    OutsideVectorEdit,
+    pairs,
+    positions_read,
+)
+from silverstain.parts import shown_path
 from silverstain.storage import write_json_whole
+from silverstain.validation import validated
 
 FORMAT = "silverstain.edits/1"
 
@@ -20,36 +29,34 @@ def save_edits(edits: Sequence[AnyEdit], path: str | Path) -> None:
 
 
 def load_edits(path: str | Path) -> tuple[AnyEdit, ...]:
-    """Read what `save_edits` wrote; UsageError naming the file when it is missing or of another format."""
-    data = read_json(Path(path), FORMAT)
-    if not isinstance(data.get("edits"), list):
-        raise UsageError(f'{path} holds no list of edits under "edits"; write it with save_edits.')
-    return tuple(edit_from_json(entry) for entry in data["edits"])
+    """Read what `save_edits` wrote; UsageError naming the file when it is missing, damaged or of another format."""
+    said = validated(EditsFile, read_json(Path(path), FORMAT), path, "write it with save_edits")
+    found = []
+    for number, entry in enumerate(said.edits, start=1):
+        try:
+            found.append(edit_from_json(entry))
+        except UsageError as error:
+            raise UsageError(f"cannot read {shown_path(path)}, edit {number}: {error}") from error
+    return tuple(found)
 
 
 def edit_from_json(data: Mapping[str, Any]) -> AnyEdit:
     """Read what an edit's `to_json` wrote; without a "kind" it is an edit of features."""
     kind = data.get("kind") if isinstance(data, Mapping) else None
+    if not (kind is None or isinstance(kind, str)) or kind not in KINDS:
+        raise UsageError(f"Not an edit: it is of the kind {kind!r:.80}; {EXAMPLE}.")
     if kind is None:
         return Edit.from_json(data)
-    said: dict[str, Any] = {key: value for key, value in data.items() if key != "kind"}
-    try:
-        said |= {"positions": positions_from_json(said.get("positions"))}
-        for key in ("donor", "keys", "direction"):
-            if said.get(key) is not None:
-                said[key] = tuple(said[key])
-        if kind in ("error", "token"):
-            return VectorEdit(**said)
-        if kind == "direction":
-            return DirectionEdit(**said)
-        if kind == "attention":
-            said["heads"] = tuple((int(layer), int(head)) for layer, head in said["heads"])
-            return PatternEdit(**said)
-    except (KeyError, TypeError, ValueError) as reason:
-        raise UsageError(f"Not an edit: {_short(data)} ({reason!r}); {EXAMPLE}.") from None
-    raise UsageError(f"Not an edit: {_short(data)} is of the kind {kind!r}; {EXAMPLE}.")
+    said = validated(KINDS[kind], data, "the edit", EXAMPLE)
+    shared: dict[str, Any] = {"op": said.op, "positions": positions_read(said.positions), "value": said.value}
+    if isinstance(said, OutsideVectorEdit):
+        return VectorEdit(layer=said.layer, donor=_numbers(said.donor), **shared)
+    if isinstance(said, OutsideDirectionEdit):
+        return DirectionEdit(layer=said.layer, direction=tuple(said.direction), name=said.name, **shared)
+    assert isinstance(said, OutsidePatternEdit)  # KINDS has no other
+    keys = None if said.keys is None else tuple(said.keys)
+    return PatternEdit(heads=pairs(said.heads), keys=keys, donor=_numbers(said.donor), **shared)
 
 
-def _short(data: Mapping[str, Any]) -> str:
-    text = json.dumps(dict(data), default=str)
-    return text if len(text) < 120 else text[:120] + "…"
+def _numbers(read: list[float] | None) -> tuple[float, ...] | None:
+    return None if read is None else tuple(read)

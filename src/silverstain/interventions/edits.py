@@ -12,7 +12,6 @@ old + constant. On a feature's activation:
 attention pattern. Entries of a pattern are left as they are set: nothing makes their row sum to 1 again.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +19,10 @@ from typing import Any
 from silverstain.attribution import Place
 from silverstain.brief import brief
 from silverstain.errors import UsageError
-from silverstain.interventions.positions import (
-    Positions,
-    positions_from_json,
-    positions_text,
-    positions_to_json,
-    problem_with,
-)
+from silverstain.interventions.outside_edits import OutsideFeatureEdit, pairs, positions_read
+from silverstain.interventions.positions import Positions, positions_text, positions_to_json, problem_with
 from silverstain.notation import feature_name
+from silverstain.validation import validated
 
 OPERATIONS = ("ablate", "scale", "set", "add", "patch")
 VALUED = ("scale", "set", "add")
@@ -91,20 +86,11 @@ class Edit:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Edit":
         """Read what `to_json` wrote; UsageError when a key is missing, unknown or of the wrong kind."""
-        unknown = set(data) - {"op", "features", "positions", "value", "donor"}
-        if unknown:
-            raise UsageError(f"Not an edit: unknown keys {sorted(unknown)} in {json.dumps(dict(data))}; {EXAMPLE}.")
-        try:
-            value, donor = data.get("value"), data.get("donor")
-            return cls(
-                op=data["op"],
-                features=tuple((int(layer), int(feature)) for layer, feature in data["features"]),
-                positions=positions_from_json(data.get("positions")),
-                value=None if value is None else float(value),
-                donor=None if donor is None else tuple(float(v) for v in donor),
-            )
-        except (KeyError, TypeError, ValueError) as reason:
-            raise UsageError(f"Not an edit: {json.dumps(dict(data), default=str)} ({reason!r}); {EXAMPLE}.") from None
+        said = validated(OutsideFeatureEdit, data, "the edit", EXAMPLE)
+        return cls(
+            op=said.op, features=pairs(said.features), positions=positions_read(said.positions), value=said.value,
+            donor=None if said.donor is None else tuple(said.donor),
+        )  # fmt: skip
 
 
 @brief

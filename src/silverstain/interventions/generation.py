@@ -117,5 +117,6 @@ def _pass(model: LanguageModel, new: Tensor, cache: DynamicCache) -> Float[Tenso
 def _chosen(logits: Float[Tensor, " d_vocab"], temperature: float, generator: torch.Generator) -> int:
     if temperature == 0:
         return int(logits.argmax())
-    chances = (logits.double().cpu() / temperature).softmax(-1)
+    logits = logits.double().cpu()
+    chances = ((logits - logits.max()) / temperature).softmax(-1)  # finite, however small the temperature is
     return int(torch.multinomial(chances, 1, generator=generator))

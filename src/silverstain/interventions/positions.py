@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from silverstain.errors import UsageError
+from silverstain.notation import NUMBER
+from silverstain.printable import printable
+
+MOST = 1 << 17
+"""Positions that can be listed: as many as the longest prompts have that are read here."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,16 @@ def resolved(positions: Positions, length: int, *, first: int, edit: object) -> 
     for given, position in zip(named, found, strict=True):
         if not 0 <= position < length:
             raise UsageError(
-                f"The edit {edit} is at position {given}, but the prompt has {length} tokens (0 to {length - 1})."
+                f"The edit {printable(str(edit), 120)} is at position {given}, but the prompt has {length} tokens "
+                f"(0 to {length - 1})."
             )
     if isinstance(positions, Onward):
         return list(range(max(found[0], first), length))
     for given, position in zip(named, found, strict=True):
         if position < first:
             raise UsageError(
-                f"The edit {edit} is at position {given}, but the first {first} token(s) keep their real MLP and have "
-                f"no features; choose positions from {first} on."
+                f"The edit {printable(str(edit), 120)} is at position {given}, but the first {first} token(s) keep "
+                f"their real MLP and have no features; choose positions from {first} on."
             )
     return found
 
@@ -62,29 +68,30 @@ def positions_text(positions: Positions) -> str:
 
 
 def read_positions(text: str | None) -> Positions:
-    """What `positions_text` writes behind its @, ranges such as 3..6 included; ValueError for anything else."""
+    """What `positions_text` writes behind its @, ranges such as 3..6 included; ValueError for anything else, UsageError
+    for more positions than a text has."""
     if text is None:
         return None
-    onward = re.fullmatch(r"\s*(-?\d+)\s*\.\.\s*", text)
+    onward = re.fullmatch(rf"\s*(-?{NUMBER})\s*\.\.\s*", text)
     if onward:
         return Onward(int(onward[1]))
     found: list[int] = []
     for piece in text.split(","):
-        span = re.fullmatch(r"\s*(-?\d+)\s*(?:\.\.\s*(-?\d+)\s*)?", piece)
-        if span is None or (span[2] and int(span[2]) < int(span[1])):
-            raise ValueError(f"cannot read the positions {text!r}")
-        found.extend(range(int(span[1]), int(span[2] or span[1]) + 1))
+        match = re.fullmatch(rf"\s*(-?{NUMBER})\s*(?:\.\.\s*(-?{NUMBER})\s*)?", piece)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise ValueError(f"cannot read the positions {text!r:.80}")
+        span = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(found) + len(span) > MOST:
+            raise UsageError(
+                f"{piece.strip()!r:.80} names more than {MOST:,} places, and none has so many; give the last one there "
+                "is, or leave the end open, as 5.."
+            )
+        found.extend(span)
     return tuple(dict.fromkeys(found))
 
 
 def positions_to_json(positions: Positions) -> Any:
     return {"from": positions.first} if isinstance(positions, Onward) else positions and list(positions)
-
-
-def positions_from_json(value: Any) -> Positions:
-    if isinstance(value, dict):
-        return Onward(int(value["from"]))
-    return None if value is None else tuple(int(position) for position in value)
 
 
 def problem_with(positions: Positions) -> str | None:

@@ -39,7 +39,7 @@ class Regime:
         found = replace(regime, **changes) if regime is not None else cls(**changes)
         wrong = [layer for layer in found.held_layers if not 0 <= layer < n_layers]
         if wrong:
-            raise UsageError(f"held_layers names {wrong}, but the model's layers are 0 to {n_layers - 1}.")
+            raise UsageError(f"held_layers names {wrong[:5]}, but the model's layers are 0 to {n_layers - 1}.")
         return found
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from silverstain.errors import UsageError
 
@@ -80,7 +80,7 @@ def _check_size(folder: Path, key: str, value: Any, held: int) -> None:
         raise _broken(folder, f"{key} is {_short(value)}, and its weight files hold {held:,} numbers in all")
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

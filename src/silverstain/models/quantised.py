@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import FineGrainedFP8Config, Mxfp4Config, PreTrainedConfig, PreTrainedModel
+from transformers import FineGrainedFP8Config, PreTrainedConfig, PreTrainedModel
+from transformers.utils.quantization_config import Mxfp4Config
 
 from silverstain.errors import UsageError
 

@@ -10,7 +10,7 @@ from silverstain.training import TrainingConfig, train_dictionary
 
 from .corpus import training_batches
 from .files import CAUSAL_MAP, load_organism_model, model_path
-from .growing import Progress, grow, new_model, save_checkpoint
+from .growing import Progress, grow, is_grown, new_model, save_checkpoint
 from .siblings import Sibling, siblings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
     """Grow one sibling into `folder/name`, going on where an interrupted growth stopped. Done is done."""
     sibling = _sibling(name)
     target = folder / name
-    if (target / "model.safetensors").exists():
+    if is_grown(target):
         return
     recipe = dataclasses.replace(sibling.recipe, seed=seed)
 
@@ -119,7 +119,7 @@ def _sibling(name: str) -> Sibling:
 def _grown(name: str, folder: Path) -> "LlamaForCausalLM":
     from transformers import LlamaForCausalLM
 
-    if not (folder / name / "model.safetensors").exists():
+    if not is_grown(folder / name):
         raise UsageError(f"{name} is not grown in {folder}, and others start from it; grow it first")
     import torch
 

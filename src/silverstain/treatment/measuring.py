@@ -1,18 +1,21 @@
 """How often a model gives the wanted token, over a set of prompts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool
+from pydantic import ValidationError
 
 from silverstain.brief import brief
+from silverstain.documents import parsed_json, read_text
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
 from silverstain.models.prompts import as_ids, padded, side_by_side
-from silverstain.storage import check_is_file
+from silverstain.parts import shown_path
+from silverstain.printable import printable
+from silverstain.validation import FromOutside, ShortText, first_fault
 
 PROMPTS_A_PASS = 128
 
@@ -47,39 +50,44 @@ def share_right(model: LanguageModel, items: Sequence[Item]) -> float:
 
 def load_items(model: LanguageModel, path: str | Path) -> list[Item]:
     """Items of a file of lines {"prompt": text, "answer": text}; the first token of each answer counts."""
-    return [_item(model, said["prompt"], said["answer"]) for said in _lines(Path(path))]
+    return [_item(model, said.prompt, said.answer) for said in _lines(Path(path))]
 
 
 def load_without(model: LanguageModel, path: str | Path) -> list[Item]:
     """The same items as their lines' "without" has them: the prompt without its cue. None where no line has one."""
     lines = _lines(Path(path))
-    missing = [number for number, said in enumerate(lines, start=1) if "without" not in said]
+    missing = [number for number, said in enumerate(lines, start=1) if said.without is None]
     if missing and len(missing) < len(lines):
         raise UsageError(
             f'item {missing[0]} of {path} has no "without", and others have; give it to all items or to none'
         )
-    return [] if missing else [_item(model, said["without"], said["answer"]) for said in lines]
+    return [_item(model, said.without, said.answer) for said in lines if said.without is not None]
 
 
 def _item(model: LanguageModel, prompt: str, answer: str) -> Item:
     return Item(tuple(as_ids(model, prompt).tolist()), model.token_id(answer))
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
+class OutsideItem(FromOutside):
+    prompt: str
+    answer: ShortText
+    without: str | None = None
+
+
+def _lines(path: Path) -> list[OutsideItem]:
     """The objects of a file of items; UsageError naming the line that is none."""
-    check_is_file(path)
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            said = json.loads(line)
-            texts = [said["prompt"], said["answer"], said.get("without", "")]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            texts = [None]
-        if not all(isinstance(text, str) for text in texts):
-            raise UsageError(f'line {number} of {path} is no item; write {{"prompt": "…", "answer": "…"}} on each line')
-        found.append(said)
+            found.append(OutsideItem.model_validate(parsed_json(line)))
+        except ValueError as error:  # pydantic's errors are ValueErrors, too
+            reason = first_fault(error) if isinstance(error, ValidationError) else printable(str(error), 200)
+            raise UsageError(
+                f"line {number} of {shown_path(path)} is no item ({reason}); "
+                'write {"prompt": "…", "answer": "…"} on each line'
+            ) from error
     if not found:
-        raise UsageError(f"{path} holds no item; write one a line")
+        raise UsageError(f"{shown_path(path)} holds no item; write one a line")
     return found

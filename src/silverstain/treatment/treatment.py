@@ -4,10 +4,12 @@ An edit of one prompt names positions; a treatment is for prompts nobody has see
 acts. It carries the hashes of the model and the dictionary that it was made for, and is refused elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from silverstain.bases import Basis
 from silverstain.brief import brief
@@ -16,9 +18,11 @@ from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.interventions.edit_files import edit_from_json
 from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
+from silverstain.interventions.outside_edits import Pair, pairs
 from silverstain.models import LanguageModel
 from silverstain.notation import feature_name
 from silverstain.storage import write_json_whole
+from silverstain.validation import Count, FromOutside, ShortText, validated
 
 FORMAT = "silverstain.treatment/1"
 RuleEdit = Edit | DirectionEdit | PatternEdit
@@ -46,13 +50,6 @@ class Condition:
 
     def to_json(self) -> dict[str, Any]:
         return {"features": [list(at) for at in self.features], "first": self.first, "last": self.last}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Condition":
-        features = tuple((int(layer), int(feature)) for layer, feature in data["features"])
-        return cls(
-            features=features, first=int(data["first"]), last=None if data["last"] is None else int(data["last"])
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +117,9 @@ class Treatment:
     @classmethod
     def load(cls, path: str | Path) -> "Treatment":
         """Read what `save` wrote; UsageError naming the file when it is missing, broken or of another format."""
-        data = read_json(path, FORMAT)
-        try:
-            rules = tuple(_rule_from_json(entry) for entry in data["rules"])
-            return cls(
-                name=str(data["name"]), model_hash=str(data["model_hash"]),
-                dictionary_hash=str(data["dictionary_hash"]), rules=rules,
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as reason:
-            raise UsageError(f"{path} is no whole treatment ({reason!r}); write it with Treatment.save") from None
+        said = validated(OutsideTreatment, read_json(path, FORMAT), path, "it is no whole treatment, write it anew")
+        rules = tuple(_rule(entry) for entry in said.rules)
+        return cls(name=said.name, model_hash=said.model_hash, dictionary_hash=said.dictionary_hash, rules=rules)
 
 
 def treatment_for(model: LanguageModel, dictionary: Basis, rules: Sequence[Rule], *, name: str) -> Treatment:
@@ -159,11 +150,34 @@ def from_graph(
     return treatment_for(model, dictionary, [Rule(edit=edit, when=when)], name=name)
 
 
-def _rule_from_json(data: Mapping[str, Any]) -> Rule:
-    edit = edit_from_json(data["edit"])
+class OutsideCondition(FromOutside):
+    features: Annotated[list[Pair], Field(min_length=1)]
+    first: Count
+    last: Count | None
+
+
+class OutsideRule(FromOutside):
+    edit: dict[str, Any]
+    when: OutsideCondition | None
+
+
+class OutsideTreatment(FromOutside):
+    """A file of `Treatment.save`, as anyone may have written it."""
+
+    name: ShortText
+    model_hash: ShortText
+    dictionary_hash: ShortText
+    rules: list[OutsideRule]
+
+
+def _rule(said: OutsideRule) -> Rule:
+    edit, when = edit_from_json(said.edit), said.when
     if not isinstance(edit, RuleEdit):
         raise UsageError(f"no rule of a treatment: {edit} changes an error or token node, which one prompt alone has")
-    return Rule(edit=edit, when=None if data["when"] is None else Condition.from_json(data["when"]))
+    condition = None
+    if when is not None:
+        condition = Condition(features=pairs(when.features), first=when.first, last=when.last)
+    return Rule(edit=edit, when=condition)
 
 
 def _problem(edit: RuleEdit, when: Condition | None) -> str | None:
