@@ -3,9 +3,10 @@
     python -m tests.documented docs/tutorial.md README.md      writes what comes into the pages
 
 The blocks of a page run in their order, in one folder and one Python session. `console` runs the lines that begin with
-`$ `; the lines below each are what it prints on stdout. `python` is run, and a `text` block titled "prints" behind it is
-what it prints. A block of any language whose title is the name of a file is written to that file. `<!-- varies -->`
-above a block says that what it prints is another thing on every machine, and is shown without being compared.
+`$ ` (those that end in a backslash go on in the next); the lines below each are what it prints on stdout. `python` is
+run, and a `text` block titled "prints" behind it is what it prints. A block whose title is the name of a file is
+written to that file. `<!-- varies -->` above a block says that what it prints is another thing on every machine, and
+is shown without being compared.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -141,7 +142,7 @@ def run_page(page: str, name: str) -> tuple[str, list[Shown]]:
         elif block.language == "python":
             last = session.python(text, name)
         elif block.title == PRINTS:
-            assert before is not None and before.language == "python", f"{name}: nothing runs above what it prints"
+            assert before is not None, f"{name}: nothing runs above what it prints"
             found.append(Shown(what=before.text, shown=text, came=last, varies=block.varies))
             text = trimmed(last)
         written += [page[at : block.start], text]
