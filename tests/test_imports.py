@@ -9,8 +9,8 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "documents", "errors", "fetching", "interruption", "notation", "parts", "printable", "resuming", "statistics",
-    "storage", "validation", "version",
+    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "pieces",
+    "printable", "references", "resuming", "statistics", "storage", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -18,13 +18,17 @@ READING = {"attribution"} | FLOOR
 CHANGING = {"interventions", "features", "training"} | READING
 TESTING = {"verification", "evaluation", "treatment"} | CHANGING
 LOWER: dict[str, set[str]] = {
+    "brief": set(),
     "errors": set(),
     "fetching": set(),
     "interruption": set(),
     "notation": set(),
+    "pieces": set(),
+    "references": set(),
     "statistics": set(),
     "version": set(),
     "documents": set(),
+    "figure_files": set(),
     "parts": set(),
     "printable": set(),
     "storage": set(),
@@ -49,8 +53,8 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
-    "documents", "validation", "resuming",
+    "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "references", "statistics",
+    "printable", "parts", "storage", "figure_files", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

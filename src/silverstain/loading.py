@@ -4,17 +4,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
-from silverstain.features import Cards, group_nodes
-from silverstain.graphs import Graph, Story, story_groups
+from silverstain.brief import brief
+from silverstain.features import Cards, read_graph
+from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
-from silverstain.references import ORGANISM, check_dictionary_named, is_organism
+from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
 
@@ -22,6 +23,7 @@ CARDS = "cards.safetensors"
 """Feature cards lie in the folder of their dictionary."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class ReplacementModel:
     """A language model and a dictionary that was trained to replace its MLPs."""
@@ -65,16 +67,12 @@ class ReplacementModel:
         return editing(self.model, self.dictionary, edits, regime, **held)
 
     def read(self, graph: Graph) -> Story:
-        """A first reading of a graph of this model: labels and groups from the cards; empty without cards."""
-        if self.cards is None:
-            return Story(graph_hash=graph.hash)
-        kept = graph.nodes.is_kind("feature") if graph.node_mask is None else graph.node_mask
-        places = zip(graph.nodes.layer[kept].tolist(), graph.nodes.feature[kept].tolist(), strict=True)
-        return Story(
-            graph_hash=graph.hash,
-            groups=story_groups(graph, group_nodes(graph, self.cards)),
-            labels={f"{layer}_{n}": self.cards.label(layer, n) for layer, n in sorted(set(places)) if n >= 0},
-        )
+        """A first reading of a graph of this model: groups and labels, as far as there is support for them.
+
+        Groups come from the feature cards, where there are any; so does the label of a feature, and where no class
+        fits it with support, it is called by the tokens it writes. The rest has no label.
+        """
+        return read_graph(graph, self.model, self.dictionary, self.cards)
 
 
 def load(
@@ -84,6 +82,7 @@ def load(
     check_dictionary: bool = True,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    n_real: int | Literal["chat"] = 1,
 ) -> ReplacementModel:
     """A model, its dictionary, and what is known of the dictionary's features.
 
@@ -91,20 +90,24 @@ def load(
     id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
     a folder or a hub id, of any format that `open_dictionary` reads, and must be given. A dictionary that does not
     carry the hash of its model is tried on a short text (`check_dictionary`): one that was trained elsewhere in the
-    block, or on other weights, gives no error by itself. UsageError if either is not there, or they do not belong to
-    each other.
+    block, or on other weights, gives no error by itself. `n_real` leading positions keep their real MLP; "chat": the
+    head of the model's chat template. UsageError if either is not there (said before anything is loaded, where that
+    can be known), or they do not belong to each other.
     """
-    check_dictionary_named(reference, dictionary)
-    if is_organism(reference):
+    check_references(reference, dictionary)
+    name, _, sibling = str(reference).partition("/")
+    if name == ORGANISM:
         from silverstain.organism import dictionary_path, load_organism_model
 
-        sibling, kind = str(reference).partition("/")[2] or "general", str(dictionary or "cross-layer")
-        source = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else kind
+        sibling, kind = sibling or "general", str(dictionary or "cross-layer")
+        source = dictionary_path(sibling, kind) if kind in ORGANISM_DICTIONARIES else kind
         model = load_organism_model(sibling, device=device, dtype=dtype)
+        opened = open_dictionary(source, device=device, dtype=dtype)
     else:
-        assert dictionary is not None  # as was checked
-        source, model = dictionary, load_model(reference, device=device, dtype=dtype)
-    opened = fitted(open_dictionary(source, device=device, dtype=dtype), model)
+        assert dictionary is not None  # as is checked above
+        opened = open_dictionary(dictionary, device=device, dtype=dtype)  # first: the smaller, and the likelier to fail
+        model = load_model(reference, device=device, dtype=dtype, n_real=n_real)
+    opened = fitted(opened, model)
     check_fits(opened, model)
     if check_dictionary and opened.model_hash is None:
         check_fidelity(opened, model)

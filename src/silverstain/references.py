@@ -1,12 +1,57 @@
-"""What a model and a dictionary are called, looked at before anything heavy is loaded: mistakes are told at once."""
+"""What a person calls a model and a dictionary, checked before anything heavy is imported or read."""
 
+import re
 from pathlib import Path
 
 from silverstain.errors import UsageError
-from silverstain.parts import shown_path
-from silverstain.printable import printable
 
 ORGANISM = "organism"
+ORGANISM_DICTIONARIES = ("cross-layer", "per-layer")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
+
+
+def check_references(model: str | Path, dictionary: str | Path | None) -> None:
+    """UsageError, at once, where it can be known that there is no such model or dictionary, or that none is named.
+
+    A reference is a local path where it is there, or begins as one (`./`, `/`, `~`); else an id of the hub, which is
+    asked for when it is loaded.
+    """
+    check_model_reference(model)
+    if dictionary is None:
+        if is_organism(model):
+            return
+        raise UsageError(
+            f"no dictionary is named for {model}: give one that was trained on it (--dictionary FOLDER or hub id, "
+            f"dictionary= in Python), train one (silverstain train --model {model} --text FILE --out FOLDER), or begin "
+            f"with the {ORGANISM}, which has one (leave --model out)"
+        )
+    if is_organism(model) and str(dictionary) in ORGANISM_DICTIONARIES:
+        return
+    if _there(dictionary) is None and _looks_local(dictionary):
+        raise UsageError(
+            f"there is no dictionary at {dictionary}: no such file or folder; check the path, or train one "
+            f"(silverstain train --model {model} --text FILE --out FOLDER)"
+        )
+
+
+def check_model_reference(model: str | Path) -> None:
+    """The same of a model alone."""
+    if is_organism(model):
+        return
+    there = _there(model)
+    if there is not None:
+        if not (there / "config.json").is_file():
+            seen = "it has no config.json" if there.is_dir() else "it is not a folder"
+            raise UsageError(f"there is no model at {there}: {seen}; give a Hugging Face model folder or a hub id")
+    elif _looks_local(model):
+        raise UsageError(
+            f"there is no model at {model}: it is not a folder; give a Hugging Face model folder or a hub id"
+        )
+    elif not _HUB_ID.fullmatch(str(model)) or ".." in str(model) or "--" in str(model) or len(str(model)) > 96:
+        raise UsageError(
+            f"there is no model {str(model)[:100]!r}: it is neither a folder that is there nor a hub id, which is "
+            "ORG/NAME; give one of them"
+        )
 
 
 def is_organism(model: str | Path) -> bool:
@@ -14,37 +59,14 @@ def is_organism(model: str | Path) -> bool:
     return str(model).partition("/")[0] == ORGANISM
 
 
-def check_model_named(model: str | Path) -> None:
-    """UsageError for a sibling that is not there (it says which are), and for a folder that holds no model."""
-    if is_organism(model):
-        from silverstain.organism import model_path
+def _looks_local(reference: str | Path) -> bool:
+    return isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
 
-        model_path(str(model).partition("/")[2] or "general")
-        return
+
+def _there(reference: str | Path) -> Path | None:
+    """The path, where something is there."""
     try:
-        folder = Path(model).expanduser()
-        if str(model).startswith((".", "/", "~")) and not (folder / "config.json").is_file():
-            seen = "has no config.json" if folder.is_dir() else "is not a folder"
-            raise UsageError(
-                f"there is no model at {shown_path(folder)}: it {seen}; give a Hugging Face model folder or a hub id"
-            )
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, a zero byte, no home
-        raise UsageError(f"cannot read the model {printable(str(model), 200)}: {error}; check the path") from error
-
-
-def check_dictionary_named(model: str | Path, dictionary: str | Path | None) -> None:
-    """UsageError where a dictionary must be named and is not, and where the organism has none of that kind."""
-    if is_organism(model):
-        from silverstain.organism import dictionary_path
-        from silverstain.organism.files import KINDS
-
-        kind = str(dictionary or KINDS[0])
-        if kind in KINDS:
-            dictionary_path(str(model).partition("/")[2] or "general", kind)
-    elif dictionary is None:
-        name = printable(str(model), 200)
-        raise UsageError(
-            f"no dictionary is named for {name}, and attribution graphs are made of a dictionary's features; give the "
-            "folder or the hub id of one that was trained on it, or train one: "
-            f"silverstain train --model {name} --text FILE --out FOLDER"
-        )
+        path = Path(reference).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # a text that no path can be; a home that is not known
+        return None

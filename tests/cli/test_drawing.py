@@ -6,12 +6,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silverstain.cli.drawing import draw, draw_circuit
-from silverstain.graphs import Graph, Story
-from silverstain.graphs.circuit import Circuit, CircuitEdge, CircuitNode, circuit_of
+from silverstain.graphs import Circuit, CircuitEdge, CircuitNode, Graph, Story, circuit_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,9 +51,12 @@ def test_pieces_of_a_word_stand_together(dallas: Graph, reading: Story):
     assert [box.positions for box in boxes if box.label == "dal·las"] == [(7, 8)]
 
 
-def test_boxes_that_lead_nowhere_are_left_out(dallas: Graph, reading: Story):
-    idle = replace(reading, groups=tuple(g for g in reading.groups if g.label in ("capital", "say austin")))
-    assert "capital" not in {box.label for box in circuit_of(dallas, idle).nodes if box.kind != "token"}
+def test_a_group_without_influence_has_no_box(dallas: Graph, reading: Story):
+    dead = replace(
+        dallas, values=torch.where(dallas.indices == 0, 0.0, dallas.values), nodes=replace(dallas.nodes, influence=None)
+    )
+    assert "capital" in {box.label for box in circuit_of(dallas, reading).nodes if box.kind != "token"}
+    assert "capital" not in {box.label for box in circuit_of(dead, reading).nodes if box.kind != "token"}
 
 
 def test_fewer_boxes_say_what_they_hide(dallas: Graph, reading: Story):

@@ -1,6 +1,8 @@
 """The verbs on a tiny random model: what they print, and what they write."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,56 @@ def test_show_draws_the_groups_of_the_story_beside_the_graph(
     assert texas["positions"] == [8, 9]
     assert texas["members"] == ["1_3_8", "2_5_9"]
     assert texas["share"] == pytest.approx(0.20, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("d.svg", "<svg "), ("d.html", "<!doctype html>"), ("d.md", "# the capital")]
+)
+def test_show_writes_the_drawing_to_a_file(
+    name: str, begins: str, dallas: Graph, reading: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    dallas.save(tmp_path / "dallas.safetensors")
+    reading.save(tmp_path / "dallas.story.json")
+    assert run(capsys, "show", str(tmp_path / "dallas.safetensors"), "-o", str(tmp_path / name)) == ""
+    content = (tmp_path / name).read_text(encoding="utf-8")
+    assert content.startswith(begins)
+    assert "say austin" in content
+    assert "replacement .86" in content
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("d.pdf", "ends in .pdf; a figure is written as .svg, .png, .html, .md"),
+        ("d", "has no ending"),
+        ("d.\x1b[2J", "ends in .\\x1b[2J"),
+        (".svg", "a figure is written as"),
+        ("no.safetensors/d.svg", "is no folder"),
+    ],
+)
+def test_show_refuses_other_files_before_it_reads_the_graph(
+    out: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    graph = tmp_path / "no.safetensors"
+    graph.write_text("not a graph, which nobody finds out")
+    assert main(["show", str(graph), "--out", str(tmp_path / out)]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert "\x1b" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["no.safetensors"]
+
+
+def test_show_shows_what_strangers_wrote_as_text(
+    dallas: Graph, reading: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    evil = "\x1b]0;owned\x07\n\x9b5n\u202e"
+    meta = {**dallas.meta, "tokens": [evil] * 10, "targets": [{"name": evil, "id": 40, "probability": 0.97}]}
+    dallas.with_meta(meta).save(tmp_path / "dallas.safetensors")
+    replace(reading, groups=(replace(reading.groups[0], label=evil),)).save(tmp_path / "dallas.story.json")
+    text = run(capsys, "show", str(tmp_path / "dallas.safetensors"))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "\\x1b]0;" in text
 
 
 def test_prune_hides_and_undo_brings_back(graph_file: str, capsys: pytest.CaptureFixture[str]):

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.brief import brief
 
+
+@brief
 @dataclass(frozen=True, kw_only=True)
 class EdgeRows:
     """One row a target, columns rising within a row, zeros left out."""

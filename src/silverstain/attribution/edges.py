@@ -19,6 +19,7 @@ from silverstain.attribution.edge_rows import EdgeRows
 from silverstain.attribution.flow import ATTENTION_VALUES, EMBEDDING, FrozenFlow
 from silverstain.attribution.joining import RowTable
 from silverstain.attribution.targets import Targets
+from silverstain.brief import brief
 from silverstain.resuming import ResumeStore
 from silverstain.storage import hash_tensors
 
@@ -34,6 +35,7 @@ WRITTEN_OUT_BYTES = 64 * 2**20
 """What is written at one layer is written out while it takes no more room than this."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Writes:
     """Everything written at one layer's MLP output (or at the embedding), sorted by position.
@@ -69,6 +71,7 @@ class Writes:
         return self.table[self.row[some]] * self.scale[some, None]
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """All that writes into the stream of one run."""

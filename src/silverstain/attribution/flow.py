@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.frozen_norm import FlowNorms, FrozenNorm
+from silverstain.brief import brief
 
 EMBEDDING = -1
 """The write layer of the embedding; the layers of the model are 0, 1, …."""
@@ -48,6 +49,7 @@ class Crossing(NamedTuple):
     """What the biases crossed since the last yield (of norms, attention and skips) add to each target."""
 
 
+@brief
 class Gradients(NamedTuple):
     """What `adjoint` finds: the gradient of each target at everything that writes."""
 
@@ -55,6 +57,7 @@ class Gradients(NamedTuple):
     embedding: Float[Tensor, "target pos d_model"]
 
 
+@brief
 class Reads(NamedTuple):
     """What `response` finds: what every norm output that is read becomes (scales frozen, weights crossed)."""
 
@@ -62,6 +65,7 @@ class Reads(NamedTuple):
     final: Float[Tensor, "source pos d_model"]
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class FrozenFlow:
     """The frozen affine map of one run. Each tensor is held once, in the model's own layout."""

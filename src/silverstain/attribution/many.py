@@ -18,6 +18,7 @@ from silverstain.attribution.prompt_files import BadLine, PromptLine
 from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.tracing import Progress, trace
 from silverstain.bases import Basis, check_fits
+from silverstain.brief import brief
 from silverstain.documents import parsed_json, read_text
 from silverstain.errors import OutOfMemory, UsageError, is_out_of_memory
 from silverstain.graphs import Graph, scores
@@ -48,6 +49,7 @@ class IndexLine(FromOutside):
     seconds: _Took
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one line."""

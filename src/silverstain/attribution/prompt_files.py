@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from silverstain.attribution.requests import TargetRequest, TokenTarget
 from silverstain.attribution.target_text import read_target
+from silverstain.brief import brief
 from silverstain.documents import parsed_json
 from silverstain.errors import UsageError
 from silverstain.printable import abridged, printable
@@ -26,6 +27,7 @@ NO_TEXT = "it is no text in UTF-8"
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # file systems end names at 255 bytes
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class PromptLine:
     """One prompt of a file."""

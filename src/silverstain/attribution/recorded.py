@@ -11,12 +11,14 @@ from torch import Tensor
 from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.freezing import Norms, freeze
 from silverstain.bases import ActiveUnits, Basis, check_fits
+from silverstain.brief import brief
 from silverstain.models import LanguageModel, Recording, record
 
 Place = tuple[int, int, int]
 """(layer, position, feature): one feature at one token."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
 class RecordedRun:
     """A model, a basis, one recorded run, and what follows from it: active units, and the frozen flow."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.storage import hash_tensors
 
 
@@ -32,6 +33,7 @@ class DifferenceTarget:
     """By default 1, as for every target that is no token."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
 class DirectionTarget:
     """What a vector [d_model] makes of the final norm's output, or of what the dictionary reads in a layer."""

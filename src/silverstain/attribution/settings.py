@@ -8,6 +8,7 @@ import torch
 
 from silverstain.attribution.freezing import Norms, norms_named
 from silverstain.attribution.requests import TargetRequest, as_request, described
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 
 PROBABILITY = 0.95
@@ -16,6 +17,7 @@ MOST_TARGETS = 10
 """… but no more tokens than these, as in the paper."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class TraceSettings:
     """How a prompt is traced. A setting that cannot be is refused when the value is made."""

@@ -12,9 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases import ActiveUnits, Basis
+from silverstain.brief import brief
 from silverstain.models import LanguageModel, Recording
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
 class Targets:
     """Linear readers of the stream: target = vector · (what is read at its layer and position) + constant."""

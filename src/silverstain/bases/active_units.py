@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.brief import brief
 
+
+@brief
 @dataclass(frozen=True, kw_only=True)
 class ActiveUnits:
     """The active features of one prompt, sorted by (layer, position, feature)."""

@@ -1,6 +1,6 @@
 """A sheet of characters on which lines know where they join and where they only cross."""
 
-from unicodedata import east_asian_width
+from silverstain.graphs.lettering import columns_of_letter
 
 UP, DOWN, LEFT, RIGHT = 1, 2, 4, 8
 GLYPHS = {
@@ -20,21 +20,16 @@ GLYPHS = {
     DOWN | LEFT | RIGHT: "┬",
     UP | DOWN | LEFT | RIGHT: "┼",
 }
-ANSI = {"dim": "2", "bold": "1", "green": "1;32", "cyan": "36", "red": "31", "yellow": "33"}
-
-
-def columns_of(text: str) -> int:
-    """How many terminal columns a text takes: Chinese and the like take two a character."""
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def shortened(text: str, columns: int) -> str:
-    """The text, cut with … if it takes more columns than there are."""
-    if columns_of(text) <= columns:
-        return text
-    while text and columns_of(text) > columns - 1:
-        text = text[:-1]
-    return text.rstrip() + "…"
+ANSI = {
+    "grey": "2;3",
+    "dim": "2",
+    "bold": "1",
+    "green": "1;32",
+    "cyan": "36",
+    "red": "31",
+    "yellow": "33",
+    "alarm": "1;31",
+}
 
 
 class Canvas:
@@ -47,11 +42,15 @@ class Canvas:
     def write(self, row: int, column: int, text: str, style: str = "") -> None:
         """Put a text; it covers lines."""
         for letter in text:
+            columns = columns_of_letter(letter)
+            if columns == 0 and (row, column - 1) in self._text:  # it stands on the letter before it
+                before, its_style = self._text[row, column - 1]
+                self._text[row, column - 1] = (before + letter, its_style)
+                continue
             self._text[row, column] = (letter, style)
-            column += 1
-            if columns_of(letter) == 2:
-                self._text[row, column] = ("", style)
-                column += 1
+            if columns == 2:
+                self._text[row, column + 1] = ("", style)
+            column += max(columns, 1)
 
     def vertical(self, net: int, column: int, top: int, bottom: int, *, dashed: bool = False) -> None:
         """A line from the middle of cell `top` to the middle of cell `bottom`, both in one column."""

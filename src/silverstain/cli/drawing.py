@@ -1,14 +1,18 @@
 """A circuit as text: words below, answers above, groups in boxes, strongest edges as lines with signed weights."""
 
-from silverstain.cli.canvas import Canvas, columns_of, shortened
-from silverstain.cli.layout import Layout, Placed, lay_out
-from silverstain.graphs import Circuit, Graph, Story, circuit_of
+from silverstain.cli.canvas import ANSI, Canvas
+from silverstain.graphs import Circuit, Graph, Story, circuit_of, trust_in
+from silverstain.graphs.layout import Layout, Placed, lay_out
+from silverstain.graphs.lettering import columns_of
 
 GUTTER = 7  # columns at the left for the names of layers
 NARROWEST = 48
 BOX_LINES = 3
 LEGEND = "▲ raises  ┬ lowers  ±0.00 share of the box's input  % share of the influence on the answer"
-STYLES = {"logit": "green", "feature": "", "token": "bold"}
+INDIRECT = "* through units that are not drawn"
+STYLES = {"logit": "green", "feature": "", "token": "bold", "error": "grey"}
+TRUST_STYLES = {"good": "green", "partial": "yellow", "poor": "alarm", "unknown": "yellow"}
+SOLID, DOTTED = ("╭", "─", "╮", "│", "╰", "╯"), ("┌", "╌", "┐", "┆", "└", "┘")
 
 
 def draw(graph: Graph, story: Story, *, width: int = 100, colour: bool = False, max_boxes: int = 10) -> str:
@@ -27,11 +31,18 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     for row in range(1, layout.n_rows):
         _draw_channel(canvas, circuit, layout, row, tops, tracks[row])
         _draw_depth(canvas, layout, row, tops[row])
-    _draw_words(canvas, circuit, layout, tops[0])
+    _draw_words(canvas, layout, tops[0])
     _draw_weights(canvas, circuit, layout, tops)
-    lines = [canvas.render(colour=colour), "", *_wrapped(LEGEND, max(NARROWEST, width))]
+    room = max(NARROWEST, width)
+    legend = LEGEND if all(edge.is_direct for edge in circuit.edges) else f"{LEGEND}  {INDIRECT}"
+    lines = [canvas.render(colour=colour), "", *_wrapped(legend, room)]
+    named = [f"{box.label} is {box.name}" for box in circuit.nodes if box.is_named]
+    lines += _wrapped("; ".join(named), room)
     if circuit.left_out >= 0.005:
         lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through features that are not drawn")
+    if circuit.scores is not None:
+        trust = trust_in(circuit.scores, left_out=circuit.left_out)
+        lines += [_styled(line, TRUST_STYLES[trust.level], colour) for line in _wrapped(trust.line, room)]
     return "\n".join(lines)
 
 
@@ -94,9 +105,10 @@ def _draw_box(canvas: Canvas, place: Placed, top: int) -> None:
     inside = place.width - 2
     padding = inside - columns_of(place.text)
     text = " " * (padding // 2) + place.text + " " * (padding - padding // 2)
-    canvas.write(top, left, "╭" + "─" * inside + "╮", style)
-    canvas.write(top + 1, left, "│" + text + "│", style)
-    canvas.write(top + 2, left, "╰" + "─" * inside + "╯", style)
+    top_left, edge, top_right, side, bottom_left, bottom_right = DOTTED if place.box.kind == "error" else SOLID
+    canvas.write(top, left, top_left + edge * inside + top_right, style)
+    canvas.write(top + 1, left, side + text + side, style)
+    canvas.write(top + 2, left, bottom_left + edge * inside + bottom_right, style)
 
 
 def _draw_channel(
@@ -133,7 +145,7 @@ def _draw_weights(canvas: Canvas, circuit: Circuit, layout: Layout, tops: list[i
     for arrow in circuit.edges:
         place = layout.placed[arrow.target]
         column, row = GUTTER + place.entries[arrow.source], tops[place.row]
-        weight = f"{arrow.weight:+.2f}".replace("-", "−")
+        weight = f"{arrow.weight:+.2f}".replace("-", "−") + ("" if arrow.is_direct else "*")
         canvas.write(row + 2, column, "▲" if arrow.weight > 0 else "┬", "" if arrow.weight > 0 else "red")
         canvas.write(row + 3, column - len(weight) // 2, weight, "" if arrow.weight > 0 else "red")
 
@@ -141,23 +153,24 @@ def _draw_weights(canvas: Canvas, circuit: Circuit, layout: Layout, tops: list[i
 def _draw_depth(canvas: Canvas, layout: Layout, row: int, top: int) -> None:
     """The layers of a row, at its left."""
     boxes = [place.box for place in layout.in_row(row)]
-    layers = sorted({round(box.layer) for box in boxes if box.kind != "logit"})
+    layers = sorted({round(box.layer) for box in boxes if box.kind not in ("logit", "error")})
     if layers:
         name = f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}–{layers[-1]}"
         canvas.write(top + 1, 0, name, "dim")
 
 
-def _draw_words(canvas: Canvas, circuit: Circuit, layout: Layout, line: int) -> None:
+def _draw_words(canvas: Canvas, layout: Layout, line: int) -> None:
     """The prompt, the words that the circuit reads in bold."""
     read = {position for place in layout.placed if place.box.kind == "token" for position in place.box.positions}
-    columns = [*layout.token_columns, 10**6]
-    for position, token in enumerate(circuit.tokens):
-        room = columns[position + 1] - columns[position] - 1
-        style = "bold" if position in read else "dim"
-        canvas.write(line, GUTTER + columns[position], shortened(token, max(room, 1)), style)
+    for word in layout.words:
+        canvas.write(line, GUTTER + word.left, word.text, "bold" if word.position in read else "dim")
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     from textwrap import wrap
 
     return wrap(text, width, break_on_hyphens=False)
+
+
+def _styled(line: str, style: str, colour: bool) -> str:
+    return f"\033[{ANSI[style]}m{line}\033[0m" if colour else line

@@ -7,6 +7,7 @@ imported here: help must answer at once, so verbs are listed by a table and thei
 import atexit
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +22,7 @@ from silverstain.cli.help import readable_help
 from silverstain.cli.quick_start import collect_rarely, load_late
 from silverstain.cli.refusals import what_the_system_refuses
 from silverstain.cli.streams import open_streams, silence, written
-from silverstain.errors import OutOfMemory, SilverstainError, UsageError, is_out_of_memory
+from silverstain.errors import OutOfMemory, Remark, SilverstainError, UsageError, is_out_of_memory
 from silverstain.printable import abridged, printable
 from silverstain.version import __version__
 
@@ -66,6 +67,8 @@ VERBS = {verb: about for group in VERB_GROUPS.values() for verb, about in group.
 
 COMPLETION = "_SILVERSTAIN_COMPLETE"
 """Set by the lines of `silverstain completion` when a shell asks what may come next."""
+_plain_warning = warnings.showwarning
+
 MODULES = {"import": "import_graph"}  # a reserved word of Python
 
 GRAPH_VERBS = ("prune", "show", "compare", "import")
@@ -145,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, debug = _without_debug(words)
     # Both are read when torch and tokenizers start; a model this small is slowed down by more threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("default", Remark)
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -232,6 +237,14 @@ def _explain_words(error: Any) -> int:
         return MISTAKE
     hint = f"; see {context.command_path} --help" if context else ""
     return _say(words.rstrip(".") + hint, MISTAKE)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **_: Any) -> None:
+    """A remark of ours as one line, without the place in our code."""
+    if issubclass(category, Remark):
+        _say(f"note: {message}", 0)
+    else:
+        _plain_warning(message, category, *place)
 
 
 def _say(text: str, code: int) -> int:

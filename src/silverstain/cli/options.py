@@ -10,7 +10,7 @@ import typer
 from silverstain.cli.quick_start import collect_as_usual, load_late
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
-from silverstain.references import check_dictionary_named, check_model_named, is_organism
+from silverstain.references import check_model_reference, check_references, is_organism
 from silverstain.storage import check_is_file
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def check_graph_suffix(path: Path | None) -> None:
 
 
 GraphFile = Annotated[
-    Path, typer.Argument(callback=existing, help="A graph file, as `silverstain trace --out` writes it.")
+    Path, typer.Argument(callback=existing, help="A graph file: of `silverstain trace --out`, or of another tool.")
 ]
 
 
@@ -86,7 +86,11 @@ class ModelOptions:
         """UsageError for what can be told to be wrong before anything is loaded."""
         if self.dtype not in ("float32", "float64"):
             raise UsageError(f"--dtype is {self.dtype!r:.80}; give float32 or float64")
-        check_model_named(self.model)
+        check_model_reference(self.model)
+        if is_organism(self.model):
+            from silverstain.organism import model_path
+
+            model_path(self.model.partition("/")[2] or "general")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ class LoadingOptions(ModelOptions):
     def check(self) -> None:
         """The same, and a dictionary that is not there."""
         super().check()
-        check_dictionary_named(self.model, self.dictionary)
+        check_references(self.model, self.dictionary)
 
 
 def load_replacement(options: LoadingOptions) -> "ReplacementModel":

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from silverstain.attribution import record_run, trace_recorded
 from silverstain.bases import Dictionary
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.evaluation.calibration import DoseResponse, PassedOn, calibrated, passed_on_by_distance
 from silverstain.interventions import Edit, agreement_under_edits
@@ -35,6 +36,7 @@ ONE_LAYER = "the model has one layer: no change is passed on to another MLP"
 OnProgress = Callable[[int, int], None]
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class UnseenEdits:
     """Model and replaced model under the same edits."""
@@ -53,6 +55,7 @@ class UnseenEdits:
     interval_kl: Interval
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class FaithfulnessReport:
     """All measures of one dictionary in one model."""

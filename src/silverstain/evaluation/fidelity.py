@@ -14,6 +14,7 @@ from torch import Tensor
 
 from silverstain.bases.replaced import edited_logits, replaced_logits
 from silverstain.bases.substitutes import ConstantSubstitute, as_substitute
+from silverstain.brief import brief
 from silverstain.evaluation.fidelity_sums import (
     Columns,
     OutputSums,
@@ -30,6 +31,7 @@ OnProgress = Callable[[int, int], None]
 """Told (passes over a batch done, passes in all)."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """Figures over one set of tokens; lists are a value a layer."""
@@ -83,6 +85,7 @@ class Fidelity:
         return {**asdict(self), "families": {str(k): v for k, v in self.families.items()}}
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class StandIn:
     """The fidelity of a substitute without features: an affine map of each MLP, its mean output, or zero."""
@@ -96,6 +99,7 @@ class StandIn:
     ce_recovered: float
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A dictionary's fidelity with intervals, beside that of substitutes without features."""

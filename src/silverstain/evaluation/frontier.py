@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.bases import Dictionary
+from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.evaluation.fidelity import fidelity_on, stand_in_on
@@ -30,6 +31,7 @@ ROUNDED_TO = 8
 """Features come in multiples of this."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
     """The dictionaries of a sweep, and what affine maps reach on the same text."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from silverstain.attribution import trace
 from silverstain.bases import Dictionary
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs import path_lengths
 from silverstain.models import LanguageModel, TokenBatch
@@ -16,6 +17,7 @@ LONGEST = 48
 """Tokens of a text that are traced at most: the figures hardly move beyond, and edges grow with the square."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class GraphScores:
     """Means over the whole graphs of `n` prompts, with 95 % intervals over prompts."""

@@ -4,7 +4,8 @@ from silverstain.features.building import build_cards
 from silverstain.features.cards import Cards, Example, FeatureCard, places_of_kind
 from silverstain.features.corpus import Sample
 from silverstain.features.grouping import group_nodes
-from silverstain.features.output import direct_effects
+from silverstain.features.output import direct_effects, written_tokens
+from silverstain.features.reading import read_graph
 from silverstain.graphs import group_places
 
 __all__ = [
@@ -17,4 +18,6 @@ __all__ = [
     "group_nodes",
     "group_places",
     "places_of_kind",
+    "read_graph",
+    "written_tokens",
 ]

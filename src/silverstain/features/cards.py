@@ -16,9 +16,10 @@ from pydantic import Field
 from torch import Tensor
 
 from silverstain.bases import ActiveUnits, Dictionary
+from silverstain.brief import brief
 from silverstain.documents import parsed_json
 from silverstain.errors import UsageError
-from silverstain.features.labels import KINDS, Kind, group_label_of, label_of
+from silverstain.features.labels import KINDS, Kind, group_label_of, is_supported, label_of
 from silverstain.notation import feature_name
 from silverstain.storage import broken_file, read_tensors, save_tensors_whole
 from silverstain.validation import Count, FromOutside, ShortText, validated
@@ -51,6 +52,7 @@ class CardsText(FromOutside):
     meta: dict[str, Any]
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A piece of text in which a feature fired."""
@@ -61,6 +63,7 @@ class Example:
     activation: float
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class FeatureCard:
     """Everything known about one feature."""
@@ -94,6 +97,7 @@ class FeatureCard:
         return asdict(self)
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Cards:
     """The cards of one dictionary."""
@@ -141,9 +145,14 @@ class Cards:
         return feature_name(layer, feature) if row is None else label_of(KINDS[int(self.kind[row])], self.subjects[row])
 
     def group_label(self, layer: int, feature: int) -> str | None:
-        """The name of the group it belongs to by meaning; None if no class fits it."""
-        row = self._row(layer, feature)
+        """The name of the group it belongs to by meaning; None if no class fits it with support (`is_supported`)."""
+        row = self._supported_row(layer, feature)
         return None if row is None else group_label_of(KINDS[int(self.kind[row])], self.subjects[row])
+
+    def supported_label(self, layer: int, feature: int) -> str | None:
+        """The label where it has enough support to stand without its figures; else None."""
+        row = self._supported_row(layer, feature)
+        return None if row is None else label_of(KINDS[int(self.kind[row])], self.subjects[row])
 
     def kind_of(self, layer: int, feature: int) -> Kind:
         """What its label is about; mixed for a feature without a card."""
@@ -216,6 +225,14 @@ class Cards:
         wanted = layer * self.n_features + feature
         row = int(torch.searchsorted(self.key, wanted))
         return row if row < len(self.key) and int(self.key[row]) == wanted else None
+
+    def _supported_row(self, layer: int, feature: int) -> int | None:
+        row = self._row(layer, feature)
+        if row is None:
+            return None
+        precision, recall = self.fit[row, :2].tolist()
+        kind, examples = KINDS[int(self.kind[row])], int(self.support[row])
+        return row if is_supported(kind, precision=precision, recall=recall, examples=examples) else None
 
     def _card(self, row: int) -> FeatureCard:
         layer, feature = divmod(int(self.key[row]), self.n_features)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 
 CONTINUES = "…"
 """Ends the name of a word of which only the first pieces have been read: dal… at the first piece of dallas."""
 
 
+@brief
 class Sample(NamedTuple):
     """One sentence as the caller gives it; a plain tuple (token_ids, mask, variables) does as well."""
 

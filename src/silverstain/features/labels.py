@@ -5,6 +5,7 @@ equal, the kind that comes first in KINDS wins: those nearer to the input tokens
 label about the output ("says austin") also needs the feature to promote those tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -26,6 +27,12 @@ MIN_PRECISION = 0.5
 MIN_EFFECT = {"next": 2.0, "next class": 0.75}
 """Mean direct effect on the tokens of the class, in standard deviations over the vocabulary, that a label about the
 output needs."""
+
+NAMES_FROM_PRECISION, NAMES_FROM_RECALL, NAMES_FROM_EXAMPLES = 0.8, 0.3, 5
+"""What a label needs before it names a unit of a circuit: four fifths of the feature's activation inside the class, a
+third of the class (nearly), and enough examples of the class in the corpus that the figures mean something. A card
+shows a weaker label too, with its figures beside it; a drawing has no room for them, and there a label of precision
+0.59 reads like one of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,12 @@ def choose(proposals: list[Proposal], key: int) -> Naming | None:
     return best
 
 
+def is_supported(kind: str, *, precision: float, recall: float, examples: int) -> bool:
+    """Whether a label may stand by itself, without its figures: see NAMES_FROM_PRECISION."""
+    enough = precision >= NAMES_FROM_PRECISION and recall >= NAMES_FROM_RECALL and examples >= NAMES_FROM_EXAMPLES
+    return kind != "mixed" and enough
+
+
 def label_of(kind: str, subject: str) -> str:
     """The label as a person reads it: the word capital, says austin, state = texas, says a capital, a town."""
     if kind == "word":
@@ -95,6 +108,11 @@ def group_label_of(kind: str, subject: str) -> str | None:
     if kind == "word":
         return subject
     return label_of(kind, subject).replace("says ", "say ", 1) if kind.startswith("next") else label_of(kind, subject)
+
+
+def written_label_of(tokens: Sequence[str]) -> str:
+    """The name of a feature that no class fits, by what it writes: writes us-tx, austin."""
+    return "writes " + ", ".join(tokens)
 
 
 def with_article(noun: str) -> str:

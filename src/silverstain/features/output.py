@@ -6,7 +6,8 @@ logit when the last norm's scale is 1. It ignores all layers in between, so it s
 about early ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,12 @@ from torch import Tensor
 
 from silverstain.bases import Dictionary
 from silverstain.models import LanguageModel
+
+BY_CHANCE = 0.05
+"""Share of features that would be named by a token if their direct effects on the vocabulary were normal numbers."""
+NEAR_THE_TOP = 0.7
+"""Share of the strongest effect that a further token needs to be named beside it."""
+MOST_WRITTEN = 3
 
 
 class OutputTokens(NamedTuple):
@@ -73,6 +80,31 @@ def mean_effect_on(
             if tokens[first + row]:
                 out[first + row] = float(scaled[row, tokens[first + row]].mean())
     return out
+
+
+def written_tokens(
+    model: LanguageModel, dictionary: Dictionary, features: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[str, ...]]:
+    """The tokens that each (layer, feature) writes, strongest first: at most MOST_WRITTEN, of those whose direct effect
+    stands out of the vocabulary (BY_CHANCE) and is not far below the strongest (NEAR_THE_TOP). Features that write
+    none are left out.
+    """
+    stands_out = NormalDist().inv_cdf(1 - BY_CHANCE / max(model.d_vocab, 2))  # 4.0 of 1,500 tokens, 5.1 of 250,000
+    by_layer: dict[int, list[int]] = {}
+    for layer, feature in sorted(set(features)):
+        by_layer.setdefault(layer, []).append(feature)
+    found: dict[tuple[int, int], list[int]] = {}
+    for layer, indices in by_layer.items():
+        of_layer = torch.tensor(indices, device=dictionary.device)
+        for first, effects in _chunks(model, dictionary, layer, of_layer):
+            scaled = effects.float() / effects.float().std(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+            top = scaled.topk(min(MOST_WRITTEN, model.d_vocab))
+            for row, (sizes, ids) in enumerate(zip(top.values.tolist(), top.indices.tolist(), strict=True)):
+                least = max(stands_out, NEAR_THE_TOP * sizes[0])
+                written = [token for size, token in zip(sizes, ids, strict=True) if size >= least]
+                if written:
+                    found[layer, indices[first + row]] = written
+    return {place: tuple(model.token_strings(tokens)) for place, tokens in found.items()}
 
 
 def _chunks(

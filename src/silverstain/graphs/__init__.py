@@ -1,11 +1,14 @@
 """The attribution graph as a value: influence, scores, pruning, supernodes, files."""
 
 from silverstain.graphs.circuit import Circuit as Circuit
+from silverstain.graphs.circuit import CircuitNode as CircuitNode
 from silverstain.graphs.circuit import circuit_of as circuit_of
 from silverstain.graphs.comparison import Comparison as Comparison
 from silverstain.graphs.comparison import compare as compare
 from silverstain.graphs.export import graph_json as graph_json
 from silverstain.graphs.export import write_graph_json as write_graph_json
+from silverstain.graphs.figure import Figure as Figure
+from silverstain.graphs.figure import figure as figure
 from silverstain.graphs.graph import Graph as Graph
 from silverstain.graphs.influence import PathLengths as PathLengths
 from silverstain.graphs.influence import cumulative_influence as cumulative_influence
@@ -18,6 +21,7 @@ from silverstain.graphs.nodes import NODE_KINDS as NODE_KINDS
 from silverstain.graphs.nodes import NodeLayout as NodeLayout
 from silverstain.graphs.nodes import NodeTable as NodeTable
 from silverstain.graphs.nodes import node_table as node_table
+from silverstain.graphs.opening import is_own_file as is_own_file
 from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.opening import open_with_story as open_with_story
 from silverstain.graphs.pruning import prune as prune
@@ -36,5 +40,8 @@ from silverstain.graphs.supernodes import GroupGraph as GroupGraph
 from silverstain.graphs.supernodes import collapse as collapse
 from silverstain.graphs.supernodes import group_places as group_places
 from silverstain.graphs.supernodes import group_shares as group_shares
+from silverstain.graphs.trust import Trust as Trust
+from silverstain.graphs.trust import trust_in as trust_in
+from silverstain.graphs.ways import CircuitEdge as CircuitEdge
 
 load_graph, save_graph = Graph.load, Graph.save

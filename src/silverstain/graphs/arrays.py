@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int, Int32, Int64
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.graphs.nodes import FEATURE, LOGIT, NodeTable
 from silverstain.storage import HASH_LENGTH, hash_tensors
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # == of tensors is no truth value
 class GraphArrays:
     """Which node contributed how much to which.
@@ -110,7 +112,7 @@ class GraphArrays:
         known = [target.get("probability") for target in self.meta.get("targets", ())]
         known += [None] * (span.stop - span.start - len(known))
         return [
-            None if token < 0 else weight if probability is None else probability
+            (None if token < 0 else weight) if probability is None else probability
             for (token, weight), probability in zip(columns, known, strict=False)
         ]
 

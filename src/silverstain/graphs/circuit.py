@@ -1,33 +1,42 @@
-"""A circuit: the few groups that matter most, words and answers at its ends, and the strongest edges between them."""
+"""A circuit: the few units that matter most, words and answers at its ends, and the strongest edges between them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
-from silverstain.graphs.graph import Graph
+from silverstain.brief import brief
+from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.influence import influence
+from silverstain.graphs.scores import Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
+from silverstain.graphs.trust import GOOD
+from silverstain.graphs.ways import CircuitEdge, chosen_edges
 from silverstain.notation import feature_name
+from silverstain.pieces import word, word_spans
+from silverstain.printable import printable
 
-SMALLEST_SHARE = 0.05
-"""Edges that carry less of their target's input than this are left out."""
-MOST_INPUTS = 4
-"""Edges into one node of the circuit that are chosen by their strength."""
-CONTINUES = "##"
-"""Begins a token that continues a word."""
+NEGLIGIBLE = 0.02
+"""Of the strongest unit's influence: a unit with less is not worth a box, however many boxes are free."""
+LONGEST_NAME = 80
+"""Characters of a name or a token that a drawing looks at."""
+LONGEST_PROMPT = 2000
+MOST_WORDS = 256
+"""Words of the prompt, the most influential ones, that edges may come from."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class CircuitNode:
-    """A group, a single feature, a word of the prompt or an answer."""
+    """A group, a single feature, what the dictionary does not explain, a word of the prompt or an answer."""
 
     label: str
     kind: str
-    """token, logit, or what the group's kind says; "feature" for a feature without a group."""
+    """token, logit, error, or what the group's kind says; "feature" for a feature without a group."""
     layer: float
     """Mean over the members, weighted by influence; -1 for words, n_layers for answers."""
     position: int
@@ -36,20 +45,20 @@ class CircuitNode:
     """All positions of the members."""
     share: float | None
     """Of the influence on the answer; for an answer its probability, None if it is no token."""
+    n_members: int = 1
+    name: str = ""
+    """What a single feature is called in commands: L3.F1501@9; empty for anything else."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a single feature has a label beside what it is called in commands."""
+        return bool(self.name) and self.name not in self.label and not self.name.startswith(f"{self.label}@")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CircuitEdge:
-    """The signed share of a target's input that a source gives; both are indices into the circuit's nodes."""
-
-    source: int
-    target: int
-    weight: float
-
-
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
-    """The nodes and edges of a circuit; the edges never form a cycle."""
+    """The nodes and edges of a circuit; the edges never form a cycle. All text in it is fit to be shown."""
 
     nodes: tuple[CircuitNode, ...]
     edges: tuple[CircuitEdge, ...]
@@ -57,135 +66,157 @@ class Circuit:
     """Of the prompt."""
     left_out: float
     """Share of the influence that runs through features of no node of the circuit."""
+    scores: Scores | None = None
+    """Of the graph."""
+    prompt: str = ""
+    model: str = ""
+    dictionary: str = ""
 
 
-def circuit_of(graph: Graph, story: Story, *, max_groups: int = 10, max_answers: int = 3) -> Circuit:
-    """The story's groups, or where there are none the strongest features by themselves, with words and answers.
+def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_answers: int = 3) -> Circuit:
+    """The `max_groups` units with the most influence, with words, answers and errors at their ends.
 
-    A node that leads to no answer is left out.
+    A unit is a group of the story or a single feature that is in no group; pruning, which keeps the strongest, changes
+    nothing here. Every one has a way on from words and to an answer: see `ways`. Error nodes are one more unit where
+    much of the influence passes through them, which is where the replacement score is below `trust.GOOD`.
     """
-    groups = [*_words(graph), *_strongest_groups(graph, story, max_groups), *_answers(graph, max_answers)]
+    reached, found = influence(graph), scores(graph)
+    units = _strongest_units(graph, story, max_groups, reached)
+    groups = [*_words(graph, reached), *_errors(graph, found), *units, *_answers(graph, max_answers)]
     between = collapse(graph, groups)
-    nodes = [_node(graph, group, share) for group, share in zip(groups, between.shares.tolist(), strict=True)]
-    edges = _towards_answers(_without_cycles(_strongest_edges(between.weights, nodes), len(nodes)), nodes)
+    nodes = [_node(graph, group, share, reached) for group, share in zip(groups, between.shares.tolist(), strict=True)]
+    edges = chosen_edges(graph, between, [node.kind for node in nodes])
     used = sorted({end for edge in edges for end in (edge.source, edge.target)} | _of_kind(nodes, "logit"))
     new_index = {old: new for new, old in enumerate(used)}
-    shown = sum(nodes[i].share or 0.0 for i in used if nodes[i].kind not in ("token", "logit"))
+    shown = sum(nodes[i].share or 0.0 for i in used if nodes[i].kind not in ("token", "logit", "error"))
     return Circuit(
-        nodes=tuple(nodes[i] for i in used),
+        nodes=tuple(_told_apart([nodes[i] for i in used])),
         edges=tuple(replace(e, source=new_index[e.source], target=new_index[e.target]) for e in edges),
-        tokens=tuple(graph.meta.get("tokens", ())),
-        left_out=max(0.0, _share_of_features(graph) - shown),
+        tokens=tuple(_tokens(graph)),
+        left_out=max(0.0, _share_of_features(graph, reached) - shown),
+        scores=found,
+        prompt=printable(str(graph.meta.get("prompt") or ""), LONGEST_PROMPT),
+        **{what: shown_name((graph.meta.get(what) or {}).get("name") or "") for what in ("model", "dictionary")},
     )
 
 
-def word_spans(tokens: Sequence[str]) -> list[range]:
-    """The positions of each word."""
-    starts = [at for at, token in enumerate(tokens) if at == 0 or not token.startswith(CONTINUES)]
-    return [range(first, stop) for first, stop in pairwise([*starts, len(tokens)])]
+def shown_name(text: object) -> str:
+    """A name or a token of anybody's, fit for a drawing: one line, nothing a terminal acts on, of bounded length."""
+    return printable(str(text), LONGEST_NAME)
 
 
-def _words(graph: Graph) -> list[Group]:
+def _words(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> list[Group]:
     """The prompt's tokens, pieces of one word together: dal·las."""
-    tokens, first = graph.meta.get("tokens", ()), graph.nodes.span("token").start
-    return [
+    tokens, span = _tokens(graph), graph.nodes.span("token")
+    node_at = {position: span.start + i for i, position in enumerate(graph.nodes.position[span].tolist())}
+    words = [
         Group(
-            label="·".join([tokens[span.start], *(tokens[at].removeprefix(CONTINUES) for at in span[1:])]),
-            members=tuple(first + at for at in span),
+            label=word(tokens[positions.start : positions.stop]),
+            members=tuple(node_at[at] for at in positions if at in node_at),
             kind="token",
         )
-        for span in word_spans(tokens)
+        for positions in word_spans(tokens)
     ]
+    strongest = sorted(words, key=lambda one: -sum(reached[list(one.members)].tolist()))[:MOST_WORDS]
+    kept = {one.members for one in strongest if one.members}
+    return [one for one in words if one.members in kept]
 
 
-def _strongest_groups(graph: Graph, story: Story, most: int) -> list[Group]:
-    """Groups with features in them, most influential first; without any, single features that pruning kept."""
+def _tokens(graph: GraphArrays) -> list[str]:
+    """The prompt's tokens; those that the graph does not tell by their position."""
+    told = [shown_name(token) for token in graph.meta.get("tokens") or ()]
+    places = graph.nodes.position[graph.nodes.span("token")]
+    n = min(int(places.max()) + 1, MOST_WORDS) if len(places) else 0
+    return told + [f"@{position}" for position in range(len(told), n)]
+
+
+def _errors(graph: GraphArrays, found: Scores) -> list[Group]:
+    """All error nodes as one source, if much passes through them."""
+    if found.replacement is None or not found.replacement < GOOD:
+        return []
+    span = graph.nodes.span("error")
+    members = tuple(range(span.start, span.stop))
+    return [Group(label="error nodes", members=members, kind="error")] if members else []
+
+
+def _strongest_units(graph: GraphArrays, story: Story, most: int, reached: Float64[Tensor, " node"]) -> list[Group]:
+    """The story's groups with features in them and the features in none of them, most influential first."""
     is_feature = graph.nodes.is_kind("feature")
-    named = [
+    groups = [
         replace(g, kind="word" if g.kind == "token" else g.kind, members=tuple(m for m in g.members if is_feature[m]))
         for g in story.groups_in(graph)
     ]
-    named = [group for group in named if group.members and group.kind != "logit"]
-    influence = _influence(graph)
-    if named:
-        return sorted(named, key=lambda g: -float(influence[list(g.members)].sum()))[:most]
-    kept = is_feature & graph.kept_nodes()
-    best = torch.where(kept, influence, 0.0).topk(min(most, int(kept.sum()))).indices.tolist()
+    groups = _without_overlaps([group for group in groups if group.kind != "logit"])
+    single = is_feature.clone()
+    single[[member for group in groups for member in group.members]] = False
+    single &= reached > 0
+    alone = torch.where(single, reached, 0.0).topk(min(most, int(single.sum()))).indices.tolist()
     labels = story.labels_in(graph.nodes)
-    layer, feature = graph.nodes.layer.tolist(), graph.nodes.feature.tolist()
-    return [Group(label=labels[n] or feature_name(layer[n], feature[n]), members=(n,), kind="feature") for n in best]
+    units = [*groups, *(Group(label=labels[n] or _feature_name(graph, n), members=(n,), kind="feature") for n in alone)]
+    size = [float(reached[list(unit.members)].sum()) for unit in units]
+    ranked = sorted(range(len(units)), key=lambda i: -size[i])
+    return [units[i] for i in ranked if size[i] > 0 and size[i] >= NEGLIGIBLE * size[ranked[0]]][:most]
 
 
-def _answers(graph: Graph, most: int) -> list[Group]:
+def _without_overlaps(groups: Sequence[Group]) -> list[Group]:
+    """Groups that share no member: what is in several stays in the first; a group left with none is dropped."""
+    taken: set[int] = set()
+    out = []
+    for group in groups:
+        members = tuple(member for member in dict.fromkeys(group.members) if member not in taken)
+        taken |= set(members)
+        if members:
+            out.append(replace(group, members=members))
+    return out
+
+
+def _feature_name(graph: GraphArrays, node: int) -> str:
+    return feature_name(int(graph.nodes.layer[node]), int(graph.nodes.feature[node]))
+
+
+def _answers(graph: GraphArrays, most: int) -> list[Group]:
     """The likeliest targets."""
     span, names = graph.nodes.span("logit"), graph.target_names
     ranked = sorted(range(span.start, span.stop), key=lambda node: -float(graph.nodes.activation[node]))
     return [Group(label=names[node - span.start], members=(node,), kind="logit") for node in ranked[:most]]
 
 
-def _node(graph: Graph, group: Group, share: float) -> CircuitNode:
+def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tensor, " node"]) -> CircuitNode:
     members = torch.tensor(group.members)
-    weight = _influence(graph)[members].double()
+    weight = reached[members].double()
     weight = weight / weight.sum() if float(weight.sum()) > 0 else torch.full_like(weight, 1 / len(members))
     position_of = graph.nodes.position[members]
-    positions = tuple(position_of.unique().tolist())
-    first_answer = graph.nodes.span("logit").start
+    places, which = position_of.unique(return_inverse=True)
+    at_place = torch.zeros(len(places), dtype=weight.dtype).index_add_(0, which, weight)
+    first_answer, only = graph.nodes.span("logit").start, group.members[0]
+    is_feature = len(group.members) == 1 and int(graph.nodes.feature[only]) >= 0
     return CircuitNode(
-        label=group.label,
+        label=shown_name(group.label),
         kind=group.kind,
         layer=float((graph.nodes.layer[members].double() * weight).sum()),
-        position=max(positions, key=lambda p: float(weight[position_of == p].sum())),
-        positions=positions,
-        share=graph.target_probabilities[group.members[0] - first_answer] if group.kind == "logit" else share,
+        position=int(places[int(at_place.argmax())]),
+        positions=tuple(places.tolist()),
+        share=graph.target_probabilities[only - first_answer] if group.kind == "logit" else share,
+        n_members=len(group.members),
+        name=f"{_feature_name(graph, only)}@{int(position_of[0])}" if is_feature else "",
     )
 
 
-def _strongest_edges(weights: Float64[Tensor, "target source"], nodes: Sequence[CircuitNode]) -> list[CircuitEdge]:
-    """For each target its strongest inputs, and for each source but words its strongest output; strongest first."""
-    chosen: set[tuple[int, int]] = set()
-    for target, row in enumerate(weights.abs()):
-        values, sources = row.topk(min(MOST_INPUTS, len(row)))
-        chosen |= {(target, s) for v, s in zip(values.tolist(), sources.tolist(), strict=True) if v >= SMALLEST_SHARE}
-    for source, column in enumerate(weights.abs().T):
-        target = int(column.argmax())
-        if nodes[source].kind != "token" and float(column[target]) >= SMALLEST_SHARE:
-            chosen.add((target, source))
-    edges = [CircuitEdge(source=s, target=t, weight=float(weights[t, s])) for t, s in chosen]
-    return sorted(edges, key=lambda edge: (-abs(edge.weight), edge.target, edge.source))
-
-
-def _without_cycles(edges: Sequence[CircuitEdge], n: int) -> list[CircuitEdge]:
-    """The edges, strongest first, without those that would close a cycle: groups of many layers may feed each other."""
-    reaches = torch.eye(n, dtype=torch.bool)  # [a, b]: a path leads from a to b
-    kept = []
-    for edge in edges:
-        if not reaches[edge.target, edge.source]:
-            kept.append(edge)
-            reaches |= reaches[:, edge.source, None] & reaches[None, edge.target]
-    return kept
-
-
-def _towards_answers(edges: Sequence[CircuitEdge], nodes: Sequence[CircuitNode]) -> list[CircuitEdge]:
-    """Edges on a path to an answer."""
-    reached, todo = set(), list(_of_kind(nodes, "logit"))
-    while todo:
-        node = todo.pop()
-        if node not in reached:
-            reached.add(node)
-            todo += [edge.source for edge in edges if edge.target == node]
-    return [edge for edge in edges if edge.target in reached]
+def _told_apart(nodes: Sequence[CircuitNode]) -> list[CircuitNode]:
+    """Single features that would be called alike with their names beside: writes austin (L3.F2@9)."""
+    times = Counter(node.label for node in nodes if node.kind != "token")
+    return [
+        replace(node, label=node.name if node.name.startswith(f"{node.label}@") else f"{node.label} ({node.name})")
+        if node.name and times[node.label] > 1
+        else node
+        for node in nodes
+    ]
 
 
 def _of_kind(nodes: Sequence[CircuitNode], kind: str) -> set[int]:
     return {i for i, node in enumerate(nodes) if node.kind == kind}
 
 
-def _influence(graph: Graph) -> Float[Tensor, " node"]:
-    assert graph.nodes.influence is not None  # a Graph fills it in
-    return graph.nodes.influence
-
-
-def _share_of_features(graph: Graph) -> float:
-    influence = _influence(graph).double()
-    total = float(influence.sum())
-    return float(influence[graph.nodes.is_kind("feature")].sum()) / total if total > 0 else 0.0
+def _share_of_features(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> float:
+    total = float(reached.sum())
+    return float(reached[graph.nodes.is_kind("feature")].sum()) / total if total > 0 else 0.0

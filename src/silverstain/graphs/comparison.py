@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.nodes import NODE_KINDS
 
@@ -57,6 +58,7 @@ class TargetAgreement:
     right: float | None
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Two graphs side by side; `left` and `right` in the order they were given."""

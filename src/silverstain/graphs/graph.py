@@ -13,11 +13,15 @@ from torch import Tensor
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.export import write_graph_json
+from silverstain.graphs.figure import Figure, figure
 from silverstain.graphs.files import load_graph, save_graph
 from silverstain.graphs.influence import influence
 from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.pruning import prune
 from silverstain.graphs.scores import Scores, exactness, scores
+from silverstain.graphs.story import Story
+from silverstain.graphs.summary import node_columns
+from silverstain.printable import printable
 
 if TYPE_CHECKING:
     import networkx
@@ -36,6 +40,15 @@ class Graph(GraphArrays):
         if self.nodes.influence is None:
             column = influence(self).to(self.values.dtype)
             object.__setattr__(self, "nodes", replace(self.nodes, influence=column))
+
+    def __repr__(self) -> str:
+        prompt = printable(repr(self.meta.get("prompt")), 80)
+        pruned = "" if self.node_mask is None else f", {int(self.node_mask.sum())} kept"
+        return f"Graph({prompt}, {self.n_nodes} nodes{pruned}, {self.n_edges} edges)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the circuit. `figure` takes a story, which gives names to features."""
+        return self.figure().svg()
 
     @classmethod
     def from_rows(
@@ -97,6 +110,10 @@ class Graph(GraphArrays):
         """Read the native file; UsageError names a missing, foreign or damaged one."""
         return load_graph(path, cls)
 
+    def figure(self, story: Story | None = None, *, boxes: int = 10) -> Figure:
+        """The circuit as a picture, with the story's groups and names; `.save("austin.svg")` writes it."""
+        return figure(self, story, boxes=boxes)
+
     def to_json(self, path: str | Path, **options: Any) -> None:
         """Write the JSON that circuit-tracer's viewer and Neuronpedia read; see `export.write_graph_json`."""
         write_graph_json(self, path, **options)
@@ -113,24 +130,23 @@ class Graph(GraphArrays):
     def to_networkx(self, pruned: bool = True) -> "networkx.DiGraph":
         """Nodes by index with their columns, edges source → target with `weight`; the pruned graph if there is one."""
         drawn = _imported("networkx").DiGraph()
-        columns, edges = _columns(self.nodes), self.kept_edges(pruned)
+        columns, edges = node_columns(self), self.kept_edges(pruned)
         for node in self.kept_nodes(pruned).nonzero().flatten().tolist():
             drawn.add_node(node, **{name: column[node] for name, column in columns.items()})
         ends = zip(self.indices[edges].tolist(), self.targets[edges].tolist(), self.values[edges].tolist(), strict=True)
         drawn.add_weighted_edges_from(ends)
         return drawn
 
-    def to_pandas(self) -> Any:
-        """The node columns as a pandas data frame, one row a node, with `kept` after pruning."""
-        columns = _columns(self.nodes)
+    def to_pandas(self, story: Story | None = None) -> Any:
+        """The nodes as a pandas data frame, one row a node, with `kept` after pruning.
+
+        `text` is the token of the prompt at the node's position, or of an answer its name; `label` is what the story
+        says of a node, and of words and answers their text.
+        """
+        columns = node_columns(self, story)
         if self.node_mask is not None:
             columns["kept"] = self.node_mask.tolist()
         return _imported("pandas").DataFrame(columns)
-
-
-def _columns(nodes: NodeTable) -> dict[str, list[Any]]:
-    columns = {name: column.tolist() for name, column in nodes.columns().items()}
-    return {"id": nodes.ids(), **columns, "kind": nodes.kinds}
 
 
 def _imported(package: str) -> Any:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.nodes import BIAS, LOGIT, TOKEN
 
@@ -102,6 +103,7 @@ def cumulative_influence(graph: GraphArrays) -> Float64[Tensor, " node"]:
     return torch.empty_like(shares).index_copy_(0, order, shares)
 
 
+@brief
 class PathLengths(NamedTuple):
     """Influence of the tokens on the targets by the length of the path."""
 

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import edge_shares, influence, row_sums
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """A supernode: nodes (by index in their graph) that are read as one."""
@@ -23,6 +25,7 @@ class Group:
     """What sort of thing the label says, such as "concept", "output" or "token"; free text."""
 
 
+@brief
 class GroupGraph(NamedTuple):
     """Edges between groups."""
 

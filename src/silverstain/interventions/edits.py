@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from silverstain.attribution import Place
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.interventions.outside_edits import OutsideFeatureEdit, pairs, positions_read
 from silverstain.interventions.positions import Positions, positions_text, positions_to_json, problem_with
@@ -32,6 +33,7 @@ PATTERN_OPERATIONS = ("ablate", "scale", "set", "add", "patch")
 EXAMPLE = "write for example ablate:L1.F23@5, scale:L0.F7=-1 or set:L1.F23+L2.F4@5,6=2.0"
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """One operation on one or more features at one or more positions."""
@@ -91,6 +93,7 @@ class Edit:
         )  # fmt: skip
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class VectorEdit:
     """An edit of what an error node or a token node writes: its vector in the clean run, scaled or exchanged."""
@@ -126,6 +129,7 @@ class VectorEdit:
         return _json(self, "token" if self.layer is None else "error")
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class DirectionEdit:
     """An edit of the stream's component along a direction, where block `layer` leaves it."""
@@ -159,6 +163,7 @@ class DirectionEdit:
         return _json(self, "direction")
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class PatternEdit:
     """An edit of attention: how much each head, at each position, takes from each key."""

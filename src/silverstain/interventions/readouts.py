@@ -18,12 +18,14 @@ from torch import Tensor
 
 from silverstain.attribution import Place, Targets, joined, logit_targets, unit_targets
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, position_in
 from silverstain.models.mlps import forwards_of
 from silverstain.models.recording import kept, readers
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
 class Readouts:
     """What a sweep reports of each edited run."""
@@ -71,6 +73,7 @@ class Readouts:
             )
 
 
+@brief
 class Reading(NamedTuple):
     """Some readouts, before any edit and under each."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from silverstain.attribution import Place
 from silverstain.bases import ActiveUnits, Basis
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.interventions.donors import Donor
 from silverstain.interventions.edits import Edit, at_places
@@ -18,6 +19,7 @@ from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel, Prompt, as_ids
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Swap:
     """One swap to be made: which places of the recipient are silenced, which of the donor are moved where."""

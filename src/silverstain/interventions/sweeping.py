@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.interventions.clean_run import CleanRun, clean_run, prefix_of
 from silverstain.interventions.edits import AnyEdit
@@ -42,6 +43,7 @@ TOKENS_AT_ONCE = 1024
 """Rows times positions of a batch: larger ones fall out of the processor's caches."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)  # tensors do not compare to one truth
 class SweepResult:
     """What each list of edits changed. Row i of every `change` is edits[i]."""

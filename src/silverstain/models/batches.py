@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from silverstain.brief import brief
 
+
+@brief
 @dataclass(frozen=True, kw_only=True)
 class TokenBatch:
     """Sequences padded on the right to one length."""

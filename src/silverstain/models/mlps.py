@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from silverstain.brief import brief
 from silverstain.models.language_model import LanguageModel
 from silverstain.models.recording import MLP_INPUT, readers
 
 
+@brief
 class MlpCall(NamedTuple):
     """One MLP about to run."""
 

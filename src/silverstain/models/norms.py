@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from silverstain.brief import brief
 from silverstain.models.architecture import NormKind
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Norm:
     """A norm module of the model, and the formula it follows."""

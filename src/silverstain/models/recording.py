@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.models.attention import attention_through
 from silverstain.models.language_model import LanguageModel, NormPlace
@@ -19,6 +20,7 @@ MLP_INPUT: ReadsAt = "mlp.hook_in"
 BEFORE_NORM: ReadsAt = "hook_resid_mid"
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Recording:
     """One forward pass of one prompt through the unmodified model."""
@@ -56,6 +58,7 @@ class Recording:
         return self.mlp_inputs.shape[1]
 
 
+@brief
 class Harvest(NamedTuple):
     """What a dictionary reads and imitates: a batch of sequences seen by every MLP."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from silverstain.attribution import record_run
+from silverstain.brief import brief
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.interventions import Edit, Intervention, intervene_many, random_control
 from silverstain.loading import ReplacementModel
@@ -46,6 +47,7 @@ TEXAS = SwapQuestion(
 )
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Demo:
     """All that the demonstration shows."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 
 KINDS = ("cross-layer", "per-layer", "molt")
@@ -25,6 +26,7 @@ NOT_NEGATIVE = (
 SHARES = ("l0_floor", "edited_share", "anneal", "reseed_until", "skip_from")
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Everything that decides a run besides the model, the batches and their order."""

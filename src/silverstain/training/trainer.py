@@ -17,6 +17,7 @@ from torch import Tensor
 
 from silverstain.bases import Dictionary
 from silverstain.bases.substitutes import Substitute
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.interruption import held_interrupts
 from silverstain.models import LanguageModel, TokenBatch
@@ -40,6 +41,7 @@ from silverstain.training.stability import Stability
 from silverstain.training.team import Team
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run is after a step."""

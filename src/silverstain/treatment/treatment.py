@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
@@ -27,6 +28,7 @@ FORMAT = "silverstain.treatment/1"
 RuleEdit = Edit | DirectionEdit | PatternEdit
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """The tokens at which one of some features is active, or was a few tokens before.
@@ -77,6 +79,7 @@ class Rule:
         return {"edit": self.edit.to_json(), "when": None if self.when is None else self.when.to_json()}
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Treatment:
     """Rules for one model with one dictionary. Made by `treatment_for`, which checks it against both."""

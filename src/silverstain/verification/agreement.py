@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from silverstain.brief import brief
 from silverstain.statistics import finite, line, moments, rank_correlation
 from silverstain.verification.claims import Claim
 
@@ -20,6 +21,7 @@ PREDICTIONS: Mapping[str, Callable[[Claim], float]] = {
 }
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
     """Predicted against measured effects of one set of claims; NaN where there are too few."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 
 ATTENTION_SHARE = 0.25
@@ -30,6 +31,7 @@ class Dose:
     """Measured with attention frozen."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """One source, one target, and the effect of the one on the other."""

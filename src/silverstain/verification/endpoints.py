@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Group
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """One end of a claim."""

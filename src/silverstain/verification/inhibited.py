@@ -23,6 +23,7 @@ from torch import Tensor
 
 from silverstain.attribution import RecordedRun
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.graphs import Graph
 from silverstain.interventions import AnyEdit, Readouts, Regime, sweep
 from silverstain.models import LanguageModel, position_in
@@ -46,6 +47,7 @@ class InhibitingEdge:
         return self.weight * self.measured > 0
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class InhibitedFeature:
     """An inactive feature that something inhibits."""

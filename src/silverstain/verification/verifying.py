@@ -14,6 +14,7 @@ from torch import Tensor
 
 from silverstain.attribution import RecordedRun
 from silverstain.bases import Basis
+from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Group
 from silverstain.models import LanguageModel
@@ -31,6 +32,7 @@ STRENGTHS = (0.0, -1.0, -2.0, 2.0)
 Progress = Callable[[int, int], None]
 
 
+@brief
 @dataclass(frozen=True, kw_only=True)
 class Verification:
     """What came of a graph's claims."""

@@ -5,16 +5,21 @@ climbs through the gaps of the rows between, and branches to its targets; every 
 for each line that enters. Between two rows lies a channel, in which every source has a track of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from silverstain.cli.canvas import columns_of, shortened
-from silverstain.graphs.circuit import Circuit, CircuitNode, word_spans
+from silverstain.brief import brief
+from silverstain.graphs.circuit import Circuit, CircuitNode
+from silverstain.graphs.lettering import columns_of, shortened
+from silverstain.pieces import word_spans
 
 GAP = 4  # columns between boxes of a row, so that lines can pass
 SHORTEST = 18  # columns of a box whose name is cut
 MOST_AIR = 40  # columns around one word
 MARK = 7  # columns for one entry: a weight such as "−0.42" and room on both sides
+FEWEST_LETTERS = 3  # of a token that is cut because not all fit
+GAP_IN_TEXT = "\u2026"
 
 
 @dataclass(kw_only=True)
@@ -40,13 +45,24 @@ class Placed:
         return self.left + self.width // 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacedToken:
+    """A token in the line of words, or … for several of them that nothing reads."""
+
+    text: str
+    left: int
+    position: int | None
+    """None for …"""
+
+
+@brief
 @dataclass(kw_only=True)
 class Layout:
     """Placed boxes, and where each source's line passes each row between it and its targets."""
 
     placed: list[Placed]
-    token_columns: list[int]
-    """First column of each token in the line of words."""
+    words: list["PlacedToken"]
+    """The line of words, from left to right: those tokens of the prompt that there is room for."""
     n_rows: int
     passes: dict[tuple[int, int], int]
     """(source, row) -> column at which its line passes that row."""
@@ -57,11 +73,11 @@ class Layout:
 
 def lay_out(circuit: Circuit, width: int) -> Layout:
     """Places for everything in `width` columns, or a little more where lines must go around."""
-    rows = _rows(circuit)
     incoming = [sum(a.target == i for a in circuit.edges) for i in range(len(circuit.nodes))]
-    columns, centres = _token_columns(circuit, width)
-    placed = _place(circuit, rows, incoming, centres, columns, width)
-    layout = Layout(placed=placed, token_columns=columns, n_rows=max(rows, default=0) + 1, passes={})
+    rows = _not_too_long(circuit, _rows(circuit), incoming, width)
+    words, columns, centres = _line_of_words(circuit, width)
+    placed = _place(circuit, rows, incoming, centres, columns, words, width)
+    layout = Layout(placed=placed, words=words, n_rows=max(rows, default=0) + 1, passes={})
     for row in range(1, layout.n_rows):
         _lead_into(circuit, layout, row, width)
     return layout
@@ -70,46 +86,95 @@ def lay_out(circuit: Circuit, width: int) -> Layout:
 def _rows(circuit: Circuit) -> list[int]:
     """By depth, and each target above its sources; words in row 0, answers in the last, no row empty."""
     boxes = circuit.nodes
-    level = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
+    level: list[float] = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
     for _ in boxes:  # the longest path has fewer steps than there are boxes
         for arrow in circuit.edges:
-            level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
+            if boxes[arrow.source].kind != "error":
+                level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
+    for i, box in enumerate(boxes):
+        if box.kind == "error":  # it has no input: a row below the lowest box that it feeds, above the words
+            fed = [level[arrow.target] for arrow in circuit.edges if arrow.source == i]
+            level[i] = max(min(fed, default=0) - 1, -0.5)
     top = max(level, default=-1)
     level = [top if box.kind == "logit" else at for box, at in zip(boxes, level, strict=True)]
     used = {at: row for row, at in enumerate(sorted({-1, *level}))}
     return [used[at] for at in level]
 
 
-def _token_columns(circuit: Circuit, width: int) -> tuple[list[int], list[float]]:
-    """First column and middle of each token; the room left over goes around words over which boxes stand.
+def _not_too_long(circuit: Circuit, rows: list[int], incoming: list[int], width: int) -> list[int]:
+    """The rows, those split of which the boxes do not fit beside each other, however much their names are cut."""
+    boxes = [i for i, box in enumerate(circuit.nodes) if box.kind != "token"]
+    least = {
+        i: max(MARK * incoming[i] + 2, min(columns_of(_text(circuit.nodes[i], width)) + 4, SHORTEST)) for i in boxes
+    }
+    out, above = list(rows), 0
+    for row in sorted({rows[i] for i in boxes}):
+        room = width
+        for rank, i in enumerate(sorted((i for i in boxes if rows[i] == row), key=lambda i: circuit.nodes[i].position)):
+            if rank and room < least[i]:
+                above, room = above + 1, width
+            out[i] = row + above
+            room -= least[i] + GAP
+    return out
 
-    The pieces of a word stay together. Tokens that do not fit are cut alike, by whoever draws them.
+
+def _line_of_words(circuit: Circuit, width: int) -> tuple[list[PlacedToken], list[int], list[float]]:
+    """The line, and first column and middle of each token; room left over goes around words over which boxes stand.
+
+    The pieces of a word stay together. Where not all tokens fit, those that no box reads give way to a …; if the rest
+    does not fit either, all are cut alike.
     """
-    size = [columns_of(token) + 1 for token in circuit.tokens]
-    if sum(size) > width:
-        most = max(2, width // len(size))
-        size = [min(n, most) for n in size]
+    texts = _words_that_fit(circuit, width)
+    size = [columns_of(text) + 1 if text else 0 for text in texts]
     spare = max(0, width - sum(size))
-    crowd = [sum(1 for b in circuit.nodes if b.kind != "token" and b.position == p) for p in range(len(size))]
+    crowd = Counter(box.position for box in circuit.nodes if box.kind != "token")
+    n_boxes = max(crowd.total(), 1)
     columns, centres, at = [0] * len(size), [0.0] * len(size), 0
     for word in word_spans(circuit.tokens):
-        boxes = sum(crowd[position] for position in word)
-        extra = min(spare * boxes // max(sum(crowd), 1), MOST_AIR)
+        extra = min(spare * sum(crowd[position] for position in word) // n_boxes, MOST_AIR)
         at += extra // 2
         for position in word:
             columns[position], centres[position] = at, at + (size[position] - 1) / 2
             at += size[position]
         at += extra - extra // 2
-    return columns, centres
+    line = [
+        PlacedToken(text=text, left=columns[position], position=None if text is GAP_IN_TEXT else position)
+        for position, text in enumerate(texts)
+        if text
+    ]
+    return line, columns, centres
+
+
+def _words_that_fit(circuit: Circuit, width: int) -> list[str]:
+    """What is written for each token: the token or as much of it as fits, … for the first of a gap, else nothing."""
+    texts = [token or " " for token in circuit.tokens]
+    if sum(columns_of(text) + 1 for text in texts) <= width:
+        return texts
+    read = {position for box in circuit.nodes if box.kind == "token" for position in box.positions}
+    for position in range(len(texts)):
+        if position not in read:
+            texts[position] = "" if position and texts[position - 1] in ("", GAP_IN_TEXT) else GAP_IN_TEXT
+    if sum(columns_of(text) + 1 for text in texts if text) > width:
+        n_gaps = sum(text is GAP_IN_TEXT for text in texts)
+        most = max(FEWEST_LETTERS, (width - 2 * n_gaps) // max(len(read), 1) - 1)
+        texts = [text if text in ("", GAP_IN_TEXT) else shortened(text, most) for text in texts]
+    return texts
 
 
 def _place(
-    circuit: Circuit, rows: list[int], incoming: list[int], centres: list[float], columns: list[int], width: int
+    circuit: Circuit,
+    rows: list[int],
+    incoming: list[int],
+    centres: list[float],
+    columns: list[int],
+    words: list[PlacedToken],
+    width: int,
 ) -> list[Placed]:
+    texts = {word.position: word.text for word in words}
     placed: list[Placed] = []
     for index, box in enumerate(circuit.nodes):
         if box.kind == "token":
-            placed.append(_placed_word(circuit, box, columns))
+            placed.append(_placed_word(texts, box, columns))
             continue
         text = _text(box, width // 3 + 6)
         marks = MARK * incoming[index] + 2
@@ -122,9 +187,9 @@ def _place(
     return placed
 
 
-def _placed_word(circuit: Circuit, box: CircuitNode, columns: list[int]) -> Placed:
+def _placed_word(texts: Mapping[int | None, str], box: CircuitNode, columns: list[int]) -> Placed:
     first, last = box.positions[0], box.positions[-1]
-    width = columns[last] + columns_of(circuit.tokens[last]) - columns[first]
+    width = columns[last] + columns_of(texts.get(last, "")) - columns[first]
     return Placed(box=box, text=box.label, row=0, left=columns[first], width=max(width, 1))
 
 
@@ -148,7 +213,7 @@ def _spread(row: list[Placed], width: int) -> None:
     for place in row:
         place.left = max(place.left, at)
         at = place.right + 1 + GAP
-    limit = max(width, at - GAP)
+    limit = max(width, sum(place.width + GAP for place in row) - GAP)
     for place in reversed(row):
         place.left = min(place.left, limit - place.width)
         limit = place.left - GAP

@@ -1,0 +1,59 @@
+"""How far a drawing may be believed: a graph's scores in words."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from silverstain.graphs.scores import Scores
+
+POOR, GOOD = 0.5, 0.8
+"""Replacement scores: below the one a drawing is not the model's circuit, from the other on it is most of it."""
+MUCH_LEFT_OUT = 0.1
+"""Share of the influence on units that are not drawn, from which on a drawing does not show most of what was found."""
+
+Level = Literal["good", "partial", "poor", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """A line to stand under a drawing, and how good the news is."""
+
+    level: Level
+    line: str
+
+    def __str__(self) -> str:
+        return self.line
+
+
+def trust_in(scores: Scores, *, left_out: float = 0.0) -> Trust:
+    """What the scores say of a drawing that leaves out this share of the influence.
+
+    A score that is not known (None or not a number: a file of another tool may not say) is not made up.
+    """
+    replacement, completeness = _known(scores.replacement), _known(scores.completeness)
+    if replacement is None:
+        return Trust(
+            level="unknown",
+            line="replacement not known: how much of the influence passes through error nodes, this graph does not say",
+        )
+    said = f"replacement {_short(replacement)}"
+    through_errors = f"{100 * (1 - replacement):.0f} % of the influence passes through error nodes"
+    if replacement < POOR:
+        return Trust(level="poor", line=f"{said}: this is not the model's circuit: {through_errors}")
+    if completeness is not None:
+        said += f", completeness {_short(completeness)}"
+    if replacement < GOOD:
+        return Trust(level="partial", line=f"{said}: this is a part of the model's circuit: {through_errors}")
+    if left_out >= MUCH_LEFT_OUT:
+        found = "most of the answer's influence is explained, but a good part of it by units that are not drawn here"
+        return Trust(level="partial", line=f"{said}: {found}")
+    return Trust(level="good", line=f"{said}: most of the answer's influence runs through what is drawn here")
+
+
+def _known(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None
+
+
+def _short(score: float) -> str:
+    """.93, and 1.00 only for what is 1: a score of .998 is .99."""
+    return "1.00" if score >= 1 else f"{math.floor(100 * score) / 100:.2f}".removeprefix("0")
