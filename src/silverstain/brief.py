@@ -14,7 +14,7 @@ Class = TypeVar("Class", bound=type)
 
 def brief(cls: Class) -> Class:
     """Give a dataclass or a named tuple a `repr` with the shapes of its arrays and the lengths of what is long."""
-    cls.__repr__ = _repr
+    cls.__repr__ = _repr  # pyright: ignore[reportAttributeAccessIssue]
     return cls
 
 

@@ -40,7 +40,7 @@ class Figure:
     def png(self, sharpness: float = SHARPNESS) -> bytes:
         """The picture in pixels; UsageError without the package that draws them."""
         check_can_draw_png()
-        import resvg_py
+        import resvg_py  # pyright: ignore[reportMissingImports]
 
         return bytes(resvg_py.svg_to_bytes(svg_string=self.svg(follows_theme=False), zoom=sharpness))
 
