@@ -9,8 +9,8 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "printable",
-    "resuming", "statistics", "storage", "validation", "version",
+    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "pieces",
+    "printable", "references", "resuming", "statistics", "storage", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -23,6 +23,8 @@ LOWER: dict[str, set[str]] = {
     "fetching": set(),
     "interruption": set(),
     "notation": set(),
+    "pieces": set(),
+    "references": set(),
     "statistics": set(),
     "version": set(),
     "documents": set(),
@@ -51,8 +53,8 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "brief", "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
-    "figure_files", "documents", "validation", "resuming",
+    "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "references", "statistics", "printable",
+    "parts", "storage", "figure_files", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

@@ -9,6 +9,10 @@ class UsageError(SilverstainError):
     """A mistake the user can correct: one line saying what was wrong, what was seen and what to do (exit code 2)."""
 
 
+class Remark(UserWarning):
+    """Something that may not be as intended and is no error: a Python warning, on the command line a line on stderr."""
+
+
 class OutOfMemory(SilverstainError):
     """There was no room: one line that names a smaller setting (exit code 4)."""
 

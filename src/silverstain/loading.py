@@ -4,22 +4,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.brief import brief
-from silverstain.errors import UsageError
 from silverstain.features import Cards, read_graph
 from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
+from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
 
-ORGANISM = "organism"
 CARDS = "cards.safetensors"
 """Feature cards lie in the folder of their dictionary."""
 
@@ -83,6 +82,7 @@ def load(
     check_dictionary: bool = True,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    n_real: int | Literal["chat"] = 1,
 ) -> ReplacementModel:
     """A model, its dictionary, and what is known of the dictionary's features.
 
@@ -90,23 +90,24 @@ def load(
     id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
     a folder or a hub id, of any format that `open_dictionary` reads, and must be given. A dictionary that does not
     carry the hash of its model is tried on a short text (`check_dictionary`): one that was trained elsewhere in the
-    block, or on other weights, gives no error by itself. UsageError if either is not there, or they do not belong to
-    each other.
+    block, or on other weights, gives no error by itself. `n_real` leading positions keep their real MLP; "chat": the
+    head of the model's chat template. UsageError if either is not there (said before anything is loaded, where that
+    can be known), or they do not belong to each other.
     """
+    check_references(reference, dictionary)
     name, _, sibling = str(reference).partition("/")
     if name == ORGANISM:
         from silverstain.organism import dictionary_path, load_organism_model
 
         sibling, kind = sibling or "general", str(dictionary or "cross-layer")
-        source = dictionary_path(sibling, kind) if kind in ("cross-layer", "per-layer") else kind
+        source = dictionary_path(sibling, kind) if kind in ORGANISM_DICTIONARIES else kind
         model = load_organism_model(sibling, device=device, dtype=dtype)
-    elif dictionary is None:
-        raise UsageError(
-            f"no dictionary is named for {reference}; give the folder or the hub id of one that was trained on it"
-        )
+        opened = open_dictionary(source, device=device, dtype=dtype)
     else:
-        source, model = dictionary, load_model(reference, device=device, dtype=dtype)
-    opened = fitted(open_dictionary(source, device=device, dtype=dtype), model)
+        assert dictionary is not None  # as is checked above
+        opened = open_dictionary(dictionary, device=device, dtype=dtype)  # first: the smaller, and the likelier to fail
+        model = load_model(reference, device=device, dtype=dtype, n_real=n_real)
+    opened = fitted(opened, model)
     check_fits(opened, model)
     if check_dictionary and opened.model_hash is None:
         check_fidelity(opened, model)

@@ -110,19 +110,20 @@ def test_a_dictionary_can_be_written_over_itself(dictionary, tmp_path, monkeypat
     same(dictionary, open_dictionary(tmp_path))
 
 
-def test_an_interrupted_write_leaves_nothing_that_looks_complete(dictionary, tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_what_was_there(dictionary, tmp_path, monkeypatch):
     from silverstain.bases import writing
 
-    save_dictionary(dictionary, tmp_path)
+    save_dictionary(dictionary, tmp_path / "d")
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(writing, "write_json_whole", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        save_dictionary(dictionary, tmp_path)
-    with pytest.raises(UsageError, match="there is no complete dictionary at"):
-        open_dictionary(tmp_path)
+    for place in ("d", "new"):
+        with pytest.raises(KeyboardInterrupt):
+            save_dictionary(dictionary, tmp_path / place)
+    same(dictionary, open_dictionary(tmp_path / "d"))
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
 def test_folder_that_is_not_there_or_not_a_dictionary_is_named(tmp_path):

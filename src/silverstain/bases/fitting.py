@@ -2,12 +2,9 @@
 
 from typing import Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.formats.found import NAMES
-from silverstain.bases.lazy import Lazy, summed
+from silverstain.bases.lazy import Lazy, applied, summed
 from silverstain.bases.sites import BEFORE_NORM, MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
 from silverstain.bases.storage import FileSource, Key
 from silverstain.errors import UsageError
@@ -47,8 +44,18 @@ def check_made_for(made: Made, model: Model | LanguageModel) -> None:
     if made.model_hash is not None and made.model_hash != model.hash:
         raise UsageError(
             f"the dictionary {made.name} was trained on another model (hash {made.model_hash}) than "
-            f"{model.name} (hash {model.hash}); give the dictionary of this model"
+            f"{model.name} (hash {model.hash}); give the dictionary of this model{_maybe_former(made, model)}"
         )
+
+
+def _maybe_former(made: Made, model: Model | LanguageModel) -> str:
+    """A word where the hash is the one that this model had before it covered all its settings."""
+    if not isinstance(model, LanguageModel) or made.model_hash != model.former_hash:
+        return ""
+    return (
+        "; the hash is as 0.1 found it, which left out this model's unusual settings: if they were the same in "
+        "training, take model_hash out of its silverstain.json, and it is tried on a text instead"
+    )
 
 
 def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
@@ -103,17 +110,9 @@ def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
                 matrix = parts[name, layer]
                 parts[name, layer] = matrix.map(lambda rows, w=weight: (rows.double() / w).to(rows.dtype))
                 if shift is not None:
-                    parts[constant, layer] = summed([parts[constant, layer], _applied(matrix, shift)])
+                    parts[constant, layer] = summed([parts[constant, layer], applied(matrix, shift)])
     metadata = {**dictionary.metadata, "feature_input_hook": READS_AT, "published_input_hook": NORMALISED}
     return dictionary.derived(FileSource(parts), metadata=metadata)
-
-
-def _applied(matrix: Lazy, vector: Tensor) -> Lazy:
-    """matrix @ vector [row], computed once when it is needed."""
-    dtype = torch.promote_types(matrix.dtype, torch.float32)
-    return Lazy(
-        matrix.shape[:1], dtype, lambda rows: (matrix.read(rows).double() @ vector).to(dtype), matrix.where
-    ).once()
 
 
 def _has_norm_behind_mlp(model: Model | LanguageModel) -> bool:

@@ -21,6 +21,8 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from silverstain.bases.weight_files import SUFFIXES
 from silverstain.errors import UsageError
+from silverstain.parts import shown_path
+from silverstain.printable import printable
 
 SCHEME = "hf://"
 PART = r"[A-Za-z0-9][\w.-]*"
@@ -39,16 +41,18 @@ class HubPlace:
     revision: str | None = None
 
     def __str__(self) -> str:
-        return (
-            f"{self.repository}{'/' + self.inside if self.inside else ''}{'@' + self.revision if self.revision else ''}"
-        )
+        inside, revision = self.inside and f"/{self.inside}", f"@{self.revision}" if self.revision else ""
+        return printable(f"{self.repository}{inside}{revision}", 200)
 
 
 def hub_place(reference: str) -> HubPlace | None:
     """What a reference names on the hub; None for one that can only be a path on this disk."""
     text, revision = reference.removeprefix(SCHEME), None
     if "?" in text:
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # brackets that are no address
+            return None
         text, revision = parts.path, (parse_qs(parts.query).get("revision") or [None])[0]
     found = REFERENCE.fullmatch(text)
     if not found or (reference.startswith((".", "/", "~")) and not reference.startswith(SCHEME)):
@@ -65,33 +69,73 @@ class Local(NamedTuple):
 
 def resolve(reference: str | Path) -> Local:
     """The local folder of a reference, fetched when it is on the hub; UsageError when it is nowhere."""
-    text = str(reference)
-    local = Path(text).expanduser()
+    text, shown = str(reference), shown_path(str(reference))
+    local = local_path(text)
+    if is_folder_here(text):
+        return Local(local)
     if not text.startswith(SCHEME):
-        if local.is_dir():
-            return Local(local)
         plain, pattern = _split_wildcard(str(local))
-        if pattern != "*" and Path(plain).is_dir():
+        if pattern != "*" and is_folder_here(plain):
             return Local(Path(plain), pattern)
-        if local.exists():
-            raise UsageError(f"there is no dictionary at {local}: it is a file; give the folder that it is in")
+        if _is_file(local):
+            raise UsageError(f"there is no dictionary at {shown}: it is a file; give the folder that it is in")
     place = None if isinstance(reference, Path) else hub_place(text)
     if place is None:
         kind = "hub reference" if text.startswith(SCHEME) else "folder"
         raise UsageError(
-            f"there is no dictionary at {text}: it is not a {kind}; give a folder or a hub id such as org/name, "
+            f"there is no dictionary at {shown}: it is not a {kind}; give a folder or a hub id such as org/name, "
             f"org/name/sub/folder@revision"
         )
     return _fetch_folder(place)
 
 
+def is_folder_here(reference: str) -> bool:
+    """Whether a reference is a folder on this disk that may be looked into."""
+    try:
+        return not reference.startswith(SCHEME) and local_path(reference).is_dir()
+    except OSError:  # no permission, or a name too long
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def local_path(text: str) -> Path:
+    """A path with ~ as the person's folder; UsageError where ~name is nobody here."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"cannot read {shown_path(text)}: there is no folder of that user here; check the path"
+        ) from error
+
+
+def check_inside(name: str, file: Path) -> None:
+    """UsageError where a file names one outside of its folder by a path that leads up."""
+    depth = 0
+    for part in name.replace("\\", "/").split("/"):
+        depth += -1 if part == ".." else 0 if part in ("", ".") else 1
+        if depth < 0 or "\0" in part:
+            raise UsageError(
+                f"{shown_path(file)} names {printable(name, 100)}, which is outside of its folder; fetch it again, or "
+                f"copy the files there"
+            )
+
+
 def fetch_file(entry: str, base: Path) -> Path:
-    """The local path of a file named in a config.yaml: on the hub (hf://…), absolute, or relative to the folder."""
+    """The local path of a file named in a config.yaml: on the hub (hf://…), absolute, or below the folder."""
     if not entry.startswith(SCHEME):
-        return base / Path(entry).expanduser()
+        check_inside(entry, base / "config.yaml")
+        return base / local_path(entry)
     place = hub_place(entry)
     if place is None or not place.inside:
-        raise UsageError(f"{entry!r} names no file on the hub; write hf://org/name/path/to/file?revision=main")
+        raise UsageError(
+            f"{printable(entry, 100)!r} names no file on the hub; write hf://org/name/path/to/file?revision=main"
+        )
     with _one_line(place, base):
         return Path(
             huggingface_hub.hf_hub_download(
@@ -117,8 +161,8 @@ def _fetch_folder(place: HubPlace) -> Local:
     names = [path.relative_to(root).as_posix() for path in folder.rglob("*")] if folder.is_dir() else []
     if not any(fnmatch.fnmatch(name, inside + pattern) for name in names for pattern in WANTED):
         raise UsageError(
-            f"{place.repository} has no files of weights or settings in {place.inside or 'it'}"
-            f"{f' at revision {place.revision}' if place.revision else ''}; look at its files on the hub"
+            f"{place.repository} has no files of weights or settings in {printable(place.inside or 'it', 100)}"
+            f"{f' at revision {printable(place.revision, 80)}' if place.revision else ''}; look at its files on the hub"
         )
     return Local(folder, pattern)
 
@@ -133,7 +177,7 @@ def _split_wildcard(path: str) -> tuple[str, str]:
 @contextmanager
 def _one_line(place: HubPlace, config: Path | None) -> Iterator[None]:
     """Without progress bars, and what the hub's client raises as one line."""
-    named = f", named in {config}" if config else ""
+    named = f", named in {shown_path(config)}" if config else ""
     quiet = not huggingface_hub.utils.are_progress_bars_disabled()
     disable_progress_bars()
     try:
@@ -144,7 +188,8 @@ def _one_line(place: HubPlace, config: Path | None) -> Iterator[None]:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise UsageError(
-            f"{place.repository} has no revision {place.revision}{named}; give a branch, a tag or a commit of it"
+            f"{place.repository} has no revision {printable(str(place.revision), 80)}{named}; give a branch, a tag or "
+            f"a commit of it"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise UsageError(
@@ -152,7 +197,9 @@ def _one_line(place: HubPlace, config: Path | None) -> Iterator[None]:
             f"read; check the name, or log in with `hf auth login` if it is private"
         ) from error
     except errors.RemoteEntryNotFoundError as error:
-        raise UsageError(f"{place.repository} has no file {place.inside}{named}; check the path") from error
+        raise UsageError(
+            f"{place.repository} has no file {printable(place.inside, 100)}{named}; check the path"
+        ) from error
     except (
         errors.HFValidationError,
         errors.HfHubHTTPError,
@@ -161,8 +208,8 @@ def _one_line(place: HubPlace, config: Path | None) -> Iterator[None]:
         OSError,
         ValueError,
     ) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"cannot fetch {place}{named}: {reason[:200]}; check the connection and try again") from error
+        reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 200)
+        raise UsageError(f"cannot fetch {place}{named}: {reason}; check the connection and try again") from error
     finally:
         if quiet:
             enable_progress_bars()

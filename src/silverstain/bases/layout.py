@@ -12,6 +12,9 @@ MOLT_FACTS = "molt.json"  # of a mixture of linear transforms, which is no dicti
 FORMAT = "silverstain.dictionary/1"
 PER_LAYER, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"  # `model_kind` in config.yaml
 
+CARDS = "cards.safetensors"
+"""What each feature means; the cards are `features`' own, and go with the dictionary they were made of."""
+
 OPTIONAL = frozenset({"threshold", "W_skip"})
 
 
@@ -31,5 +34,5 @@ def first_file(layer: int, *, is_cross_layer: bool) -> str:
 def layer_in(file: str, key: str, *, is_cross_layer: bool) -> int | None:
     """The layer whose `key` a file holds, by its name; None for other files."""
     stem = key if is_cross_layer else "layer"
-    found = re.fullmatch(rf"{stem}_(\d+)\.safetensors", file)
+    found = re.fullmatch(rf"{stem}_(\d{{1,9}})\.safetensors", file)
     return int(found[1]) if found else None

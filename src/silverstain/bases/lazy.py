@@ -13,6 +13,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from silverstain.errors import UsageError
+
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights may be stored in. Eight bits mean nothing without scales, which each library keeps in its own way."""
 LARGE = 1 << 26
 """Bytes from which on a file is read by row without reading ahead."""
 
@@ -32,7 +36,8 @@ class Lazy:
 
     @staticmethod
     def of(tensor: Tensor, where: str) -> "Lazy":
-        """A mapped tensor, or a view of one."""
+        """A mapped tensor, or a view of one; UsageError for a type that weights are not stored in."""
+        check_type(tensor.dtype, f"a tensor of shape {list(tensor.shape)}", where)
         return Lazy(
             tuple(tensor.shape), tensor.dtype, lambda rows: tensor if rows is None else _gathered(tensor, rows), where
         )
@@ -44,11 +49,15 @@ class Lazy:
 
     def times(self, factor: "Tensor | float") -> "Lazy":
         """The same factor for every row; it may differ along the other axes."""
+        if isinstance(factor, Tensor) and not _spreads_to(factor.shape, self.shape[1:]):
+            raise _unequal(self.where, self.shape, tuple(factor.shape))
         return self.map(lambda tensor: tensor * factor)
 
     def times_rows(self, factors: "Lazy") -> "Lazy":
         """A factor [row] for each row, itself lazy."""
         wide = _wide(self.dtype)
+        if factors.shape != self.shape[:1]:
+            raise _unequal(self.where, self.shape, factors.shape)
 
         def read(rows: Rows) -> Tensor:
             tensor = self.read(rows).to(wide)
@@ -71,6 +80,7 @@ class Lazy:
 def stacked(parts: Sequence[Lazy]) -> Lazy:
     """Tensors [row, …] side by side along a new second axis: [row, part, …]."""
     first = parts[0]
+    _check_equal(parts, [part.shape for part in parts])
     return Lazy(
         (first.shape[0], len(parts), *first.shape[1:]),
         _widest(parts),
@@ -83,6 +93,7 @@ def joined(parts: Sequence[Lazy]) -> Lazy:
     """Shards of the first axis, one after the other; only shards that hold a row asked for are read."""
     if len(parts) == 1:
         return parts[0]
+    _check_equal(parts, [part.shape[1:] for part in parts])
     sizes = [part.shape[0] for part in parts]
     ends = torch.tensor(sizes).cumsum(0)
 
@@ -103,8 +114,46 @@ def joined(parts: Sequence[Lazy]) -> Lazy:
 def summed(parts: Sequence[Lazy]) -> Lazy:
     """The sum of tensors of one shape."""
     first = parts[0]
+    _check_equal(parts, [part.shape for part in parts])
     wide = _wide(_widest(parts))
     return replace(first, dtype=wide, read=lambda rows: sum((p.read(rows).to(wide) for p in parts), torch.zeros(())))
+
+
+def applied(matrix: Lazy, vector: Tensor) -> Lazy:
+    """matrix @ vector [row], computed once, in float64, when it is needed."""
+    if matrix.shape[1:] != tuple(vector.shape):
+        raise _unequal(matrix.where, matrix.shape, tuple(vector.shape))
+    dtype = _wide(matrix.dtype)
+    return Lazy(
+        matrix.shape[:1], dtype, lambda rows: (matrix.read(rows).double() @ vector.double()).to(dtype), matrix.where
+    ).once()
+
+
+def check_type(dtype: torch.dtype, what: str, where: str) -> None:
+    """UsageError for a type that weights are not stored in."""
+    if dtype not in TYPES:
+        raise UsageError(
+            f"{where} has {what} stored as {str(dtype).removeprefix('torch.')}; weights are read as float16, bfloat16, "
+            f"float32 or float64, convert the file to one of them first"
+        )
+
+
+def _spreads_to(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether a tensor of one shape can be spread over another."""
+    ends = zip(reversed(one), reversed(other), strict=False)
+    return len(one) <= len(other) and all(size in (1, wanted) for size, wanted in ends)
+
+
+def _check_equal(parts: Sequence[Lazy], shapes: Sequence[tuple[int, ...]]) -> None:
+    for part, shape in zip(parts, shapes, strict=True):
+        if shape != shapes[0]:
+            raise _unequal(part.where, part.shape, parts[0].shape)
+
+
+def _unequal(where: str, one: tuple[int, ...], other: tuple[int, ...]) -> UsageError:
+    return UsageError(
+        f"{where} has tensors that do not go together, of shapes {list(one)} and {list(other)}; fetch it again"
+    )
 
 
 def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:

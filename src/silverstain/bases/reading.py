@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 
 import torch
+from pydantic import Field
 
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.formats import FORMATS, format_of
 from silverstain.bases.formats.folder import Folder, read_settings
-from silverstain.bases.hub import resolve
+from silverstain.bases.hub import check_inside, is_folder_here, resolve
 from silverstain.bases.layout import CONFIG, MOLT_FACTS
 from silverstain.bases.storage import FileSource
 from silverstain.errors import UsageError
+from silverstain.parts import shown_path
+from silverstain.printable import printable
+from silverstain.validation import FromOutside, validated
 
 
 def open_dictionary(
@@ -24,7 +28,7 @@ def open_dictionary(
     kinds that cannot be represented exactly.
     """
     root, pattern = resolve(reference)
-    folder = Folder(root, str(reference), pattern)
+    folder = Folder(root, shown_path(str(reference)), pattern)
     _check_shards(folder)
     if MOLT_FACTS in folder.files:
         raise UsageError(
@@ -52,19 +56,28 @@ def open_dictionary(
 
 def _name_of(reference: str, root: Path) -> str:
     """A hub reference names itself; a folder is named by its last part."""
-    return root.resolve().name if Path(reference).expanduser().is_dir() else reference
+    return root.resolve().name if is_folder_here(reference) else reference
+
+
+class _Index(FromOutside):
+    """An index of shards, as Hugging Face writes it: the file that holds each tensor."""
+
+    weight_map: dict[str, str] = Field(default_factory=dict)
 
 
 def _check_shards(folder: Folder) -> None:
-    """UsageError when an index of shards, as Hugging Face writes it, names a file that is not there."""
+    """UsageError when an index of shards names a file that is not there, or not in its folder."""
     for name in folder.files:
         if name.endswith(".safetensors.index.json"):
-            files = set(read_settings(folder.root / name).get("weight_map", {}).values())
-            missing = sorted(file for file in files if not (folder.root / name).with_name(str(file)).is_file())
+            path = folder.root / name
+            files = set(validated(_Index, read_settings(path), path, "fetch it again").weight_map.values())
+            for file in sorted(files):
+                check_inside(file, path)
+            missing = sorted(file for file in files if not (path.parent / file).is_file())
             if missing:
                 raise UsageError(
-                    f"{folder.where} is not complete: {missing[0]} is missing, of {len(files)} files that "
-                    f"{name} names; fetch it again"
+                    f"{folder.where} is not complete: {printable(missing[0], 100)} is missing, of {len(files)} files "
+                    f"that {printable(name, 100)} names; fetch it again"
                 )
 
 
@@ -74,6 +87,7 @@ def _no_dictionary(folder: Folder) -> str:
         what = f"it has no {CONFIG} and no files of weights"
     else:
         file = folder.weight_files[0]
-        names = json.dumps(sorted(folder.tensors(file))[:4])
-        what = f"it has no {CONFIG}, and the tensors of {file}, {names} …, are of none of the known formats ({known})"
+        names = printable(json.dumps([name[:80] for name in sorted(folder.tensors(file))[:4]], ensure_ascii=False), 300)
+        what = f"it has no {CONFIG}, and the tensors of {printable(file, 100)}, {names} …, are of none of "
+        what += f"the known formats ({known})"
     return f"there is no complete dictionary at {folder.where}: {what}; train or fetch it again"

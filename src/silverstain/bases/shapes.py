@@ -4,16 +4,19 @@ from collections.abc import Sequence
 
 from silverstain.bases.storage import TensorSource
 from silverstain.errors import UsageError
+from silverstain.printable import printable
 
 
 def checked_sizes(source: TensorSource, n_layers: int, k: Sequence[int] | None, name: str) -> tuple[int, int]:
     """(n_features, d_model); UsageError unless every tensor has the shape these give it."""
-    encoder = source.shape(("W_enc", 0))
+    name, encoder = printable(name, 200), source.shape(("W_enc", 0))
     if encoder is None or len(encoder) != 2:
         raise UsageError(f"the dictionary {name}: W_enc of layer 0 has shape {encoder}, [features, d_model] needed")
     n_features, d_model = encoder
+    if not n_features or not d_model:
+        raise UsageError(f"the dictionary {name}: W_enc of layer 0 has shape {list(encoder)}; it holds nothing")
     if k is not None and (len(k) != n_layers or not all(0 < one <= n_features for one in k)):
-        raise UsageError(f"the dictionary {name}: k is {list(k)}, {n_layers} numbers in 1 … {n_features} needed")
+        raise UsageError(f"the dictionary {name}: k is {list(k)!s:.80}, {n_layers} numbers in 1 … {n_features} needed")
     has_threshold = source.shape(("threshold", 0)) is not None
     is_cross_layer = len(source.shape(("W_dec", 0)) or ()) == 3
     for layer in range(n_layers):

@@ -38,7 +38,7 @@ def site_of(name: str | None) -> str | None:
 def block_of(*names: str | None) -> int | None:
     """The number of the block that a name or a path speaks of, the first that speaks of one."""
     for name in names:
-        found = re.findall(r"(?:^|[/._-])(?:layers?|blocks?|h)[._-]?(\d+)(?!\d)", name or "", re.IGNORECASE)
+        found = re.findall(r"(?:^|[/._-])(?:layers?|blocks?|h)[._-]?(\d{1,9})(?!\d)", name or "", re.IGNORECASE)
         if found:
             return int(found[-1])
     return None

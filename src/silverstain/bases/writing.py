@@ -1,19 +1,38 @@
-"""Writing a dictionary in circuit-tracer's native layout, with what we know more in silverstain.json beside it."""
+"""Writing a dictionary in circuit-tracer's native layout, with what we know more in silverstain.json beside it.
 
-from collections.abc import Callable, Mapping
+All of it is written beside its final place, and takes that place in one step. What stood there is whole until then, and
+goes with that step; files that are no part of a dictionary are found in the new folder as they were.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.hashing import combine, hash_one
-from silverstain.bases.layout import CONFIG, CROSS_LAYER, FACTS, FORMAT, PER_LAYER, place_of
+from silverstain.bases.hub import is_folder_here
+from silverstain.bases.layout import CARDS, CONFIG, CROSS_LAYER, FACTS, FORMAT, MOLT_FACTS, PER_LAYER, place_of
 from silverstain.bases.storage import Key
 from silverstain.errors import UsageError
+from silverstain.parts import PREFIX, SUFFIX, part_file, shown_path, unwritable, whole_folder
+from silverstain.printable import printable
 from silverstain.storage import save_tensors_whole, write_json_whole, write_text_whole
+
+OF_A_DICTIONARY = re.compile(
+    rf"{re.escape(CONFIG)}|{re.escape(FACTS)}|{re.escape(MOLT_FACTS)}|molt\.safetensors"
+    r"|(?:layer|W_enc|W_dec)_\d+\.safetensors|.*\.safetensors\.index\.json"
+)
+"""Files that go with a dictionary when another is written in its place; so do its cards, where they no longer fit."""
 
 
 def save_dictionary(
@@ -28,15 +47,30 @@ def save_dictionary(
 ) -> str:
     """Write the dictionary to `folder`, stored in `dtype` (its own by default); returns the hash of what was written.
 
-    `facts` (training figures and the like, plain JSON) join the metadata. One layer is in memory at a time.
-    config.yaml goes first when an older dictionary is replaced and comes last, so an interrupted run never leaves
-    something that looks complete.
+    `facts` (training figures and the like, plain JSON) join the metadata. One layer is in memory at a time. A run that
+    is interrupted or fails leaves `folder` as it was: see `_place`. Raises UsageError where nothing can be written, and
+    for values that are not numbers or too large for `dtype`.
     """
     folder = Path(folder)
-    dtype = dtype or dictionary.dtype
-    metadata = {**dictionary.metadata, **(facts or {})}
+    with _place(folder) as new:
+        written = _write(dictionary, new, dtype or dictionary.dtype, name, model_name, facts or {}, on_layer)
+        if not cards_fit(folder / CARDS, written):
+            (new / CARDS).unlink(missing_ok=True)
+    return written
+
+
+def _write(
+    dictionary: Dictionary,
+    folder: Path,
+    dtype: torch.dtype,
+    name: str | None,
+    model_name: str | None,
+    facts: Mapping[str, Any],
+    on_layer: Callable[[int, int], None],
+) -> str:
+    """All files, into a folder that nobody else reads yet; gives the hash."""
+    metadata = {**dictionary.metadata, **facts}
     metadata.pop("format", None)  # of the files it came from
-    _remove_old(folder)
     hashes: dict[Key, str] = {}
     for layer in range(dictionary.n_layers):
         tensors = _stored(dictionary, layer, dtype)
@@ -73,6 +107,77 @@ def save_dictionary(
     return written
 
 
+@contextmanager
+def _place(folder: Path) -> Iterator[Path]:
+    """A new folder with the other files of `folder` in it, which takes the place of `folder` when it is done.
+
+    The folder that the run is in, one that another file system begins at, and one whose parent cannot be written are
+    not exchanged: the new files are moved into them, config.yaml last, and only where there is no dictionary yet.
+    """
+    is_there = is_folder_here(str(folder.absolute()))
+    if is_there and not _can_be_exchanged(folder):
+        with _moved_in(folder) as new:
+            yield new
+        return
+    with whole_folder(folder, replace=True) as new:
+        if is_there:
+            _bring_others(folder, new)
+        yield new
+
+
+def _can_be_exchanged(folder: Path) -> bool:
+    whole = folder.resolve()
+    return not (whole == Path.cwd() or os.path.ismount(whole)) and os.access(whole.parent, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def _moved_in(folder: Path) -> Iterator[Path]:
+    """A new folder whose files are moved into `folder` when they are all there."""
+    if (folder / CONFIG).exists():
+        raise UsageError(
+            f"there is a dictionary in {shown_path(folder)}, which cannot be exchanged for another as a whole: it is "
+            f"the folder you are in, a file system of its own, or in a folder that cannot be written; choose another"
+        )
+    try:
+        with part_file(folder) as new:
+            new.mkdir()
+            yield new
+            for file in sorted(new.iterdir(), key=lambda file: (file.name == CONFIG, file.name)):
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _bring_others(folder: Path, new: Path) -> None:
+    """What is no part of a dictionary, as the same files under the new names, which takes no room."""
+    for entry in folder.iterdir():
+        if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):  # being written, or left by a dead run
+            continue
+        if entry.is_symlink() or entry.is_file():
+            if not OF_A_DICTIONARY.fullmatch(entry.name):
+                _same_file(entry, new / entry.name)
+        elif entry.is_dir():
+            shutil.copytree(entry, new / entry.name, symlinks=True, copy_function=_same_file)
+    shutil.copymode(folder, new)
+
+
+def _same_file(old: str | Path, new: str | Path) -> None:
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copy2(old, new, follow_symlinks=False)
+
+
+def cards_fit(path: Path, written: str) -> bool:
+    """Whether the cards in a file, if there are any, say that they are of the dictionary with this hash."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = json.loads((file.metadata() or {}).get("text", "{}"))
+        return text["meta"]["dictionary_hash"] == written
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
 def _activation(dictionary: Dictionary) -> dict[str, Any]:
     """What config.yaml must say of a TopK set: without it circuit-tracer reads a ReLU one."""
     if dictionary.k is None:
@@ -105,8 +210,8 @@ def _rounded(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
     rounded = tensor.detach().to(dtype).contiguous()
     if rounded.isinf().any() and not tensor.isinf().any():
         raise UsageError(
-            f"{key} has values up to {float(tensor.detach().abs().max()):.3g}, too large for {dtype}; store it as "
-            f"bfloat16 or float32"
+            f"{key} has values up to {float(tensor.detach().abs().max()):.3g}, too large for {printable(str(dtype))}; "
+            f"store it as bfloat16 or float32"
         )
     return rounded
 
@@ -118,14 +223,3 @@ def _files(tensors: dict[str, Tensor], layer: int, is_cross_layer: bool) -> dict
         file, name = place_of(key, layer, is_cross_layer=is_cross_layer)
         files.setdefault(file, {})[name] = tensor
     return files
-
-
-def _remove_old(folder: Path) -> None:
-    """Take away an older dictionary's files, its config.yaml first; other files of the folder stay."""
-    try:
-        (folder / CONFIG).unlink(missing_ok=True)
-        for pattern in (FACTS, "layer_*.safetensors", "W_enc_*.safetensors", "W_dec_*.safetensors"):
-            for file in folder.glob(pattern):
-                file.unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}; choose a folder that can be written") from error

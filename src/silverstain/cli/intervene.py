@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, load_replacement
 from silverstain.errors import UsageError
+from silverstain.references import check_references
 
 if TYPE_CHECKING:
     from silverstain.attribution import RecordedRun
@@ -89,10 +91,13 @@ def intervene(
     generate: Annotated[int, typer.Option(min=0, help="Tokens to continue with.")] = 5,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
     save: Annotated[Path | None, typer.Option(help="Write the edits to this file.", show_default=False)] = None,
+    talk: ChatOptions,
     loading: LoadingOptions,
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
+    talk.check()
+    check_references(loading.model, loading.dictionary)  # before anything heavy is imported
     from silverstain.attribution import record_run
     from silverstain.interventions import Donor, load_edits, parse_edits, save_edits
     from silverstain.interventions.checking import check_active
@@ -105,15 +110,17 @@ def intervene(
         parse_edits(edit, groups)  # an edit that cannot be read is an error before the model is loaded
     replacement = load_replacement(loading)
     ours, dense = replacement.dictionary, replacement.model
-    run_of_donor = None if donor is None else Donor(dense, ours, donor)
+    talk.set_up(dense)
+    run_of_donor = None if donor is None else Donor(dense, ours, talk.prompt(dense, donor))
     typed = parse_edits(edit or (), groups, directions=vectors, donor=run_of_donor)
     changes = (*typed, *(load_edits(edits) if edits else ()))
-    clean = record_run(dense, ours, as_ids(dense, prompt))
+    asked = talk.prompt(dense, prompt)
+    clean = record_run(dense, ours, as_ids(dense, asked))
     check_active(clean, changes)
     regime = _regime(mode, hold, attention, norms, dense.n_layers)
     result, beside = _runs(clean, changes, regime, at, top, seed if control else None)
     report = {**result.to_json(), "mode": mode.value, "edits": [str(change) for change in changes]}
-    report["generated"] = _generated(replacement, prompt, changes, generate, regime, temperature, seed)
+    report["generated"] = _generated(replacement, asked, changes, generate, regime, temperature, seed)
     if beside is not None:
         said = [str(change) for change in beside.edits]
         report["control"] = {"edits": said, "edited": beside.to_json()["edited"], "kl": beside.kl}
@@ -197,7 +204,7 @@ def _runs(
 
 def _generated(
     replacement: "ReplacementModel",
-    prompt: str,
+    prompt: str | list[int],
     changes: "Sequence[AnyEdit]",
     n: int,
     regime: "Regime",

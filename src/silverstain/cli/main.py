@@ -6,6 +6,7 @@ imported here: help must answer at once, so verbs are listed by a table and thei
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from silverstain.errors import OutOfMemory, SilverstainError, UsageError, is_out_of_memory
+from silverstain.errors import OutOfMemory, Remark, SilverstainError, UsageError, is_out_of_memory
 from silverstain.version import __version__
 
 FAULT, MISTAKE, OUT_OF_MEMORY, INTERRUPTED, PIPE_CLOSED = 1, 2, 4, 130, 141
@@ -38,6 +39,8 @@ VERBS = {
     "organism": "Grow, check or describe the small model that comes along.",
     "doctor": "Check that this installation can do its work.",
 }
+
+_plain_warning = warnings.showwarning
 
 MODULES = {"import": "import_graph"}  # a reserved word of Python
 
@@ -85,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Both are read when torch and tokenizers start; a model this small is slowed down by more threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("default", Remark)
     try:
         result = typer.main.get_command(app).main(args=words, prog_name="silverstain", standalone_mode=False)
         sys.stdout.flush()
@@ -130,6 +135,14 @@ def _explain_words(error: Any) -> int:
         return MISTAKE
     hint = f"; see {context.command_path} --help" if context else ""
     return _say(words.rstrip(".") + hint, MISTAKE)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **_: Any) -> None:
+    """A remark of ours as one line, without the place in our code."""
+    if issubclass(category, Remark):
+        _say(f"note: {message}", 0)
+    else:
+        _plain_warning(message, category, *place)
 
 
 def _say(text: str, code: int) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.errors import UsageError
+from silverstain.references import check_model_reference, check_references
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ Width = Annotated[int | None, typer.Option(min=40, help="Columns to draw in.", s
 DictionaryArgument = Annotated[
     str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")
 ]
-GraphFile = Annotated[Path, typer.Argument(help="A graph file, as `silverstain trace --out` writes it.")]
+GraphFile = Annotated[Path, typer.Argument(help="A graph file: of `silverstain trace --out`, or of another tool.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
     """The model with its dictionary, and the number of threads set for it."""
     import silverstain
 
+    check_references(options.model, options.dictionary)
     dtype = _set_up(options)
     return silverstain.load(
         options.model,
@@ -73,6 +75,7 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
 
 def load_model_alone(options: ModelOptions) -> "LanguageModel":
     """The model without a dictionary, and the number of threads set for it."""
+    check_model_reference(options.model)
     dtype = _set_up(options)
     name, _, sibling = options.model.partition("/")
     if name == "organism":

@@ -1,12 +1,18 @@
 """`silverstain prune`: keep the few nodes and edges that carry most of the influence."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from silverstain.cli import output
 from silverstain.cli.options import GraphFile, Json
+from silverstain.errors import UsageError
+from silverstain.parts import shown_path
+from silverstain.storage import check_writable
+
+if TYPE_CHECKING:
+    from silverstain.graphs import Graph
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,30 +32,39 @@ def prune(
     json: Json = False,
 ) -> None:
     """Keep the few nodes and edges that carry most of the influence. The others are hidden, not lost."""
-    from dataclasses import replace
-
+    from silverstain.cli.import_graph import keep_story
     from silverstain.cli.trace import size_in_words
-    from silverstain.graphs import Graph, counts_of
+    from silverstain.graphs import counts_of, is_own_file, open_with_story
+    from silverstain.graphs.scores import KEPT
 
-    before = Graph.load(graph)
-    if undo:
-        meta = {key: value for key, value in before.meta.items() if key != "pruning"}
-        after = replace(before, node_mask=None, edge_mask=None, meta=meta)
-    else:
-        after = before.prune(node_share=node_share, edge_share=edge_share, keep_errors=keep_errors)
+    is_own = is_own_file(graph)
+    if out is None and not is_own:
+        raise UsageError(
+            f"{shown_path(graph)} is a file of another tool, which is not written over; say where with --out"
+        )
     destination = out or graph
+    check_writable(destination)
+    before, story = open_with_story(graph)
+    after = _unpruned(before) if undo else before.prune(node_share, edge_share, keep_errors)
+    scores = {"before": before.scores(pruned=True), "after": after.scores(pruned=True)}
+    if not is_own:
+        keep_story(destination, before, story)
     after.save(destination)
-    report = {
-        "graph": str(destination),
-        "before": {**counts_of(before), "scores": before.scores(pruned=True)._asdict()},
-        "after": {**counts_of(after), "scores": after.scores(pruned=True)._asdict()},
-    }
     if json:
-        output.emit(report)
+        counts = {"before": counts_of(before), "after": counts_of(after)}
+        sides = {when: {**counts[when], "scores": scores[when]._asdict()} for when in counts}
+        output.emit({"graph": str(destination), **sides})
         return
     rows = [["", "nodes and edges", "replacement", "completeness"]]
     for when, value in (("before", before), ("after", after)):
-        scores = report[when]["scores"]
-        rows.append([when, size_in_words(value), f"{scores['replacement']:.3f}", f"{scores['completeness']:.3f}"])
+        figures = scores[when]
+        rows.append([when, size_in_words(value), f"{figures.replacement:.3f}", f"{figures.completeness:.3f}"])
     output.data(output.table(rows, right=(2, 3)))
-    output.talk(f"Wrote {destination}. Next: silverstain show {destination}")
+    if scores["before"].of == KEPT:
+        output.talk("The scores are of what the imported file kept, and say nothing of the whole graph.")
+    output.talk(f"Wrote {shown_path(destination)}. Next: silverstain show {shown_path(destination)}")
+
+
+def _unpruned(graph: "Graph") -> "Graph":
+    """The graph without masks, and without the settings that made them."""
+    return graph.unpruned().with_meta({key: value for key, value in graph.meta.items() if key != "pruning"})

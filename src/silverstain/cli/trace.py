@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, Width, load_replacement
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
+from silverstain.references import check_references
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
-    from silverstain.graphs import Graph, Story
+    from silverstain.graphs import Graph, Scores, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -35,6 +37,7 @@ def trace(
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
     ] = None,
+    talk: ChatOptions,
     tracing: TraceOptions,
     prune: Annotated[bool, typer.Option(help="Also keep only what carries most of the influence.")] = True,
     out: Annotated[
@@ -53,6 +56,10 @@ def trace(
         raise UsageError(
             'give either a prompt or --token-ids, or a file with --prompts; for example: silverstain trace "12 + 34 ="'
         )
+    talk.check()
+    check_references(loading.model, loading.dictionary)  # before anything heavy is imported
+    if talk.chat and prompt is None:
+        raise UsageError("--chat is for a prompt of text; give one, instead of --token-ids or --prompts")
     if prompts is not None and dry_run:
         raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
     if prompts is None and out is not None and not dry_run:
@@ -67,7 +74,8 @@ def trace(
 
         trace_file(replacement, prompts, out, settings, prune=prune, json=json)
         return
-    request = ids if prompt is None else prompt
+    talk.set_up(replacement.model)
+    request = ids if prompt is None else talk.prompt(replacement.model, prompt)
     assert request is not None  # one of the three was given, as is checked above
     if dry_run:
         tell_plan(replacement.plan(request, settings), json=json)
@@ -77,6 +85,8 @@ def trace(
     with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
         graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
+    if ids is not None:
+        replacement.model.check_beginning(ids)
     if prune:
         graph = graph.prune()
     seconds = {
@@ -137,13 +147,26 @@ def figures(graph: "Graph") -> str:
     rows = [
         ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
-        ["replacement", f"{scores.replacement:.3f}  of the influence never passes an error"],
-        ["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained"],
+        *_score_rows(scores),
         ["exactness", _exactness(graph.exactness())],
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
         rows.append(["norms", "linearised  scores do not compare with those of frozen ones"])
     return output.table(rows)
+
+
+def _score_rows(scores: "Scores") -> list[list[str]]:
+    """The scores that are known, with what they are of."""
+    from silverstain.graphs.scores import WHOLE
+
+    of = "" if scores.of == WHOLE else "; in what the file kept, which says nothing of the whole graph"
+    rows = [["replacement", f"{scores.replacement:.3f}  of the influence never passes an error{of}"]]
+    if scores.completeness == scores.completeness:
+        rows.append(["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained{of}"])
+    elif scores.completeness_all_rows == scores.completeness_all_rows:
+        said = f"{scores.completeness_all_rows:.3f}  tokens and errors counted as explained, as the file states it"
+        rows.append(["completeness", said])
+    return rows
 
 
 def size_in_words(graph: "Graph") -> str:
@@ -163,13 +186,16 @@ def _exactness(error: float) -> str:
 def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     """A target with what it came to: a token's probability, the value of anything else."""
     name = target.get("name", target.get("token"))
-    position = target.get("position", len(graph.meta["tokens"]) - 1)
-    where = "" if position == len(graph.meta["tokens"]) - 1 else f" @{position}"
+    last = len(graph.meta.get("tokens", ())) - 1
+    position = target.get("position", last)
+    where = "" if position == last else f" @{position}"
     if target.get("kind") == "feature":
         activity = "active" if target["activation"] > 0 else "not active"
         return f"{name}{where.strip()} {target['value']:.2f}, {activity}"
     if target.get("probability") is not None:
         return f"{name}{where} {output.percent(target['probability'])}"
+    if target.get("value") is None:  # other tools do not say it
+        return f"{name}{where}"
     return f"{name}{where} {target['value']:+.2f}"
 
 

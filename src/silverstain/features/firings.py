@@ -48,13 +48,17 @@ def collect_firings(
     `on_progress(done, total)` counts sentences.
     """
     from silverstain.models import harvest
+    from silverstain.models.prompts import side_by_side
 
-    order = np.argsort(np.diff(corpus.starts), kind="stable")
+    lengths = np.diff(corpus.starts)
+    order = np.argsort(lengths, kind="stable")
+    n_done = 0
     keys: list[np.ndarray] = []
     places: list[np.ndarray] = []
     activations: list[np.ndarray] = []
-    for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
+    for numbers in side_by_side(model, lengths[order].tolist(), batch_size):
+        rows = order[numbers]
+        n_done += len(rows)
         token_ids, place = _padded(corpus, rows)
         mlp_inputs, *_ = harvest(model, token_ids.to(model.device), reads_at=dictionary.reads_at)
         counted = (place >= 0) & corpus.counted[place]
@@ -66,7 +70,7 @@ def collect_firings(
             places.append(place[counted][at])
             activations.append(dense.cpu().numpy()[at, feature].astype(np.float32))
         if on_progress is not None:
-            on_progress(min(first + batch_size, len(order)), len(order))
+            on_progress(n_done, len(order))
     key, where, strength = (np.concatenate(parts) for parts in (keys, places, activations))
     sort = np.lexsort((where, key))
     n_keys = dictionary.n_layers * dictionary.n_features

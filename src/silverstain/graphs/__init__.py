@@ -21,6 +21,7 @@ from silverstain.graphs.nodes import NODE_KINDS as NODE_KINDS
 from silverstain.graphs.nodes import NodeLayout as NodeLayout
 from silverstain.graphs.nodes import NodeTable as NodeTable
 from silverstain.graphs.nodes import node_table as node_table
+from silverstain.graphs.opening import is_own_file as is_own_file
 from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.opening import open_with_story as open_with_story
 from silverstain.graphs.pruning import prune as prune

@@ -112,7 +112,7 @@ class GraphArrays:
         known = [target.get("probability") for target in self.meta.get("targets", ())]
         known += [None] * (span.stop - span.start - len(known))
         return [
-            None if token < 0 else weight if probability is None else probability
+            (None if token < 0 else weight) if probability is None else probability
             for (token, weight), probability in zip(columns, known, strict=False)
         ]
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float64
@@ -18,6 +17,7 @@ from silverstain.graphs.supernodes import Group, collapse
 from silverstain.graphs.trust import GOOD
 from silverstain.graphs.ways import CircuitEdge, chosen_edges
 from silverstain.notation import feature_name
+from silverstain.pieces import word, word_spans
 from silverstain.printable import printable
 
 NEGLIGIBLE = 0.02
@@ -27,8 +27,6 @@ LONGEST_NAME = 80
 LONGEST_PROMPT = 2000
 MOST_WORDS = 256
 """Words of the prompt, the most influential ones, that edges may come from."""
-CONTINUES = "##"
-"""Begins a token that continues a word."""
 
 
 @brief
@@ -107,27 +105,21 @@ def shown_name(text: object) -> str:
     return printable(str(text), LONGEST_NAME)
 
 
-def word_spans(tokens: Sequence[str]) -> list[range]:
-    """The positions of each word."""
-    starts = [at for at, token in enumerate(tokens) if at == 0 or not token.startswith(CONTINUES)]
-    return [range(first, stop) for first, stop in pairwise([*starts, len(tokens)])]
-
-
 def _words(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> list[Group]:
     """The prompt's tokens, pieces of one word together: dal·las."""
     tokens, span = _tokens(graph), graph.nodes.span("token")
     node_at = {position: span.start + i for i, position in enumerate(graph.nodes.position[span].tolist())}
     words = [
         Group(
-            label="·".join([tokens[word.start], *(tokens[at].removeprefix(CONTINUES) for at in word[1:])]),
-            members=tuple(node_at[at] for at in word if at in node_at),
+            label=word(tokens[positions.start : positions.stop]),
+            members=tuple(node_at[at] for at in positions if at in node_at),
             kind="token",
         )
-        for word in word_spans(tokens)
+        for positions in word_spans(tokens)
     ]
-    strongest = sorted(words, key=lambda word: -sum(reached[list(word.members)].tolist()))[:MOST_WORDS]
-    kept = {word.members for word in strongest if word.members}
-    return [word for word in words if word.members in kept]
+    strongest = sorted(words, key=lambda one: -sum(reached[list(one.members)].tolist()))[:MOST_WORDS]
+    kept = {one.members for one in strongest if one.members}
+    return [one for one in words if one.members in kept]
 
 
 def _tokens(graph: GraphArrays) -> list[str]:

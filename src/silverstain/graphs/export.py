@@ -12,7 +12,7 @@ from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import cumulative_influence
 from silverstain.graphs.nodes import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
-from silverstain.graphs.scores import scores
+from silverstain.graphs.scores import WHOLE, Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.storage import write_text_whole
 from silverstain.version import __version__
@@ -90,8 +90,7 @@ def _metadata(graph: GraphArrays, slug: str, scan: str | None) -> dict[str, Any]
         "node_threshold": pruning.get("node_share", 1.0),
         "schema_version": 1,
         "n_layers": graph.n_layers,
-        "replacement_score": found.replacement,
-        "completeness_score": found.completeness_all_rows,  # what these viewers mean by the word
+        **_score_keys(found),
         "info": {
             "generator": {"name": "silverstain", "version": __version__},
             "model": model,
@@ -103,6 +102,13 @@ def _metadata(graph: GraphArrays, slug: str, scan: str | None) -> dict[str, Any]
             "edge_threshold": pruning.get("edge_share", 1.0),
         },
     }
+
+
+def _score_keys(found: Scores) -> dict[str, float]:
+    """The scores of the whole graph, as far as they are known: nobody is told those of a part for them."""
+    named = {"replacement_score": found.replacement, "completeness_score": found.completeness_all_rows}
+    # the second is what these viewers mean by the word
+    return {name: figure for name, figure in named.items() if found.of == WHOLE and figure == figure}
 
 
 def _nodes(graph: GraphArrays, ids: list[str], story: Story) -> list[dict[str, Any]]:

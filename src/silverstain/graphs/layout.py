@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from silverstain.brief import brief
-from silverstain.graphs.circuit import Circuit, CircuitNode, word_spans
+from silverstain.graphs.circuit import Circuit, CircuitNode
 from silverstain.graphs.lettering import columns_of, shortened
+from silverstain.pieces import word_spans
 
 GAP = 4  # columns between boxes of a row, so that lines can pass
 SHORTEST = 18  # columns of a box whose name is cut

@@ -148,12 +148,14 @@ class NodeTable:
     def error_nodes(self) -> Int64[Tensor, " node"]:
         """The error node at the layer and position of each node; -1 where there is none."""
         n_positions = int(self.position.max()) + 1 if len(self) else 0
-        place = self.layer.long() * n_positions + self.position.long()
+        place = self.layer.long() * max(n_positions, 1) + self.position.long()
         errors = (self.kind == ERROR).nonzero().flatten()
-        node_at = torch.full(((self.n_layers + 1) * max(n_positions, 1),), -1)
-        node_at[place[errors]] = errors
-        has_place = (self.layer >= 0) & (self.position >= 0)
-        return torch.where(has_place, node_at[place.clamp(min=0)], -1)
+        if not len(errors):
+            return torch.full((len(self),), -1)
+        at, order = place[errors].sort(stable=True)
+        found = torch.searchsorted(at, place).clamp(max=len(at) - 1)
+        is_there = (self.layer >= 0) & (self.position >= 0) & (at[found] == place)
+        return torch.where(is_there, errors[order[found]], -1)
 
     def count(self) -> dict[str, int]:
         """How many nodes there are of each kind."""
@@ -175,6 +177,27 @@ class NodeTable:
         )
         first_logit = self.span("logit").start
         return [_node_id(*column, rank=i - first_logit) for i, column in enumerate(columns)]
+
+
+def with_errors(
+    nodes: NodeTable, layer: Int[Tensor, " new"], position: Int[Tensor, " new"]
+) -> tuple[NodeTable, Int64[Tensor, " node"]]:
+    """The table with error nodes at places that have none, and where each former node now stands."""
+    new, n = len(layer), len(nodes)
+    added = {
+        "kind": torch.full((new,), ERROR), "layer": layer, "position": position, "feature": torch.full((new,), -1),
+        "token": torch.full((new,), -1), "activation": torch.zeros(new), "influence": torch.zeros(new),
+    }  # fmt: skip
+    columns = {name: torch.cat([column, added[name].to(column.dtype)]) for name, column in nodes.columns().items()}
+    order = torch.arange(n + new)
+    for key in (columns["position"], columns["layer"]):  # errors alone are sorted; the others keep their order
+        is_error = columns["kind"][order] == ERROR
+        key = torch.where(is_error, key[order].long(), 0)
+        order = order[key.argsort(stable=True)]
+    order = order[columns["kind"][order].argsort(stable=True)]
+    place = torch.empty(n + new, dtype=torch.long)
+    place[order] = torch.arange(n + new)
+    return NodeTable(**{name: column[order] for name, column in columns.items()}), place[:n]
 
 
 def _node_id(kind: int, layer: int, position: int, feature: int, token: int, *, rank: int) -> str:

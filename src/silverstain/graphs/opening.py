@@ -7,6 +7,7 @@ from silverstain.graphs.graph import Graph
 from silverstain.graphs.json_files import read_json_graph
 from silverstain.graphs.story import Story, story_beside
 from silverstain.graphs.torch_files import read_torch_graph
+from silverstain.parts import shown_path
 from silverstain.storage import broken_file, check_is_file
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -22,25 +23,38 @@ def open_graph(path: str | Path) -> tuple[Graph, Story]:
     path = Path(path)
     check_is_file(path)
     start = _first_bytes(path)
-    if start.startswith((ZIP, PICKLE)) and start[8:9] != b"{":
+    if is_own(start):
+        graph = Graph.load(path)
+    elif start.startswith((ZIP, PICKLE)):
         graph = read_torch_graph(path)
     elif start.lstrip(BLANKS).startswith(b"{"):
         return read_json_graph(path)
-    elif start[8:9] == b"{":  # safetensors: the length of the header in eight bytes, then the header
-        graph = Graph.load(path)
     else:
         raise UsageError(
-            f"{path} is no graph that silverstain reads; give one of its own files (.safetensors), a .pt of "
-            "circuit-tracer, or the JSON of circuit-tracer or Neuronpedia"
+            f"{shown_path(path)} is no graph that silverstain reads, or is damaged; give one of its own files "
+            "(.safetensors), a .pt of circuit-tracer, or the JSON of circuit-tracer or Neuronpedia"
         )
     return graph, Story(graph_hash=graph.hash)
 
 
 def open_with_story(graph_file: str | Path) -> tuple[Graph, Story]:
-    """The graph in our file and the story beside it, an empty one if there is none."""
-    graph = Graph.load(graph_file)
+    """The graph in a file of any kind, and the story beside it; where there is none, what the file itself tells."""
+    graph, told = open_graph(graph_file)
     beside = story_beside(Path(graph_file))
-    return graph, Story.load(beside) if beside.exists() else Story(graph_hash=graph.hash)
+    return graph, Story.load(beside) if beside.exists() else told
+
+
+def is_own_file(path: str | Path) -> bool:
+    """Whether a file is of our own kind, which can be written in place; UsageError where it cannot be read."""
+    path = Path(path)
+    check_is_file(path)
+    return is_own(_first_bytes(path))
+
+
+def is_own(start: bytes) -> bool:
+    """Whether a file starts as safetensors do: the length of the header in eight bytes, then the header. No text has
+    the zero bytes of such a length."""
+    return start[4:8] == bytes(4) and start[8:9] == b"{"
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from torch import Tensor
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import AnyGraph, GraphArrays
 from silverstain.graphs.influence import edge_shares, influence, target_weights
+from silverstain.graphs.nodes import with_errors
 
 SORTED_AT_ONCE = 1 << 16
 
@@ -100,17 +101,15 @@ def removed_as_error(graph: AnyGraph) -> AnyGraph:
 
     Every edge of a removed feature is added with its sign to the error node's edge into the same target, before any
     absolute value is taken, so what each target receives is unchanged. Removed features lose their rows. Error nodes,
-    and edges between kept nodes that pruning hid, count as what they are.
+    and edges between kept nodes that pruning hid, count as what they are. Where a place has no error node, as in files
+    of other tools, it is given one.
     """
     if graph.node_mask is None:
         return graph
+    graph = _with_errors_for_removed(graph)
+    assert graph.node_mask is not None
     removed = graph.nodes.is_kind("feature") & ~graph.node_mask
     counted_at = torch.where(removed, graph.nodes.error_nodes(), torch.arange(graph.n_nodes))
-    if bool((counted_at < 0).any()):
-        raise UsageError(
-            "cannot score the pruned graph: a removed feature has no error node at its layer and position; "
-            "score the unpruned graph"
-        )
     rows_left = ~removed[graph.row_nodes]
     n_rows = int(rows_left.sum())
     edges = rows_left[graph.edge_rows]
@@ -128,6 +127,22 @@ def removed_as_error(graph: AnyGraph) -> AnyGraph:
         values_of_targets=graph.values_of_targets[rows_left],
         node_mask=None,
         edge_mask=None,
+    )
+
+
+def _with_errors_for_removed(graph: AnyGraph) -> AnyGraph:
+    """The graph with an error node, without edges, wherever pruning removed a feature and there is none: files of other
+    tools hold only the errors that their pruning kept."""
+    assert graph.node_mask is not None
+    lacks = graph.nodes.is_kind("feature") & ~graph.node_mask & (graph.nodes.error_nodes() < 0)
+    if not bool(lacks.any()):
+        return graph
+    places = torch.stack([graph.nodes.layer[lacks], graph.nodes.position[lacks]], dim=1).unique(dim=0)
+    nodes, place = with_errors(graph.nodes, places[:, 0], places[:, 1])
+    node_mask = torch.ones(len(nodes), dtype=torch.bool)
+    node_mask[place] = graph.node_mask
+    return replace(
+        graph, nodes=nodes, row_nodes=place[graph.row_nodes], indices=place[graph.indices], node_mask=node_mask
     )
 
 

@@ -1,6 +1,6 @@
 """How much of the answer a graph explains, and whether its edges add up."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -9,9 +9,11 @@ from silverstain.graphs.influence import edge_shares, influence, row_sums, targe
 from silverstain.graphs.nodes import ERROR, TOKEN
 from silverstain.graphs.pruning import removed_as_error
 
+WHOLE, KEPT = "whole graph", "what the file kept"
+
 
 class Scores(NamedTuple):
-    """Shares between 0 and 1 of what reaches the targets; 0 where nothing does."""
+    """Shares between 0 and 1 of what reaches the targets; 0 where nothing does, NaN where it is not known."""
 
     replacement: float
     """Influence of tokens / influence of tokens and errors: paths that never pass an error."""
@@ -19,15 +21,37 @@ class Scores(NamedTuple):
     """Mean share of a node's input that is no error, over nodes with input, weighted by influence (the paper's)."""
     completeness_all_rows: float
     """The same over all nodes, so that tokens and errors count as fully explained (circuit-tracer's)."""
+    of: Literal["whole graph", "what the file kept"] = WHOLE
+    """What the figures are of. A file of another tool may hold only what pruning kept; error nodes are the first to go,
+    so figures of that say nothing of the whole graph."""
 
 
 def scores(graph: GraphArrays, *, pruned: bool = False) -> Scores:
     """Replacement and completeness scores (Circuit Tracing, Ameisen et al. 2025).
 
-    With `pruned`, features that pruning removed count as error at their layer and position.
+    With `pruned`, features that pruning removed count as error at their layer and position. Of a graph that was
+    imported without all of its nodes, the scores are those of the whole graph that its file states; where it states
+    none, or with `pruned`, they are computed on what the file kept, and say so.
     """
     if pruned:
-        graph = removed_as_error(graph)
+        return _computed(removed_as_error(graph))
+    return _stated(graph) or _computed(graph)
+
+
+def _stated(graph: GraphArrays) -> Scores | None:
+    """What the imported file says of the whole graph."""
+    stated = (graph.meta.get("imported") or {}).get("scores")
+    if not stated:
+        return None
+    all_rows = stated.get("completeness_all_rows")
+    return Scores(
+        replacement=float(stated["replacement"]),
+        completeness=float("nan"),  # files of other tools know the other definition alone
+        completeness_all_rows=float("nan") if all_rows is None else float(all_rows),
+    )
+
+
+def _computed(graph: GraphArrays) -> Scores:
     shares = edge_shares(graph)
     reached = influence(graph, shares)
     tokens = reached[graph.nodes.kind == TOKEN].sum()
@@ -43,6 +67,7 @@ def scores(graph: GraphArrays, *, pruned: bool = False) -> Scores:
         replacement=_ratio(tokens, tokens + errors),
         completeness=_ratio((weight * explained)[has_input].sum(), weight[has_input].sum()),
         completeness_all_rows=_ratio((weight * explained).sum(), weight.sum()),
+        of=KEPT if (graph.meta.get("imported") or {}).get("from") == "json" else WHOLE,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from silverstain.brief import brief
 from silverstain.documents import read_json
-from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.nodes import NodeTable
+from silverstain.graphs.story_schema import StoryFile, verification_in
 from silverstain.graphs.supernodes import Group
 from silverstain.storage import write_json_whole
+from silverstain.validation import validated
 
 FORMAT = "silverstain.story/1"
 
@@ -63,15 +64,16 @@ class Story:
         ]
 
     def groups_in(self, graph: GraphArrays) -> list[Group]:
-        """The groups with members as node indices; members that this graph does not have are left out."""
+        """The groups with members as node indices, each once; members that this graph does not have are left out."""
         index = {node_id: i for i, node_id in enumerate(graph.nodes.ids())}
         return [
-            Group(label=g.label, kind=g.kind, members=tuple(index[m] for m in g.members if m in index))
+            Group(label=g.label, kind=g.kind, members=tuple(index[m] for m in dict.fromkeys(g.members) if m in index))
             for g in self.groups
         ]
 
     def with_evidence(self, graph_hash: str, result: Mapping[str, Any]) -> "Story":
         """This story with the result of an experiment on that graph, in place of earlier ones of the same kind."""
+        verification_in(result)  # what is written can be read
         others = (entry for entry in self.evidence if entry.get("kind") != result["kind"])
         return replace(self, graph_hash=graph_hash, evidence=(*others, result))
 
@@ -82,23 +84,15 @@ class Story:
     @classmethod
     def load(cls, path: str | Path) -> "Story":
         """Read the JSON; UsageError names a missing, foreign or damaged file."""
-        content = read_json(path, FORMAT)
-        try:
-            return cls(
-                graph_hash=str(content.get("graph_hash", "")),
-                pins=tuple(content.get("pins", ())),
-                groups=tuple(
-                    StoryGroup(label=g["label"], members=tuple(g["members"]), kind=g.get("kind", ""))
-                    for g in content.get("groups", ())
-                ),
-                labels=dict(content.get("labels", {})),
-                notes=tuple(content.get("notes", ())),
-                evidence=tuple(content.get("evidence", ())),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(
-                f"cannot read {path}: a part of the story has another form ({error}); write it again"
-            ) from error
+        content = validated(StoryFile, read_json(path, FORMAT), path, "correct it, or delete it and write it again")
+        return cls(
+            graph_hash=content.graph_hash,
+            pins=tuple(content.pins),
+            groups=tuple(StoryGroup(label=g.label, members=tuple(g.members), kind=g.kind) for g in content.groups),
+            labels=dict(content.labels),
+            notes=tuple(content.notes),
+            evidence=tuple(content.evidence),
+        )
 
 
 def story_beside(graph_file: Path) -> Path:

@@ -1,10 +1,11 @@
 """Continue a prompt under edits, token by token, each token run once.
 
 The edited text and its clean twin (the same tokens, no edits) share one key-value cache of two rows, so a new token
-costs a pass of two tokens, and gives what running the whole text anew would give.
+costs a pass of two tokens, and gives what running the whole text anew would give. Where rotary factors depend on the
+length of the text (`models.rotary`) and change, the cache is of other factors, and the text is run anew.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -32,18 +33,23 @@ def generate(
     dictionary: Basis | None = None,
     edits: Sequence[AnyEdit] = (),
     regime: Regime | None = None,
-    stop: int | None = None,
+    stop: int | Collection[int] | None = None,
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[int]:
-    """The next n tokens, stopping after token `stop`; see `stream`."""
+    """The next n tokens, stopping after the first that ends a text; see `stream`.
+
+    `stop` names the tokens that end it: None for the model's own (`LanguageModel.end_tokens`), as transformers does,
+    () for none.
+    """
+    ends = model.end_tokens if stop is None else {stop} if isinstance(stop, int) else set(stop)
     tokens = stream(
         model, prompt, dictionary=dictionary, edits=edits, regime=regime, temperature=temperature, seed=seed
     )
     found: list[int] = []
     for token in islice(tokens, n):
         found.append(token)
-        if token == stop:
+        if token in ends:
             break
     return found
 
@@ -83,8 +89,11 @@ def _tokens(
     temperature: float,
     seed: int,
 ) -> Iterator[int]:
-    generator, cache, n_run = torch.Generator().manual_seed(seed), DynamicCache(), 0
+    generator = torch.Generator().manual_seed(seed)
+    cache, n_run, factors = DynamicCache(), 0, model.length_class(len(ids))
     while len(ids) < model.max_positions:
+        if model.length_class(len(ids)) != factors:
+            cache, n_run, factors = DynamicCache(), 0, model.length_class(len(ids))
         new = torch.tensor([ids[n_run:]], device=model.device)
         if dictionary is None or not edits:
             logits = _pass(model, new, cache)

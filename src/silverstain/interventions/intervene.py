@@ -15,6 +15,7 @@ from silverstain.interventions.edits import AnyEdit
 from silverstain.interventions.passes import changes_for, paired_logits
 from silverstain.interventions.regimes import Regime
 from silverstain.models import LanguageModel, Prompt, as_ids, padded, position_in
+from silverstain.models.prompts import side_by_side
 from silverstain.statistics import divergence
 
 
@@ -120,7 +121,8 @@ def intervene_many(
     """`intervene` for many lists of edits in few forward passes; edits[i] act on prompts[i].
 
     One prompt given for many edits serves them all, and is itself run once a batch. Prompts of several lengths are
-    padded on the right, which changes nothing at their own positions.
+    padded on the right, which changes nothing at their own positions; where it would (rotary factors that depend on the
+    length) they are run apart.
     """
     regime = Regime.of(regime, held, n_layers=model.n_layers)
     ids = [as_ids(model, prompt) for prompt in prompts]
@@ -128,26 +130,23 @@ def intervene_many(
         ids = ids * len(edits)
     if len(ids) != len(edits):
         raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each, or one prompt for all.")
-    results: list[Intervention] = []
-    for first in range(0, len(edits), batch_size):
-        rows = slice(first, first + batch_size)
-        pairs = _run(model, basis, ids[rows], edits[rows], regime)
-        for tokens, listed, (before, after) in zip(ids[rows], edits[rows], pairs, strict=True):
-            at = position_in(position, len(tokens))
-            results.append(
-                Intervention(
-                    token_ids=tokens,
-                    tokens=tuple(model.token_strings(tokens)),
-                    edits=tuple(listed),
-                    regime=regime,
-                    baseline_logits=before,
-                    edited_logits=after,
-                    position=at,
-                    baseline=top_tokens(model, before[at], n_top),
-                    edited=top_tokens(model, after[at], n_top),
-                )
+    results: dict[int, Intervention] = {}
+    for numbers in side_by_side(model, [len(row) for row in ids], batch_size):
+        pairs = _run(model, basis, [ids[i] for i in numbers], [edits[i] for i in numbers], regime)
+        for i, (before, after) in zip(numbers, pairs, strict=True):
+            at = position_in(position, len(ids[i]))
+            results[i] = Intervention(
+                token_ids=ids[i],
+                tokens=tuple(model.token_strings(ids[i])),
+                edits=tuple(edits[i]),
+                regime=regime,
+                baseline_logits=before,
+                edited_logits=after,
+                position=at,
+                baseline=top_tokens(model, before[at], n_top),
+                edited=top_tokens(model, after[at], n_top),
             )
-    return results
+    return [results[i] for i in range(len(edits))]
 
 
 def _run(

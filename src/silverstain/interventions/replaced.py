@@ -19,7 +19,7 @@ from silverstain.interventions.edits import AnyEdit
 from silverstain.interventions.intervene import intervene_many
 from silverstain.interventions.passes import edit_deltas, sites_for
 from silverstain.models import LanguageModel
-from silverstain.models.prompts import Prompt, as_ids, padded
+from silverstain.models.prompts import Prompt, as_ids, padded, side_by_side
 from silverstain.statistics import divergence
 
 
@@ -50,6 +50,17 @@ def intervene_replaced(
     ids = [as_ids(model, prompt).tolist() for prompt in prompts]
     if len(ids) != len(edits):
         raise UsageError(f"{len(ids)} prompts for {len(edits)} lists of edits; give one each.")
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    for numbers in side_by_side(model, [len(row) for row in ids], max(len(ids), 1)):
+        pairs = _replaced_batch(model, basis, [ids[i] for i in numbers], [edits[i] for i in numbers])
+        found |= dict(zip(numbers, pairs, strict=True))
+    return [found[i] for i in range(len(ids))]
+
+
+def _replaced_batch(
+    model: LanguageModel, basis: Basis, ids: Sequence[list[int]], edits: Sequence[Sequence[AnyEdit]]
+) -> list[tuple[Tensor, Tensor]]:
+    """The same of prompts that may run side by side."""
     tokens = padded(ids, model.device)
     lengths = [len(row) for row in ids]
     mask = torch.arange(tokens.shape[1], device=model.device) < torch.tensor(lengths, device=model.device)[:, None]

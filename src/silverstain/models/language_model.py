@@ -1,6 +1,6 @@
 """A Hugging Face language model, as it is, with the names that the rest of the package uses for its parts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,26 +12,17 @@ from transformers.pytorch_utils import Conv1D
 
 from silverstain.errors import UsageError
 from silverstain.models.architecture import Architecture, architecture_of
+from silverstain.models.beginning import remark_on_beginning
 from silverstain.models.chat import Message, chat_tokens, conversation, head_length
 from silverstain.models.norms import Norm
-from silverstain.models.words import encode, one_token
+from silverstain.models.rotary import factors_at
+from silverstain.models.settings import named_settings, unusual_settings
+from silverstain.models.words import encode, one_token, token_string
 from silverstain.storage import hash_tensors
 
 NormPlace = Literal["attention", "attention_output", "mlp", "mlp_output"]
 """Before attention or the MLP, or behind it."""
 NORM_PLACES: tuple[NormPlace, ...] = ("attention", "attention_output", "mlp", "mlp_output")
-
-# what two configurations must share to be the same model; the rest (defaults, versions, paths) changes with releases
-HASHED_SETTINGS = (
-    "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps",
-)  # fmt: skip
-# of architectures that came later, so only where a configuration has them
-MORE_HASHED_SETTINGS = (
-    "activation_function", "hidden_activation", "layer_norm_epsilon", "layer_norm_eps", "use_parallel_residual",
-    "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar", "sliding_window",
-    "num_experts_per_tok",
-)  # fmt: skip
 
 
 class LanguageModel:
@@ -87,18 +78,28 @@ class LanguageModel:
 
     @cached_property
     def hash(self) -> str:
-        """Hash of weights and settings; the weights as float32, so that float64 copies of a model share it."""
-        more = [key for key in MORE_HASHED_SETTINGS if self._setting(key) is not None]
-        settings = "|".join(f"{key}={self._setting(key)}" for key in (*HASHED_SETTINGS, *more))
+        """Hash of the weights and of every setting that may change a logit (`models.settings`); the weights as float32,
+        so that float64 copies of a model share it. It does not depend on what was run before."""
+        return self._hash_with(unusual_settings(self._config))
+
+    @cached_property
+    def former_hash(self) -> str:
+        """What `hash` was while it left out unusual settings; the same where there are none."""
+        return self._hash_with("") if unusual_settings(self._config) else self.hash
+
+    def _hash_with(self, unusual: str) -> str:
         parameters = {name: p.to(torch.float32) for name, p in _whole_parameters(self.hf)}
         parameters |= self._rotary_frequencies()
-        parameters[f"settings:{settings}"] = torch.zeros(0)
+        parameters[f"settings:{named_settings(self._config)}"] = torch.zeros(0)
+        if unusual:
+            parameters[f"unusual settings:{unusual}"] = torch.zeros(0)
         return hash_tensors(parameters)
 
     # text
 
     def tokenize(self, prompt: str) -> list[int]:
-        """Token ids with the special tokens the tokenizer adds; UsageError if empty, unknown or too long."""
+        """Token ids with the special tokens the tokenizer adds, BOS exactly once in front where the tokenizer has one
+        (`models.beginning`); UsageError if empty, unknown or too long."""
         ids = encode(self.tokenizer, prompt, self.known_words)
         self.check_length(len(ids))
         return ids
@@ -113,17 +114,42 @@ class LanguageModel:
         self.check_length(len(ids))
         return ids
 
+    def check_beginning(self, ids: Sequence[int]) -> None:
+        """A remark (a Python warning) where token ids begin without the BOS that text of this model begins with."""
+        remark_on_beginning(self.tokenizer, ids)
+
     def chat_head(self, *, system: str | None = None) -> int:
         """How many tokens of every conversation come before what the user says: a value for `n_real`."""
         return head_length(self.tokenizer, self.name, system)
 
     def token_strings(self, ids: Sequence[int] | Tensor) -> list[str]:
-        """How each token reads by itself."""
-        return [self._token_string(int(i)) for i in ids]
+        """How each token reads by itself; bytes that are only part of a character as ⟨C3⟩ (`silverstain.pieces`)."""
+        return [token_string(self.tokenizer, int(i)) for i in ids]
 
     def token_id(self, text: str) -> int:
         """The id of the one token that `text` is; UsageError with the nearest known words otherwise."""
         return one_token(self.tokenizer, text)
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether what is computed at a position depends on how long the whole text is: see `models.rotary`."""
+        return self.length_class(1) != ()
+
+    def length_class(self, n_tokens: int) -> Hashable:
+        """What must be equal for prompts of two lengths to run in one batch, or for one to go on from the other's
+        cache."""
+        return factors_at(self._config, n_tokens)
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end a text, as transformers has it: those of the generation settings or, where these name
+        none, of the configuration."""
+        for settings in (getattr(self.hf, "generation_config", None), self.hf.config, self._config):
+            ends = getattr(settings, "eos_token_id", None)
+            if ends is not None:
+                listed = ends if isinstance(ends, list | tuple) else (ends,)
+                return frozenset(end for end in listed if isinstance(end, int))
+        return frozenset()
 
     def check_length(self, n_tokens: int) -> None:
         """UsageError when a prompt of `n_tokens` does not fit."""
@@ -220,11 +246,6 @@ class LanguageModel:
         """The bias of the logits, where the architecture has one."""
         return _bias(self.hf.get_submodule(self.architecture.unembedding))
 
-    def _token_string(self, token: int) -> str:
-        text = self.tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)  # one sequence of ids decodes to one text
-        return text or str(self.tokenizer.convert_ids_to_tokens(token))
-
     def _setting(self, key: str | None) -> Any:
         """A setting of the configuration, None where it has none of that name."""
         return None if key is None else getattr(self._config, key, None)
@@ -239,13 +260,16 @@ class LanguageModel:
         return rows[-self.n_kv_heads * self.d_head :].view(self.n_kv_heads, self.d_head, *rows.shape[1:])
 
     def _rotary_frequencies(self) -> dict[str, Tensor]:
-        """The rotary frequencies in use (buffers, no parameters): one tensor, empty where there are none, or one for
-        each type of layer."""
-        found = {
-            f"rotary:{name.rpartition('.')[2]}": buffer.to(torch.float32)
-            for name, buffer in self.hf.named_buffers()
-            if "rotary_emb." in name and name.endswith("inv_freq") and "original_" not in name
-        }
+        """The rotary frequencies (buffers, no parameters): one tensor, empty where there are none, or one for each type
+        of layer. Where they depend on the length of what is run, those of short texts, whatever was run last."""
+        buffers = dict(self.hf.named_buffers())
+        found = {}
+        for path, buffer in buffers.items():
+            place, _, name = path.rpartition(".")
+            if "rotary_emb" in place and name.endswith("inv_freq") and "original_" not in name:
+                first = f"{place}.{name.removesuffix('inv_freq')}original_inv_freq"
+                used = buffers.get(first, buffer) if self.depends_on_length else buffer
+                found[f"rotary:{name}"] = used.to(buffer.device, torch.float32)
         return found or {"rotary:inv_freq": torch.zeros(0)}
 
     def _compute_in_float64(self) -> None:

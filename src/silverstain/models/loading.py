@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +13,19 @@ from typing import Any, Literal
 import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from silverstain.errors import UsageError
+from silverstain.errors import UsageError, is_out_of_memory
 from silverstain.models.architecture import check_supported
 from silverstain.models.chat import head_length
+from silverstain.models.folder import check_fits_files, check_folder, check_tokenizer_files, check_weights
 from silverstain.models.language_model import LanguageModel
+from silverstain.models.quantised import check_plain, unpacked, ways_on_of, whole_config
 
-# what transformers, the hub client and the file readers raise for something missing or broken
-BROKEN = (OSError, ValueError, RuntimeError, KeyError, EOFError, TypeError, AttributeError, SafetensorError)
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one of them holds the vocabulary
+COMPUTED_BY = ("_attn_implementation", "attn_implementation", "_experts_implementation", "experts_implementation")
+"""Settings by which a configuration could name code of the hub to compute with."""
+INSTALL = "install that, or give another model"
 
 
 def load_model(
@@ -36,34 +38,51 @@ def load_model(
     """A model from a local folder or a hub id, its weights cast to `dtype` whatever they are stored in.
 
     `n_real` leading positions keep their real MLP under a replacement; "chat": the head of its chat template.
-    UsageError, in one line, for a folder or id that is not there, a type that is not supported, and weights that are
-    missing, truncated or do not fit the configuration.
+    Weights are read from safetensors only, no code of a folder or of the hub is run, and quantised weights are
+    unpacked, or refused (`models.quantised`). UsageError, in one line, for a folder or id that is not there, a type
+    that is not supported, and settings, weights or tokenizers that are missing, damaged or do not fit each other.
     """
     local = Path(reference).expanduser()
-    is_local = local.exists() or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
-    if is_local and not (local / "config.json").is_file():
-        seen = "has no config.json" if local.is_dir() else "is not a folder"
-        raise UsageError(f"there is no model at {local}: it {seen}; give a Hugging Face model folder or a hub id")
+    is_local = _is_there(local) or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
     source = str(local) if is_local else str(reference)
+    if is_local:
+        check_folder(local)
     with _quiet():
         hf = _weights(source, dtype, is_local)
         nn.Module.to(hf, device=device)  # the typed method; the one of transformers is wrapped beyond recognition
         tokenizer = _tokenizer(source, is_local)
     name = local.resolve().name if is_local else source
-    return LanguageModel(hf, tokenizer, name=name, n_real=head_length(tokenizer, name) if n_real == "chat" else n_real)
+    try:
+        n_real = head_length(tokenizer, name) if n_real == "chat" else n_real
+        return LanguageModel(hf, tokenizer, name=name, n_real=n_real)
+    except (AttributeError, KeyError, TypeError, ZeroDivisionError, RuntimeError, AssertionError) as error:
+        raise _cannot_load("model", source, error) from error
 
 
 def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel:
     """The model of `source`, every parameter of it read from the file."""
-    try:
-        config = AutoConfig.from_pretrained(source, local_files_only=is_local)
+    with _said("model", source):
+        config = AutoConfig.from_pretrained(source, local_files_only=is_local, trust_remote_code=False)
         check_supported(config.model_type, source)
+        for part in (config, config.get_text_config()):
+            _use_own_attention(part, source)
+        if is_local:
+            n_held = check_weights(Path(source), check_folder(Path(source)))
+            check_fits_files(Path(source), _n_numbers(config), n_held)
+    with _said("model", source, ways_on_of(config)):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, local_files_only=is_local, output_loading_info=True
+            source,
+            config=config,
+            dtype=dtype,
+            local_files_only=is_local,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **whole_config(config),
         )
-    except BROKEN as error:
-        raise _cannot_load("model", source, error) from error
-    hf, info = loaded
+        hf, info = loaded
+        hf = unpacked(hf, dtype)
+    check_plain(hf, source)
     bad = {kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "mismatched_keys")}
     for kind, names in bad.items():  # transformers fills these with random numbers and goes on
         if names:
@@ -73,30 +92,91 @@ def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel
     return hf
 
 
+def _use_own_attention(config: Any, source: str) -> None:
+    """Let transformers choose how attention is computed, whatever a configuration names: a name as org/kernel would
+    fetch code from the hub and run it, so it is refused."""
+    for key in COMPUTED_BY:
+        named = getattr(config, key, None)
+        if named is None:
+            continue
+        if "/" in str(named) or ":" in str(named):
+            raise UsageError(
+                f"cannot load the model of {source}: its configuration names code of the hub to compute with "
+                f"({key}: {str(named)[:60]}), which is never run; take it out of config.json"
+            )
+        setattr(config, key, None)
+
+
+def _n_numbers(config: Any) -> int:
+    """Of how many numbers a model is, with its constants; it is built without memory."""
+    with torch.device("meta"):
+        hf = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return sum(tensor.numel() for tensor in (*hf.parameters(), *hf.buffers()))
+
+
 def _tokenizer(source: str, is_local: bool) -> PreTrainedTokenizerBase:
-    if is_local and not any((Path(source) / file).is_file() for file in TOKENIZER_FILES):
-        # transformers makes an empty tokenizer of some types and goes on
-        raise UsageError(
-            f"cannot load the tokenizer of {source}: it has no {TOKENIZER_FILES[0]}; fetch the files again"
-        )
+    if is_local:
+        check_tokenizer_files(Path(source))
+    with _said("tokenizer", source), _without_stderr():
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=is_local, trust_remote_code=False)
+        tokenizer("a b", verbose=False)  # some break only when they are used
+    if not tokenizer.get_vocab():
+        raise UsageError(f"cannot load the tokenizer of {source}: its vocabulary is empty; fetch the files again")
+    return tokenizer
+
+
+@contextmanager
+def _said(what: str, source: str, ways_on: str = INSTALL) -> Iterator[None]:
+    """Whatever transformers, the hub client and the file readers raise, as one line. They raise anything: errors of
+    Python for settings of a wrong type, of packages that are missing, panics of Rust that are no `Exception`."""
     try:
-        return AutoTokenizer.from_pretrained(source, local_files_only=is_local)
-    except BROKEN as error:
-        raise _cannot_load("tokenizer", source, error) from error
+        yield
+    except (UsageError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if is_out_of_memory(error):
+            raise
+        raise _cannot_load(what, source, error, ways_on) from error
 
 
-def _cannot_load(what: str, source: str, error: Exception) -> UsageError:
+def _cannot_load(what: str, source: str, error: BaseException, ways_on: str = INSTALL) -> UsageError:
     """One line for the many that transformers may have written."""
     if isinstance(error, HFValidationError):
         return UsageError(f"{source!r} is neither a folder nor a hub id; give one of them")
+    said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, json.JSONDecodeError):
-        reason = f"its JSON is broken ({error})"
-    else:
-        lines = str(error).strip().splitlines()
-        reason = lines[0].strip() if lines else type(error).__name__
+        said = f"its JSON is broken ({error})"
+    elif isinstance(error, RecursionError):
+        said = "its settings are nested too deeply"
+    elif isinstance(error, KeyError | AttributeError | ZeroDivisionError | IndexError | AssertionError):
+        said = f"its settings do not fit each other ({type(error).__name__}: {said})"
+    if isinstance(error, ImportError):
+        wanted = " and ".join(dict.fromkeys(re.findall(r"pip install [^`\s)]+(?: [\w.\[\]-]+)*", said)))
+        hint = f" ({wanted})" if wanted and wanted not in said[:300] else ""
+        return UsageError(f"cannot load the {what} of {source}: {said[:300].rstrip('. ')}{hint}; {ways_on}")
     return UsageError(
-        f"cannot load the {what} of {source}: {reason[:300]}; check the reference, or fetch the files again"
+        f"cannot load the {what} of {source}: {said[:300]}; check the reference, or fetch the files again"
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a text that no path can be
+        return False
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Rust writes its panics to the process's stderr before Python hears of them; they are said in our own words."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

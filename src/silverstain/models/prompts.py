@@ -1,6 +1,6 @@
 """Prompts as token ids, checked against the model, alone or side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from jaxtyping import Int
@@ -26,9 +26,24 @@ def as_ids(model: LanguageModel, prompt: Prompt) -> Int[Tensor, " pos"]:
 
 
 def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor, "prompt pos"]:
-    """The prompts side by side, filled up on the right with token 0: attention looks left, so nothing meets it."""
+    """The prompts side by side, filled up on the right with token 0: attention looks left, so nothing meets it. Which
+    prompts may share a batch: `side_by_side`."""
     width = max(len(prompt) for prompt in prompts)
     return torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
+
+
+def side_by_side(model: LanguageModel, lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """The numbers of prompts of these lengths in batches of at most `most` that may run side by side.
+
+    In order, but where a model's rotary factors depend on the length: there short and long prompts are kept apart,
+    since padding a short one would change what is computed at its own positions.
+    """
+    alike: dict[Hashable, list[int]] = {}
+    for number, length in enumerate(lengths):
+        alike.setdefault(model.length_class(length), []).append(number)
+    for numbers in alike.values():
+        for first in range(0, len(numbers), most):
+            yield numbers[first : first + most]
 
 
 def position_in(position: int, length: int) -> int:

@@ -40,8 +40,9 @@ class Documents:
 
 def open_documents(source: object, *, field: str = FIELD) -> Documents:
     """The documents of a path or several (files of text, JSONL or Parquet, or folders of them), of a `datasets`
-    dataset (as it is, as the folder `save_to_disk` wrote, or as hf://NAME), or of any iterable of rows that can be
-    read again. `field` holds the text, or the token ids, of a row.
+    dataset (as it is, as the folder `save_to_disk` wrote, or as hf://NAME), or of any iterable of texts or rows that
+    can be read again. `field` holds the text, or the token ids, of a row. A string by itself is a path; of a
+    list of strings, each is a document, unless all of them name files or folders that are there, or end as those do.
 
     UsageError for what is not there, cannot be read again, or is several splits at once.
     """
@@ -49,7 +50,7 @@ def open_documents(source: object, *, field: str = FIELD) -> Documents:
         return source
     if isinstance(source, str | Path):
         return _of_path(source, field)
-    if isinstance(source, list | tuple) and source and all(isinstance(path, str | Path) for path in source):
+    if isinstance(source, list | tuple) and source and _are_paths(source):
         parts = [_of_path(path, field) for path in source]
         name = parts[0].name if len(parts) == 1 else f"{parts[0].name} and {len(parts) - 1} more"
         return Documents(name=name, units=tuple(unit for part in parts for unit in part.units))
@@ -61,10 +62,44 @@ def open_documents(source: object, *, field: str = FIELD) -> Documents:
 # files
 
 
+def _are_paths(source: Sequence[object]) -> bool:
+    """Whether several things are paths, not texts; UsageError if some are and some are not."""
+    if not all(isinstance(one, str | Path) for one in source):
+        return False
+    texts = [one for one in source if not _names_a_path(one)]
+    if texts and len(texts) < len(source):
+        path = next(one for one in source if _names_a_path(one))
+        raise UsageError(
+            f"the list has the path {path} and a text that is none ({str(texts[0])[:40]!r}); give paths only, or texts "
+            "only"
+        )
+    return not texts
+
+
+def _names_a_path(one: object) -> bool:
+    if isinstance(one, Path):
+        return True
+    text = str(one)
+    known = (*TEXT_SUFFIXES, *LINES_SUFFIXES, PARQUET_SUFFIX)
+    looks_so = text.startswith(HUB) or (text.lower().endswith(known) and not any(letter.isspace() for letter in text))
+    return bool(text) and (looks_so or _is_there(Path(text)))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; a text of pages, which no path can be, is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _of_path(source: str | Path, field: str) -> Documents:
     if str(source).startswith(HUB):
         return _of_rows(dataset_of(str(source)), field, str(source))
     path = Path(source).expanduser()
+    if not _is_there(path):
+        shown = str(source) if len(str(source)) <= 100 else f"{str(source)[:100]}…"
+        raise UsageError(f"there is no file or folder {shown!r}; check the path, and give texts themselves in a list")
     if is_saved_dataset(path):
         return _of_rows(saved_dataset(path), field, str(path))
     return Documents(name=str(path), units=tuple(unit for file in _files(path) for unit in _units(file, field)))

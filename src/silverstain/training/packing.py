@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, TokenBatch
+from silverstain.models.beginning import bos_of, without_bos
 from silverstain.training.documents import Document
 
 MOST_UNKNOWN = 0.5
@@ -31,6 +32,8 @@ class Spelling:
     """Leading positions that keep their real MLP, and so do not count."""
     head: tuple[int, ...]
     """What stands at the head of every context: BOS, or nothing."""
+    is_opened: bool
+    """The tokenizer marks the beginning of each document by BOS."""
     between: tuple[int, ...]
     """What follows each document, for tokenizers that mark its beginning by nothing."""
     special: tuple[int, ...]
@@ -41,9 +44,10 @@ class Spelling:
     def of(cls, model: LanguageModel | PreTrainedTokenizerBase, *, bos: bool | None = None) -> "Spelling":
         """As the model, or a tokenizer alone, has it. `bos` None: BOS where there is one."""
         tokenizer: Any = model.tokenizer if isinstance(model, LanguageModel) else model
-        if bos and tokenizer.bos_token_id is None:
+        first = bos_of(tokenizer)
+        if bos and first is None:
             raise UsageError("the tokenizer has no BOS to put at the head of each context; leave it out (--no-bos)")
-        is_headed = tokenizer.bos_token_id is not None if bos is None else bos
+        is_headed = first is not None and bos is not False
         marks = list(tokenizer("", verbose=False)["input_ids"])
         end = tokenizer.eos_token_id
         special = {*tokenizer.all_special_ids, *marks}
@@ -52,7 +56,8 @@ class Spelling:
             name=model.name if isinstance(model, LanguageModel) else tokenizer.name_or_path or "the tokenizer",
             d_vocab=model.d_vocab if isinstance(model, LanguageModel) else len(tokenizer),
             n_real=model.n_real if isinstance(model, LanguageModel) else 1,
-            head=(tokenizer.bos_token_id,) if is_headed else (),
+            head=(first,) if is_headed and first is not None else (),
+            is_opened=first is not None and first in marks,
             between=() if marks or end is None else (end,),
             special=tuple(sorted(special)),
             pad=0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
@@ -69,7 +74,8 @@ class Spelling:
         if texts:
             found = self.tokenizer(texts, verbose=False, return_attention_mask=False)["input_ids"]
             for place, ids in zip(places, found, strict=True):
-                encoded[place] = ids
+                text = without_bos(self.tokenizer, ids)  # of several, written in the text and put, one is left
+                encoded[place] = [*ids[: int(self.is_opened and len(text) < len(ids))], *text]
         rows = [np.array([*ids, *self.between], dtype=np.int64) for ids in encoded]
         self._check(rows)
         return rows
@@ -130,11 +136,21 @@ def place_of(document: Document) -> float:
 
 
 def contexts_of(
-    line: Int[np.ndarray, " token"], context: int, head: tuple[int, ...]
+    line: Int[np.ndarray, " token"], context: int, head: tuple[int, ...], *, is_opened: bool = False
 ) -> tuple[Int[np.ndarray, "row context"], Int[np.ndarray, " left"]]:
-    """A line of tokens cut into contexts, each behind `head`, and the tokens left at its end."""
-    width = context - len(head)
-    n_rows = len(line) // width
-    body = line[: n_rows * width].reshape(n_rows, width)
-    heads = np.broadcast_to(np.array(head, dtype=np.int64), (n_rows, len(head)))
-    return np.concatenate([heads, body], axis=1), line[n_rows * width :]
+    """A line of tokens cut into contexts, each behind `head`, and the tokens left at its end.
+
+    `is_opened`: documents in the line begin with `head` themselves; where a cut falls just before one, it is not said
+    twice.
+    """
+    width, starts, at = context - len(head), [], 0
+    while True:
+        while is_opened and head and tuple(line[at : at + len(head)].tolist()) == head:
+            at += len(head)
+        if at + width > len(line):
+            break
+        starts.append(at)
+        at += width
+    body = line[np.array(starts, dtype=np.int64)[:, None] + np.arange(width)]
+    heads = np.broadcast_to(np.array(head, dtype=np.int64), (len(starts), len(head)))
+    return np.concatenate([heads, body], axis=1), line[at:]

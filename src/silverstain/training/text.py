@@ -92,7 +92,7 @@ class TextBatches:
         for block in _blocks(self._pieces(rng.permutation(len(self.documents.units)), held_out=False)):
             rng.shuffle(block)
             line = np.concatenate([left, *self.spelling.encode(block)])
-            rows, left = contexts_of(line, self.context, self.spelling.head)
+            rows, left = contexts_of(line, self.context, self.spelling.head, is_opened=self.spelling.is_opened)
             yield from rng.permutation(rows)
 
     def _held_out_rows(self) -> Iterator[Row]:
@@ -101,7 +101,7 @@ class TextBatches:
         left = np.zeros(0, dtype=np.int64)
         for piece in self._pieces(order, held_out=True):
             line = np.concatenate([left, *self.spelling.encode([piece])])
-            rows, left = contexts_of(line, self.context, self.spelling.head)
+            rows, left = contexts_of(line, self.context, self.spelling.head, is_opened=self.spelling.is_opened)
             yield from rows
         if len(left) > 1:
             yield np.concatenate([np.array(self.spelling.head, dtype=np.int64), left])

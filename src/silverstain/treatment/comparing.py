@@ -15,7 +15,7 @@ from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import DirectionEdit
 from silverstain.models import LanguageModel
-from silverstain.models.prompts import padded
+from silverstain.models.prompts import padded, side_by_side
 from silverstain.models.recording import kept
 from silverstain.treatment.applying import treated
 from silverstain.treatment.controls import N_CONTROLS, has_control, randomly_treated
@@ -91,11 +91,14 @@ def compared(
 
 def last_streams(model: LanguageModel, items: Sequence[Item], layer: int) -> Float[Tensor, "item d_model"]:
     """What block `layer` leaves at the last token of each prompt."""
-    ids = padded([item.prompt for item in items], model.device)
-    with torch.no_grad(), kept({layer: model.block(layer)}, inputs=False) as found:
-        model.hf(input_ids=ids, use_cache=False)
-    last = torch.tensor([len(item.prompt) - 1 for item in items], device=model.device)
-    return found[layer][torch.arange(len(items), device=model.device), last]
+    streams = torch.zeros(len(items), model.d_model, dtype=model.dtype, device=model.device)
+    for numbers in side_by_side(model, [len(item.prompt) for item in items], len(items)):
+        part = [items[i].prompt for i in numbers]
+        with torch.no_grad(), kept({layer: model.block(layer)}, inputs=False) as found:
+            model.hf(input_ids=padded(part, model.device), use_cache=False)
+        last = torch.tensor([len(prompt) - 1 for prompt in part], device=model.device)
+        streams[numbers] = found[layer][torch.arange(len(part), device=model.device), last]
+    return streams
 
 
 def best_steering(

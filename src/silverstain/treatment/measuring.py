@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
-from silverstain.models.prompts import as_ids, padded
+from silverstain.models.prompts import as_ids, padded, side_by_side
 from silverstain.storage import check_is_file
 
 PROMPTS_A_PASS = 128
@@ -29,16 +29,16 @@ def is_right(model: LanguageModel, items: Sequence[Item]) -> Bool[torch.Tensor, 
     """Whether the model's first choice after each prompt is the item's token."""
     if not items:
         raise UsageError("there are no prompts to measure on; give at least one")
-    found = []
-    for first in range(0, len(items), PROMPTS_A_PASS):
-        part = items[first : first + PROMPTS_A_PASS]
+    found = torch.zeros(len(items), dtype=torch.bool)
+    for numbers in side_by_side(model, [len(item.prompt) for item in items], PROMPTS_A_PASS):
+        part = [items[i] for i in numbers]
         ids = padded([item.prompt for item in part], model.device)
         last = torch.tensor([len(item.prompt) - 1 for item in part], device=model.device)
         with torch.no_grad():
             logits = model.hf(input_ids=ids, use_cache=False).logits
         chosen = logits[torch.arange(len(part), device=model.device), last].argmax(-1)
-        found.append(chosen == torch.tensor([item.answer for item in part], device=model.device))
-    return torch.cat(found).cpu()
+        found[numbers] = (chosen == torch.tensor([item.answer for item in part], device=model.device)).cpu()
+    return found
 
 
 def share_right(model: LanguageModel, items: Sequence[Item]) -> float:

@@ -140,6 +140,11 @@ class GraphRun:
         for node in range(span.start, span.stop):
             position, fact = int(nodes.position[node]), dict(facts[node - span.start]) if facts else {}
             kind = fact.get("kind", "token")
+            if kind == "token" and int(nodes.token[node]) < 0:
+                raise UsageError(
+                    f"the graph does not say which token its target {fact.get('name')!r:.60} is, so it cannot be "
+                    "read in the model; trace the prompt with the model"
+                )
             if kind == "token":
                 found.append(logit_targets(model, [int(nodes.token[node])], [position]))
             elif kind == "difference":
@@ -215,6 +220,16 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
     token_ids = graph.meta.get("token_ids")
     if not token_ids:
         raise UsageError("the graph does not say which tokens it is of, so nothing can be run; trace the prompt again")
+    if min(token_ids) < 0:
+        raise UsageError(
+            f"the file that the graph was imported from does not say which tokens {sum(t < 0 for t in token_ids)} of "
+            f"its {len(token_ids)} positions hold, so its prompt cannot be run; trace the prompt with the model"
+        )
+    if graph.n_layers != model.n_layers:
+        raise UsageError(
+            f"the graph is of a model of {graph.n_layers} layers, and {model.name} has {model.n_layers}; load the "
+            "model that it is of"
+        )
     for what, ours in (("model", model), ("dictionary", basis)):
         theirs = graph.meta.get(what, {}).get("hash")
         if theirs is not None and theirs != ours.hash:

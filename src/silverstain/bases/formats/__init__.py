@@ -7,7 +7,16 @@ read. The first that claims a folder reads it, so what is more particular comes 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from silverstain.bases.formats import clt_training, crosslayer, gemma_scope, native, openmoss, saelens, sparsify
+from silverstain.bases.formats import (
+    clt_forge,
+    clt_training,
+    crosslayer,
+    gemma_scope,
+    native,
+    openmoss,
+    saelens,
+    sparsify,
+)
 from silverstain.bases.formats.folder import Folder
 from silverstain.bases.formats.found import Found
 
@@ -24,7 +33,7 @@ class Format:
 FORMATS = (
     Format("circuit-tracer", native.is_native, native.read_native),
     Format("crosslayer-coding", crosslayer.is_crosslayer_coding, crosslayer.read_crosslayer_coding),
-    Format("CLT-Forge", crosslayer.is_clt_forge, crosslayer.read_clt_forge),
+    Format("CLT-Forge", clt_forge.is_clt_forge, clt_forge.read_clt_forge),
     Format("OpenMOSS cross-layer", openmoss.is_openmoss_cross_layer, openmoss.read_openmoss_cross_layer),
     Format("OpenMOSS", openmoss.is_openmoss, openmoss.read_openmoss),
     Format("Gemma Scope 2 cross-layer", gemma_scope.is_cross_layer, gemma_scope.read_cross_layer),

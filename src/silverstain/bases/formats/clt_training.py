@@ -8,16 +8,46 @@ normalize_io: inputs are scaled by √d / in_norm, outputs by out_norm / √d. A
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from silverstain.bases.formats import sparsify
 from silverstain.bases.formats.folder import Folder
 from silverstain.bases.formats.found import Found, LayerParts, assemble
 from silverstain.bases.formats.layers import by_layer, files_with
-from silverstain.bases.formats.sparsify import ENCODER, config_of, sites
+from silverstain.bases.formats.settings import Whole, check_tensors
+from silverstain.bases.formats.sparsify import ENCODER, config_of, sites, skip_of
 from silverstain.bases.lazy import Lazy, stacked, summed
 from silverstain.errors import UsageError
+from silverstain.printable import printable
+
+TENSORS = (
+    *sparsify.TENSORS, r"W_decs\.\d+", r"b_decs\.\d+", r"W_skips\.\d+", r"post_encs?(\.\d+)?",
+    r"post_enc_scales?(\.\d+)?", "in_norm", "out_norm",
+)  # fmt: skip
+HARMLESS = (*sparsify.HARMLESS, "train_post_encoder", "tp_output", "use_fp8")
+
+
+class Config(sparsify.Config):
+    n_targets: Whole = 0
+    n_sources: Whole | None = None
+    normalize_io: bool | None = None
+    divide_cross_layer: bool | None = None
+    post_encoder_scale: bool | None = None
+    per_source_tied: bool | None = None
+    secondary_target_tied: bool | None = None
+    coalesce_topk: str = "none"
+    topk_coalesced: bool | None = None
+    matryoshka: bool | None = None
+
+    def refused(self) -> dict[str, bool | None]:
+        return super().refused() | {
+            "secondary_target_tied": self.secondary_target_tied, "matryoshka": self.matryoshka,
+        }  # fmt: skip
+
+    @property
+    def is_untied(self) -> bool:
+        return self.coalesce_topk == "none"
 
 
 def is_clt_training(folder: Folder) -> bool:
@@ -34,27 +64,29 @@ def config_like(folder: Folder, file: str) -> dict[str, Any]:
 
 def read_clt_training(folder: Folder) -> Found:
     files = by_layer(folder, list(files_with(folder, *ENCODER)))
-    configs = [config_of(folder, file) for file in files]
+    configs = [config_of(Config, folder, file, HARMLESS) for file in files]
     n_layers = len(files)
-    reach = [min(max(1, config.get("n_targets", 0)), n_layers - s) for s, config in enumerate(configs)]
+    for file in files:
+        check_tensors(folder.tensors(file), TENSORS, folder.shown(file))
+    reach = [min(max(1, config.n_targets), n_layers - s) for s, config in enumerate(configs)]
     return assemble([_layer(folder, files, configs, reach, s) for s in range(n_layers)], folder.where)
 
 
-def _layer(folder: Folder, files: list[str], configs: list[dict], reach: list[int], source: int) -> LayerParts:
+def _layer(folder: Folder, files: list[str], configs: list[Config], reach: list[int], source: int) -> LayerParts:
     file, config = files[source], configs[source]
-    n_layers, where = len(files), f"{folder.where}/{files[source]}"
-    scale_in, scale_out = _scales(folder, file)
+    n_layers, where = len(files), folder.shown(files[source])
+    scale_in, scale_out = _scales(folder, file, config)
     targets = range(source, source + reach[source])
     rows = [
-        _row_scaled(_decoder(folder, files, configs, source, t), folder, file, t - source)
-        .times(_scales(folder, files[t])[1] / _divisor(configs, reach, source, t))
+        _row_scaled(_decoder(folder, files, configs, source, t), folder, file, config, t - source)
+        .times(_scales(folder, files[t], configs[t])[1] / _divisor(configs, reach, source, t))
         for t in targets
     ]  # fmt: skip
     writers = [s for s in range(n_layers) if s <= source < s + reach[s]]
     biases = [
         _bias(folder, files[s], source - s).times(1 / _divisor(configs, reach, s, source))
         for s in writers
-        if s == source or _is_untied(configs[s])
+        if s == source or configs[s].is_untied
     ]
     skip = _skip(folder, file, configs[source], reach[source])
     layer = LayerParts(
@@ -63,49 +95,46 @@ def _layer(folder: Folder, files: list[str], configs: list[dict], reach: list[in
         W_dec=stacked(rows) if max(reach) > 1 else rows[0],
         b_dec=summed(biases).times(scale_out),
         W_skip=None if skip is None else skip.times(scale_in * scale_out),
-        k=config["k"],
+        k=config.k,
         **sites(file),
     )
     return _with_post_encoder(layer, folder, file, len(targets), where)
 
 
-def _is_untied(config: Mapping[str, Any]) -> bool:
-    return config.get("coalesce_topk", "none") == "none"
-
-
-def _scales(folder: Folder, file: str) -> tuple[float, float]:
+def _scales(folder: Folder, file: str, config: Config) -> tuple[float, float]:
     """Factors of a layer's input and output; 1 without normalize_io."""
-    if not config_like(folder, file).get("normalize_io"):
+    if not config.normalize_io:
         return 1.0, 1.0
-    root = math.sqrt(folder.tensor(file, "encoder.weight").shape[1])
-    return root / float(folder.tensor(file, "in_norm")), float(folder.tensor(file, "out_norm")) / root
+    root = math.sqrt(folder.tensor(file, "encoder.weight", 2).shape[1])
+    return root / folder.number(file, "in_norm"), folder.number(file, "out_norm") / root
 
 
-def _divisor(configs: list[dict], reach: list[int], source: int, target: int) -> int:
+def _divisor(configs: list[Config], reach: list[int], source: int, target: int) -> int:
     """divide_cross_layer: what comes from below is divided by the number of layers it comes from."""
-    if source == target or not configs[target].get("divide_cross_layer"):
+    if source == target or not configs[target].divide_cross_layer:
         return 1
     return max(1, sum(s <= target < s + reach[s] for s in range(target)))
 
 
-def _decoder(folder: Folder, files: list[str], configs: list[dict], source: int, target: int) -> Lazy:
+def _decoder(folder: Folder, files: list[str], configs: list[Config], source: int, target: int) -> Lazy:
     """Rows [F, d] of a source's features for one target."""
-    config, where = configs[target], f"{folder.where}/{files[target]}"
-    mode = config.get("coalesce_topk", "none")
-    if _is_untied(config):
-        if config.get("per_source_tied"):
+    config, where = configs[target], folder.shown(files[target])
+    mode = config.coalesce_topk
+    if config.is_untied:
+        if config.per_source_tied:
             return folder.lazy(files[source], "W_dec")
         file, name = files[source], f"W_decs.{target - source}"
         return folder.lazy(file, "W_dec" if target == source and not folder.has(file, name) else name)
-    if config.get("topk_coalesced") or mode not in ("concat", "per-layer"):
+    if config.topk_coalesced or mode not in ("concat", "per-layer"):
         raise UsageError(
-            f"{where} chooses active features over several layers at once (coalesce_topk {mode}, topk_coalesced "
-            f"{bool(config.get('topk_coalesced'))}), which no layer can do by itself; this kind is not supported"
+            f"{where} chooses active features over several layers at once (coalesce_topk "
+            f"{printable(mode, 60)}, topk_coalesced {bool(config.topk_coalesced)}), which no layer can do by "
+            f"itself; this kind is not supported"
         )
-    W_dec = folder.tensor(files[target], "W_dec")
+    W_dec = folder.tensor(files[target], "W_dec", 2)
     if mode == "concat":
         return Lazy.of(W_dec, where)
-    n_features = folder.tensor(files[source], "encoder.weight").shape[0]
+    n_features = folder.tensor(files[source], "encoder.weight", 2).shape[0]
     if W_dec.shape[0] != (target + 1) * n_features:
         raise UsageError(
             f"{where}: W_dec has {W_dec.shape[0]} rows, {target + 1} sources of {n_features} features need "
@@ -119,22 +148,26 @@ def _bias(folder: Folder, file: str, offset: int) -> Lazy:
     return folder.lazy(file, "b_dec" if offset == 0 and not folder.has(file, name) else name)
 
 
-def _skip(folder: Folder, file: str, config: dict, n_targets: int) -> Lazy | None:
+def _skip(folder: Folder, file: str, config: Config, n_targets: int) -> Lazy | None:
     """The skip to the own layer; UsageError where one leads to a higher layer."""
-    if not config.get("skip_connection"):
-        return None
     for i in range(1, n_targets):
         if folder.has(file, f"W_skips.{i}") and folder.tensor(file, f"W_skips.{i}").any():
             raise UsageError(
-                f"{folder.where}/{file} has a linear skip from its input to the output of the layer {i} above it "
+                f"{folder.shown(file)} has a linear skip from its input to the output of the layer {i} above it "
                 f"(W_skips.{i}), which a dictionary cannot hold; use a set whose skips lead to their own layer"
             )
-    return folder.lazy(file, "W_skips.0" if folder.has(file, "W_skips.0") else "W_skip")
+    return skip_of(folder, file, config, "W_skips.0" if folder.has(file, "W_skips.0") else "W_skip")
 
 
-def _row_scaled(rows: Lazy, folder: Folder, file: str, offset: int) -> Lazy:
-    for name in (f"post_enc_scales.{offset}", "post_enc_scale"):
-        if folder.has(file, name):
+def _row_scaled(rows: Lazy, folder: Folder, file: str, config: Config, offset: int) -> Lazy:
+    """Times what an active feature counts for a target, where the file has that and its settings do not deny it."""
+    names = [name for name in (f"post_enc_scales.{offset}", "post_enc_scale") if folder.has(file, name)]
+    if not names and config.post_encoder_scale:
+        raise UsageError(
+            f"{folder.shown(file)}: post_encoder_scale is true and there is no post_enc_scale; fetch it again"
+        )
+    for name in names:
+        if config.post_encoder_scale is not False:
             return rows.times_rows(folder.lazy(file, name))
     return rows
 

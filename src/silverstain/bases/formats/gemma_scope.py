@@ -11,13 +11,28 @@ from torch import Tensor
 from silverstain.bases.formats.folder import Folder, parent
 from silverstain.bases.formats.found import Found, LayerParts, assemble
 from silverstain.bases.formats.layers import by_layer, files_with
+from silverstain.bases.formats.settings import check_tensors, checked
 from silverstain.bases.lazy import Lazy
 from silverstain.bases.sites import site_of
 from silverstain.errors import UsageError
+from silverstain.printable import printable
+from silverstain.validation import FromOutside
 
 FIRST = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 SECOND = tuple(name.replace("W", "w") for name in FIRST)
 SKIP = "affine_skip_connection"
+
+
+class Config(FromOutside):
+    """config.json of release 2."""
+
+    architecture: str | None = None
+    type: str | None = None
+    model_name: str | None = None
+    hf_hook_point_in: str | None = None
+    hf_hook_point_out: str | None = None
+    affine_connection: bool | None = None
+    affine_skip_connection: bool | None = None
 
 
 def is_first(folder: Folder) -> bool:
@@ -26,7 +41,7 @@ def is_first(folder: Folder) -> bool:
 
 def read_first(folder: Folder) -> Found:
     files = [file for file in files_with(folder, *FIRST) if _is_npz_layer(folder, file)]
-    layers = [layer_of(folder.tensors(file), f"{folder.where}/{file}") for file in by_layer(folder, files)]
+    layers = [layer_of(folder.tensors(file), folder.shown(file)) for file in by_layer(folder, files)]
     return assemble(layers, folder.where)
 
 
@@ -35,12 +50,11 @@ def is_second(folder: Folder) -> bool:
 
 
 def read_second(folder: Folder) -> Found:
-    def config(file: str) -> dict:
-        return folder.below(parent(file)).settings("config.json")
-
-    files = by_layer(folder, list(files_with(folder, *SECOND)), lambda file: config(file).get("hf_hook_point_in"))
+    files = list(files_with(folder, *SECOND))
+    configs = {file: _config(folder.below(parent(file))) for file in files}
     layers = [
-        layer_of(folder.tensors(file), f"{folder.where}/{file}", config(file), is_set_of_layers=True) for file in files
+        layer_of(folder.tensors(file), folder.shown(file), configs[file], is_set_of_layers=True)
+        for file in by_layer(folder, files, lambda file: configs[file].hf_hook_point_in)
     ]
     return assemble(layers, folder.where)
 
@@ -51,16 +65,28 @@ def is_cross_layer(folder: Folder) -> bool:
 
 def read_cross_layer(folder: Folder) -> Found:
     files = by_layer(folder, list(files_with(folder, *SECOND)))
-    config = folder.settings("config.json")
-    return cross_layer_of([(folder.tensors(file), f"{folder.where}/{file}") for file in files], config, folder.where)
+    tensors = [(folder.tensors(file), folder.shown(file)) for file in files]
+    return cross_layer_of(tensors, _config(folder), folder.where)
 
 
-def cross_layer_of(files: list[tuple[dict[str, Tensor], str]], config: dict, where: str) -> Found:
+def _config(folder: Folder) -> Config:
+    """The config.json of a folder; UsageError for another way to choose features than its thresholds."""
+    where = folder.shown("config.json")
+    config = checked(Config, folder.settings("config.json"), where)
+    if config.architecture not in (None, "jump_relu", "jumprelu"):
+        raise UsageError(
+            f"{where} has the architecture {printable(config.architecture, 60)!r}, which is not supported; supported: "
+            f"jump_relu"
+        )
+    return config
+
+
+def cross_layer_of(files: list[tuple[dict[str, Tensor], str]], config: Config, where: str) -> Found:
     """A cross-layer set from its files, in order of layers."""
     n_layers = len(files)
     layers = []
     for layer, (tensors, file) in enumerate(files):
-        n_targets = tensors["w_dec"].shape[1]
+        n_targets = tensors["w_dec"].shape[1] if tensors["w_dec"].ndim == 3 else 0
         if n_targets not in (n_layers, n_layers - layer):
             raise UsageError(
                 f"{file} writes to {n_targets} layers, {n_layers} files were found in {where}; fetch the missing files"
@@ -71,18 +97,27 @@ def cross_layer_of(files: list[tuple[dict[str, Tensor], str]], config: dict, whe
 
 
 def layer_of(
-    tensors: dict[str, Tensor], where: str, config: dict | None = None, *, is_set_of_layers: bool = False
+    tensors: dict[str, Tensor], where: str, config: Config | None = None, *, is_set_of_layers: bool = False
 ) -> LayerParts:
     """One layer of either release, told apart by the names of its tensors."""
-    config = config or {}
-    reads, writes = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
-    if is_set_of_layers and (config.get("type") == "sae" or (reads is not None and reads == writes)):
+    config = config or Config()
+    reads, writes = config.hf_hook_point_in, config.hf_hook_point_out
+    if is_set_of_layers and (config.type == "sae" or (reads is not None and reads == writes)):
         raise UsageError(
-            f"{where} is an autoencoder of one place ({reads}), not a transcoder; give a set that reads an MLP's input "
-            f"and writes its output, such as transcoder_all"
+            f"{where} is an autoencoder of one place ({printable(str(reads), 80)}), not a transcoder; give a set that "
+            f"reads an MLP's input and writes its output, such as transcoder_all"
         )
     names = SECOND if "w_enc" in tensors else FIRST
+    check_tensors(tensors, (*names, SKIP), where)
+    has_skip = config.affine_connection if config.affine_skip_connection is None else config.affine_skip_connection
+    if has_skip is not None and has_skip != (SKIP in tensors):
+        raise UsageError(
+            f"{where}: its config.json says affine_connection {str(has_skip).lower()}, and that is not what its "
+            f"tensors say; fetch it again"
+        )
     W_enc, W_dec, b_enc, b_dec, threshold = (tensors[name] for name in names)
+    if W_enc.ndim != 2 or (SKIP in tensors and tensors[SKIP].ndim != 2):
+        raise UsageError(f"{where}: {names[0]} has shape {list(W_enc.shape)}, 2 axes needed; fetch it again")
     return LayerParts(
         W_enc=Lazy.of(W_enc.mT, where),
         W_dec=Lazy.of(W_dec, where),
@@ -92,7 +127,7 @@ def layer_of(
         W_skip=Lazy.of(tensors[SKIP].mT, where) if SKIP in tensors else None,
         reads_at=site_of(reads),
         writes_at=site_of(writes),
-        model_name=config.get("model_name"),
+        model_name=config.model_name,
     )
 
 

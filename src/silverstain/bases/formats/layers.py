@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from silverstain.bases.formats.folder import Folder, parent
 from silverstain.bases.sites import block_of
 from silverstain.errors import UsageError
+from silverstain.printable import printable
 
 HookOf = Callable[[str], str | None]
 """Given a weight file, the hook or module its settings name, which says the layer better than its path."""
@@ -26,14 +27,15 @@ def by_layer(folder: Folder, files: list[str], hook_of: HookOf = lambda file: No
         layer = block_of(hook_of(file), file)
         if layer is None and len(files) > 1:
             raise UsageError(
-                f"cannot tell which layer {folder.where}/{file} is of: neither its settings nor its path says so; "
+                f"cannot tell which layer {folder.shown(file)} is of: neither its settings nor its path says so; "
                 f"name its folder layer_0, layer_1, …"
             )
         layer = layer or 0
         if layer in found:
+            both = printable(f"{found[layer]} and {file}", 200)
             raise UsageError(
-                f"{folder.where} has more than one dictionary for layer {layer}: {found[layer]} and {file}; name one "
-                f"set by its sub-folder (a * may stand for the layer), or list the files in a config.yaml"
+                f"{folder.where} has more than one dictionary for layer {layer}: {both}; name one set by its "
+                f"sub-folder (a * may stand for the layer), or list the files in a config.yaml"
             )
         found[layer] = file
     check_complete(set(found), folder.where, max(found) + 1)
@@ -42,10 +44,20 @@ def by_layer(folder: Folder, files: list[str], hook_of: HookOf = lambda file: No
 
 def check_complete(layers: set[int], where: str, n_layers: int, what: str = "layer") -> None:
     """UsageError unless all of 0 … n_layers − 1 are there."""
-    missing = sorted(set(range(n_layers)) - layers)
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    here = {layer for layer in layers if layer < n_layers}
+    if len(here) < n_layers:
+        first = next(layer for layer in range(n_layers) if layer not in here)
+        n_missing = n_layers - len(here)
+        more = f" and {n_missing - 1} more" if n_missing > 1 else ""
         raise UsageError(
-            f"{where} has {len(layers)} of {n_layers} {what}s, and {what} {missing[0]}{more} is missing; fetch the "
-            f"missing files, every {what} is needed"
+            f"{where} has {len(here)} of {n_layers} {what}s, and {what} {first}{more} is missing; fetch the missing "
+            f"files, every {what} is needed"
         )
+
+
+def only(folder: Folder, files: list[str]) -> str:
+    """The one file of a set that is kept in one; UsageError where there are several."""
+    if len(files) > 1:
+        named = printable(", ".join(files[:3]), 200)
+        raise UsageError(f"{folder.where} has several checkpoints: {named}; leave one, or name a folder")
+    return files[0]

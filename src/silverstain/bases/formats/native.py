@@ -5,7 +5,8 @@ Cross-layer:  W_enc_{l}.safetensors    W_enc_l [F, d], b_enc_l, b_dec_l, thresho
               W_dec_{l}.safetensors    W_dec_l [F, L − l, d]
 
 JumpReLU is said by thresholds, TopK by `activation: topk` and `k` in config.yaml; where circuit-tracer loses these
-two (it does when it caches a set), nothing in the files tells, and the set is a ReLU one for us as for it.
+two (it does when it caches a set), nothing in the files tells, and the set is a ReLU one for us as for it. What
+config.yaml, silverstain.json and the weights say must agree.
 """
 
 from pathlib import Path
@@ -17,25 +18,17 @@ from silverstain.bases.formats import gemma_scope
 from silverstain.bases.formats.folder import Folder
 from silverstain.bases.formats.found import NAMES, Found, LayerParts, assemble
 from silverstain.bases.formats.layers import check_complete
+from silverstain.bases.formats.native_settings import Config, Facts, k_of, native_config, native_facts
+from silverstain.bases.formats.settings import check_tensors
 from silverstain.bases.hub import fetch_file
-from silverstain.bases.layout import (
-    CONFIG,
-    CROSS_LAYER,
-    FACTS,
-    FORMAT,
-    OPTIONAL,
-    PER_LAYER,
-    first_file,
-    layer_in,
-    place_of,
-)
+from silverstain.bases.layout import CONFIG, CROSS_LAYER, FACTS, OPTIONAL, PER_LAYER, first_file, layer_in, place_of
 from silverstain.bases.lazy import Lazy
 from silverstain.bases.weight_files import open_weights
-from silverstain.documents import read_json
 from silverstain.errors import UsageError
+from silverstain.parts import shown_path
+from silverstain.printable import printable
 
 THRESHOLD = "activation_function.threshold"
-ACTIVATIONS = (None, "relu", "jumprelu", "jump_relu", "topk")
 
 
 def is_native(folder: Folder) -> bool:
@@ -44,96 +37,133 @@ def is_native(folder: Folder) -> bool:
 
 
 def read_native(folder: Folder) -> Found:
-    config = folder.settings(CONFIG)
-    is_cross_layer = _is_cross_layer(folder, config)
-    facts = read_json(folder.root / FACTS, FORMAT) if (folder.root / FACTS).exists() else {}
-    if config.get("transcoders"):
-        found = _from_list(folder, config["transcoders"], is_cross_layer)
+    config, facts = native_config(folder), native_facts(folder)
+    is_cross_layer = config.model_kind == CROSS_LAYER
+    if config.transcoders:
+        found = _from_list(folder, config, is_cross_layer)
     else:
-        n_layers = facts.get("n_layers") or _count_layers(folder, is_cross_layer)
-        layers = [_layer(folder, layer, is_cross_layer, config, facts) for layer in range(n_layers)]
+        n_layers = _count_layers(folder, is_cross_layer)
+        if n_layers < max(facts.n_layers or 0, config.n_layers or 0):
+            raise _missing(folder, n_layers, is_cross_layer)
+        layers = [_layer(folder, layer, n_layers, is_cross_layer, config, facts) for layer in range(n_layers)]
         found = assemble(layers, folder.where)
+    _check_agreement(folder, found, config, facts, is_cross_layer)
+    said = {key: value for key, value in folder.settings(CONFIG).items() if key != "transcoders"}
+    places = {key: said[key] for key in ("feature_input_hook", "feature_output_hook") if said.get(key)}
     return Found(
         parts=found.parts,
         n_layers=found.n_layers,
         activation=found.activation,
         k=found.k,
-        name=facts.get("name") or config.get("scan"),
-        hash=facts.get("hash"),
-        model_hash=facts.get("model_hash"),
-        metadata={**{key: value for key, value in config.items() if key != "transcoders"}, **facts.get("metadata", {})},
+        name=facts.name or config.scan,
+        hash=facts.hash,
+        model_hash=facts.model_hash,
+        metadata={**said, **facts.metadata, **places},  # where it reads and writes is config.yaml's to say
     )
 
 
-def _is_cross_layer(folder: Folder, config: dict[str, Any]) -> bool:
-    file, kind, activation = folder.root / CONFIG, config.get("model_kind"), config.get("activation")
-    if kind not in (PER_LAYER, CROSS_LAYER):
-        raise UsageError(f"{file}: model_kind is {kind!r}; supported kinds: {PER_LAYER}, {CROSS_LAYER}")
-    if activation not in ACTIVATIONS:
-        raise UsageError(f"{file}: activation {activation!r} is not supported; supported: relu, jumprelu, topk")
-    return kind == CROSS_LAYER
+def _check_agreement(folder: Folder, found: Found, config: Config, facts: Facts, is_cross_layer: bool) -> None:
+    """UsageError where settings and weights contradict each other: one of the two would be dropped without a word."""
+    n_axes = 3 if is_cross_layer else 2
+    seen = [found.parts["W_dec", layer].shape for layer in range(found.n_layers)]
+    if any(len(shape) != n_axes for shape in seen):
+        raise UsageError(
+            f"{folder.where}: {CONFIG} says model_kind {config.model_kind}, whose decoders have {n_axes} axes, and "
+            f"W_dec has shape {list(next(shape for shape in seen if len(shape) != n_axes))}; fetch it again"
+        )
+    has_thresholds = ("threshold", 0) in found.parts
+    for file, said in ((CONFIG, config.chosen_by), (FACTS, facts.activation)):
+        if said == "jumprelu" and not has_thresholds:
+            raise UsageError(
+                f"{folder.where}: {file} says activation {said}, and its weights have no thresholds; fetch it again, "
+                f"or set activation: relu if it is a ReLU one"
+            )
+        if said == "relu" and has_thresholds:
+            raise UsageError(
+                f"{folder.where}: {file} says activation {said}, and its weights have thresholds; set activation: "
+                f"jumprelu if they are to be used"
+            )
+    if facts.is_cross_layer not in (None, is_cross_layer):
+        raise UsageError(
+            f"{folder.where}: {CONFIG} says model_kind {config.model_kind}, and {FACTS} is_cross_layer "
+            f"{str(facts.is_cross_layer).lower()}; fetch it again"
+        )
+    n_features, d_model = found.parts["W_enc", 0].shape
+    for file, settings in ((CONFIG, config), (FACTS, facts)):
+        for name, said, size in (
+            ("n_layers", settings.n_layers, found.n_layers),
+            ("n_features", settings.n_features, n_features),
+            ("d_model", settings.d_model, d_model),
+        ):
+            if said is not None and said != size:
+                raise UsageError(
+                    f"{folder.where}: {file} says {name} {said}, and its weights have {size}; fetch it again"
+                )
 
 
 def _count_layers(folder: Folder, is_cross_layer: bool) -> int:
-    """How many layers there are; UsageError when one between is missing."""
-    seen = {
-        layer for name in folder.top if (layer := layer_in(name, "W_enc", is_cross_layer=is_cross_layer)) is not None
-    }
+    """How many layers there are; UsageError when one between is missing, and where the files are of the other kind."""
+    seen, others = (
+        {layer for name in folder.top if (layer := layer_in(name, "W_enc", is_cross_layer=kind)) is not None}
+        for kind in (is_cross_layer, not is_cross_layer)
+    )
+    if others:
+        kind, file = (
+            (CROSS_LAYER, PER_LAYER)[not is_cross_layer],
+            first_file(min(others), is_cross_layer=not is_cross_layer),
+        )
+        raise UsageError(
+            f"{folder.where}: {CONFIG} says model_kind {kind}, and {file} is a file of the other kind; set model_kind "
+            f"to what the files are, or take away those of the other kind"
+        )
     if not seen:
         first = first_file(0, is_cross_layer=is_cross_layer)
         raise UsageError(f"there is no dictionary at {folder.where}: {first} is missing; fetch it again")
-    missing = set(range(max(seen) + 1)) - seen
-    if missing:
-        file = first_file(min(missing), is_cross_layer=is_cross_layer)
-        raise UsageError(f"{folder.where} is not complete: {file} is missing; fetch it again")
+    missing = next((layer for layer in range(len(seen)) if layer not in seen), None)
+    if missing is not None:
+        raise _missing(folder, missing, is_cross_layer)
     return len(seen)
 
 
-def _layer(folder: Folder, layer: int, is_cross_layer: bool, config: dict[str, Any], facts: dict) -> LayerParts:
+def _missing(folder: Folder, layer: int, is_cross_layer: bool) -> UsageError:
+    file = first_file(layer, is_cross_layer=is_cross_layer)
+    return UsageError(f"{folder.where} is not complete: {file} is missing; fetch it again")
+
+
+def _layer(folder: Folder, layer: int, n_layers: int, is_cross_layer: bool, config: Config, facts: Facts) -> LayerParts:
     """One layer; opens its files, so a missing or truncated one is found now."""
     parts: dict[str, Any] = {}
-    for key in NAMES:
-        file, name = place_of(key, layer, is_cross_layer=is_cross_layer)
+    places = {key: place_of(key, layer, is_cross_layer=is_cross_layer) for key in NAMES}
+    for key, (file, name) in places.items():
         if folder.has(file, name):
             parts[key] = folder.lazy(file, name)
         elif key not in OPTIONAL:
             raise UsageError(
-                f"{folder.root / file} has no tensor {name}; it is not a dictionary's file, fetch it again"
+                f"{shown_path(folder.root / file)} has no tensor {name}; it is not a dictionary's file, fetch it again"
             )
-    stored = None if is_cross_layer else folder.tensors(place_of("W_enc", layer, is_cross_layer=False)[0]).get("k")
-    return LayerParts(**parts, k=_k(folder, layer, config, facts, stored))
+    names = [name.replace(".", r"\.") for _, name in places.values()]
+    for file in {file for file, _ in places.values()}:
+        check_tensors(folder.tensors(file), names if is_cross_layer else [*names, "k"], folder.shown(file))
+    stored = None if is_cross_layer else folder.tensors(places["W_enc"][0]).get("k")
+    return LayerParts(**parts, k=k_of(folder, layer, n_layers, config, facts, stored))
 
 
-def _k(folder: Folder, layer: int, config: dict[str, Any], facts: dict, stored: Tensor | None) -> int | None:
-    """How many features of a layer are active at most; None unless the set is a TopK one."""
-    if config.get("activation") != "topk" and facts.get("activation") != "topk":
-        return None if stored is None or config.get("activation") else int(stored)
-    k = facts.get("k") or config.get("k") or (None if stored is None else int(stored))
-    k = k[layer] if isinstance(k, list) else k
-    if not isinstance(k, int) or k < 1:
-        raise UsageError(
-            f"{folder.root / CONFIG} says activation: topk and k is {k!r}; add the k that the set was trained with, "
-            f"as a line 'k: 128'"
-        )
-    return k
-
-
-def _from_list(folder: Folder, entries: Any, is_cross_layer: bool) -> Found:
+def _from_list(folder: Folder, config: Config, is_cross_layer: bool) -> Found:
     """A set whose config.yaml lists one file for each layer, on the hub or on this disk."""
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise UsageError(f"{folder.root / CONFIG}: transcoders must be a list of files, one a layer")
-    paths = [fetch_file(entry, folder.root) for entry in entries]
-    opened = [(open_weights(path), str(path)) for path in paths]
+    paths = [fetch_file(entry, folder.root) for entry in config.transcoders or []]
+    opened = [(open_weights(path), shown_path(path)) for path in paths]
     if is_cross_layer:
         wanted = set(gemma_scope.SECOND)
         whole = [one for one in opened if wanted <= one[0].keys()]
         check_complete({i for i, one in enumerate(opened) if wanted <= one[0].keys()}, folder.where, len(opened))
-        return gemma_scope.cross_layer_of(whole, {}, folder.where)
-    config = folder.settings(CONFIG)
-    return assemble([_listed_layer(folder, config, i, *one) for i, one in enumerate(opened)], folder.where)
+        return gemma_scope.cross_layer_of(whole, gemma_scope.Config(), folder.where)
+    layers = [_listed_layer(folder, config, i, len(opened), *one) for i, one in enumerate(opened)]
+    return assemble(layers, folder.where)
 
 
-def _listed_layer(folder: Folder, config: dict, layer: int, tensors: dict[str, Tensor], where: str) -> LayerParts:
+def _listed_layer(
+    folder: Folder, config: Config, layer: int, n_layers: int, tensors: dict[str, Tensor], where: str
+) -> LayerParts:
     """A file of a list, told by its tensors: Gemma Scope's, or circuit-tracer's own."""
     if "w_enc" in tensors or Path(where).suffix == ".npz":
         missing = set(gemma_scope.SECOND if "w_enc" in tensors else gemma_scope.FIRST) - tensors.keys()
@@ -142,9 +172,12 @@ def _listed_layer(folder: Folder, config: dict, layer: int, tensors: dict[str, T
     else:
         missing = {"W_enc", "b_enc", "W_dec", "b_dec"} - tensors.keys()
     if missing:
-        raise UsageError(f"{where} has no tensor {min(missing)}; it is not a transcoder's file, check {CONFIG}")
+        raise UsageError(
+            f"{where} has no tensor {printable(min(missing))}; it is not a transcoder's file, check {CONFIG}"
+        )
+    check_tensors(tensors, [*NAMES[:4], "W_skip", "k", THRESHOLD.replace(".", r"\.")], where)
     names = {"threshold": THRESHOLD}
     parts: dict[str, Any] = {
         key: Lazy.of(tensors[name], where) for key in NAMES if (name := names.get(key, key)) in tensors
     }
-    return LayerParts(**parts, k=_k(folder, layer, config, {}, tensors.get("k")))
+    return LayerParts(**parts, k=k_of(folder, layer, n_layers, config, Facts(), tensors.get("k")))

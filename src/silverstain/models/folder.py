@@ -1,0 +1,147 @@
+"""A model's folder looked at before anything is built of it: is it complete, and do its sizes hold what its files hold?
+
+Only JSON and the headers of safetensors files are read here, so a damaged or hostile folder costs neither time nor
+memory. Pickled weights (`pytorch_model.bin`) are never read: a pickle may run what it likes.
+"""
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+from silverstain.errors import UsageError
+
+CONFIG, GENERATION = "config.json", "generation_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one of them holds the vocabulary
+
+MOST_CONFIG_BYTES = 1 << 24
+MOST_HEADER_BYTES = 100_000_000  # of the format itself
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "vocab_size", "num_local_experts", "n_embd", "n_layer", "n_head", "n_positions", "n_inner",
+)  # fmt: skip
+OPTIONAL = ("num_key_value_heads", "head_dim", "n_inner")  # null says that it follows from the others
+MOST_POSITIONS = 1 << 40  # takes no memory where positions are rotary, and must be a number that can be counted with
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """The configuration of a local model's folder; UsageError, in one line, for one that cannot be a model's."""
+    if not (folder / CONFIG).is_file():
+        seen = f"it has no {CONFIG}" if folder.is_dir() else "it is not a folder"
+        raise UsageError(f"there is no model at {folder}: {seen}; give a Hugging Face model folder or a hub id")
+    config = _read_json(folder / CONFIG)
+    if not isinstance(config, dict):
+        raise _broken(folder, f"{CONFIG} is a {type(config).__name__}, not an object")
+    if (folder / GENERATION).is_file() and not isinstance(_read_json(folder / GENERATION), dict):
+        raise _broken(folder, f"{GENERATION} is not an object")  # transformers would leave it out and go on
+    return config
+
+
+def check_weights(folder: Path, config: dict[str, Any]) -> int:
+    """How many numbers the weight files hold; UsageError unless the configuration's sizes are numbers within that."""
+    files = _weight_files(folder)
+    held = sum(_numbers_in(folder, file) for file in files)
+    inner = config.get("text_config")
+    for settings in (config, inner if isinstance(inner, dict) else {}):
+        for key in SIZES:
+            _check_size(folder, key, settings.get(key, 1), held)
+        positions = settings.get("max_position_embeddings", 1)
+        if not _is_count(positions) or positions > MOST_POSITIONS:
+            raise _broken(folder, f"max_position_embeddings is {_short(positions)}; it must be a number of tokens")
+    return held
+
+
+def check_fits_files(folder: Path, n_needed: int, n_held: int) -> None:
+    """UsageError where a model wants far more numbers than its files hold: the rest would be made up, in memory."""
+    # packed weights hold at least two values a byte
+    if n_needed > 4 * n_held + 1_000_000:
+        raise _broken(
+            folder, f"{CONFIG} describes a model of {n_needed:,} numbers, and its weight files hold {n_held:,}"
+        )
+
+
+def check_tokenizer_files(folder: Path) -> None:
+    """UsageError without a vocabulary: transformers makes an empty tokenizer of some types and goes on."""
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise UsageError(
+            f"cannot load the tokenizer of {folder}: it has no {TOKENIZER_FILES[0]}; fetch the files again"
+        )
+
+
+def _check_size(folder: Path, key: str, value: Any, held: int) -> None:
+    if value is None and key in OPTIONAL:
+        return
+    if not _is_count(value) or value < 1:
+        raise _broken(folder, f"{key} is {_short(value)}; it must be a whole number from 1 on")
+    if value > held:
+        raise _broken(folder, f"{key} is {_short(value)}, and its weight files hold {held:,} numbers in all")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > 10**15:  # Python refuses to write numbers of thousands of digits
+        return f"a number of about {int(math.log2(abs(value)) * 0.30103) + 1} digits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers will read."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        index = _read_json(folder / INDEX)
+        names = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise _broken(folder, f"{INDEX} does not say in which file each weight is")
+        found = [folder / name for name in sorted(set(names.values()))]
+        outside = [file.name for file in found if file.parent != folder]
+        if outside:
+            raise _broken(folder, f"{INDEX} names a file outside the folder ({_short(outside[0])})")
+        return found
+    pickled = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
+    if pickled:
+        raise UsageError(
+            f"cannot load the model of {folder}: its weights are in {pickled[0]}, a pickle, which can run code and is "
+            f"never read; fetch or save the model as safetensors ({WEIGHTS})"
+        )
+    raise _broken(folder, f"it has no weights ({WEIGHTS})")
+
+
+def _numbers_in(folder: Path, file: Path) -> int:
+    """How many numbers a safetensors file says it holds, checked against its size."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as handle:
+            start = handle.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+            if length > min(size - 8, MOST_HEADER_BYTES):
+                raise _broken(folder, f"{file.name} is not a safetensors file, or is cut short")
+            header = json.loads(handle.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+        if max(ends, default=0) + 8 + length > size:
+            raise _broken(folder, f"{file.name} is cut short")
+        return sum(math.prod(shape) for shape in shapes)
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise _broken(folder, f"{file.name} cannot be read ({' '.join(str(error).split())[:100]})") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.stat().st_size > MOST_CONFIG_BYTES:
+            raise _broken(path.parent, f"{path.name} is larger than {MOST_CONFIG_BYTES >> 20} MB")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
+        raise _broken(path.parent, f"{path.name} is broken ({reason})") from error
+
+
+def _broken(folder: Path, what: str) -> UsageError:
+    return UsageError(f"cannot load the model of {folder}: {what}; check the reference, or fetch the files again")

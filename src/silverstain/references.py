@@ -1,0 +1,71 @@
+"""What a person calls a model and a dictionary, checked before anything heavy is imported or read."""
+
+import re
+from pathlib import Path
+
+from silverstain.errors import UsageError
+
+ORGANISM = "organism"
+ORGANISM_DICTIONARIES = ("cross-layer", "per-layer")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
+
+
+def check_references(model: str | Path, dictionary: str | Path | None) -> None:
+    """UsageError, at once, where it can be known that there is no such model or dictionary, or that none is named.
+
+    A reference is a local path where it is there, or begins as one (`./`, `/`, `~`); else an id of the hub, which is
+    asked for when it is loaded.
+    """
+    check_model_reference(model)
+    if dictionary is None:
+        if _is_organism(model):
+            return
+        raise UsageError(
+            f"no dictionary is named for {model}: give one that was trained on it (--dictionary FOLDER or hub id, "
+            f"dictionary= in Python), train one (silverstain train --model {model} --text FILE --out FOLDER), or begin "
+            f"with the {ORGANISM}, which has one (leave --model out)"
+        )
+    if _is_organism(model) and str(dictionary) in ORGANISM_DICTIONARIES:
+        return
+    if _there(dictionary) is None and _looks_local(dictionary):
+        raise UsageError(
+            f"there is no dictionary at {dictionary}: no such file or folder; check the path, or train one "
+            f"(silverstain train --model {model} --text FILE --out FOLDER)"
+        )
+
+
+def check_model_reference(model: str | Path) -> None:
+    """The same of a model alone."""
+    if _is_organism(model):
+        return
+    there = _there(model)
+    if there is not None:
+        if not (there / "config.json").is_file():
+            seen = "it has no config.json" if there.is_dir() else "it is not a folder"
+            raise UsageError(f"there is no model at {there}: {seen}; give a Hugging Face model folder or a hub id")
+    elif _looks_local(model):
+        raise UsageError(
+            f"there is no model at {model}: it is not a folder; give a Hugging Face model folder or a hub id"
+        )
+    elif not _HUB_ID.fullmatch(str(model)) or ".." in str(model) or "--" in str(model) or len(str(model)) > 96:
+        raise UsageError(
+            f"there is no model {str(model)[:100]!r}: it is neither a folder that is there nor a hub id, which is "
+            "ORG/NAME; give one of them"
+        )
+
+
+def _is_organism(model: str | Path) -> bool:
+    return str(model).partition("/")[0] == ORGANISM
+
+
+def _looks_local(reference: str | Path) -> bool:
+    return isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
+
+
+def _there(reference: str | Path) -> Path | None:
+    """The path, where something is there."""
+    try:
+        path = Path(reference).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # a text that no path can be; a home that is not known
+        return None
