@@ -53,8 +53,8 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "references", "statistics", "printable",
-    "parts", "storage", "figure_files", "documents", "validation", "resuming",
+    "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "references", "statistics",
+    "printable", "parts", "storage", "figure_files", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {
