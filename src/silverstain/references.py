@@ -26,7 +26,8 @@ def check_references(model: str | Path, dictionary: str | Path | None) -> None:
             return
         raise UsageError(
             f"no dictionary is named for {name}: give one that was trained on it (--dictionary FOLDER or hub id, "
-            f"dictionary= in Python), train one ({train}), or begin with the {ORGANISM}, which has one (leave --model out)"
+            f"dictionary= in Python), train one ({train}), or begin with the {ORGANISM}, which has one (leave --model "
+            "out)"
         )
     if is_organism(model) and str(dictionary) in ORGANISM_DICTIONARIES:
         return

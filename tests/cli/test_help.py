@@ -27,7 +27,7 @@ def test_help_says_nothing_that_says_nothing(words: list[str], capsys: pytest.Ca
     assert text == said([*words, "--help"], capsys)
     for nothing in ("default: None", "--no-json", "default: no-", "x>=", "<=x", "<str>", "range"):
         assert nothing not in text
-    assert "\n  --out" not in text  # but -o, --out
+    assert "\n  --out PATH" not in text  # but -o, --out PATH
 
 
 def test_many_flags_stand_under_headings(capsys: pytest.CaptureFixture[str]):
@@ -75,8 +75,8 @@ def test_the_lines_for_a_shell_are_printed(shell: str, capsys: pytest.CaptureFix
         ("treat bake nowhere.json --out x", "there is no file nowhere.json"),
         ("trace x --out graph.json", "ends in .json; give --out graph.safetensors"),
         ("trace x --model organism/qirk", "there are: general, memorised, mixed, quirk, untrained"),
-        ("trace x --model org/name", "train one: silverstain train --model org/name"),
-        ("trace x --model ./nowhere --dictionary d", "there is no model at nowhere"),
+        ("trace x --model org/name", "train one (silverstain train --model org/name"),
+        ("trace x --model ./nowhere --dictionary d", "there is no model at ./nowhere"),
     ],
 )
 def test_what_can_be_told_at_once_is_told_before_anything_is_loaded(

@@ -38,3 +38,10 @@ def test_the_line_follows_from_the_scores(replacement, left_out, level, says):
 
 def test_a_completeness_that_is_not_known_is_not_said():
     assert "completeness" not in trust_in(scores(0.9, None)).line
+
+
+def test_a_high_score_of_what_a_file_kept_is_not_taken_for_the_whole_graphs():
+    kept = Scores(1.0, 1.0, 1.0, "what the file kept")
+    assert trust_in(kept).level == "unknown"
+    assert "replacement 1.00 of what the file kept" in trust_in(kept).line
+    assert trust_in(kept._replace(replacement=0.2)).level == "poor"

@@ -2,12 +2,15 @@
 
 import dataclasses
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 from silverstain.organism.families import families
-from silverstain.organism.growing import current_shares, grow, learning_rate, save_checkpoint
+from silverstain.organism.files import load_organism_model
+from silverstain.organism.growing import current_shares, grow, is_grown, learning_rate, save_checkpoint
+from silverstain.organism.litter import grow_sibling
 from silverstain.organism.recipe import Recipe, Shape
 from silverstain.organism.siblings import siblings
 
@@ -99,3 +102,20 @@ def test_a_second_growth_starts_where_the_first_ended(tmp_path, uninterrupted, m
     still, moved = grown(0.0), grown(1e-2)
     assert torch.equal(still["lm_head.weight"], uninterrupted["lm_head.weight"].bfloat16().float())
     assert not torch.equal(moved["lm_head.weight"], still["lm_head.weight"])
+
+
+def test_a_growth_killed_while_its_model_is_written_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("silverstain.organism.growing.save_model", stop)
+        with pytest.raises(KeyboardInterrupt):
+            grow_sibling("untrained", tmp_path)
+    assert not is_grown(tmp_path / "untrained")
+    assert not any(tmp_path.glob("untrained/.*"))
+    half = tmp_path / "untrained"  # as versions before this one left it: weights, and no tokenizer
+    half.joinpath("model.safetensors").write_bytes(b"")
+    grow_sibling("untrained", tmp_path)
+    assert is_grown(half)
+    load_organism_model("untrained", folder=tmp_path)

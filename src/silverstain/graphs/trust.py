@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from silverstain.graphs.scores import Scores
+from silverstain.graphs.scores import KEPT, Scores
 
 POOR, GOOD = 0.5, 0.8
 """Replacement scores: below the one a drawing is not the model's circuit, from the other on it is most of it."""
@@ -28,7 +28,8 @@ class Trust:
 def trust_in(scores: Scores, *, left_out: float = 0.0) -> Trust:
     """What the scores say of a drawing that leaves out this share of the influence.
 
-    A score that is not known (None or not a number: a file of another tool may not say) is not made up.
+    A score that is not known (None or not a number: a file of another tool may not say) is not made up, and a high
+    one of the part of a graph that a file kept is not taken for one of the whole.
     """
     replacement, completeness = _known(scores.replacement), _known(scores.completeness)
     if replacement is None:
@@ -36,6 +37,9 @@ def trust_in(scores: Scores, *, left_out: float = 0.0) -> Trust:
             level="unknown",
             line="replacement not known: how much of the influence passes through error nodes, this graph does not say",
         )
+    if scores.of == KEPT and replacement >= POOR:
+        kept = f"replacement {_short(replacement)} of what the file kept: files keep few error nodes, so how much of"
+        return Trust(level="unknown", line=f"{kept} the whole graph's influence passes through them is not known")
     said = f"replacement {_short(replacement)}"
     through_errors = f"{100 * (1 - replacement):.0f} % of the influence passes through error nodes"
     if replacement < POOR:
