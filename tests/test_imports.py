@@ -9,8 +9,8 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "documents", "errors", "fetching", "interruption", "notation", "parts", "printable", "resuming", "statistics",
-    "storage", "validation", "version",
+    "documents", "errors", "fetching", "interruption", "notation", "parts", "printable", "resuming", "sealing",
+    "statistics", "storage", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -28,6 +28,7 @@ LOWER: dict[str, set[str]] = {
     "parts": set(),
     "printable": set(),
     "storage": set(),
+    "sealing": set(),
     "validation": set(),
     "resuming": set(),
     "graphs": set(),
@@ -50,7 +51,7 @@ LOWER: dict[str, set[str]] = {
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
     "errors", "fetching", "version", "interruption", "notation", "statistics", "printable", "parts", "storage",
-    "documents", "validation", "resuming",
+    "sealing", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

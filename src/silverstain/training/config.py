@@ -176,6 +176,10 @@ class TrainingConfig:
         """Weight of the sparsity loss at a step of the run."""
         return self.sparsity * (step + 1) / self.n_steps
 
+    def revivals(self) -> range:
+        """The numbers of the steps, counted from 1, after which dead features are revived."""
+        return range(self.reseed_every, int(self.reseed_until * self.steps) + 1, self.reseed_every)
+
     def lr_at(self, step: int) -> float:
         return self.lr * min(1.0, (step + 1) / max(self.warmup, 1)) * _falling(step, self.steps)
 

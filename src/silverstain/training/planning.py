@@ -19,7 +19,7 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.learner import Learner
 from silverstain.training.scanning import entries_at_a_time
 from silverstain.training.sizes import sequences_a_batch
-from silverstain.training.weights import Scales, Weights
+from silverstain.training.weights import meta_weights
 
 CONTEXT = 128
 ENTRY_BYTES = 35
@@ -86,11 +86,7 @@ def plan_training(
 
 def count_parameters(model: LanguageModel, config: TrainingConfig) -> int:
     """Of a dictionary of these settings, whatever its kind; only a mixture's, which are few, are made to be counted."""
-    layers = torch.zeros(model.n_layers, device="meta")
-    vectors = torch.zeros(model.n_layers, model.d_model, device="meta")
-    scales = Scales(input_mean=vectors, input_factor=layers, output_mean=vectors, output_factor=layers)
-    with torch.device("cpu" if config.kind == "molt" else "meta"):
-        weights = Weights(n_layers=model.n_layers, d_model=model.d_model, config=config, scales=scales)
+    weights = meta_weights(config, n_layers=model.n_layers, d_model=model.d_model)
     return sum(parameter.numel() for parameter in weights.parameters())
 
 
