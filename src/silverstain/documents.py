@@ -25,8 +25,11 @@ _HALF_OF_A_CHARACTER = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 
 
-def read_text(path: str | Path, most_bytes: int = MOST_BYTES) -> str:
-    """The UTF-8 text of a file; UsageError names one that is missing, larger than `most_bytes`, or no text."""
+def read_text(path: str | Path, most_bytes: int = MOST_BYTES, *, is_appended: bool = False) -> str:
+    """The UTF-8 text of a file; UsageError names one that is missing, larger than `most_bytes`, or no text.
+
+    What is appended a line at a time (`is_appended`) may end within a character, where a run was killed.
+    """
     path = Path(path)
     check_is_file(path)
     try:
@@ -36,7 +39,9 @@ def read_text(path: str | Path, most_bytes: int = MOST_BYTES) -> str:
             raise UsageError(
                 f"{path} is larger than {most_bytes >> 20} MB, which no file of this kind is; check the path"
             )
-        return content.decode("utf-8-sig")  # some editors put a byte-order mark in front
+        return content.decode(
+            "utf-8-sig", "replace" if is_appended else "strict"
+        )  # some editors put a byte-order mark in front
     except (OSError, ValueError) as error:
         raise broken_file(path, error) from error
 

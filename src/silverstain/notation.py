@@ -13,7 +13,7 @@ The ids that nodes have in files are read as well: `3_1501_9` (layer, feature, p
 import re
 from dataclasses import dataclass
 
-NUMBER = r"\d{1,18}"  # Python refuses to read numbers of thousands of digits, with an error of its own
+NUMBER = r"\d{1,9}"  # more than any model has, and less than overflows anywhere
 _NODE = re.compile(
     rf"""\s*(?:
         (?: L(?P<layer>{NUMBER}) \. (?: F(?P<feature>{NUMBER}) | H(?P<head>{NUMBER}) | (?P<error>error)

@@ -11,7 +11,7 @@ The classes describe files as others write them; what the rest of the code uses 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from silverstain.errors import UsageError
 from silverstain.printable import printable
@@ -26,7 +26,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 ShortText = Annotated[str, Field(max_length=10_000)]
 """A name, a label, a token."""
 
-Model = TypeVar("Model", bound="FromOutside")
+Value = TypeVar("Value")
 
 
 class FromOutside(BaseModel):
@@ -38,10 +38,13 @@ class FromOutside(BaseModel):
     )
 
 
-def validated(model: type[Model], value: Any, where: str | Path, advice: str = "write or fetch it again") -> Model:
-    """`value`, as read from JSON or YAML, as a `model`; UsageError says what stands at `where` and was not expected."""
+def validated(kind: type[Value], value: Any, where: str | Path, advice: str = "write or fetch it again") -> Value:
+    """`value`, as read from JSON or YAML, as a `kind`; UsageError says what stands at `where` and was not expected.
+
+    `kind` is a class FromOutside, or a frozen dataclass of plain values, which is then made of lists and objects.
+    """
     try:
-        return model.model_validate(value)
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         raise UsageError(f"cannot read {printable(str(where))}: {first_fault(error)}; {advice}") from error
 

@@ -249,3 +249,18 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(run, prompts: Path, tmp_p
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         run(prompts)
+
+
+def test_a_line_of_the_index_that_is_damaged_is_traced_again(tmp_path):
+    from silverstain.attribution.many import INDEX, _read_index
+
+    whole = {
+        "id": "a", "graph": "a.safetensors", "settings_hash": "0", "targets": [{"name": "x"}], "edges": 3,
+        "seconds": {"total": 1.0},
+    }  # fmt: skip
+    damaged = [{**whole, "id": "b", **change} for change in ({"targets": 5}, {"targets": [{}]}, {"edges": "3"})]
+    damaged += [{k: v for k, v in whole.items() if k != key} | {"id": "b"} for key in ("seconds", "graph")]
+    rows = [json.dumps(row) for row in (whole, *damaged)] + ["null", "[" * 900, '{"id": "b\\ud83d"}']
+    (tmp_path / INDEX).write_bytes("\n".join(rows).encode() + "\n{é".encode()[:-1])
+    assert _read_index(tmp_path) == {"a": whole}
+    assert (tmp_path / INDEX).read_text() == json.dumps(whole) + "\n"

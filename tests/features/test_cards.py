@@ -1,6 +1,8 @@
 """A feature made to stand for something known is called by that name."""
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,3 +200,29 @@ def test_cards_are_built_from_plain_tuples_with_progress(world):
 )
 def test_labels_and_group_labels(kind, subject, label, group):
     assert (label_of(kind, subject), group_label_of(kind, subject)) == (label, group)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t, x: t.update(key=t["key"].flip(0)), "not in order"),
+        (lambda t, x: t.update(kind=t["kind"] + 99), "no known kind"),
+        (lambda t, x: t.update(fit=t["fit"][:, :3].contiguous()), "different shapes"),
+        (lambda t, x: t.update(density=t["density"][:-1].clone()), "the column 'density' has the shape"),
+        (lambda t, x: t.update(support=t["support"].float()), "the column 'support' is of type"),
+        (lambda t, x: t.update(promoted=torch.full_like(t["promoted"].int(), 10**6)), "the token 1000000 has no text"),
+        (lambda t, x: x.update(subjects=x["subjects"][:-1]), "it names"),
+        (lambda t, x: x.update(n_features="24"), "n_features"),
+        (lambda t, x: x["tokens"].update({"\x1b[2J": "a"}), r"tokens\.\\x1b"),
+        (lambda t, x: x.pop("centre"), "centre: field required"),
+    ],
+)
+def test_cards_that_are_damaged_behind_their_format_are_named(tmp_path, change, words):
+    tensors, header = read_tensors(Path(__file__).parents[1] / "former" / "cards.safetensors")
+    text = json.loads(header["text"])
+    change(tensors, text)
+    save_tensors_whole(tmp_path / "cards.safetensors", tensors, {**header, "text": json.dumps(text)})
+    with pytest.raises(UsageError, match=words) as caught:
+        Cards.load(tmp_path / "cards.safetensors")
+    assert "cards.safetensors" in str(caught.value)
+    assert "\n" not in str(caught.value)

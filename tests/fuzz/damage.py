@@ -12,8 +12,8 @@ from torch import Tensor
 HOSTILE: list[Any] = [
     None, True, 0, -1, 1, 7, 2**31, -(2**31), 10**20, 10**400, 0.5, -0.0, 1e308, 1e-320, float("nan"), float("inf"),
     "", " ", "x", "\x1b]0;owned\x07", "\x9b5n", "\n\n", "\u202eabc", "a\x00b", "9" * 5000, "x" * 100_000,
-    "../../etc/passwd", "~nouser/x", "/dev/zero", "日本", "L0.F0@1", "0_1_2", [], {}, [[]], [None], [1], ["a"], {"a": 1},
-    [[[[[[]]]]]], {"": {"": {}}}, [0] * 1000, "\ud83d", b"nested",
+    "../../etc/passwd", "~nouser/x", "/dev/zero", "日本", "L0.F0@1", "0_1_2", [], {}, [[]], [None], [1], ["a"],
+    {"a": 1}, [[[[[[]]]]]], {"": {"": {}}}, [0] * 1000, "\ud83d", b"nested",
 ]  # fmt: skip
 """Values that stand where another was expected. The last stands for 900 lists in each other."""
 

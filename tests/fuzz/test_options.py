@@ -22,7 +22,8 @@ TYPED = [
     "\x1b]0;owned\x07", "\u202eabc", "\udcff", "a\nb", "L0.F" + "9" * 30, "ablate:L0.F0@0..99999999999",
     "set:L0.F0@3=1e999", "0..99999999999", "id:" + "9" * 30, "direction:/dev/zero", "/dev/null/x",
     "x" * 5000, "../" * 2000,
-    "~nouser/x", "hf://", ",", "1,,2", "1:2:3", "--", "-h", "*", "~", "=", "a=b=c", "%s%n", "{}", "日本", "💥", "cuda:99",
+    "~nouser/x", "hf://", ",", "1,,2", "1:2:3", "--", "-h", "*", "~", "=", "a=b=c", "%s%n", "{}", "日本", "💥",
+    "cuda:99",
 ]  # fmt: skip
 """What is typed where a number, a name or a path was meant."""
 LONG = {"train"}

@@ -18,12 +18,34 @@ from silverstain.attribution.prompt_files import BadLine, PromptLine
 from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.tracing import Progress, trace
 from silverstain.bases import Basis, check_fits
+from silverstain.documents import parsed_json, read_text
 from silverstain.errors import OutOfMemory, UsageError, is_out_of_memory
 from silverstain.graphs import Graph, scores
 from silverstain.models import LanguageModel
-from silverstain.storage import broken_file, write_text_whole
+from silverstain.storage import write_text_whole
+from silverstain.validation import Count, Finite, FromOutside
 
 INDEX = "index.jsonl"
+MOST_BYTES = 1 << 30
+
+
+class _Named(FromOutside):
+    name: str
+
+
+class _Took(FromOutside):
+    total: Finite
+
+
+class IndexLine(FromOutside):
+    """What a line of the index must have for its graph to be told of and skipped."""
+
+    id: str
+    graph: str
+    settings_hash: str
+    targets: list[_Named]
+    edges: Count
+    seconds: _Took
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,23 +163,24 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     entries: dict[str, dict[str, Any]] = {}
-    *texts, rest = _text_of(path).split("\n")  # no splitlines: a prompt may hold U+2028
+    *texts, rest = read_text(path, MOST_BYTES, is_appended=True).split("\n")  # no splitlines: a prompt may hold U+2028
     for text in [*texts, rest]:
-        try:
-            entry = json.loads(text)
+        entry = _entry(text)
+        if entry is not None:
             entries[entry["id"]] = entry
-        except (ValueError, TypeError, KeyError):
-            continue
     if rest or len(entries) < len(texts):
         write_text_whole(path, "".join(_as_line(entry) for entry in entries.values()))
     return entries
 
 
-def _text_of(path: Path) -> str:
+def _entry(text: str) -> dict[str, Any] | None:
+    """A line of the index; None where it is damaged, and its graph is traced again."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise broken_file(path, error) from error
+        entry = parsed_json(text)
+        IndexLine.model_validate(entry)
+    except ValueError:  # pydantic's ValidationError is one
+        return None
+    return entry
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:

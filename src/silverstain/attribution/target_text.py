@@ -24,6 +24,7 @@ from silverstain.attribution.requests import (
 )
 from silverstain.errors import UsageError
 from silverstain.notation import NUMBER, read_node
+from silverstain.printable import printable
 from silverstain.storage import read_tensors
 
 PLACED = re.compile(rf"(?P<what>.+)@(?P<position>-?{NUMBER})", re.DOTALL)
@@ -46,7 +47,7 @@ def _what(text: str) -> TargetRequest:
     if colon and kind == "diff":
         return _difference(rest)
     if colon and kind == "feature":
-        raise UsageError(f"cannot read the target {text!r}: name a feature as feature:L2.F17, layer and feature")
+        raise UsageError(f"cannot read the target {_shown(text)}: name a feature as feature:L2.F17, layer and feature")
     if colon and kind == "direction":
         return _direction(text, rest)
     if not text:
@@ -59,7 +60,7 @@ def _token(text: str) -> str | int:
     if number == text:
         return text
     if not re.fullmatch(NUMBER, number):
-        raise UsageError(f"cannot read the target {text!r}: an id is a number, as id:40")
+        raise UsageError(f"cannot read the target {_shown(text)}: an id is a number, as id:40")
     return int(number)
 
 
@@ -67,7 +68,7 @@ def _difference(pair: str) -> DifferenceTarget:
     tokens = pair.split(",")
     if len(tokens) != 2 or not all(tokens):
         raise UsageError(
-            f"cannot read the target 'diff:{pair}': name two tokens with one comma between them, as "
+            f"cannot read the target {_shown('diff:' + pair)}: name two tokens with one comma between them, as "
             "diff:austin,sacramento, and a token that has a comma by its id, as diff:id:40,id:41"
         )
     return DifferenceTarget(token=_token(tokens[0]), minus=_token(tokens[1]))
@@ -76,13 +77,17 @@ def _difference(pair: str) -> DifferenceTarget:
 def _direction(text: str, rest: str) -> DirectionTarget:
     parts = DIRECTION.fullmatch(rest)
     if not parts:
-        raise UsageError(f"cannot read the target {text!r}: name a file, as direction:FILE.safetensors:NAME")
+        raise UsageError(f"cannot read the target {_shown(text)}: name a file, as direction:FILE.safetensors:NAME")
     vectors, _ = read_tensors(parts["file"])
     name = parts["name"] or (next(iter(vectors)) if len(vectors) == 1 else None)
     if name not in vectors:
-        what = "no vector is named" if name is None else f"there is no vector {name!r}"
-        known = ", ".join(sorted(vectors)) or "none"
-        raise UsageError(f"cannot read the target {text!r}: {what}; {Path(parts['file']).name} has {known}")
+        what = "no vector is named" if name is None else f"there is no vector {_shown(name)}"
+        known = printable(", ".join(sorted(vectors)) or "none", 300)
+        raise UsageError(f"cannot read the target {_shown(text)}: {what}; {Path(parts['file']).name} has {known}")
     return DirectionTarget(
         name=name, vector=vectors[name], layer=None if parts["layer"] is None else int(parts["layer"])
     )
+
+
+def _shown(text: str) -> str:
+    return repr(printable(text, 80))

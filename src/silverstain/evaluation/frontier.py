@@ -46,8 +46,9 @@ class Frontier:
 
     @classmethod
     def load(cls, folder: Path) -> "Frontier":
-        found = read_json(folder / FILE, FORMAT)
-        return cls(points=tuple(FrontierPoint(**point) for point in found["points"]), references=found["references"])
+        from silverstain.validation import validated
+
+        return validated(cls, read_json(folder / FILE, FORMAT), folder / FILE, "run the sweep again")
 
 
 def sweep(

@@ -9,11 +9,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from silverstain.documents import parsed_json, read_text
 from silverstain.errors import UsageError
-from silverstain.storage import check_is_file, write_text_whole
+from silverstain.storage import write_text_whole
 
 FORMAT = "silverstain.metrics/1"
 FILE = "metrics.jsonl"
+MOST_BYTES = 256 << 20
 
 Record = dict[str, Any]
 
@@ -44,15 +46,15 @@ class Metrics:
 def read_metrics(path: str | Path) -> list[Record]:
     """The records of a run, in order; half a line at the end, of a run that was killed, is left out."""
     path = Path(path)
-    check_is_file(path)
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read_text(path, MOST_BYTES, is_appended=True).splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
     try:
-        head, *records = [json.loads(line) for line in lines]
+        head, *records = map(parsed_json, lines)
     except ValueError:
         head, records = None, []
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
+    known = isinstance(head, dict) and head.get("format") == FORMAT
+    if not known or not all(isinstance(r, dict) and type(r.get("step")) is int for r in records):
         raise UsageError(f"{path} is not a {FORMAT} file; move it away, or train into another folder")
     return records
 

@@ -8,23 +8,47 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from silverstain.bases import ActiveUnits, Dictionary
+from silverstain.documents import parsed_json
 from silverstain.errors import UsageError
 from silverstain.features.labels import KINDS, Kind, group_label_of, label_of
 from silverstain.notation import feature_name
-from silverstain.storage import read_tensors, save_tensors_whole
+from silverstain.storage import broken_file, read_tensors, save_tensors_whole
+from silverstain.validation import Count, FromOutside, ShortText, validated
 
 FORMAT = "silverstain.cards/1"
 COLUMNS = (
     "key", "density", "mean_activation", "max_activation", "kind", "fit", "support", "promoted", "promoted_effect",
     "suppressed", "suppressed_effect", "windows", "window_activation",
 )  # fmt: skip
+
+
+REAL = {
+    "density", "mean_activation", "max_activation", "fit", "promoted_effect", "suppressed_effect", "window_activation",
+}  # fmt: skip
+"""Columns of real numbers; the others are whole."""
+AXES = {
+    "fit": 2, "promoted": 2, "promoted_effect": 2, "suppressed": 2, "suppressed_effect": 2, "windows": 3,
+    "window_activation": 2,
+}  # fmt: skip
+
+
+class CardsText(FromOutside):
+    """What a file of cards says in words."""
+
+    n_layers: Count
+    n_features: Count
+    centre: Count
+    subjects: list[ShortText]
+    tokens: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], ShortText]
+    meta: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,21 +177,26 @@ class Cards:
     @classmethod
     def load(cls, path: str | Path) -> "Cards":
         """Read what `save` wrote; UsageError naming a missing, corrupt or foreign file."""
-        tensors, metadata = read_tensors(Path(path))
+        path = Path(path)
+        tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT or set(tensors) != set(COLUMNS):
             raise UsageError(f"{path} holds no feature cards ({FORMAT}); build them with build_cards and save those.")
-        text = json.loads(metadata["text"])
+        try:
+            text = validated(CardsText, parsed_json(metadata.get("text", "")), path, "build the cards again")
+            _check_columns(tensors, text)
+        except ValueError as error:
+            raise broken_file(path, error) from error
         columns = {
             name: tensor.float() if tensor.is_floating_point() else tensor.long() for name, tensor in tensors.items()
         }
         return cls(
             **columns,
-            n_layers=text["n_layers"],
-            n_features=text["n_features"],
-            centre=text["centre"],
-            subjects=tuple(text["subjects"]),
-            tokens={int(token): string for token, string in text["tokens"].items()},
-            meta=text["meta"],
+            n_layers=text.n_layers,
+            n_features=text.n_features,
+            centre=text.centre,
+            subjects=tuple(text.subjects),
+            tokens={int(token): string for token, string in text.tokens.items()},
+            meta=text.meta,
         )
 
     def check_fits(self, dictionary: Dictionary) -> None:
@@ -220,6 +249,33 @@ class Cards:
                 before = sum(token >= 0 for token in window[: self.centre])
                 tokens = tuple(self.tokens[token] for token in window if token >= 0)
                 yield Example(tokens=tokens, index=before, activation=activation)
+
+
+def _check_columns(tensors: Mapping[str, Tensor], text: CardsText) -> None:
+    """ValueError unless there is one row a card in every column, and what it names is there."""
+    n = tensors["key"].numel()
+    for name, tensor in tensors.items():
+        wanted_axes = AXES.get(name, 1)
+        if tensor.ndim != wanted_axes or len(tensor) != n:
+            raise ValueError(f"the column {name!r} has the shape {tuple(tensor.shape)}, {n} cards were expected")
+        if tensor.is_floating_point() is not (name in REAL) or tensor.dtype == torch.bool:
+            raise ValueError(f"the column {name!r} is of type {tensor.dtype}")
+    for ids, effects in (("promoted", "promoted_effect"), ("suppressed", "suppressed_effect")):
+        if tensors[ids].shape != tensors[effects].shape:
+            raise ValueError(f"{ids!r} and {effects!r} are of different shapes")
+    if tensors["fit"].shape[1] != 4 or tensors["windows"].shape[:2] != tensors["window_activation"].shape:
+        raise ValueError("its examples or measures are of different shapes")
+    if len(text.subjects) != n or (n and text.centre >= tensors["windows"].shape[2]):
+        raise ValueError(f"it names {len(text.subjects)} features, and has {n} cards")
+    key, kind = tensors["key"].long(), tensors["kind"].long()
+    if n and (bool((key.diff() <= 0).any()) or int(key[0]) < 0 or int(key[-1]) >= text.n_layers * text.n_features):
+        raise ValueError("its features are not in order, or are none of the dictionary's")
+    if n and not 0 <= int(kind.min()) <= int(kind.max()) < len(KINDS):
+        raise ValueError("a label is of no known kind")
+    named = {id for ids in ("promoted", "suppressed", "windows") for id in tensors[ids].unique().tolist()} - {-1}
+    unknown = named - {int(token) for token in text.tokens}
+    if unknown:
+        raise ValueError(f"the token {min(unknown)} has no text")
 
 
 def places_of_kind(

@@ -7,7 +7,6 @@ exchanging the stream for another sentence's makes the model answer as if the va
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
@@ -128,24 +127,11 @@ class CausalMap:
 
     @classmethod
     def load(cls, path: str | Path) -> "CausalMap":
-        header = read_json(path, FORMAT)
-        try:
-            found = tuple(_variable_from(item) for item in header["variables"])
-            return cls(model_hash=header["model_hash"], n=header["n"], seed=header["seed"], variables=found)
-        except (KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} is not a whole causal map ({error}); measure it again: "
-                "silverstain organism check --identifiability"
-            ) from error
+        from silverstain.validation import validated
 
-
-def _variable_from(item: Mapping[str, Any]) -> VariableMap:
-    measures = {key: Share(**item[key]) for key in ("base_right", "donor_right", "unexchanged", "bag_of_tokens")}
-    sites = tuple(
-        Site(
-            layer=site["layer"], role=site["role"], probe=Share(**site["probe"]),
-            interchange=Share(**site["interchange"]), mean_interchange=Share(**site["mean_interchange"]),
-        )
-        for site in item["sites"]
-    )  # fmt: skip
-    return VariableMap(**{**item, **measures, "roles": tuple(item["roles"]), "sites": sites})
+        again = "measure it again: silverstain organism check --identifiability"
+        found = validated(cls, read_json(path, FORMAT), path, again)
+        for one in found.variables:
+            if not one.roles or not one.sites or len(one.sites) % len(one.roles):
+                raise UsageError(f"{path} is not a whole causal map: {one.name} lacks sites; {again}")
+        return found
