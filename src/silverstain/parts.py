@@ -200,7 +200,7 @@ def only_run_in(folder: Path, what: str) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(
-                    f"another {what} is running in {shown_path(folder)}; wait until it has ended, or give another folder"
+                    f"another {what} is running in {shown_path(folder)}; wait for it, or give another folder"
                 ) from None
             except OSError:  # a file system without locks
                 pass

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from silverstain.errors import UsageError
 from silverstain.storage import broken_file, check_is_file, save_tensors_whole
 
 if TYPE_CHECKING:

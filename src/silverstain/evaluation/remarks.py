@@ -16,9 +16,9 @@ FEWEST_ACTIVE = 0.1
 LARGE_SKIP = 0.5
 """Share of the outputs' variance that a linear skip carries."""
 TOKENS_A_DIMENSION = 20
-"""Least squares has d_model + 1 unknowns for each output: on n tokens it leaves a share 1 − (d_model + 1) ÷ n of what it
-cannot fit, so 5 % too little at 20 tokens a dimension, and nothing at all at one. With fewer, the figures of affine maps
-are no verdict on the model, and are corrected by this share where a dictionary is compared with them."""
+"""Least squares has d_model + 1 unknowns for each output: on n tokens it leaves a share 1 − (d_model + 1) ÷ n of what
+it cannot fit, so 5 % too little at 20 tokens a dimension, and nothing at all at one. With fewer, the figures of affine
+maps are no verdict on the model, and are corrected by this share where a dictionary is compared with them."""
 FEWEST_TOKENS = 1000
 """Below which a mean over tokens is a few tokens' own."""
 
@@ -73,8 +73,8 @@ def _about_the_text(fidelity: Fidelity, d_model: int) -> list[str]:
     if tells_affine(fidelity, d_model):
         return []
     return [
-        f"{fidelity.n_tokens:,} tokens are few for a width of {d_model}: too few to tell how linear the MLPs are (affine "
-        "maps are fitted to these very tokens and look better than they are) or which features are dead. "
+        f"{fidelity.n_tokens:,} tokens are few for a width of {d_model}: too few to tell how linear the MLPs are "
+        "(affine maps are fitted to these very tokens and look better than they are) or which features are dead. "
         f"Give {TOKENS_A_DIMENSION * d_model:,} or more."
     ]
 
@@ -83,9 +83,7 @@ def _about_the_dictionary(fidelity: Fidelity, d_model: int) -> list[str]:
     out, is_enough = [], fidelity.n_tokens >= FEWEST_TOKENS
     ratio = fidelity.nmse_ratio * max(0.0, 1 - (d_model + 1) / fidelity.n_tokens)
     if fidelity.n_tokens > 2 * d_model and ratio > 1:
-        out.append(
-            f"The dictionary misses {ratio:.1f} times what affine maps without any feature would miss."
-        )
+        out.append(f"The dictionary misses {ratio:.1f} times what affine maps without any feature would miss.")
     idle = _layers([value < FEWEST_ACTIVE for value in fidelity.l0_layers or ()])
     if idle and is_enough:
         out.append(f"{idle} ran dry: fewer than {FEWEST_ACTIVE} active features a token.")

@@ -101,9 +101,9 @@ def read_checkpoint(folder: Path, *, read: Read = read_tensors) -> tuple[dict[st
     path = folder / FILE
     tensors, metadata = read(path)
     for name, tensor in tensors.items():
-        if name.startswith(("weights.", "optimizer.")) and tensor.is_floating_point() and not tensor.isfinite().all():
-            if not name.startswith("weights.log_threshold"):  # −∞ there is a threshold of 0
-                raise _damaged(path, f"its tensor {name} holds what is no number")
+        is_looked_at = name.startswith(("weights.", "optimizer.")) and tensor.is_floating_point()
+        if is_looked_at and not tensor.isfinite().all():
+            raise _damaged(path, f"its tensor {name} holds what is no number")
     # in memory of torch's own: in the file tensors lie askew, and products of such may round otherwise
     state = _header(path, metadata).state.model_dump()
     return {name: tensor.clone() for name, tensor in tensors.items()}, state

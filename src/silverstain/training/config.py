@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from silverstain.errors import UsageError
+from silverstain.validation import LARGEST
 
 KINDS = ("cross-layer", "per-layer", "molt")
 ACTIVATIONS = ("batchtopk", "topk", "jumprelu", "relu")
@@ -22,6 +23,11 @@ NOT_NEGATIVE = (
     "steps", "finetune_steps", "warmup", "sparsity", "pre_activation", "aux_k", "aux_weight", "jacobian_weight",
     "nmse_weight", "determined_weight", "response_weight",
 )  # fmt: skip
+COUNTS = (
+    "n_features", "rows", "nmse_rows", "pool_rows", "pool_epochs", "pool_parts", "reseed_every", "jacobian_rows",
+    "response_rows", "steps", "finetune_steps", "warmup", "aux_k",
+)  # fmt: skip
+MOST_THREADS = 1024
 SHARES = ("l0_floor", "edited_share", "anneal", "reseed_until", "skip_from")
 
 
@@ -211,6 +217,13 @@ def _check(config: TrainingConfig) -> None:
     for name in NOT_NEGATIVE:
         if not 0 <= getattr(config, name) < float("inf"):
             raise UsageError(f"{name} must be 0 or more, got {getattr(config, name)}")
+    for name in COUNTS:
+        if getattr(config, name) > LARGEST:
+            raise UsageError(f"{name} is at most {LARGEST:,}, got {getattr(config, name):.3g}")
+    if not 0 <= config.seed <= LARGEST:
+        raise UsageError(f"seed is between 0 and {LARGEST:,}, got {config.seed:.3g}")
+    if config.threads > MOST_THREADS:
+        raise UsageError(f"threads is at most {MOST_THREADS}, got {config.threads:.3g}")
     for name in SHARES:
         if not 0 <= getattr(config, name) <= 1:
             raise UsageError(f"{name} is a share between 0 and 1, got {getattr(config, name)}")

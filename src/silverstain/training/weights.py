@@ -29,6 +29,8 @@ from silverstain.training.scanning import Scratch, above
 from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import jump_relu
 
+NO_CAP = 1e30
+"""Infinity, as files can hold it that are checked for numbers."""
 CENTRED_ROWS = 2048
 """Rows of the pool that are centred at a time when its spread is taken."""
 
@@ -42,7 +44,7 @@ class Scales:
     output_mean: Float[Tensor, "layer d_model"]
     output_factor: Float[Tensor, " layer"]
     output_cap: Float[Tensor, " layer"]
-    """κ of `massive`, in the units of scaled outputs; infinity where no row is massive."""
+    """κ of `massive`, in the units of scaled outputs; NO_CAP where no row is massive."""
 
     @classmethod
     def of(cls, activations: Activations) -> "Scales":
@@ -59,13 +61,13 @@ class Scales:
             input_factor=d_model**0.5 / input_norm.clamp_min(1e-12),
             output_mean=output_mean,
             output_factor=factor,
-            output_cap=cap * factor.square(),
+            output_cap=(cap * factor.square()).clamp_max(NO_CAP),
         )
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> "Scales":
         """Those of a state; one that was written before there were caps has none."""
-        known = {"output_cap": torch.full_like(tensors["output_factor"], torch.inf), **tensors}
+        known = {"output_cap": torch.full_like(tensors["output_factor"], NO_CAP), **tensors}
         return cls(**{name: known[name].to(device) for name in cls.__dataclass_fields__})
 
     def no_larger_than_cap(self, layer: int, y: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
@@ -74,7 +76,7 @@ class Scales:
 
     @cached_property
     def _has_massive(self) -> list[bool]:
-        return self.output_cap.isfinite().tolist()
+        return (self.output_cap < NO_CAP).tolist()
 
     @property
     def have_massive_rows(self) -> bool:
