@@ -188,3 +188,31 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def only_run_in(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for one run, made if need be: UsageError where another process holds it. Nothing is left of the
+    lock, however the run ends; parts of runs that died are swept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    handle = None
+    if fcntl is not None:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+    try:
+        if handle is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"another {what} is running in {shown_path(folder)}; wait for it, or give another folder"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+        sweep_parts(folder)
+        yield
+    finally:
+        _unlock(handle)

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.storage import read_tensors, save_tensors_whole, tensor_names
+from silverstain.sealing import check_seal, save_sealed
+from silverstain.storage import read_tensors
 
+SEALED = "sealed-"
+"""Stands in the names of files that must have a checksum; they were written without one before."""
 PATIENCE = 20.0
 """Seconds of work that a crash may cost; what takes less, and is not interrupted, writes nothing."""
 
@@ -36,7 +39,7 @@ class ResumeStore:
             )
         for path in sorted(self.folder.glob(f"{self._name}-*.safetensors")):
             self._files |= dict.fromkeys({name.rpartition(".")[0] for name in _names(path)}, path)
-            self._n_written = int(path.stem.rpartition("-")[2]) + 1
+            self._n_written = max(self._n_written, _number(path) + 1)
 
     def key(self, *parts: str | Tensor) -> str:
         """The key of a result of this computation that is told from others by these parts."""
@@ -70,13 +73,13 @@ class ResumeStore:
     def flush(self) -> None:
         """Write what waits, whole or not at all."""
         if self._waiting:
-            path = self.folder / f"{self._name}-{self._n_written:08d}.safetensors"
+            path = self.folder / f"{self._name}-{SEALED}{self._n_written:08d}.safetensors"
             tensors = {
                 f"{key}.{name}": torch.as_tensor(tensor).cpu()
                 for key, named in self._waiting.items()
                 for name, tensor in named.items()
             }
-            save_tensors_whole(path, tensors, {})
+            save_sealed(path, tensors)
             self._files |= dict.fromkeys(self._waiting, path)
             self._n_written += 1
         self._waiting = {}
@@ -91,8 +94,15 @@ class ResumeStore:
         self._waiting, self._files = {}, {}
 
 
+def _number(path: Path) -> int:
+    """Which of its computation's files it is; names of other kinds come first."""
+    digits = path.stem.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() and len(digits) <= 18 else -1
+
+
 def _names(path: Path) -> list[str]:
+    """The tensors of a file that is as it was written."""
     try:
-        return list(tensor_names(path))
+        return list(check_seal(path, must_have=SEALED in path.name).entries)
     except UsageError as error:
         raise UsageError(f"cannot go on from {path.parent}: {error}; or delete it and begin again") from error

@@ -40,7 +40,7 @@ def test_json_has_every_figure_with_its_interval(tiny, text, capsys):
     assert 0 <= found["replacement"] <= 1
     assert found["path_length"] >= 1
     assert found["graphs"]["n"] == 2
-    assert any("tokens are few for a width of 16" in line for line in found["remarks"]) == (found["n_tokens"] < 160)
+    assert any("tokens are few for a width of 16" in line for line in found["remarks"]) == (found["n_tokens"] < 320)
     assert any("times what affine maps" in line for line in found["remarks"]), "its features are random"
 
 

@@ -1,6 +1,7 @@
 """`silverstain train`: from text to a dictionary that traces, resumable, and one line for whatever is wrong."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from silverstain.cli import main
+from silverstain.cli.train import CHECKPOINT
 from silverstain.cli.train_progress import Meter
 from silverstain.documents import read_json
+from silverstain.parts import only_run_in
+from silverstain.sealing import save_sealed
 from silverstain.training import open_molt
+from silverstain.training.checkpoint import FILE
 
 WORDS = [f"w{n}" for n in range(60)]
 SMALL = [
@@ -201,3 +206,80 @@ def test_a_folder_of_something_else_is_left_alone(host, text, tmp_path, capsys):
     assert train(host, text, tmp_path) == 2
     assert "holds a dictionary or a run of something else; give another folder with --out" in capsys.readouterr().err
     assert (tmp_path / "config.yaml").read_text() == "model_name: other"
+
+
+def test_pictures_that_were_not_drawn_are_drawn_by_the_same_command(host, text, tmp_path, capsys):
+    """A run killed after its last step leaves a dictionary, a record, and parts of files."""
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    assert train(host, text, out) == 0
+    drawn = sorted(path.name for path in (out / "plots").iterdir())
+    shutil.rmtree(out / "plots")
+    (out / ".silverstain-abcdefgh.part").mkdir()
+    assert train(host, text, out) == 0
+    assert sorted(path.name for path in (out / "plots").iterdir()) == drawn
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_second_run_in_the_same_folder_is_told(host, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    with only_run_in(out, "training"):
+        assert train(host, text, out) == 2
+    assert "another training is running in" in said(capsys)
+    assert list(out.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_said_before_anything_is_loaded(host, text, tmp_path, capsys, monkeypatch):
+    save_sealed(tmp_path / CHECKPOINT, {"a": torch.zeros(2)}, {"silverstain": "{}"})
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(content[:-1] + b"\1")
+    monkeypatch.setattr("silverstain.cli.train_run.load_model_alone", lambda *_: pytest.fail("the model was loaded"))
+    assert train(host, text, tmp_path) == 2
+    assert "checkpoint.safetensors: it does not have the checksum" in said(capsys)
+    assert CHECKPOINT == FILE
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--set", "rows=0"], "rows is between 1 and 2,147,483,647, got 0"),
+        (["--set", "kind=molt"], "kind is no setting but an option; give --kind clt, plt or molt"),
+        (["--set", "pool_rows=99999999999999"], "pool_rows is at most 2,147,483,647, got 1e+14"),
+        (["--steps", "9" * 20], "steps is between 0 and 2,147,483,647, got 1e+20"),
+        (["--features", "9" * 20], "n_features is between 1 and 2,147,483,647"),
+        (["--seed", "9" * 20], "seed is between 0 and 2,147,483,647"),
+        (["--tokens", "9" * 20], "less than or equal to 10000000"),
+        (["--graphs", "9" * 20], "less than or equal to 10000"),
+        (["--set", "threads=100000"], "threads is at most 1024, got 1e+05"),
+        (["--set", "steps=" + "9" * 5000], "the setting steps is a whole number"),
+    ],
+)
+def test_numbers_are_bounded(host, text, tmp_path, capsys, more, words):
+    assert train(host, text, tmp_path / "out", *more) == 2
+    assert words in said(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pool_larger_than_the_memory_is_refused(host, text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("silverstain.training.planning.memory_of", lambda device="cpu": 1 << 20)
+    assert train(host, text, tmp_path / "out", "--kind", "plt", "--set", "pool_rows=64000") == 4
+    assert "a pool of 64,000 tokens takes 16.4 MB, and there is 1.0 MB of memory; give --set pool_rows=1024" in said(
+        capsys
+    )
+
+
+def test_a_dry_run_takes_the_kind_that_fits_and_reads_no_weights(host, text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("silverstain.cli.train_run.load_model_alone", lambda *_: pytest.fail("the model was loaded"))
+    assert train(host, text, tmp_path / "out", "--dry-run", "--json") == 0
+    cross = json.loads(capsys.readouterr().out)
+    assert cross["kind"] == "cross-layer"
+    assert cross["seconds"] > 0
+    monkeypatch.setattr("silverstain.training.planning.memory_of", lambda device="cpu": cross["bytes"])
+    assert train(host, text, tmp_path / "out", "--dry-run") == 0
+    printed = capsys.readouterr()
+    assert "--kind plt is taken" in printed.err
+    assert "per-layer," in printed.out
+    assert printed.out.index("parameters") < printed.out.index("time")
+    assert train(host, tmp_path / "nope.txt", tmp_path / "out", "--dry-run") == 2
+    assert "there is no file or folder" in said(capsys)
+    assert not (tmp_path / "out").exists()

@@ -60,7 +60,7 @@ def tiny(**settings):
     config = TrainingConfig(n_features=6, l0=2, rows=8, pool_rows=8, **settings)
     one = torch.ones(2, dtype=torch.float64)
     scales = Scales(input_mean=0 * draw(2, 4).detach(), input_factor=one, output_mean=0 * one[:, None].expand(2, 4),
-                    output_factor=one)  # fmt: skip
+                    output_factor=one, output_cap=torch.inf * one)  # fmt: skip
     weights = Weights(n_layers=2, d_model=4, config=config, scales=scales).double()
     for seed, parameter in enumerate(weights.parameters()):
         with torch.no_grad():

@@ -131,3 +131,19 @@ def test_contradictory_settings_are_one_line(settings, words):
     with pytest.raises(UsageError, match=re.escape(words)) as raised:
         TrainingConfig(**settings)
     assert "\n" not in str(raised.value)
+
+
+def test_the_advice_is_about_what_came_just_before(model, tmp_path):
+    """A run that goes wrong in the step after a revival is not mended by another learning rate."""
+
+    def fault(progress, weights):
+        if progress.step == 40:
+            for slab in weights.slab:
+                slab.mul_(1e6)
+
+    revives = dataclasses.replace(SHORT, reseed_every=40)
+    with pytest.raises(UsageError, match="without the revival of dead features at step 40: reseed_until=0"):
+        train_dictionary(model, batches(1), revives, tmp_path, observe=fault)
+    # and that may change
+    with pytest.raises(KeyboardInterrupt):
+        train_dictionary(model, batches(1), dataclasses.replace(revives, reseed_until=0), tmp_path, stop_at_once)

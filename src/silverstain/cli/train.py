@@ -10,7 +10,14 @@ from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, ModelOptions
 from silverstain.cli.text_options import TrainingTextOptions
 from silverstain.errors import UsageError
+from silverstain.printable import printable
+from silverstain.sealing import check_seal
 from silverstain.storage import check_writable
+
+CHECKPOINT = "checkpoint.safetensors"  # silverstain.training.checkpoint.FILE, which would import torch
+MOST_TOKENS = 10_000_000
+MOST_GRAPHS = 10_000
+"""What is measured on is held in memory, and every prompt is traced."""
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,8 +33,12 @@ def train(
     out: Annotated[Path, typer.Option(help="The folder of the dictionary; an unfinished run in it is resumed.")],
     reading: TrainingTextOptions,
     kind: Annotated[
-        str, typer.Option(help="clt: features write to all later layers; plt: to their own; molt: linear transforms.")
-    ] = "clt",
+        str | None,
+        typer.Option(
+            help="clt: features write to all later layers; plt: to their own; molt: linear transforms.",
+            show_default="clt, or plt where that does not fit the memory",
+        ),
+    ] = None,
     skip: Annotated[
         bool, typer.Option("--skip/--no-skip", help="A linear map beside the features of a layer.")
     ] = False,
@@ -45,8 +56,12 @@ def train(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE, any other setting of training; may be repeated.", show_default=False),
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Held-out tokens that the final figures are of.")] = 20_000,
-    graphs: Annotated[int, typer.Option(min=0, help="Held-out texts traced for the final figures.")] = 8,
+    tokens: Annotated[
+        int, typer.Option(min=1, max=MOST_TOKENS, help="Held-out tokens that the final figures are of.")
+    ] = 20_000,
+    graphs: Annotated[
+        int, typer.Option(min=0, max=MOST_GRAPHS, help="Held-out texts traced for the final figures.")
+    ] = 8,
     watch_every: Annotated[
         int | None, typer.Option(min=1, help="Steps between evaluations on held-out text.", show_default="20 a run")
     ] = None,
@@ -83,7 +98,12 @@ def train(
 
     if loading.model.split("/")[0] != "organism" and not reading.text:
         raise UsageError(f"training on {loading.model} needs text; give --text FILE, a folder of files, or hf://NAME")
+    for source in reading.text or ():
+        if not source.startswith("hf://") and not Path(source).expanduser().exists():
+            raise UsageError(f"there is no file or folder {printable(source, 200)}; check --text")
     check_writable(out / "config.yaml")
+    if (out / CHECKPOINT).exists():  # before anything heavy is imported
+        check_seal(out / CHECKPOINT)
     chosen: dict[str, Any] = {"skip": skip, "n_features": features, "l0": l0, "steps": steps, "lr": lr, "seed": seed}
     with processes(shard, loading.device) as share:
         run_training(

@@ -1,7 +1,7 @@
 """One run of `silverstain train`: what it reads, how it is watched, and the figures at its end."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from silverstain.cli.options import ModelOptions, load_model_alone
 from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
+from silverstain.errors import OutOfMemory
+from silverstain.parts import only_run_in
 
 if TYPE_CHECKING:
     from silverstain.models import LanguageModel, TokenBatch
@@ -45,7 +47,7 @@ def run_training(
     options: TextOptions,
     loading: ModelOptions,
     *,
-    kind: str,
+    kind: str | None,
     chosen: dict[str, Any],
     settings: Sequence[str],
     figures: tuple[int, int],
@@ -57,27 +59,56 @@ def run_training(
     json: bool,
 ) -> None:
     """Train into `out`, unless that is done, and print how faithful the dictionary is."""
-    from silverstain.training.runs import begin_run, read_setting
+    from silverstain.training.runs import read_setting
     from silverstain.training.sizes import default_config
 
     more = dict(read_setting(text) for text in settings)
-    host = load_model_alone(loading)
     share.check(sweep=sweep)
+    host = _outline(loading) if dry_run else load_model_alone(loading)
     given = {"threads": loading.threads or _threads(), **chosen, **more}
-    if sweep is not None and not dry_run:
-        _sweep(host, options, figures, out, sweep, kind, given, json=json)
-        return
-    config = default_config(host, kind, **given)
     if dry_run:
         if share.is_first:
-            tell_dry_run(host, config, options, json=json)
+            config = default_config(
+                host, _kind(host, kind.split(",")[0] if kind else None, given, out, loading.device), **given
+            )
+            tell_dry_run(host, config, options, loading.device, json=json)
         return
+    config = None
+    if sweep is None:
+        config = default_config(host, _kind(host, kind, given, out, loading.device, share), **given)
+        check_pool(host, config, loading.device)
+    with ExitStack() as held:
+        share.on_first(lambda: held.enter_context(only_run_in(out, "training")) and None)
+        if sweep is not None or config is None:
+            _sweep(host, options, figures, out, sweep or "", kind or "clt", given, json=json)
+            return
+        _run(
+            out, options, loading, host, config, figures=figures, watching=watching, cache=cache, share=share, json=json
+        )
+
+
+def _run(
+    out: Path,
+    options: TextOptions,
+    loading: ModelOptions,
+    host: "LanguageModel",
+    config: "TrainingConfig",
+    *,
+    figures: tuple[int, int],
+    watching: tuple[int | None, str | None],
+    cache: Path | None,
+    share: Share,
+    json: bool,
+) -> None:
+    from silverstain.training.runs import begin_run
+
     material = read_material(host, options, *figures, seed=config.seed)
     tokens_per_second = None
     if not share.on_first(lambda: begin_run(out, material.about, config)):
         tokens_per_second = _train(host, material, config, out, watching, cache, share, quiet=json)
     elif share.is_first:
         output.talk(f"{out} holds this dictionary already; it is measured again")
+        _draw_missing(out)
     if not share.is_first:
         return
     found = measure(host, material, config, out, quiet=json)
@@ -101,6 +132,63 @@ def _sweep(
         host, out, values, kinds, given, lambda: read_material(host, options, 1, 0, seed=seed).training,
         material.held_out, data=material.about, prompts=material.prompts, json=json,
     )  # fmt: skip
+
+
+def _outline(loading: ModelOptions) -> "LanguageModel":
+    """The model's shapes: an organism is small and simply loaded, of others the weights are left alone."""
+    if loading.model.split("/")[0] == "organism":
+        return load_model_alone(loading)
+    import torch
+
+    from silverstain.models.loading import load_outline
+
+    return load_outline(loading.model, dtype=getattr(torch, loading.dtype))
+
+
+def _kind(
+    host: "LanguageModel", kind: str | None, given: dict[str, Any], out: Path, device: str, share: Share | None = None
+) -> str:
+    """The kind to train: as given, as the folder's run has it, or the one that fits the memory."""
+    from silverstain.training.planning import fits, memory_of, plan_training
+    from silverstain.training.runs import kind_of_run
+    from silverstain.training.sizes import default_config
+
+    if kind is not None:
+        return kind
+    noted = kind_of_run(out)
+    if noted is not None or (share is not None and share.n_processes > 1):
+        return noted or "clt"
+    plan = plan_training(host, default_config(host, "clt", **given), probe=False)
+    if fits(plan, host, device):
+        return "clt"
+    output.talk(
+        f"kind clt would take {output.size(plan.bytes)} above the model, and there is {output.size(memory_of(device))} "
+        "of memory; --kind plt is taken"
+    )
+    return "plt"
+
+
+def check_pool(host: "LanguageModel", config: "TrainingConfig", device: str) -> None:
+    """OutOfMemory where the pool of activations alone is larger than the memory."""
+    from silverstain.training.planning import memory_of
+
+    room, a_row = memory_of(device), 2 * host.n_layers * host.d_model * host.dtype.itemsize
+    if config.pool_rows * a_row > room:
+        raise OutOfMemory(
+            f"a pool of {config.pool_rows:,} tokens takes {output.size(config.pool_rows * a_row)}, and there is "
+            f"{output.size(room)} of memory; give --set pool_rows={max(room // (4 * a_row), 1)} or less"
+        )
+
+
+def _draw_missing(out: Path) -> None:
+    """The pictures of a run that was stopped after its last step, before they were drawn."""
+    from silverstain.evaluation.plots import PLOTS, can_draw, draw_run
+    from silverstain.evaluation.run_metrics import FILE, read_metrics
+
+    if (out / FILE).exists() and not (out / PLOTS / "steps.png").exists() and can_draw():
+        records = read_metrics(out / FILE)
+        if records:
+            draw_run(records, out / PLOTS)
 
 
 def _threads() -> int:
@@ -186,13 +274,20 @@ def _train(
     return progress.tokens_per_second
 
 
-def tell_dry_run(host: "LanguageModel", config: "TrainingConfig", options: TextOptions, *, json: bool) -> None:
-    """What training would take."""
-    from silverstain.cli.plans import tell_training_plan
-    from silverstain.training.planning import plan_training
+def tell_dry_run(
+    host: "LanguageModel", config: "TrainingConfig", options: TextOptions, device: str, *, json: bool
+) -> None:
+    """What training would take: the counts at once, then the time that trying a step tells."""
+    from silverstain.cli.plans import tell_training_plan, tell_training_time
+    from silverstain.training.planning import fits, memory_of, plan_training
 
     tokens = options.batch * options.context_of(host) if options.batch else None
-    tell_training_plan(plan_training(host, config, tokens_a_batch=tokens), json=json)
+    if not json:
+        plan = plan_training(host, config, tokens_a_batch=tokens, probe=False)
+        tell_training_plan(plan, kind=config.kind)
+        if not fits(plan, host, device):
+            output.talk(f"This is more than fits into the {output.size(memory_of(device))} of memory there are.")
+    tell_training_time(plan_training(host, config, tokens_a_batch=tokens), kind=config.kind, json=json)
 
 
 # the figures

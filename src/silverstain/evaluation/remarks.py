@@ -15,20 +15,35 @@ FEWEST_ACTIVE = 0.1
 """Active features a token, below which a layer does next to nothing."""
 LARGE_SKIP = 0.5
 """Share of the outputs' variance that a linear skip carries."""
-TOKENS_A_DIMENSION = 10
-"""With fewer tokens a dimension, least squares fits the tokens rather than the MLP."""
+TOKENS_A_DIMENSION = 20
+"""Least squares has d_model + 1 unknowns for each output: on n tokens it leaves a share 1 − (d_model + 1) ÷ n of what
+it cannot fit, so 5 % too little at 20 tokens a dimension, and nothing at all at one. With fewer, the figures of affine
+maps are no verdict on the model, and are corrected by this share where a dictionary is compared with them."""
+FEWEST_TOKENS = 1000
+"""Below which a mean over tokens is a few tokens' own."""
 
 
 def remarks(fidelity: Fidelity, *, d_model: int, d_vocab: int) -> list[str]:
     """One line each for what the figures say about the model, the text or the dictionary."""
     return [
-        *_about_the_model(fidelity, d_vocab),
+        *_about_the_model(fidelity, d_model, d_vocab),
         *_about_the_text(fidelity, d_model),
-        *_about_the_dictionary(fidelity),
+        *_about_the_dictionary(fidelity, d_model),
     ]
 
 
-def _about_the_model(fidelity: Fidelity, d_vocab: int) -> list[str]:
+def tells_affine(fidelity: Fidelity, d_model: int) -> bool:
+    """Whether there are tokens enough for the figures of affine maps to say something of the model."""
+    return fidelity.n_tokens >= TOKENS_A_DIMENSION * d_model
+
+
+def _about_the_model(fidelity: Fidelity, d_model: int, d_vocab: int) -> list[str]:
+    return [*_about_linearity(fidelity, d_model), *_about_surprise(fidelity, d_vocab)]
+
+
+def _about_linearity(fidelity: Fidelity, d_model: int) -> list[str]:
+    if not tells_affine(fidelity, d_model):
+        return []
     left = fidelity.affine_nmse
     if left < NEARLY_LINEAR:
         return [
@@ -36,43 +51,45 @@ def _about_the_model(fidelity: Fidelity, d_vocab: int) -> list[str]:
             "variance. Such a model is under-trained, or this text exercises little of it; there is next to nothing "
             "to trace, and a small NMSE says nothing about the dictionary."
         ]
-    out = []
     if left < PARTLY_LINEAR:
-        out.append(
+        return [
             f"An affine map in place of each MLP leaves only {left:.2f} of the variance: judge the dictionary by "
             "NMSE ÷ affine rather than by NMSE."
-        )
-    if fidelity.ce_model > math.log(d_vocab):
-        out.append(
-            f"The model itself predicts this text worse than a guess among its {d_vocab:,} tokens "
-            f"({fidelity.ce_model:.2f} nats, a guess {math.log(d_vocab):.2f}): it is untrained, or this is no text of "
-            "its kind."
-        )
-    return out
+        ]
+    return []
+
+
+def _about_surprise(fidelity: Fidelity, d_vocab: int) -> list[str]:
+    if fidelity.n_tokens < FEWEST_TOKENS or fidelity.ce_model <= math.log(d_vocab):
+        return []
+    return [
+        f"The model itself predicts this text worse than a guess among its {d_vocab:,} tokens "
+        f"({fidelity.ce_model:.2f} nats, a guess {math.log(d_vocab):.2f}): it is untrained, or this is no text of "
+        "its kind."
+    ]
 
 
 def _about_the_text(fidelity: Fidelity, d_model: int) -> list[str]:
-    if fidelity.n_tokens >= TOKENS_A_DIMENSION * d_model:
+    if tells_affine(fidelity, d_model):
         return []
     return [
-        f"{fidelity.n_tokens:,} tokens are few for a width of {d_model}: the affine maps are fitted to these very "
-        "tokens and look better than they are, and features look dead that are rare. "
+        f"{fidelity.n_tokens:,} tokens are few for a width of {d_model}: too few to tell how linear the MLPs are "
+        "(affine maps are fitted to these very tokens and look better than they are) or which features are dead. "
         f"Give {TOKENS_A_DIMENSION * d_model:,} or more."
     ]
 
 
-def _about_the_dictionary(fidelity: Fidelity) -> list[str]:
-    out = []
-    if fidelity.nmse_ratio > 1:
-        out.append(
-            f"The dictionary misses {fidelity.nmse_ratio:.1f} times what affine maps without any feature would miss."
-        )
+def _about_the_dictionary(fidelity: Fidelity, d_model: int) -> list[str]:
+    out, is_enough = [], fidelity.n_tokens >= FEWEST_TOKENS
+    ratio = fidelity.nmse_ratio * max(0.0, 1 - (d_model + 1) / fidelity.n_tokens)
+    if fidelity.n_tokens > 2 * d_model and ratio > 1:
+        out.append(f"The dictionary misses {ratio:.1f} times what affine maps without any feature would miss.")
     idle = _layers([value < FEWEST_ACTIVE for value in fidelity.l0_layers or ()])
-    if idle:
+    if idle and is_enough:
         out.append(f"{idle} ran dry: fewer than {FEWEST_ACTIVE} active features a token.")
-    if fidelity.dead is not None and fidelity.dead > MANY_DEAD:
+    if tells_affine(fidelity, d_model) and fidelity.dead is not None and fidelity.dead > MANY_DEAD:
         out.append(f"{fidelity.dead:.0%} of the features were active on none of these tokens.")
-    if fidelity.skip_share is not None and fidelity.skip_share > LARGE_SKIP:
+    if is_enough and fidelity.skip_share is not None and fidelity.skip_share > LARGE_SKIP:
         out.append(
             f"The linear skip carries {fidelity.skip_share:.0%} of the outputs' variance: features explain the "
             "rest, and the replacement score does not credit the skip."

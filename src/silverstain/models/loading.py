@@ -59,6 +59,27 @@ def load_model(
         raise _cannot_load("model", source, error) from error
 
 
+def load_outline(reference: str | Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """A model without its weights, which are neither fetched nor read: for what follows from its shapes alone. Errors
+    as of `load_model`; nothing can be run with it, and it has no hash."""
+    local = Path(reference).expanduser()
+    is_local = local.exists() or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
+    if is_local and not (local / "config.json").is_file():
+        seen = "has no config.json" if local.is_dir() else "is not a folder"
+        raise UsageError(f"there is no model at {local}: it {seen}; give a Hugging Face model folder or a hub id")
+    source = str(local) if is_local else str(reference)
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(source, local_files_only=is_local)
+            check_supported(config.model_type, source)
+            with torch.device("meta"):
+                hf = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        except BROKEN as error:
+            raise _cannot_load("model", source, error) from error
+        tokenizer = _tokenizer(source, is_local)
+    return LanguageModel(hf, tokenizer, name=local.resolve().name if is_local else source)
+
+
 def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel:
     """The model of `source`, every parameter of it read from the file."""
     with _said("model", source):

@@ -34,6 +34,10 @@ class Activations:
         """The mean of something that each row has."""
         return values.mean(1)
 
+    def of_all_rows(self, values: Float[Tensor, "layer row"]) -> Float[Tensor, "layer every"]:
+        """Something that each row has, of the rows of all processes, in any order."""
+        return values
+
     def part(self, index: Int[Tensor, " chosen"]) -> "Activations":
         """Of some rows, those that this process trains on: all, where it is the only one."""
         return self.rows(index)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from silverstain.brief import brief
 from silverstain.errors import UsageError
+from silverstain.validation import LARGEST
 
 KINDS = ("cross-layer", "per-layer", "molt")
 ACTIVATIONS = ("batchtopk", "topk", "jumprelu", "relu")
@@ -23,6 +24,11 @@ NOT_NEGATIVE = (
     "steps", "finetune_steps", "warmup", "sparsity", "pre_activation", "aux_k", "aux_weight", "jacobian_weight",
     "nmse_weight", "determined_weight", "response_weight",
 )  # fmt: skip
+COUNTS = (
+    "n_features", "rows", "nmse_rows", "pool_rows", "pool_epochs", "pool_parts", "reseed_every", "jacobian_rows",
+    "response_rows", "steps", "finetune_steps", "warmup", "aux_k",
+)  # fmt: skip
+MOST_THREADS = 1024
 SHARES = ("l0_floor", "edited_share", "anneal", "reseed_until", "skip_from")
 
 
@@ -178,6 +184,10 @@ class TrainingConfig:
         """Weight of the sparsity loss at a step of the run."""
         return self.sparsity * (step + 1) / self.n_steps
 
+    def revivals(self) -> range:
+        """The numbers of the steps, counted from 1, after which dead features are revived."""
+        return range(self.reseed_every, int(self.reseed_until * self.steps) + 1, self.reseed_every)
+
     def lr_at(self, step: int) -> float:
         return self.lr * min(1.0, (step + 1) / max(self.warmup, 1)) * _falling(step, self.steps)
 
@@ -209,6 +219,13 @@ def _check(config: TrainingConfig) -> None:
     for name in NOT_NEGATIVE:
         if not 0 <= getattr(config, name) < float("inf"):
             raise UsageError(f"{name} must be 0 or more, got {getattr(config, name)}")
+    for name in COUNTS:
+        if getattr(config, name) > LARGEST:
+            raise UsageError(f"{name} is at most {LARGEST:,}, got {getattr(config, name):.3g}")
+    if not 0 <= config.seed <= LARGEST:
+        raise UsageError(f"seed is between 0 and {LARGEST:,}, got {config.seed:.3g}")
+    if config.threads > MOST_THREADS:
+        raise UsageError(f"threads is at most {MOST_THREADS}, got {config.threads:.3g}")
     for name in SHARES:
         if not 0 <= getattr(config, name) <= 1:
             raise UsageError(f"{name} is a share between 0 and 1, got {getattr(config, name)}")

@@ -5,7 +5,7 @@ says how large each feature's write is, and can be pointed at a token. `Slabs` i
 that of linear transforms. How far features reach is data: `config.n_targets`.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.kernels import Active, Kernel, decode
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """What `Weights` needs of its decoder."""
 
@@ -34,6 +35,11 @@ class Decoder(Protocol):
 
     def point_(self, layer: int, features: Tensor, x: Tensor, writes: Tensor) -> None:
         """Make features at unit activation write `writes` [feature, targets · d_model] for x [feature, d_model]."""
+        ...
+
+    def amount(self, activation: Tensor, along: Tensor) -> Tensor:
+        """How many times its `writes` a pointed feature writes, for its activation and for inputs that are `along`
+        times the x it was pointed with, in that direction."""
         ...
 
     def rows_of(self, layer: int, features: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
@@ -68,6 +74,9 @@ class Slabs(nn.Module):
 
     def point_(self, layer: int, features: Int[Tensor, " chosen"], x: Tensor, writes: Tensor) -> None:
         self.slab[layer][features] = writes
+
+    def amount(self, activation: Tensor, along: Tensor) -> Tensor:
+        return activation
 
     def rows_of(self, layer: int, features: Int[Tensor, " chosen"]) -> list[tuple[nn.Parameter, Tensor]]:
         return [(self.slab[layer], features)]

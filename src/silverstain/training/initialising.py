@@ -1,18 +1,22 @@
 """Where weights begin, and where dead features begin again: at tokens, whatever the kind."""
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.optim import Adam
 
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
+from silverstain.training.decoders import Decoder
 from silverstain.training.weights import Weights
 
 SEED_BIAS = 0.6
 """A feature made from a token fires on inputs whose projection on that token's exceeds this share of its norm."""
 SEED_SIZE = 0.8
-"""Share of its token's error that a revived feature repairs at first."""
+"""Share of what a revived feature could repair that it repairs at first."""
+SEED_LIMIT = 8.0
+"""The longest it writes at its token, in units of the root mean square of what rows miss: the hardest tokens of a model
+without massive rows miss some six times as much."""
 
 
 @torch.no_grad()
@@ -39,6 +43,7 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
         x = weights.scales.scale_inputs(layer, rows.inputs[layer])
         targets = range(layer, layer + weights.n_targets(layer))
         y = [weights.scales.scale_outputs(t, rows.outputs[t]) for t in targets]
+        y = [weights.scales.no_larger_than_cap(t, part) for t, part in zip(targets, y, strict=True)]
         n_writers = [config.n_writers(t) for t in targets]
         share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
         own = weights.team.own_features
@@ -53,31 +58,35 @@ def revive_(
     inputs: list[Tensor],
     errors: list[Tensor],
     generator: torch.Generator,
+    counts: list[Tensor] | None = None,
 ) -> Bool[Tensor, "layer feature"]:
     """Point dead features at badly reconstructed tokens; returns which ones were.
 
-    A revived feature's encoder is its token's input direction, its decoder most of the token's error, its optimiser
-    state zero. Tokens are drawn without replacement in proportion to their squared error at the layers it can write to;
-    at most a quarter of the tokens are used, lest one kind of error call up many twins.
+    Tokens are drawn without replacement in proportion to their squared error at the layers it can write to, rows
+    weighted by `counts` (`massive`) and massive ones left out; at most a quarter of the tokens are used, lest one kind
+    of error call up many twins. A revived feature's encoder is its token's input direction, its decoder what `seeds`
+    makes of the errors of all tokens it fires on, its optimiser state zero.
     """
     team = weights.team
     dead = team.all_features(dead, 1)  # drawn alike in all processes
     revived = torch.zeros_like(dead)
     first = team.first_feature(weights.config.n_features)
+    counts = counts or [error.new_ones(len(error)) for error in errors]
     for layer in range(weights.n_layers):
         features = dead[layer].nonzero().view(-1)
-        reach = errors[layer : layer + weights.n_targets(layer)]
-        error = torch.cat(reach, dim=1)
-        chance = error.square().sum(1)
+        reach = slice(layer, layer + weights.n_targets(layer))
+        error = torch.stack(errors[reach], dim=1)
+        count = torch.stack(counts[reach], dim=1)
+        chance = (error.square().sum(2) * count).sum(1) * (count == 1).all(1)
         n = min(features.numel(), chance.numel() // 4, int((chance > 0).sum()))
         if n == 0:
             continue
         features = features[torch.randperm(features.numel(), generator=generator)[:n]]
         tokens = torch.multinomial(chance, n, generator=generator)
+        writes = seeds(weights.decoder, inputs[layer], tokens, error, count)
         revived[layer, features] = True
         is_own = (features >= first) & (features < first + weights.n_features)
-        features, tokens = features[is_own] - first, tokens[is_own]
-        writes = SEED_SIZE * error[tokens]
+        features, tokens, writes = features[is_own] - first, tokens[is_own], writes[is_own]
         point_at_(weights, layer, features, inputs[layer][tokens], writes)
         if weights.log_threshold is not None:  # so that it fires: no higher than half of its score at its token
             usual = team.all_features(weights.log_threshold[layer]).median()
@@ -87,3 +96,40 @@ def revive_(
             for moment in ("exp_avg", "exp_avg_sq"):
                 optimizer.state[parameter][moment][rows] = 0
     return team.own_features(revived, 1)
+
+
+def seeds(
+    decoder: Decoder,
+    x: Float[Tensor, "row d_model"],
+    tokens: Int[Tensor, " seed"],
+    error: Float[Tensor, "row target d_model"],
+    count: Float[Tensor, "row target"],
+) -> Float[Tensor, "seed written"]:
+    """What features that are pointed at `tokens` should write there, so that they repair errors and make none.
+
+    A feature alone would lower the weighted squared error of all rows most by writing, a unit activation,
+
+        v = Σ z w e ÷ Σ z² w,   z its activation at a row, w the row's weight, e its error;
+
+    of that it gets SEED_SIZE, at its own token no more than SEED_LIMIT times the root mean square of what rows miss.
+    Several fire on the same rows and would together write too much: all are multiplied by the share s of their sum c
+    that lowers the error most, s = Σ w e·c ÷ Σ w c², within 0 and 1. So a revival cannot raise the error of the rows it
+    is taken from while the same features stay active, however large some rows are.
+    """
+    norm = x[tokens].norm(dim=1).clamp_min(1e-6)
+    along = x @ (x[tokens] / norm.square()[:, None]).T
+    z = decoder.amount(torch.relu(along - SEED_BIAS) * norm, along)
+    at_token = decoder.amount((1 - SEED_BIAS) * norm, torch.ones_like(norm))
+    alone = torch.einsum("rs,rtd->std", z, error * count[:, :, None])
+    alone /= (z.square().T @ count).clamp_min(1e-12)[:, :, None]
+    writes = SEED_SIZE * alone * at_token[:, None, None]
+    usual = (error.square().sum(2) * count).sum(1).mean().sqrt()
+    writes *= (SEED_LIMIT * usual / writes.flatten(1).norm(dim=1).clamp_min(1e-12)).clamp_max(1)[:, None, None]
+    z /= at_token
+    gain = power = torch.zeros((), dtype=torch.float64, device=x.device)
+    for target in range(error.shape[1]):  # one at a time: all together they are as large as all errors
+        together = z @ writes[:, target]
+        gain = gain + ((together * error[:, target]).sum(1) * count[:, target]).double().sum()
+        power = power + (together.square().sum(1) * count[:, target]).double().sum()
+    share = (gain / power.clamp_min(1e-30)).clamp(0, 1)
+    return (writes * share.to(writes.dtype)).flatten(1)

@@ -16,7 +16,7 @@ from silverstain.training.finetuning import finetuning_step
 from silverstain.training.initialising import initialise_, revive_
 from silverstain.training.jacobians import Tangents, mlp_tangents
 from silverstain.training.kernels import faster_kernel
-from silverstain.training.reconstruction import StepReport, reconstruction_step
+from silverstain.training.reconstruction import StepReport, reconstruction_step, scaled_rows
 from silverstain.training.selection import first_thresholds_
 from silverstain.training.team import ALONE, Team, feature_axis
 from silverstain.training.weights import Scales, Weights
@@ -96,11 +96,19 @@ class Learner:
         )  # fmt: skip
         if (step + 1) % config.reseed_every == 0:
             self._look_for_dead()
-            if step + 1 <= config.reseed_until * config.steps:
+            if step + 1 in config.revivals():
                 generator = generator_for(config, "revive", step)
-                inputs, errors = self.team.all_rows(inputs, rows), self.team.all_rows(errors, rows)
-                self.dead &= ~revive_(self.weights, self.optimizer, self.dead, inputs, errors, generator)
+                counts = self._row_weights(rows)
+                inputs, errors, counts = (self.team.all_rows(part, rows) for part in (inputs, errors, counts))
+                self.dead &= ~revive_(self.weights, self.optimizer, self.dead, inputs, errors, generator, counts)
         return report
+
+    @torch.no_grad()
+    def _row_weights(self, rows: Activations) -> list[Tensor]:
+        """How much each row's error counts at each layer."""
+        _, outputs = scaled_rows(self.weights, rows)
+        found = self.weights.scales.row_weights(outputs)
+        return [y.new_ones(len(y)) if some is None else some for y, some in zip(outputs, found, strict=True)]
 
     def _look_for_dead(self) -> None:
         self.dead = self.team.over_rows(self.fired) == 0
@@ -152,7 +160,7 @@ class Learner:
         if self.team.rank:
             return None
         ours = self.weights
-        scales = Scales(**{name: getattr(ours.scales, name).cpu() for name in Scales.__dataclass_fields__})
+        scales = Scales.from_tensors({name: getattr(ours.scales, name) for name in Scales.__dataclass_fields__})
         whole = Weights(n_layers=ours.n_layers, d_model=ours.d_model, config=self.config, scales=scales)
         whole.to(dtype=ours.b_dec.dtype).load_state_dict(tensors)
         return whole
@@ -173,7 +181,7 @@ class Learner:
         team: Team = ALONE,
     ) -> "Learner":
         """One that goes on from a state, or from what of it is this process's."""
-        scales = Scales(**{name: tensors[f"scales.{name}"].to(device) for name in Scales.__dataclass_fields__})
+        scales = Scales.from_tensors(_under(tensors, "scales."), device)
         learner = cls(config, scales, device=device, dtype=dtype, team=team)
         learner.weights.load_state_dict(_under(tensors, "weights."))
         learner.dead = tensors["dead"].to(device)

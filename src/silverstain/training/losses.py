@@ -3,6 +3,8 @@
 Losses are means over tokens and layers, in units of each output's variance, so that one weight suits all sizes.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -11,6 +13,7 @@ from torch import Tensor
 from silverstain.training.kernels import Active, sparse_encode
 from silverstain.training.scanning import above
 from silverstain.training.selection import among_best_of_row
+from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import step
 from silverstain.training.weights import Weights
 
@@ -21,12 +24,34 @@ PRE_ACTIVATION_ROWS = 256
 
 
 def squared_error(
-    targets: list[Float[Tensor, "row d_model"]], outputs: list[Float[Tensor, "row d_model"]]
+    targets: list[Float[Tensor, "row d_model"]],
+    outputs: list[Float[Tensor, "row d_model"]],
+    counts: Sequence[Float[Tensor, " row"] | None] | None = None,
 ) -> tuple[Float[Tensor, ""], list[Float[Tensor, "row d_model"]]]:
-    """Mean squared error in units of each output's variance, mean over layers; and what each layer leaves over."""
-    pairs = list(zip(targets, outputs, strict=True))
-    loss = torch.stack([F.mse_loss(output, target) for target, output in pairs]).mean()
-    return loss, [target - output.detach() for target, output in pairs]
+    """Mean squared error in units of each output's variance, mean over layers; and what each layer leaves over.
+
+    `counts` are the weights of the rows of each layer (`massive`), None where all count 1.
+    """
+    triples = list(zip(targets, outputs, counts or [None] * len(targets), strict=True))
+    loss = torch.stack([_mean_square(output, target, count) for target, output, count in triples]).mean()
+    return loss, [target - output.detach() for target, output, _ in triples]
+
+
+def _mean_square(output: Tensor, target: Tensor, count: Tensor | None) -> Float[Tensor, ""]:
+    if count is None:
+        return F.mse_loss(output, target)
+    return ((output - target).square().mean(1) * count).mean()
+
+
+def plain_nmse(
+    errors: list[Float[Tensor, "row d_model"]], targets: list[Float[Tensor, "row d_model"]], team: Team = ALONE
+) -> Float[Tensor, ""]:
+    """The mean over layers of Σ‖error‖² ÷ Σ‖target‖² over a step's rows, every row counted as it is: how much massive
+    rows hold differs from step to step."""
+    sizes = torch.stack([target.square().mean() for target in targets])
+    sizes = team.over_rows(team.share_of_mean(sizes, targets[0].shape[0]))
+    missed = torch.stack([error.square().mean() for error in errors])
+    return (missed / sizes.clamp_min(1e-30)).mean()
 
 
 def tanh_sparsity(
@@ -70,7 +95,11 @@ def pre_activation_loss(weights: Weights, inputs: list[Tensor]) -> Float[Tensor,
 
 
 def auxiliary_loss(
-    weights: Weights, inputs: list[Tensor], errors: list[Tensor], dead: Bool[Tensor, "layer feature"]
+    weights: Weights,
+    inputs: list[Tensor],
+    errors: list[Tensor],
+    dead: Bool[Tensor, "layer feature"],
+    counts: Sequence[Float[Tensor, " row"] | None] | None = None,
 ) -> Float[Tensor, ""]:
     """What `aux_k` dead features a token and layer leave of what the living left, as a share of it.
 
@@ -85,8 +114,8 @@ def auxiliary_loss(
         written = weights.decoder.write(layer, x, values[layer], active[layer], weights.kernel)
         for target, part in enumerate(written.unbind(1), layer):
             found[target] = found[target] + part
-    left, _ = squared_error(aims, weights.team.over_features(found))
-    whole, _ = squared_error(aims, [torch.zeros_like(aim) for aim in aims])
+    left, _ = squared_error(aims, weights.team.over_features(found), counts)
+    whole, _ = squared_error(aims, [torch.zeros_like(aim) for aim in aims], counts)
     return left / weights.team.over_rows(weights.team.share_of_mean(whole, aims[0].shape[0])).clamp_min(1e-12)
 
 

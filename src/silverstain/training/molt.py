@@ -129,6 +129,9 @@ class Transforms(nn.Module):
         V[first] = x / norm
         U[first] = writes / norm
 
+    def amount(self, activation: Tensor, along: Tensor) -> Tensor:
+        return activation * along
+
     def rows_of(self, layer: int, features: Int[Tensor, " chosen"]) -> list[tuple[nn.Parameter, Tensor]]:
         rows = self._rows(features)
         return [(self.V[layer], rows), (self.U[layer], rows)]

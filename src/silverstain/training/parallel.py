@@ -139,6 +139,10 @@ class SharedActivations(Activations):
         count = self.team.over_all(torch.tensor(values.shape[1], device=values.device))
         return self.team.over_all(values.sum(1)) / count
 
+    def of_all_rows(self, values: Float[Tensor, "layer row"]) -> Float[Tensor, "layer every"]:
+        counts = torch.bincount(self.owner, minlength=self.team.size).tolist()
+        return torch.cat(gathered(values.T.contiguous(), counts)).T
+
     def part(self, index: Int[Tensor, " chosen"]) -> Activations:
         return self.rows(index) if self.team.holds_all_rows else self._own(index)
 

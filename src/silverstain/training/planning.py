@@ -6,8 +6,10 @@ number.
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -19,7 +21,7 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.learner import Learner
 from silverstain.training.scanning import entries_at_a_time
 from silverstain.training.sizes import sequences_a_batch
-from silverstain.training.weights import Scales, Weights
+from silverstain.training.weights import meta_weights
 
 CONTEXT = 128
 ENTRY_BYTES = 35
@@ -35,6 +37,12 @@ LOGIT_COPIES = 7
 GIVEN_BACK = 1 << 25
 """Tensors above this size go back to the system when they are done with; what smaller ones took stays reserved."""
 PROBE_STEPS = 3
+PROBE_BYTES = 1 << 28
+"""The most that trying a few whole steps may take; of a larger run a small step is tried and scaled up."""
+SMALL_ROWS, SMALL_FEATURES = 2048, 2048
+USABLE = 0.8
+"""Share of a machine's memory that a run is planned for."""
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 Found = TypeVar("Found")
 
@@ -66,13 +74,14 @@ def plan_training(
     model: LanguageModel, config: TrainingConfig, *, tokens_a_batch: int | None = None, probe: bool = True
 ) -> TrainingPlan:
     """What training with these settings would take, on batches of `tokens_a_batch` (by default 4,096, or fewer where
-    the logits would be large). With `probe` a few steps are done on random tokens: that needs the memory it plans."""
+    the logits would be large). With `probe` a few steps are done on random tokens where that takes little memory, else
+    a small one of a single layer, for which a model without its weights (`load_outline`) is enough."""
     batch = tokens_a_batch or CONTEXT * sequences_a_batch(model, CONTEXT)
     n_parameters = count_parameters(model, config)
     parts = _bytes_of_parts(model, config, n_parameters, batch)
     finetune_steps = config.n_steps - config.steps
     harvested = _harvested(config)
-    return TrainingPlan(
+    plan = TrainingPlan(
         steps=config.n_steps,
         tokens=config.steps * config.rows + finetune_steps * batch,
         harvested=harvested + finetune_steps * batch,
@@ -80,17 +89,18 @@ def plan_training(
         operations=_operations(model, config, harvested, finetune_steps * batch),
         bytes=max(parts.values()),
         parts=parts,
-        seconds=_seconds(model, config, batch, harvested) if probe else None,
+        seconds=None,
     )
+    if not probe:
+        return plan
+    if plan.bytes <= PROBE_BYTES and model.device.type != "meta":
+        return replace(plan, seconds=_seconds(model, config, batch, harvested))
+    return replace(plan, seconds=plan.operations / _rate(model, config))
 
 
 def count_parameters(model: LanguageModel, config: TrainingConfig) -> int:
     """Of a dictionary of these settings, whatever its kind; only a mixture's, which are few, are made to be counted."""
-    layers = torch.zeros(model.n_layers, device="meta")
-    vectors = torch.zeros(model.n_layers, model.d_model, device="meta")
-    scales = Scales(input_mean=vectors, input_factor=layers, output_mean=vectors, output_factor=layers)
-    with torch.device("cpu" if config.kind == "molt" else "meta"):
-        weights = Weights(n_layers=model.n_layers, d_model=model.d_model, config=config, scales=scales)
+    weights = meta_weights(config, n_layers=model.n_layers, d_model=model.d_model)
     return sum(parameter.numel() for parameter in weights.parameters())
 
 
@@ -153,7 +163,48 @@ def _operations(model: LanguageModel, config: TrainingConfig, harvested: int, fi
     return round(first + finetuned * (search + 2 * sparse + 4 * host))
 
 
+# what there is
+
+
+def memory_of(device: torch.device | str = "cpu") -> int:
+    """Bytes of a device's memory: of this machine's, no more than its container may take."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 40
+    try:
+        return min(found, int(CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):  # there is no container, or it has no limit
+        return found
+
+
+def weight_bytes(model: LanguageModel) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.hf.parameters())
+
+
+def fits(plan: TrainingPlan, model: LanguageModel, device: torch.device | str = "cpu") -> bool:
+    """Whether a run fits beside its model into the memory of a device."""
+    return plan.bytes + weight_bytes(model) <= USABLE * memory_of(device)
+
+
 # time
+
+
+def _rate(model: LanguageModel, config: TrainingConfig) -> float:
+    """Floating-point operations a second of a small step: one layer, few rows, features that write to it alone."""
+    n_features = min(config.n_features, SMALL_FEATURES)
+    rows = min(config.rows, SMALL_ROWS)
+    small = TrainingConfig(
+        kind="per-layer", n_features=n_features, l0=min(config.l0, n_features), rows=rows, pool_rows=rows,
+        steps=max(config.steps, 1), finetune_steps=0,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(1, rows, model.d_model, generator=generator) for _ in range(2))
+    sample = Activations(inputs=x, outputs=y)
+    learner, middle = Learner.start(sample, small), small.steps // 2
+    learner.reconstruct(sample, middle)
+    seconds, _ = _timed(lambda: [learner.reconstruct(sample, middle) for _ in range(PROBE_STEPS)])
+    d, active = model.d_model, min(small.l0, n_features)
+    return PROBE_STEPS * rows * (2 * d * n_features + active * 12 * d) / max(seconds, 1e-9)
 
 
 def _seconds(model: LanguageModel, config: TrainingConfig, batch: int, harvested: int) -> float:

@@ -13,6 +13,7 @@ from silverstain.training.kernels import Active
 from silverstain.training.losses import (
     auxiliary_loss,
     jacobian_loss,
+    plain_nmse,
     pre_activation_loss,
     sparsity_loss,
     squared_error,
@@ -40,6 +41,7 @@ class StreamLoss:
 
     total: Tensor
     nmse: Tensor
+    """The plain one: no row weighted."""
     errors: list[Tensor]
     values: list[Tensor]
     l0: list[float]
@@ -66,15 +68,19 @@ def stream_loss(
     knowing = known or [None] * weights.n_layers
     z = [weights.pre_activations(i, x, active[i], knowing[i]) for i, x in enumerate(inputs)]
     values = [weights.activations(i, z[i], active[i]) for i in range(weights.n_layers)]
-    found = [squared_error(targets, y) for y in weights.prefix_outputs(inputs, values, active, config.prefixes)]
-    nmse, errors = found[-1]
-    total = nmse if len(found) == 1 else torch.stack([loss for loss, _ in found]).mean()
+    counts = weights.scales.row_weights(targets)
+    found = [squared_error(targets, y, counts) for y in weights.prefix_outputs(inputs, values, active, config.prefixes)]
+    reconstruction, errors = found[-1]
+    nmse = reconstruction
+    if weights.scales.have_massive_rows:
+        nmse = plain_nmse(errors, targets, team)
+    total = reconstruction if len(found) == 1 else torch.stack([loss for loss, _ in found]).mean()
     if sparsity:
         total = total + sparsity * sparsity_loss(weights, z, values, active)
     if config.pre_activation:
         total = total + config.pre_activation * pre_activation_loss(weights, inputs)
     if config.aux_k and dead is not None and team.any(bool(dead.any())):
-        total = total + config.aux_weight * auxiliary_loss(weights, inputs, errors, dead)
+        total = total + config.aux_weight * auxiliary_loss(weights, inputs, errors, dead, counts)
     if config.jacobian_weight and mlps is not None:
         directions = to_another_token(inputs, min(config.jacobian_rows, inputs[0].shape[0]))
         tangents = mlps([x[: d.shape[0]] for x, d in zip(inputs, directions, strict=True)], directions)

@@ -13,15 +13,26 @@ from typing import Any
 from silverstain.bases import Dictionary, open_dictionary
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
+from silverstain.printable import printable
 from silverstain.storage import write_json_whole
 from silverstain.training.checkpoint import FILE, FREE
-from silverstain.training.config import TrainingConfig
+from silverstain.training.config import KINDS, TrainingConfig
 from silverstain.training.mixtures import Molt, open_molt
+from silverstain.validation import FromOutside, validated
 
 FORMAT = "silverstain.training-run/1"
 RUN = "run.json"
+OPTIONS = {"kind": "--kind clt, plt or molt"}
+"""Settings with an option of their own, by which others are chosen."""
 DICTIONARY_FILES = ("config.yaml", "molt.json")
 """One of them is there when a run has ended."""
+
+
+class RunFile(FromOutside):
+    """What RUN holds."""
+
+    data: dict[str, Any]
+    config: dict[str, Any]
 
 
 def begin_run(folder: Path, data: Mapping[str, Any], config: TrainingConfig) -> bool:
@@ -30,11 +41,11 @@ def begin_run(folder: Path, data: Mapping[str, Any], config: TrainingConfig) -> 
     UsageError for a folder with a dictionary or a run that is another.
     """
     path, has_ended = folder / RUN, is_trained(folder)
-    ours = {"format": FORMAT, "data": dict(data), "config": config.to_json()}
+    ours: dict[str, Any] = {"format": FORMAT, "data": dict(data), "config": config.to_json()}
     if path.exists():
-        noted = read_json(path, FORMAT)
+        noted = _noted(path)
         parts = ("data", "config") if has_ended else ("data",)  # settings of an unfinished run: the checkpoint's to say
-        changed = [line for part in parts for line in _changes(noted.get(part, {}), _plain(ours[part]))]
+        changed = [line for part in parts for line in _changes(getattr(noted, part), _plain(ours[part]))]
         if changed and (has_ended or (folder / FILE).exists()):
             state = "a dictionary trained" if has_ended else "an unfinished run"
             raise UsageError(
@@ -46,6 +57,17 @@ def begin_run(folder: Path, data: Mapping[str, Any], config: TrainingConfig) -> 
     if not has_ended:
         write_json_whole(path, ours)
     return has_ended
+
+
+def kind_of_run(folder: Path) -> str | None:
+    """The kind of dictionary that a folder's run trains; None where there is no run."""
+    path = folder / RUN
+    kind = _noted(path).config.get("kind") if path.exists() else None
+    return kind if kind in KINDS else None
+
+
+def _noted(path: Path) -> "RunFile":
+    return validated(RunFile, read_json(path, FORMAT), path, "delete it, or train into another folder")
 
 
 def is_trained(folder: Path) -> bool:
@@ -62,6 +84,8 @@ def read_setting(text: str) -> tuple[str, Any]:
     """NAME=VALUE as a field of TrainingConfig and its value; UsageError for an unknown name or a value of no use."""
     name, is_given, value = text.partition("=")
     name = name.strip().replace("-", "_")
+    if name in OPTIONS:
+        raise UsageError(f"{name} is no setting but an option; give {OPTIONS[name]}")
     known = {field.name: field.default for field in fields(TrainingConfig)}
     if not is_given:
         raise UsageError(f"--set takes NAME=VALUE, got {text!r}; for example --set pool_epochs=2")
@@ -91,7 +115,7 @@ def _value(name: str, text: str, default: Any) -> Any:
 
 def _changes(noted: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name} was {noted.get(name)!r} and is {value!r}"
+        f"{name} was {printable(repr(noted.get(name)), 80)} and is {value!r}"
         for name, value in ours.items()
         if name not in FREE and noted.get(name) != value
     ]

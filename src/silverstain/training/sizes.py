@@ -15,6 +15,7 @@ from typing import Any
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
 from silverstain.training.config import TrainingConfig
+from silverstain.validation import LARGEST
 
 KINDS = {"clt": "cross-layer", "plt": "per-layer", "molt": "molt"}
 """Short names."""
@@ -66,6 +67,9 @@ def default_config(model: LanguageModel, kind: str = "clt", **settings: Any) -> 
     given = {name: value for name, value in settings.items() if value is not None}
     features = given.get("n_features", TRANSFORMS if is_molt else size.expansion * model.d_model)
     rows, steps = given.get("rows", size.rows), given.get("steps", size.steps)
+    for name, value, least in (("n_features", features, 1), ("rows", rows, 1), ("steps", steps, 0)):
+        if not least <= value <= LARGEST:  # before anything is derived of it
+            raise UsageError(f"{name} is between {least} and {LARGEST:,}, got {value:.3g}")
     defaults = {
         "kind": full, "n_features": features, "l0": min(size.l0 / 4 if is_molt else size.l0, features),
         "steps": steps, "finetune_steps": round(size.finetune_share * steps), "rows": rows,

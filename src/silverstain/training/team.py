@@ -75,14 +75,14 @@ class Team:
         """The sum of the processes that hold other rows; without gradient."""
         return value
 
-    def share_of_mean(self, mean: Float[Tensor, ""], n_rows: int) -> Float[Tensor, ""]:
+    def share_of_mean(self, mean: Float[Tensor, "*some"], n_rows: int) -> Float[Tensor, "*some"]:
         """What a mean over this process's rows adds to the mean over all."""
         return mean
 
     def add_gradients_(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up gradients of processes that hold other rows."""
 
-    def all_rows(self, tensors: list[Float[Tensor, "own d"]], rows: Any) -> list[Float[Tensor, "row d"]]:
+    def all_rows(self, tensors: list[Float[Tensor, "own *rest"]], rows: Any) -> list[Float[Tensor, "row *rest"]]:
         """The rows of a step in all processes, from those of `rows` in each."""
         return tensors
 
@@ -174,7 +174,7 @@ class ByRows(_Several):
     def over_rows(self, value: Tensor) -> Tensor:
         return _sum(value.detach())
 
-    def share_of_mean(self, mean: Float[Tensor, ""], n_rows: int) -> Float[Tensor, ""]:
+    def share_of_mean(self, mean: Float[Tensor, "*some"], n_rows: int) -> Float[Tensor, "*some"]:
         everybodys = int(self.over_rows(torch.tensor(n_rows, device=self.device)))
         # the mean of no rows is no number, and adds nothing
         return (mean if n_rows else mean.nan_to_num(0.0)) * (n_rows / everybodys)
@@ -189,7 +189,7 @@ class ByRows(_Several):
             if work is not None:
                 work.wait()
 
-    def all_rows(self, tensors: list[Float[Tensor, "own d"]], rows: Any) -> list[Float[Tensor, "row d"]]:
+    def all_rows(self, tensors: list[Float[Tensor, "own *rest"]], rows: Any) -> list[Float[Tensor, "row *rest"]]:
         parts = gathered(torch.stack(tensors, dim=1), [len(places) for places in rows.places])
         whole = torch.cat(parts)
         order = torch.cat(list(rows.places)).to(whole.device)

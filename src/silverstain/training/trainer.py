@@ -23,7 +23,7 @@ from silverstain.interruption import held_interrupts
 from silverstain.models import LanguageModel, TokenBatch
 from silverstain.training.batches import Source
 from silverstain.training.cache import ActivationCache
-from silverstain.training.checkpoint import FILE, read_checkpoint, write_checkpoint
+from silverstain.training.checkpoint import FILE, check_checkpoint, read_checkpoint, write_checkpoint
 from silverstain.training.config import TrainingConfig
 from silverstain.training.exporting import open_kept, save_exported
 from silverstain.training.learner import Learner, generator_for
@@ -165,13 +165,14 @@ class _Run:
 
     def resume_or_start(self, check: Callable[[], None]) -> None:
         check_seen_by_all(self.folder / FILE, self.team)
-        part = functools.partial(read_part, team=self.team)
-        found = read_checkpoint(self.folder, self.config, self.model.hash, read=part)
-        if found is None:
+        sizes = {"n_layers": self.model.n_layers, "d_model": self.model.d_model}
+        model_hash = self.model.hash
+        is_there = self.team.on_first(lambda: check_checkpoint(self.folder, self.config, model_hash, **sizes))
+        if not is_there:
             self.pool.bring_to(self.config.harvests_at(0), check)
             self.learner = Learner.start(self.pool.activations, self.config, self.team)
         else:
-            self._resume(*found)
+            self._resume(*read_checkpoint(self.folder, read=functools.partial(read_part, team=self.team)))
 
     def _resume(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         model = self.model
@@ -217,11 +218,17 @@ class _Run:
         kept = "there is no checkpoint from before; delete nothing, train again"
         if self.saved_at is not None:
             kept = f"the checkpoint of step {self.saved_at} in {self.folder} is kept, train again to go on from it"
-        name = "lr" if self.in_first_phase else "finetune_lr"
         return UsageError(
-            f"training diverged at step {self.step + 1} of {self.n_steps}: {what}; {kept} with {name} below "
-            f"{getattr(self.config, name):g}"
+            f"training diverged at step {self.step + 1} of {self.n_steps}: {what}; {kept} {self._advice()}"
         )
+
+    def _advice(self) -> str:
+        """What to change: that which came just before the first figure that was far off."""
+        first = self.step + 1 - max(self.stability.steps_far_off - 1, 0)
+        if first - 1 in self.config.revivals():
+            return f"without the revival of dead features at step {first - 1}: reseed_until=0"
+        name = "lr" if self.in_first_phase else "finetune_lr"
+        return f"with {name} below {getattr(self.config, name):g}"
 
     # steps
 

@@ -1,15 +1,18 @@
 """The weights of a dictionary while it is trained.
 
 Training sees each layer's inputs centred and scaled to a mean norm of √d, and its outputs centred and scaled to a
-root mean square of 1, so that one learning rate, one threshold and one loss suit all layers. `exporting.folded` folds
-all of it into the weights: the dictionary that is saved works on raw activations.
+root mean square of 1, so that one learning rate, one threshold and one loss suit all layers. Massive rows count in that
+root mean square as they do in the loss (`massive`). `exporting.folded` folds all of it into the weights: the dictionary
+that is saved works on raw activations.
 
 Which features are active is decided by score = activation · ‖decoder row over all targets‖, what a feature adds to the
 outputs in units of their own size; a feature cannot pass by a large activation and a small decoder. A frozen
 dictionary says the same by a threshold a feature, the layer's score threshold ÷ the feature's decoder norm.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -20,11 +23,14 @@ from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.decoders import Decoder, Slabs
 from silverstain.training.kernels import Active, Kernel, sparse_encode
+from silverstain.training.massive import energy_cap, row_weights
 from silverstain.training.molt import Transforms
 from silverstain.training.scanning import Scratch, above
 from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import jump_relu
 
+NO_CAP = 1e30
+"""Infinity, as files can hold it that are checked for numbers."""
 CENTRED_ROWS = 2048
 """Rows of the pool that are centred at a time when its spread is taken."""
 
@@ -37,6 +43,8 @@ class Scales:
     input_factor: Float[Tensor, " layer"]
     output_mean: Float[Tensor, "layer d_model"]
     output_factor: Float[Tensor, " layer"]
+    output_cap: Float[Tensor, " layer"]
+    """κ of `massive`, in the units of scaled outputs; NO_CAP where no row is massive."""
 
     @classmethod
     def of(cls, activations: Activations) -> "Scales":
@@ -44,13 +52,43 @@ class Scales:
         input_mean, output_mean = mean(activations.inputs), mean(activations.outputs)
         d_model = input_mean.shape[1]
         input_norm = mean(_distances(activations.inputs, input_mean))
-        output_rms = mean(_distances(activations.outputs, output_mean).square() / d_model).sqrt()
+        energy = _distances(activations.outputs, output_mean).square() / d_model
+        cap = energy.new_tensor([energy_cap(rows) for rows in activations.of_all_rows(energy)])
+        output_rms = mean(torch.minimum(energy, cap[:, None])).sqrt()
+        factor = 1 / output_rms.clamp_min(1e-12)
         return cls(
             input_mean=input_mean,
             input_factor=d_model**0.5 / input_norm.clamp_min(1e-12),
             output_mean=output_mean,
-            output_factor=1 / output_rms.clamp_min(1e-12),
+            output_factor=factor,
+            output_cap=(cap * factor.square()).clamp_max(NO_CAP),
         )
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> "Scales":
+        """Those of a state; one that was written before there were caps has none."""
+        known = {"output_cap": torch.full_like(tensors["output_factor"], NO_CAP), **tensors}
+        return cls(**{name: known[name].to(device) for name in cls.__dataclass_fields__})
+
+    def no_larger_than_cap(self, layer: int, y: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        """Scaled outputs, massive rows shrunk to what they count as."""
+        return y * row_weights(y, self.output_cap[layer]).sqrt()[:, None] if self._has_massive[layer] else y
+
+    @cached_property
+    def _has_massive(self) -> list[bool]:
+        return (self.output_cap < NO_CAP).tolist()
+
+    @property
+    def have_massive_rows(self) -> bool:
+        return any(self._has_massive)
+
+    def row_weights(self, outputs: list[Float[Tensor, "row d_model"]]) -> list[Float[Tensor, " row"] | None]:
+        """How much each row's error counts, from the scaled outputs of all layers; None for a layer without massive
+        rows, where all count 1."""
+        return [
+            row_weights(y, cap) if is_capped else None
+            for y, cap, is_capped in zip(outputs, self.output_cap, self._has_massive, strict=True)
+        ]
 
     def scale_inputs(self, layer: int, x: Tensor) -> Tensor:
         return (x - self.input_mean[layer]).mul_(self.input_factor[layer])
@@ -214,6 +252,17 @@ class Weights(nn.Module, Substitute):
         own = [self.W_enc[layer], self.b_enc[layer]]
         own += [] if self.log_threshold is None else [self.log_threshold[layer]]
         return [(parameter, features) for parameter in own] + self.decoder.rows_of(layer, features)
+
+
+def meta_weights(config: TrainingConfig, *, n_layers: int, d_model: int) -> Weights:
+    """Weights of these settings that take no memory, for their names and shapes; only a mixture's, which are few and
+    hold a table of ranks, are made."""
+    layers, vectors = torch.zeros(n_layers, device="meta"), torch.zeros(n_layers, d_model, device="meta")
+    scales = Scales(
+        input_mean=vectors, input_factor=layers, output_mean=vectors, output_factor=layers, output_cap=layers
+    )
+    with torch.device("cpu" if config.kind == "molt" else "meta"):
+        return Weights(n_layers=n_layers, d_model=d_model, config=config, scales=scales)
 
 
 def _distances(
