@@ -38,7 +38,7 @@ bench: $(INSTALLED)  ## measure speed, as ratios to this machine's own matrix pr
 	$(BIN)/python benchmarks/trace.py
 
 docs: $(DOCS_INSTALLED)  ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:           ## remove what was built, the environment included
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis

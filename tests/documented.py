@@ -91,10 +91,16 @@ def blocks_of(page: str) -> list[Block]:
     ]
 
 
+class Terminal(io.StringIO):
+    """Keeps what is printed, and shows all characters."""
+
+    encoding = "utf-8"  # pyright: ignore
+
+
 @contextlib.contextmanager
 def printed() -> Iterator[io.StringIO]:
     """What is printed meanwhile, on a terminal as wide as a page."""
-    out = io.StringIO()
+    out = Terminal()
     with contextlib.redirect_stdout(out), mock.patch.dict("os.environ", COLUMNS=str(COLUMNS)):
         yield out
 
