@@ -203,7 +203,7 @@ def only_run_in(folder: Path, what: str) -> Iterator[None]:
         with suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
     try:
-        if handle is not None:
+        if handle is not None and fcntl is not None:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -64,13 +64,19 @@ def save_tensors_whole(
 
 
 def save_model(hf: "PreTrainedModel", folder: Path) -> None:
-    """Write a model's weights and settings as Hugging Face does; OSError where there is no room."""
+    """Write a model's weights and settings as Hugging Face does, without its bar; OSError where there is no room."""
     from safetensors import SafetensorError
+    from transformers.utils import logging
 
+    has_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         hf.save_pretrained(folder)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(str(error)) from error
+    finally:
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 def read_tensors(path: str | Path) -> "tuple[dict[str, Tensor], dict[str, str]]":

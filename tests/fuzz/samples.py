@@ -41,7 +41,7 @@ def _reader(line: str, *files: str) -> Reader:
 
 TRAIN = (
     "train --model ./model --out trained --text texts.jsonl --field prompt --no-check-text --steps 4 --features 8 "
-    "--l0 2 --tokens 20 --graphs 0 --context 4 --held-out .3 --set pool_rows=64 --set rows=16"
+    "--batch 4 --l0 2 --tokens 20 --graphs 0 --context 4 --held-out .3 --set pool_rows=64 --set rows=16"
 )
 READERS: dict[str, Reader] = {
     "show": _reader("show graph.safetensors", "graph.safetensors"),
@@ -74,7 +74,7 @@ READERS: dict[str, Reader] = {
         "items.jsonl",
     ),
     "train, text": _reader(TRAIN, "texts.jsonl"),
-    "convert, published": _reader("convert published o", "published/*", "published/*/*"),
+    "convert, published": _reader("convert published o", "published/**/*"),
 }
 
 
@@ -95,7 +95,7 @@ def make(base: Path, lines: Lines) -> None:
     rows = [{"prompt": " ".join(f"t{(i * i + 3 * j) % 9 + 1}" for j in range(4 + i % 3))} for i in range(60)]
     (base / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     edits = json_of(base / "edits.json")
-    edits["edits"] = [edit for edit in edits["edits"] if edit.get("op") != "patch"]  # it changes what others change
+    edits["edits"] = [edit for edit in edits["edits"] if edit.get("op") in ("set", "add")]  # needs nothing to be active
     (base / "edits.json").write_text(json.dumps(edits))
     _write_bakeable(base)
     save_file({"direction": torch.ones(16)}, base / "direction.safetensors")
