@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from silverstain.cli import main
+from silverstain.cli.graph_model import as_graph_says
+from silverstain.cli.options import LoadingOptions
 from silverstain.graphs import Graph, Story, StoryGroup
 from silverstain.notation import name_of_id, read_node
 
@@ -96,4 +99,43 @@ def test_show_tells_inhibited_features_of_stories_old_and_new(graph_file: Path, 
 
 def test_a_graph_of_another_model_is_one_line(graph_file: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["verify", str(graph_file)]) == 2
-    assert "another model" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "the graph is of a model of 3 layers" in err
+    assert re.search(r"load the model that it is of: --model model\d+ --dictionary random \(the path", err)
+
+
+def test_without_flags_verify_runs_on_what_the_graph_names(
+    graph_file: Path,
+    tiny: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    model = Path(tiny["model"]).name
+    (tmp_path / model).symlink_to(tiny["model"])
+    (tmp_path / "random").symlink_to(tiny["dictionary"])
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", str(graph_file), "--sources", "2", "--controls", "2", "--no-write", "--inhibited", "0"]) == 0
+    assert f"running on {model} with random, as the graph says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "dictionary", "expected"),
+    [
+        ("organism/general", "per-layer", ("organism/general", "per-layer")),
+        ("org/model", "org/dictionary/sub@1", ("org/model", "org/dictionary/sub@1")),
+        ("gpt2", "org/dictionary", ("organism", None)),  # a folder's last part, or an id: not to be told apart
+        ("org/model", "unknown", ("organism", None)),
+        ("../model", "org/dictionary", ("organism", None)),
+        ("\0", "~/x", ("organism", None)),
+        ("", "", ("organism", None)),
+    ],
+)
+def test_what_a_graph_names_is_taken_only_where_it_can_be_found(
+    dallas: Graph, model: str, dictionary: str, expected: tuple[str, str | None]
+):
+    named = replace(dallas, meta={"model": {"name": model}, "dictionary": {"name": dictionary}})
+    found = as_graph_says(LoadingOptions(), named)
+    assert (found.model, found.dictionary) == expected
+    given = LoadingOptions(model="theirs", dictionary="there")
+    assert as_graph_says(given, named) == given

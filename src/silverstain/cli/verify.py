@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.graph_model import as_graph_says
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replacement
 from silverstain.notation import name_of_id
@@ -38,14 +39,15 @@ def verify(
 ) -> None:
     """Test a graph's claims on the real model: what each node and group should change, and what it changes.
 
-    Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json).
+    Prune the graph first: kept nodes are tested, and the groups of the story beside it (GRAPH.story.json). Without
+    --model it runs on what the graph names, where that is found.
     """
     from silverstain.graphs import open_with_story, story_beside
     from silverstain.verification import graph_run, inhibited_features
     from silverstain.verification import verify as run
 
     traced, story = open_with_story(graph)
-    loaded = load_replacement(loading)
+    loaded = load_replacement(as_graph_says(loading, traced))
     model, dictionary = loaded.model, loaded.dictionary
     recorded = graph_run(model, dictionary, traced).run
     with output.progress("verifying", quiet=json) as progress:

@@ -34,6 +34,7 @@ from silverstain.interventions.local_replacement import (
 from silverstain.interventions.passes import changes_for
 from silverstain.interventions.readouts import readout_set
 from silverstain.models import LanguageModel
+from silverstain.printable import printable
 
 ROWS_A_PASS = 128
 
@@ -228,14 +229,15 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
     if graph.n_layers != model.n_layers:
         raise UsageError(
             f"the graph is of a model of {graph.n_layers} layers, and {model.name} has {model.n_layers}; load the "
-            "model that it is of"
+            f"model that it is of{_flags(graph)}"
         )
     for what, ours in (("model", model), ("dictionary", basis)):
-        theirs = graph.meta.get(what, {}).get("hash")
+        theirs = (graph.meta.get(what) or {}).get("hash")
         if theirs is not None and theirs != ours.hash:
             name = graph.meta[what].get("name")
             raise UsageError(
                 f"the graph is of another {what} ({name}, {theirs}) than {ours.name} ({ours.hash}); load that one"
+                f"{_flags(graph)}"
             )
     run = record_run(model, basis, token_ids) if run is None else run
     if run.model is not model or run.basis.hash != basis.hash or run.recording.token_ids.tolist() != list(token_ids):
@@ -245,3 +247,10 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
     found = GraphRun(run=run, graph=graph)
     _ = found.errors  # says at once whether the graph's features are active
     return found
+
+
+def _flags(graph: Graph) -> str:
+    """How to name, on the command line, what the graph says it is of."""
+    names = {what: (graph.meta.get(what) or {}).get("name") or "" for what in ("model", "dictionary")}
+    flags = " ".join(f"--{what} {printable(name, 100)}" for what, name in names.items() if name not in ("", "unknown"))
+    return f": {flags} (the path of a folder, or its id on the hub)" if flags else ""
