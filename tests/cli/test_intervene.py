@@ -72,7 +72,10 @@ def test_drawn_text_follows_its_seed(of_tiny: list[str], capsys: pytest.CaptureF
         (["--edit", "set:L0.F1@3=1", "--mode", "constrained"], "constrained needs the layers to hold"),
         (["--edit", "set:L0.F1@3=1", "--mode", "constrained", "--hold", "a"], "cannot read --hold 'a'"),
         (["--edit", "set:L0.F1@3=1", "--mode", "constrained", "--hold", "2..1"], "a range that runs backwards"),
-        (["--edit", "ablate:state = texas"], "no known group; groups come from a graph: --story GRAPH"),
+        (
+            ["--edit", "ablate:state = texas"],
+            "there is no group 'state = texas'; groups come from a graph: --story GRAPH",
+        ),
         (["--edit", "set:L0.F1@3=1e37"], "no random change is as long"),
         (["--edit", "set:L0.F1@3=1", "--mode", "direct", "--attention", "live"], "direct holds attention and norms"),
         (["--edit", "set:L0.F1@3=1", "--temperature", "-1"], "The temperature is -1"),

@@ -59,7 +59,7 @@ def test_the_command_line_form_says_what_it_says(text: str, edit: Edit):
         ("", "Cannot read the edit ''"),
         ("ablate", "Cannot read the edit 'ablate'"),
         ("erase:L1.F2", "the operation is 'erase', not one of ablate, scale, set, add, patch"),
-        ("ablate:texas@3", "names no feature, error, token or head, and no known group; groups come from"),
+        ("ablate:texas@3", "names no feature, error, token or head, and there is no group 'texas@3'; groups come from"),
         ("ablate:L1.F2=3", "ablate takes no value"),
         ("set:L1.F2", "set needs a value"),
         ("set:L1.F2=1,2", "set takes one value, but the edit"),
@@ -95,8 +95,22 @@ def test_a_group_stands_for_its_members_each_at_its_own_position():
         Edit(op="add", features=((0, 1),), value=2.0),
     )
     assert parse_edits(["scale:state = texas=-2"], groups) == at_places("scale", groups["state = texas"], -2.0)
-    with pytest.raises(UsageError, match="no known group; groups are: 'state = texas'"):
+    with pytest.raises(UsageError, match="there is no group 'state = ohio'; groups are: 'state = texas'; "):
         parse_edits(["ablate:state = ohio"], groups)
+
+
+def test_what_follows_the_name_of_a_group_is_a_value_or_there_is_no_such_group():
+    groups = {"state": [(1, 4, 7)], **{f"town {n}": [(1, 4, n)] for n in range(9)}}
+    (edit,) = parse_edits(["scale:state = -2"], groups)
+    assert isinstance(edit, Edit)
+    assert edit.value == -2
+    for text in ("ablate:state = texas", "set:state = texas", "scale:state = texas=2", "add:state = texas<"):
+        with pytest.raises(UsageError, match="there is no group 'state = texas") as error:
+            parse_edits([text], groups)
+        assert "groups are: 'state', 'town 0'" in str(error.value)
+        assert "'town 6' and 2 more;" in str(error.value)
+    with pytest.raises(UsageError, match="there is no group 'texas'; the story of that graph has no groups"):
+        parse_edits(["ablate:texas"], {})
 
 
 def test_edits_are_stored_and_read_whole(tmp_path):

@@ -142,10 +142,10 @@ def intervene(
         _tell(result, beside, report["generated"], top)
 
 
-def _groups(graph_file: Path | None) -> "dict[str, list[Place]]":
-    """Label -> (layer, position, feature) of each feature in the group."""
+def _groups(graph_file: Path | None) -> "dict[str, list[Place]] | None":
+    """Label -> (layer, position, feature) of each feature in the group; None without a graph."""
     if graph_file is None:
-        return {}
+        return None
     from silverstain.graphs import group_places, open_with_story
 
     graph, story = open_with_story(graph_file)

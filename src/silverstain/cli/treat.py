@@ -62,7 +62,7 @@ def make(
     from silverstain.treatment import Rule, treatment_for
 
     condition = None if when is None else _condition(when, first, last)
-    edits = [*parse_edits(edit or (), {}), *_groups(story, group or ())]
+    edits = [*parse_edits(edit or ()), *_groups(story, group or ())]
     if not edits:
         raise UsageError("no edit is given; name one: --edit ablate:L1.F23, or a group: --story GRAPH --group NAME")
     for one in edits:

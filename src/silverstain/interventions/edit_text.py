@@ -35,6 +35,8 @@ _FORM = re.compile(
 )
 _ENDS = re.compile(r"[@<+=]")
 """Where the first name in an edit is over."""
+MOST_NAMED = 8
+"""Groups that an error names; of more, it says how many."""
 
 
 class _Parts(NamedTuple):
@@ -67,14 +69,14 @@ def parse_edits(
     """Read several edits.
 
     `groups` lets a group's label stand for its members, each at its own position: `ablate:state = texas`,
-    `scale:state = texas=-2`, `patch:state = texas<`. `directions` are vectors by name, `donor` the run of the prompt
-    that a `<` takes from.
+    `scale:state = texas=-2`, `patch:state = texas<`; None where no graph is given. `directions` are vectors by name,
+    `donor` the run of the prompt that a `<` takes from.
     """
     edits: list[AnyEdit] = []
     for text in texts:
         group = _group_named(text, groups or {})
         if group is None:
-            _check_name(text, groups or {})
+            _check_name(text, groups)
         edits.extend(_read(text, directions or {}, donor) if group is None else _of_group(*group, text, donor))
     return tuple(edits)
 
@@ -232,19 +234,38 @@ def _group_named(
     label, _, number = rest.rpartition("=")  # labels such as "state = texas" hold the sign too: the last one counts
     if label.strip() not in groups:
         return None
+    if "<" in number or not _reads_as_numbers(number):  # "state = texas", beside a group called "state"
+        raise _no_group(rest, text, groups)
     values = _numbers(number, text)
     assert values is not None
     return op, values[0], False, groups[label.strip()]
 
 
-def _check_name(text: str, groups: Mapping[str, Sequence[Place]]) -> None:
+def _reads_as_numbers(text: str) -> bool:
+    try:
+        return bool([float(number) for number in text.split(",")])
+    except ValueError:
+        return False
+
+
+def _check_name(text: str, groups: Mapping[str, Sequence[Place]] | None) -> None:
     """UsageError for what can only be a group, and is none of those given."""
     op, colon, rest = text.strip().partition(":")
     if op.strip().lower() not in OPERATIONS or not colon or not rest.strip() or read_node(_ENDS.split(rest)[0]):
         return
-    there = f"groups are: {', '.join(map(repr, groups))}" if groups else "groups come from a graph: --story GRAPH"
-    raise UsageError(
-        f"The edit {text!r} names no feature, error, token or head, and no known group; {there}; {EXAMPLE}."
+    raise _no_group(rest.strip(), text, groups)
+
+
+def _no_group(name: str, text: str, groups: Mapping[str, Sequence[Place]] | None) -> UsageError:
+    if groups is None:
+        there = "groups come from a graph: --story GRAPH"
+    elif not groups:
+        there = "the story of that graph has no groups"
+    else:
+        more = f" and {len(groups) - MOST_NAMED} more" if len(groups) > MOST_NAMED else ""
+        there = f"groups are: {', '.join(map(repr, list(groups)[:MOST_NAMED]))}{more}"
+    return UsageError(
+        f"The edit {text!r} names no feature, error, token or head, and there is no group {name!r}; {there}; {EXAMPLE}."
     )
 
 
