@@ -19,6 +19,7 @@ from silverstain.training import text_batches
 from silverstain.training.batches import Source
 from silverstain.training.documents import open_documents
 from silverstain.training.packing import contexts_of, pieces, place_of
+from silverstain.training.text import PIECES
 
 WORDS = [f"w{n}" for n in range(200)]
 SMALL = {"context": 8, "batch": 4, "held_out_share": 0.25}
@@ -250,6 +251,7 @@ def test_epochs_are_passed_over_without_reading_them():
 
     batches = text_batches(tokenizer(), Rows(), **SMALL)
     iterator = batches.training()
+    assert batches.piece_length == PIECES[0]  # known from a look at the first pieces, once
     reads.clear()
     iterator.skip(10_000)
     next(iterator)
@@ -343,6 +345,39 @@ def test_nothing_held_out_is_said():
     batches = text_batches(tokenizer(), rows(documents(2)), context=8, held_out_share=1e-9)
     with pytest.raises(UsageError, match="falls into the held-out 1e-07 %; give more text"):
         batches.held_out(10)
+
+
+def test_a_short_text_is_cut_finer_until_some_of_it_is_held_out():
+    text = "\n".join(documents(300, length=80))
+    assert not any(place_of(piece) < 0.02 for piece in pieces(text, PIECES[0]))
+    batches = text_batches(tokenizer(), [text], context=64, batch=4, held_out_share=0.02)
+    assert batches.piece_length < PIECES[0]
+    held_out = batches.held_out(10_000)
+    assert 0 < sum(batch.n_tokens for batch in held_out) < 2_000
+    shown = " ".join(str(token) for token in epoch_of(batches)[:, 1:].flatten().tolist())
+    said = [token for token in held_out[0].token_ids[0, 1:].tolist() if token > 2]
+    assert " ".join(map(str, said[:20])) not in shown
+
+
+def test_a_text_that_has_something_held_out_is_cut_as_ever():
+    texts = ["\n".join(documents(300, length=80, seed=seed)) for seed in range(8)]
+    assert text_batches(tokenizer(), texts, held_out_share=0.2).piece_length == PIECES[0]
+    assert text_batches(tokenizer(), texts[:1], held_out_share=0.0).piece_length == PIECES[0]
+
+
+def test_a_source_of_more_than_a_block_is_not_read_through_for_the_length_of_pieces(monkeypatch):
+    monkeypatch.setattr("silverstain.training.text.BLOCK", 1000)
+    n_read = 0
+
+    class Endless:
+        def __iter__(self):
+            nonlocal n_read
+            while True:
+                n_read += 1
+                yield {"text": "w1 w2 w3 w4"}
+
+    assert text_batches(tokenizer(), Endless(), held_out_share=1e-9).piece_length == PIECES[0]
+    assert n_read < 200
 
 
 def bad_jsonl(folder: Path) -> Path:

@@ -117,7 +117,7 @@ class Spelling:
             )
 
 
-def pieces(document: Document, most: int = 8192) -> Iterator[Document]:
+def pieces(document: Document, most: int) -> Iterator[Document]:
     """A document in pieces of at most `most` characters (or tokens), cut where a line ends, or a word."""
     start = 0
     while start < len(document):

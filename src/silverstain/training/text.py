@@ -1,14 +1,16 @@
 """Text of the user's as batches: an endless iterator to train on, and a slice held out of it.
 
-Documents are cut into pieces of a few pages. A piece is held out by a hash of its own text, so the slice is the same
-whatever the order, the machine or the number of files, and two copies of a text are on one side. Every epoch takes the
-units of the source in another order; pieces are shuffled over blocks of a few megabytes, packed to contexts, and the
-contexts shuffled once more. What comes n-th depends on the source and the seed alone.
+Documents are cut into pieces of a few pages, or less where no such piece of a short text would be held out. A piece is
+held out by a hash of its own text, so the slice is the same whatever the order, the machine or the number of files, and
+two copies of a text are on one side. Every epoch takes the units of the source in another order; pieces are shuffled
+over blocks of a few megabytes, packed to contexts, and the contexts shuffled once more. What comes n-th depends on the
+source and the seed alone.
 """
 
 import itertools
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from silverstain.training.packing import Spelling, contexts_of, pieces, place_of
 BLOCK = 1 << 22
 """Characters (or tokens) over which pieces are shuffled: what a 16 MB text loses by it is nothing, and no more than a
 million tokens are held in memory however large the source is."""
+PIECES = (8192, 2048, 512)
+"""Characters (or tokens) of a piece at most; one that is not the first is for texts of which nothing were held out."""
 CONTEXT = 256
 BATCH = 16
 HELD_OUT = 0.05
@@ -58,12 +62,28 @@ class TextBatches:
             n += batches[-1].n_tokens
         if not n:
             self._check_has_text()
-            needed = round(self.context / max(self.held_out_share, 1e-3))
+            n_pieces = sum(1 for _ in self._pieces(range(len(self.documents.units)), held_out=False))
             raise UsageError(
                 f"no piece of {self.documents.name} falls into the held-out {100 * self.held_out_share:.3g} %; give "
-                f"more text ({needed:,} tokens are few), or raise the share (--held-out)"
+                f"more text, or texts as rows of JSONL, or raise the share (--held-out): each of its {n_pieces:,} "
+                f"pieces of up to {self.piece_length:,} characters has that chance, by a hash of its text"
             )
         return batches
+
+    @cached_property
+    def piece_length(self) -> int:
+        """Characters (or tokens) of a piece at most: the greatest of PIECES of which one is held out.
+
+        The same for both sides, so that none has a part of what the other has. A source of more than a block is not
+        read for it.
+        """
+        for most in PIECES if self.held_out_share else ():
+            size = 0
+            for piece in self._cut(range(len(self.documents.units)), most):
+                size += len(piece)
+                if size > BLOCK or self._is_held_out(piece):
+                    return most
+        return PIECES[-1] if self.held_out_share else PIECES[0]
 
     def _check_has_text(self) -> None:
         if next(self._pieces(range(len(self.documents.units)), held_out=False), None) is None:
@@ -107,11 +127,15 @@ class TextBatches:
             yield np.concatenate([np.array(self.spelling.head, dtype=np.int64), left])
 
     def _pieces(self, order: Any, *, held_out: bool) -> Iterator[Document]:
+        return (piece for piece in self._cut(order, self.piece_length) if self._is_held_out(piece) == held_out)
+
+    def _cut(self, order: Any, most: int) -> Iterator[Document]:
         for unit in order:
             for document in self.documents.units[unit]():
-                for piece in pieces(document):
-                    if (place_of(piece) < self.held_out_share) == held_out:
-                        yield piece
+                yield from pieces(document, most)
+
+    def _is_held_out(self, piece: Document) -> bool:
+        return place_of(piece) < self.held_out_share
 
     def _note(self, n_contexts: int) -> None:
         """Remember how long an epoch is; UsageError when it is nothing to train on."""
