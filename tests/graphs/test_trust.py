@@ -40,6 +40,11 @@ def test_a_completeness_that_is_not_known_is_not_said():
     assert "completeness" not in trust_in(scores(0.9, None)).line
 
 
+def test_of_a_graph_without_edges_nothing_is_said():
+    assert trust_in(scores(0.0, 0.0), has_edges=False).level == "unknown"
+    assert trust_in(scores(0.0, 0.0), has_edges=False).line == "no edges: nothing can be said"
+
+
 def test_a_high_score_of_what_a_file_kept_is_not_taken_for_the_whole_graphs():
     kept = Scores(1.0, 1.0, 1.0, "what the file kept")
     assert trust_in(kept).level == "unknown"

@@ -41,7 +41,7 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     if circuit.left_out >= 0.005:
         lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through features that are not drawn")
     if circuit.scores is not None:
-        trust = trust_in(circuit.scores, left_out=circuit.left_out)
+        trust = trust_in(circuit.scores, left_out=circuit.left_out, has_edges=circuit.has_edges)
         lines += [_styled(line, TRUST_STYLES[trust.level], colour) for line in _wrapped(trust.line, room)]
     return "\n".join(lines)
 

@@ -68,6 +68,8 @@ class Circuit:
     """Share of the influence that runs through features of no node of the circuit."""
     scores: Scores | None = None
     """Of the graph."""
+    has_edges: bool = True
+    """Whether the graph has any, drawn or not."""
     prompt: str = ""
     model: str = ""
     dictionary: str = ""
@@ -95,6 +97,7 @@ def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_an
         tokens=tuple(_tokens(graph)),
         left_out=max(0.0, _share_of_features(graph, reached) - shown),
         scores=found,
+        has_edges=graph.n_edges > 0,
         prompt=printable(str(graph.meta.get("prompt") or ""), LONGEST_PROMPT),
         **{what: shown_name((graph.meta.get(what) or {}).get("name") or "") for what in ("model", "dictionary")},
     )

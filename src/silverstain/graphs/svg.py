@@ -73,7 +73,9 @@ def detail_of(node: CircuitNode) -> str:
 
 def trust_of(circuit: Circuit) -> Trust | None:
     """The trust line of a circuit, if its scores came with it."""
-    return None if circuit.scores is None else trust_in(circuit.scores, left_out=circuit.left_out)
+    if circuit.scores is None:
+        return None
+    return trust_in(circuit.scores, left_out=circuit.left_out, has_edges=circuit.has_edges)
 
 
 def in_words(circuit: Circuit) -> str:

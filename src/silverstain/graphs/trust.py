@@ -11,6 +11,9 @@ POOR, GOOD = 0.5, 0.8
 MUCH_LEFT_OUT = 0.1
 """Share of the influence on units that are not drawn, from which on a drawing does not show most of what was found."""
 
+NO_EDGES = "no edges: nothing can be said"
+"""Of a graph whose file has no links: its scores are 0, and mean nothing."""
+
 Level = Literal["good", "partial", "poor", "unknown"]
 
 
@@ -25,12 +28,14 @@ class Trust:
         return self.line
 
 
-def trust_in(scores: Scores, *, left_out: float = 0.0) -> Trust:
+def trust_in(scores: Scores, *, left_out: float = 0.0, has_edges: bool = True) -> Trust:
     """What the scores say of a drawing that leaves out this share of the influence.
 
     A score that is not known (None or not a number: a file of another tool may not say) is not made up, and a high
     one of the part of a graph that a file kept is not taken for one of the whole.
     """
+    if not has_edges:
+        return Trust(level="unknown", line=NO_EDGES)
     replacement, completeness = _known(scores.replacement), _known(scores.completeness)
     if replacement is None:
         return Trust(
