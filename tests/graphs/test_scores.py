@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silverstain.graphs import exactness, scores
+from silverstain.graphs import Scores, exactness, scores
 
 SEEDS = st.integers(0, 2**31)
 
@@ -30,6 +30,12 @@ def test_scores_equal_circuit_tracers_on_golden_graphs(golden, oracle):
 def test_the_papers_completeness_never_exceeds_the_one_over_all_rows(make_graph, seed):
     found = scores(make_graph(seed))
     assert found.completeness <= found.completeness_all_rows + 1e-12
+
+
+def test_scores_are_printed_in_a_line():
+    assert str(Scores(0.9251, 0.9639, 0.97)) == "replacement .925, completeness .964 (whole graph)"
+    kept = Scores(1.0, float("nan"), 0.97, "what the file kept")
+    assert f"{kept}" == "replacement 1.000, completeness not known (what the file kept)"
 
 
 def test_exactness_is_zero_when_rows_add_up(make_graph):

@@ -25,6 +25,12 @@ class Scores(NamedTuple):
     """What the figures are of. A file of another tool may hold only what pruning kept; error nodes are the first to go,
     so figures of that say nothing of the whole graph."""
 
+    def __str__(self) -> str:
+        """replacement .925, completeness .964 (whole graph)"""
+        figures = {"replacement": self.replacement, "completeness": self.completeness}
+        said = ", ".join(f"{name} {_brief(value)}" for name, value in figures.items())
+        return f"{said} ({self.of})"
+
 
 def scores(graph: GraphArrays, *, pruned: bool = False) -> Scores:
     """Replacement and completeness scores (Circuit Tracing, Ameisen et al. 2025).
@@ -82,6 +88,12 @@ def exactness(graph: GraphArrays) -> float:
     wrong = (row_sums(graph.indptr, graph.values) - graph.values_of_targets.double()).abs()
     size = row_sums(graph.indptr, graph.values.abs())
     return float(torch.where(wrong == 0, 0.0, wrong / size).max())
+
+
+def _brief(score: float | None) -> str:
+    if score is None or score != score:
+        return "not known"
+    return f"{score:.3f}".removeprefix("0")
 
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
