@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from silverstain.cli import main
+from silverstain.cli.drawing import draw
+from silverstain.cli.trace import figures
 from silverstain.errors import OutOfMemory
 from silverstain.graphs import Graph, Story
 from silverstain.storage import save_tensors_whole
@@ -65,6 +68,33 @@ def test_a_target_that_is_no_token_has_no_probability_in_the_drawing(
     code, out, err = said(capsys, "trace", PROMPT, *of_tiny, "--target", "diff:austin,sacramento", "--width", "100")
     assert code == 0, err
     assert re.search(r"│ +austin − sacramento +│", out)
+
+
+def test_the_drawing_has_as_many_boxes_as_are_wanted_and_what_comes_next_is_not_to_draw_it_again(
+    of_tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "my graph.safetensors"
+    code, out, err = said(capsys, "trace", PROMPT, *of_tiny, "--boxes", "1", "--width", "100", "--out", str(file))
+    assert code == 0, err
+    assert said(capsys, "show", str(file), "--boxes", "1", "--width", "100")[1] == out
+    assert said(capsys, "show", str(file), "--width", "100")[1] != out
+    assert f"Next: silverstain verify '{file}' --model {of_tiny[1]} --dictionary {of_tiny[3]}\n" in err
+
+
+def test_a_target_of_which_nothing_is_known_is_its_name(dallas: Graph):
+    meta = {"targets": [{"name": "austin"}, {"name": "L1.F3", "kind": "feature"}], "tokens": dallas.meta["tokens"]}
+    assert "austin, L1.F3\n" in figures(replace(dallas, meta=meta))
+
+
+def test_a_graph_without_edges_has_no_scores_to_believe(dallas: Graph):
+    none = torch.zeros(0)
+    bare = replace(
+        dallas, row_nodes=none.long(), indptr=torch.zeros(1).long(), indices=none.long(), values=none,
+        values_of_targets=none,
+    )  # fmt: skip
+    assert "scores     no edges: nothing can be said" in figures(bare)
+    assert "no edges: nothing can be said" in draw(bare, Story())
+    assert "error nodes" not in figures(bare)
 
 
 def test_the_default_targets_can_be_fewer(of_tiny: list[str], capsys: pytest.CaptureFixture[str]):

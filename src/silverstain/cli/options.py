@@ -44,6 +44,7 @@ Threads = Annotated[
 Width = Annotated[
     int | None, typer.Option(min=40, max=1_000, help="Columns to draw in.", show_default="the terminal's")
 ]
+Boxes = Annotated[int, typer.Option(min=1, help="Draw at most this many boxes between words and answer.")]
 DictionaryArgument = Annotated[
     str, typer.Argument(help="A folder or hub id; cross-layer or per-layer for the organism.")
 ]

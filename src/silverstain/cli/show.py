@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from silverstain.cli import output
-from silverstain.cli.options import GraphFile, Json, Width
+from silverstain.cli.options import Boxes, GraphFile, Json, Width
 from silverstain.figure_files import check_figure_file
 from silverstain.notation import name_of_id
 from silverstain.printable import printable
@@ -25,7 +25,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 )
 def show(
     graph: GraphFile,
-    boxes: Annotated[int, typer.Option(min=1, help="Draw at most this many boxes between words and answer.")] = 10,
+    boxes: Boxes = 10,
     out: Annotated[
         Path | None,
         typer.Option(

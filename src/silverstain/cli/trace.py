@@ -1,5 +1,6 @@
 """`silverstain trace`: find the circuit that led from a prompt to its answer."""
 
+import shlex
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,15 +10,23 @@ import typer
 from silverstain.cli import output
 from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
-from silverstain.cli.options import Json, LoadingOptions, Width, check_graph_suffix, existing, load_replacement
+from silverstain.cli.options import (
+    Boxes,
+    Json,
+    LoadingOptions,
+    Width,
+    check_graph_suffix,
+    existing,
+    load_replacement,
+)
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
-from silverstain.references import check_references
+from silverstain.references import check_references, is_organism
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
-    from silverstain.graphs import Graph, Scores, Story
+    from silverstain.graphs import Graph, Scores
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -51,6 +60,7 @@ def trace(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say how large the graph is and what it takes.")] = False,
+    boxes: Boxes = 10,
     loading: LoadingOptions,
     width: Width = None,
     json: Json = False,
@@ -110,7 +120,13 @@ def trace(
     if json:
         output.emit(summary(graph, out, seconds))
     else:
-        _tell(graph, story, out, seconds, output.terminal_width(width))
+        from silverstain.cli.drawing import draw
+
+        width = output.terminal_width(width)
+        output.data(draw(graph, story, width=width, colour=output.has_colour(), max_boxes=boxes))
+        output.data("")
+        output.data(figures(graph))
+        _tell_rest(graph, out, seconds, loading)
 
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:
@@ -133,26 +149,27 @@ def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict
     }
 
 
-def _tell(graph: "Graph", story: "Story", out: Path | None, seconds: dict[str, float], width: int) -> None:
-    from silverstain.cli.drawing import draw
-
-    output.data(draw(graph, story, width=width, colour=output.has_colour()))
-    output.data("")
-    output.data(figures(graph))
+def _tell_rest(graph: "Graph", out: Path | None, seconds: dict[str, float], loading: LoadingOptions) -> None:
     output.talk(f"\n{seconds['record'] + seconds['attribute']:.2f} s to trace, {seconds['load']:.1f} s to load")
     if out is None:
         output.talk("Nothing was written. To keep the graph, add --out FILE.safetensors")
-    else:
-        output.talk(f"Wrote {out}. Next: silverstain show {out}")
+        return
+    is_tested = all(target.get("kind") != "direction" for target in graph.meta.get("targets", ()))
+    verb = "verify" if is_tested else "show"  # a direction's vector is not kept in the graph
+    flags = {"--model": loading.model, "--dictionary": loading.dictionary}
+    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    words = [str(out), *(given if is_tested and not is_organism(loading.model) else ())]
+    output.talk(f"Wrote {out}. Next: silverstain {verb} {shlex.join(words)}")
 
 
 def figures(graph: "Graph") -> str:
     """The answer, the size, the scores and the exactness of a graph, for a person."""
-    scores = graph.scores()
+    from silverstain.graphs.trust import NO_EDGES
+
     rows = [
         ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
-        *_score_rows(scores),
+        *(_score_rows(graph.scores()) if graph.n_edges else [["scores", NO_EDGES]]),
         ["exactness", _exactness(graph.exactness())],
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
@@ -194,7 +211,7 @@ def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     last = len(graph.meta.get("tokens", ())) - 1
     position = target.get("position", last)
     where = "" if position == last else f" @{position}"
-    if target.get("kind") == "feature":
+    if target.get("kind") == "feature" and None not in (target.get("activation"), target.get("value")):
         activity = "active" if target["activation"] > 0 else "not active"
         return f"{name}{where.strip()} {target['value']:.2f}, {activity}"
     if target.get("probability") is not None:
