@@ -35,6 +35,12 @@ def test_a_verdict_needs_its_tokens(figures, words, needed):
     assert ("too few to tell" in said(needed)) == (needed < 20 * 576)
 
 
+def test_a_remark_on_linearity_fits_in_two_lines():
+    said = remarks(fidelity(affine_nmse=0.0123), d_model=576, d_vocab=49_152)[0]
+    assert "nearly linear here: affine maps leave 0.012 of" in said
+    assert len(said) <= 2 * 110
+
+
 def test_508_tokens_of_a_wide_model_say_nothing_of_its_linearity():
     """Least squares has more unknowns than that, and leaves nothing."""
     (said,) = remarks(fidelity(n_tokens=508, affine_nmse=0.0), d_model=576, d_vocab=49_152)

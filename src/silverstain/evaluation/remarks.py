@@ -47,9 +47,8 @@ def _about_linearity(fidelity: Fidelity, d_model: int) -> list[str]:
     left = fidelity.affine_nmse
     if left < NEARLY_LINEAR:
         return [
-            f"The MLPs of this model are nearly linear: an affine map in place of each leaves {left:.3f} of their "
-            "variance. Such a model is under-trained, or this text exercises little of it; there is next to nothing "
-            "to trace, and a small NMSE says nothing about the dictionary."
+            f"The MLPs are nearly linear here: affine maps leave {left:.3f} of their variance. The model is "
+            "under-trained, or this text exercises little of it; a small NMSE says nothing about the dictionary."
         ]
     if left < PARTLY_LINEAR:
         return [
