@@ -67,6 +67,7 @@ def test_verify_draws_tables_and_can_leave_the_story_alone(
     assert "predicted" in out
     assert "verdict" in out
     assert "arithmetic check" in err
+    assert "with ×, in shares of the target's activation\n  untested: neither" in err
     assert beside.read_bytes() == before
 
 

@@ -222,6 +222,15 @@ def claim(predicted: float, measured: float, **given: object) -> Claim:
     return Claim(**{**facts, **given})  # type: ignore[arg-type]
 
 
+def test_a_claim_is_printed_in_the_notation_and_keeps_its_ids():
+    made = claim(-0.5, -0.25)
+    assert str(made) == "L0.F1@2 → austin: predicted -0.50, measured -0.25, untested"
+    assert repr((made,)) == f"(Claim({made}),)"
+    assert (made.source, made.source_name, made.to_json()["source"]) == ("0_1_2", "L0.F1@2", "0_1_2")
+    between = claim(1, 1, kind="group → group", source="0_1_2", target="texas\n")  # a label that looks like an id
+    assert str(between) == "0_1_2 → texas\\n: predicted +1.00 ×, measured +1.00 ×, untested"
+
+
 def test_agreement_is_of_predictions_as_they_are():
     measured = np.linspace(-3, 2, 20)
     found = agreement([claim(2 * value, value) for value in measured])

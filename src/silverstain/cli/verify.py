@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+LEGEND = """\
+  effects of taking the source away, in logits; with ×, in shares of the target's activation
+  untested: neither predicted nor measured stands out from what random moves of the same size do"""
+
 
 @app.command(no_args_is_help=True, epilog="Example: silverstain verify dallas.safetensors")
 @takes_option_values
@@ -74,6 +78,7 @@ def verify(
 
 def _tell(found: "Verification", rows: int) -> None:
     output.data(claims_table(found.claims, rows))
+    output.talk(LEGEND)
     output.data("")
     output.data(agreement_table(found.by_part))
     output.data("")
@@ -110,12 +115,7 @@ def inhibited_table(features: "tuple[InhibitedFeature, ...]") -> str:
 
 def in_notation(claim: "Claim") -> "Claim":
     """The claim with nodes named in the notation instead of by their ids; groups and answers keep their names."""
-    source, target = claim.kind.split(" → ")
-    return replace(
-        claim,
-        source=name_of_id(claim.source) if source == "node" else claim.source,
-        target=name_of_id(claim.target) if target == "node" else claim.target,
-    )
+    return replace(claim, source=claim.source_name, target=claim.target_name)
 
 
 def _inhibited_in_notation(feature: "InhibitedFeature") -> dict[str, Any]:

@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from silverstain.brief import brief
 from silverstain.errors import UsageError
+from silverstain.notation import name_of_id
+from silverstain.printable import printable
 
 ATTENTION_SHARE = 0.25
 """Attention decides where the effect with attention live differs from that with it frozen by more than this share."""
 FACTOR = 2.0
 """A claim is confirmed where measured and predicted effect agree in sign and within this factor."""
+LONGEST = 300
+"""Characters of a claim in a line."""
 VERDICTS = ("confirmed", "refuted", "attention decides", "untested")
 
 
@@ -31,10 +34,9 @@ class Dose:
     """Measured with attention frozen."""
 
 
-@brief
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Claim:
-    """One source, one target, and the effect of the one on the other."""
+    """One source, one target, and the effect of the one on the other; printed, with nodes as commands call them."""
 
     kind: str
     """node → logit, node → node, group → group or group → logit."""
@@ -72,6 +74,25 @@ class Claim:
         """Whether most of the effect goes through other features."""
         return self.indirect > 0.5
 
+    @property
+    def source_name(self) -> str:
+        """The source in the notation (L0.F1521@9), a group by its label."""
+        return _name(self.kind.partition(" → ")[0], self.source)
+
+    @property
+    def target_name(self) -> str:
+        """The same of the target; an answer by its name."""
+        return _name(self.kind.partition(" → ")[2], self.target)
+
+    def __str__(self) -> str:
+        """L0.F1521@9 → austin: predicted -0.27, measured -0.18, untested"""
+        unit = "" if self.kind.endswith("logit") else " ×"
+        effects = f"predicted {self.predicted:+.2f}{unit}, measured {self.measured:+.2f}{unit}"
+        return printable(f"{self.source_name} → {self.target_name}: {effects}, {self.verdict}", LONGEST)
+
+    def __repr__(self) -> str:
+        return f"Claim({self})"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -84,6 +105,10 @@ class Claim:
             return cls(**{**data, "doses": doses, "interval": (low, high)})
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a claim ({error}); verify the graph again") from error
+
+
+def _name(kind: str, called: str) -> str:
+    return name_of_id(called) if kind == "node" else called
 
 
 def verdict(predicted: float, measured: float, frozen: float, interval: tuple[float, float]) -> str:
