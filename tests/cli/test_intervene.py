@@ -75,7 +75,7 @@ def test_drawn_text_follows_its_seed(of_tiny: list[str], capsys: pytest.CaptureF
         (["--edit", "ablate:state = texas"], "no known group; groups come from a graph: --story GRAPH"),
         (["--edit", "set:L0.F1@3=1e37"], "no random change is as long"),
         (["--edit", "set:L0.F1@3=1", "--mode", "direct", "--attention", "live"], "direct holds attention and norms"),
-        (["--edit", "set:L0.F1@3=1", "--temperature", "-1"], "The temperature is -1"),
+        (["--edit", "set:L0.F1@3=1", "--temperature", "-1"], "Invalid value for '--temperature'"),
         (["--edit", "set:L0.F1@3=1e39", "--no-control"], "NaN or infinite"),
     ],
 )

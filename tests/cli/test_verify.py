@@ -96,4 +96,4 @@ def test_show_tells_inhibited_features_of_stories_old_and_new(graph_file: Path, 
 
 def test_a_graph_of_another_model_is_one_line(graph_file: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["verify", str(graph_file)]) == 2
-    assert "another model" in capsys.readouterr().err
+    assert "load the model that it is of" in capsys.readouterr().err
