@@ -8,6 +8,9 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 
 # A language model this small runs fastest on one thread; more threads wait for each other.
 export OMP_NUM_THREADS ?= 1
+# Tests run beside each other, the tests of a file in one process: they share what the file makes.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo test fuzz check format bench docs clean help
@@ -19,16 +22,16 @@ demo: $(INSTALLED)  ## trace, draw and prove one answer of the organism
 	@$(BIN)/silverstain demo
 
 test: $(INSTALLED)  ## the whole default test run
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED)  ## damage every kind of file, and kill every command, many times over (about an hour)
-	SILVERSTAIN_FUZZ=$${SILVERSTAIN_FUZZ:-60} $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
+	SILVERSTAIN_FUZZ=$${SILVERSTAIN_FUZZ:-60} $(PYTEST) tests/fuzz $(PYTEST_ARGS)
 
 check: $(INSTALLED)  ## what a change must pass: format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 format: $(INSTALLED)  ## put the code in the house format
 	$(BIN)/ruff format .

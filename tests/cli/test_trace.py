@@ -107,9 +107,13 @@ def test_the_default_targets_can_be_fewer(of_tiny: list[str], capsys: pytest.Cap
     [
         (["x", "--target", "feature:3"], "cannot read the target 'feature:3': name a feature as feature:L2.F17"),
         (["x", "--target", "direction:none.safetensors"], "there is no file none.safetensors"),
-        (["--prompts", "none.jsonl"], "--prompts none.jsonl makes many graphs; name their folder: --out FOLDER"),
-        (["--prompts", "none.jsonl", "--dry-run"], "--dry-run is of one prompt; give one instead of --prompts"),
-        (["x", "--prompts", "none.jsonl"], "give either a prompt or --token-ids, or a file with --prompts"),
+        (
+            ["--prompts", "pyproject.toml"],
+            "--prompts pyproject.toml makes many graphs; name their folder: --out FOLDER",
+        ),
+        (["--prompts", "none.jsonl"], "there is no file none.jsonl; check the path"),
+        (["--prompts", "pyproject.toml", "--dry-run"], "--dry-run is of one prompt; give one instead of --prompts"),
+        (["x", "--prompts", "pyproject.toml"], "give either a prompt or --token-ids, or a file with --prompts"),
         (["--token-ids", "9" * 30], "token ids are whole numbers from 0 to 10; one of these is not"),
         (["x", "--target", "id:" + "9" * 5000], "an id is a number, as id:40"),
         (["x", "--out", "."], ". is a folder; name a file in it"),

@@ -63,7 +63,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureF
         (["make", "--edit", "ablate:L1.F3", "--when", "L0.F7@2", "--out", "x.json"], "without positions"),
         (["make", "--edit", "ablate:L9.F3", "--out", "x.json"], "names L9.F3"),
         (["make", "--edit", "ablate:L1.F3@4", "--out", "x.json"], "names positions of one prompt"),
-        (["measure", "none.json", "--target", "a", "--side", "b"], "there is no file none.json"),
+        (["measure", "none.json", "--target", "none.jsonl", "--side", "b"], "there is no file none.json"),
     ],
 )
 def test_mistakes_are_one_line(

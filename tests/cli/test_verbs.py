@@ -46,7 +46,7 @@ def test_trace_prints_every_key_of_the_design(of_tiny: list[str], tmp_path: Path
     assert report["tokens"] == ["<bos>", *PROMPT.split()]
     assert [target["token"] for target in report["targets"]] == ["austin"]
     assert set(report["nodes"]) == {"feature", "error", "token", "bias", "logit", "active"}
-    assert set(report["scores"]) == {"replacement", "completeness", "completeness_all_rows"}
+    assert set(report["scores"]) == {"replacement", "completeness", "completeness_all_rows", "of"}
     assert report["exactness"]["max_relative_error"] <= 1e-5
     assert set(report["seconds"]) == {"load", "record", "attribute", "prune", "total"}
     assert report["unexplained_influence"] == 0
@@ -123,7 +123,11 @@ def test_show_shows_what_strangers_wrote_as_text(
     dallas: Graph, reading: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     evil = "\x1b]0;owned\x07\n\x9b5n\u202e"
-    meta = {**dallas.meta, "tokens": [evil] * 10, "targets": [{"name": evil, "id": 40, "probability": 0.97}]}
+    meta = {
+        **dallas.meta,
+        "tokens": [evil] * 10,
+        "targets": [{**target, "name": evil} for target in dallas.meta["targets"]],
+    }
     dallas.with_meta(meta).save(tmp_path / "dallas.safetensors")
     replace(reading, groups=(replace(reading.groups[0], label=evil),)).save(tmp_path / "dallas.story.json")
     text = run(capsys, "show", str(tmp_path / "dallas.safetensors"))

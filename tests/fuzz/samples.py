@@ -31,12 +31,14 @@ class Reader:
     arguments: tuple[str, ...]
     files: tuple[str, ...]
     """Paths or patterns in the sandbox, at least one of which is there."""
+    seconds: float = 2.0
+    """What the line may take over its start."""
 
 
-def _reader(line: str, *files: str) -> Reader:
+def _reader(line: str, *files: str, seconds: float = 2.0) -> Reader:
     words = [word for piece in line.split() for word in (ON if piece == "ON" else [piece])]
     words = [word.replace(".t", " t") if word.startswith("t5.") else word for word in words]  # a prompt
-    return Reader(arguments=tuple(words), files=files)
+    return Reader(arguments=tuple(words), files=files, seconds=seconds)
 
 
 TRAIN = (
@@ -73,7 +75,7 @@ READERS: dict[str, Reader] = {
         "treatment.json",
         "items.jsonl",
     ),
-    "train, text": _reader(TRAIN, "texts.jsonl"),
+    "train, text": _reader(TRAIN, "texts.jsonl", seconds=20.0),
     "convert, published": _reader("convert published o", "published/**/*"),
 }
 

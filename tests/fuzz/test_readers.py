@@ -14,7 +14,6 @@ from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_tensors
 from tests.fuzz.forked import Lines, Outcome
 from tests.fuzz.samples import FORMATS, READERS, Reader, json_of, read_signed, write_published, write_signed
 
-SECONDS = 2.0
 MEGABYTES = 500.0
 
 
@@ -71,7 +70,7 @@ def run_damaged(draw: st.DrawFn, reader: Reader, base: Path, lines: Lines) -> tu
 def keep(outcome: Outcome, sandbox: Path, path: Path, reader: Reader, how: str) -> None:
     """Where SILVERSTAIN_FUZZ_KEEP names a folder: a copy of what broke a promise, to be looked at."""
     folder = os.environ.get("SILVERSTAIN_FUZZ_KEEP")
-    fault = outcome.fault(seconds=SECONDS, megabytes=MEGABYTES)
+    fault = outcome.fault(seconds=reader.seconds, megabytes=MEGABYTES)
     if folder and fault:
         kept = Path(tempfile.mkdtemp(dir=folder))
         shutil.copytree(sandbox, kept / "s")
@@ -84,7 +83,7 @@ def test_a_damaged_file_is_one_line(name: str, base: Path, lines: Lines):
     @given(st.data())
     def check(data: st.DataObject) -> None:
         what, outcome = run_damaged(data.draw, READERS[name], base, lines)
-        assert outcome.fault(seconds=SECONDS, megabytes=MEGABYTES) is None, what
+        assert outcome.fault(seconds=READERS[name].seconds, megabytes=MEGABYTES) is None, what
 
     check()
 
@@ -97,7 +96,7 @@ def test_a_damaged_dictionary_of_another_tool_is_one_line(name: str, tmp_path: P
     @given(st.data())
     def check(data: st.DataObject) -> None:
         what, outcome = run_damaged(data.draw, READERS["convert, published"], tmp_path, lines)
-        assert outcome.fault(seconds=SECONDS, megabytes=MEGABYTES) is None, what
+        assert outcome.fault(seconds=READERS["convert, published"].seconds, megabytes=MEGABYTES) is None, what
 
     check()
 

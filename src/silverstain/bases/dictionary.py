@@ -25,8 +25,8 @@ from silverstain.errors import UsageError
 class Dictionary(Basis):
     """Encoder, decoder, biases and optional linear skip of every layer.
 
-    Feature f of layer l has activation `act(W_enc[l][f] · x[l] + b_enc[l][f])` and adds `activation · W_dec[l][f, j]` to
-    the MLP output of layer `targets(l)[j]`. Layer m adds `b_dec[m]`, and `W_skip[m] x[m]` where there is a skip.
+    Feature f of layer l has activation `act(W_enc[l][f] · x[l] + b_enc[l][f])` and adds `activation · W_dec[l][f, j]`
+    to the MLP output of layer `targets(l)[j]`. Layer m adds `b_dec[m]`, and `W_skip[m] x[m]` where there is a skip.
     relu is x · (x > 0), jumprelu x · (x > threshold), strict; topk is either of them, for the k[l] features of a layer
     that are furthest above their threshold.
     """
