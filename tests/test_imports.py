@@ -10,7 +10,8 @@ import silverstain
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
     "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "pieces",
-    "printable", "references", "resuming", "sealing", "statistics", "storage", "validation", "version",
+    "printable", "references", "resuming", "sealing", "statistics", "storage", "target_forms", "validation",
+    "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -32,6 +33,7 @@ LOWER: dict[str, set[str]] = {
     "parts": set(),
     "printable": set(),
     "storage": set(),
+    "target_forms": set(),
     "sealing": set(),
     "validation": set(),
     "resuming": set(),
@@ -55,7 +57,7 @@ LOWER: dict[str, set[str]] = {
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
     "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "statistics", "printable", "parts",
-    "references", "storage", "sealing", "figure_files", "documents", "validation", "resuming",
+    "references", "target_forms", "storage", "sealing", "figure_files", "documents", "validation", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

@@ -26,6 +26,7 @@ def heavy_modules_after(code: str) -> set[str]:
         "import silverstain.cli; silverstain.cli.main(['--help'])",
         "import silverstain.cli; silverstain.cli.main(['trace', '--help'])",
         "import silverstain.cli; silverstain.cli.main(['no-such-verb'])",
+        "import silverstain.cli; silverstain.cli.main(['trace', 'x', '--target', 'diff:a'])",
     ],
 )
 def test_nothing_heavy_is_loaded(code: str):

@@ -1,6 +1,6 @@
 """Files of prompts: one object a line (JSONL), or one a row (Parquet).
 
-An object has `prompt` (text) or `token_ids`, and may have `targets` (texts as `target_text` reads them, or ids) and
+An object has `prompt` (text) or `token_ids`, and may have `targets` (texts as `target_forms` says, or ids) and
 `id`, the name of its graph's file. Other keys are left alone.
 """
 

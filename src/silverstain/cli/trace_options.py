@@ -1,11 +1,14 @@
 """How a prompt is traced, as the flags of `trace` say it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from silverstain.errors import UsageError
+from silverstain.storage import check_is_file
+from silverstain.target_forms import read_form
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +46,13 @@ class TraceOptions:
         str | None,
         typer.Option(help="bfloat16: faster, less exact products, where the hardware has them.", show_default=False),
     ] = None
+
+    def check(self) -> None:
+        """UsageError for targets whose text says nothing, or names a file that is not there: before torch is loaded."""
+        for text in self.target or ():
+            form = read_form(text)
+            if form.kind == "direction":
+                check_is_file(Path(form.file))
 
     def settings(self) -> "TraceSettings":
         """What the flags say; UsageError for targets, norms or products that do not exist."""
