@@ -58,7 +58,7 @@ def test_errors_and_trust_are_in_every_form():
     circuit = replace(circuit_of(layered(3), Story()), scores=Scores(0.09, 0.3, 0.6))
     figure = Figure(circuit=circuit)
     for content in (figure.svg(), figure.html(), figure.markdown()):
-        assert "replacement .09: this is not the model" in content
+        assert "Replacement .09: this is not the model" in content
 
 
 def test_what_somebody_wrote_acts_nowhere():

@@ -12,15 +12,15 @@ def scores(replacement, completeness=0.9):
 @pytest.mark.parametrize(
     ("replacement", "left_out", "level", "says"),
     [
-        (0.09, 0.0, "poor", "replacement .09: this is not the model's circuit: 91 % of the influence passes through"),
-        (0.0, 0.0, "poor", "replacement .00: this is not the model's circuit: 100 %"),
-        (0.4999, 0.0, "poor", "replacement .49: this is not"),
-        (0.65, 0.0, "partial", "replacement .65, completeness .90: this is a part of the model's circuit: 35 %"),
+        (0.09, 0.0, "poor", "Replacement .09: this is not the model's circuit: 91 % of the influence passes through"),
+        (0.0, 0.0, "poor", "Replacement .00: this is not the model's circuit: 100 %"),
+        (0.4999, 0.0, "poor", "Replacement .49: this is not"),
+        (0.65, 0.0, "partial", "Replacement .65, completeness .90: this is a part of the model's circuit: 35 %"),
         (
             0.93,
             0.02,
             "good",
-            "replacement .93, completeness .90: most of the answer's influence runs through",
+            "Replacement .93, completeness .90: most of the answer's influence runs through",
         ),
         (0.93, 0.3, "partial", "units that are not drawn here"),
         (0.9999, 0.0, "good", "replacement .99"),
@@ -48,5 +48,5 @@ def test_of_a_graph_without_edges_nothing_is_said():
 def test_a_high_score_of_what_a_file_kept_is_not_taken_for_the_whole_graphs():
     kept = Scores(1.0, 1.0, 1.0, "what the file kept")
     assert trust_in(kept).level == "unknown"
-    assert "replacement 1.00 of what the file kept" in trust_in(kept).line
+    assert "Replacement 1.00 of what the file kept" in trust_in(kept).line
     assert trust_in(kept._replace(replacement=0.2)).level == "poor"

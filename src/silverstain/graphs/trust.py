@@ -40,12 +40,12 @@ def trust_in(scores: Scores, *, left_out: float = 0.0, has_edges: bool = True) -
     if replacement is None:
         return Trust(
             level="unknown",
-            line="replacement not known: how much of the influence passes through error nodes, this graph does not say",
+            line="Replacement not known: how much of the influence passes through error nodes, this graph does not say",
         )
     if scores.of == KEPT and replacement >= POOR:
-        kept = f"replacement {_short(replacement)} of what the file kept: files keep few error nodes, so how much of"
+        kept = f"Replacement {_short(replacement)} of what the file kept: files keep few error nodes, so how much of"
         return Trust(level="unknown", line=f"{kept} the whole graph's influence passes through them is not known")
-    said = f"replacement {_short(replacement)}"
+    said = f"Replacement {_short(replacement)}"
     through_errors = f"{100 * (1 - replacement):.0f} % of the influence passes through error nodes"
     if replacement < POOR:
         return Trust(level="poor", line=f"{said}: this is not the model's circuit: {through_errors}")
