@@ -37,7 +37,7 @@ def test_the_picture_has_every_name_weight_and_share():
     assert sum(bool(re.fullmatch(r"[+−]\d\.\d\d\*?", text)) for text in shown) == len(circuit.edges)
     assert "90 %" in shown
     assert any("L0.F2@2" in text for text in shown)
-    assert any(text.startswith("replacement 1.00") for text in shown)
+    assert any(text.startswith("Replacement 1.00") for text in shown)
 
 
 def test_sign_is_not_only_a_colour():

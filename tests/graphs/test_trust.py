@@ -23,10 +23,10 @@ def scores(replacement, completeness=0.9):
             "Replacement .93, completeness .90: most of the answer's influence runs through",
         ),
         (0.93, 0.3, "partial", "units that are not drawn here"),
-        (0.9999, 0.0, "good", "replacement .99"),
-        (1.0, 0.0, "good", "replacement 1.00"),
-        (None, 0.0, "unknown", "replacement not known"),
-        (float("nan"), 0.0, "unknown", "replacement not known"),
+        (0.9999, 0.0, "good", "Replacement .99"),
+        (1.0, 0.0, "good", "Replacement 1.00"),
+        (None, 0.0, "unknown", "Replacement not known"),
+        (float("nan"), 0.0, "unknown", "Replacement not known"),
     ],
 )
 def test_the_line_follows_from_the_scores(replacement, left_out, level, says):
