@@ -156,7 +156,7 @@ def test_each_graph_is_the_one_that_trace_gives(tiny, run, prompts: Path, tmp_pa
     assert graph.hash == alone.hash == index["00003"]["hash"]
     assert graph.node_mask is not None
     assert index["00003"]["exactness"]["max_relative_error"] < 1e-10
-    assert set(index["first"]["scores"]) == {"replacement", "completeness", "completeness_all_rows"}
+    assert set(index["first"]["scores"]) == {"replacement", "completeness", "completeness_all_rows", "of"}
     assert [target["name"] for target in index["first"]["targets"]] == ["w4", "w9 − w4", "w7"]
 
 
