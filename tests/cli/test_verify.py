@@ -124,7 +124,7 @@ def test_without_flags_verify_runs_on_what_the_graph_names(
     ("model", "dictionary", "expected"),
     [
         ("organism/general", "per-layer", ("organism/general", "per-layer")),
-        ("org/model", "org/dictionary/sub@1", ("org/model", "org/dictionary/sub@1")),
+        ("org/model", "org/dictionary/sub@1", ("organism", None)),  # nothing is fetched because a file says so
         ("gpt2", "org/dictionary", ("organism", None)),  # a folder's last part, or an id: not to be told apart
         ("org/model", "unknown", ("organism", None)),
         ("../model", "org/dictionary", ("organism", None)),

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def as_graph_says(options: LoadingOptions, graph: "Graph") -> LoadingOptions:
     """What no flag names is taken from the graph, if it can be found by the name that the graph has for it.
 
-    A folder is known by its last part alone, so it is found from where the trace was run beside it; an id of the hub
-    is org/name. Otherwise the options stay as they are, and the graph's own check says what is missing.
+    A folder is known by its last part alone, so it is found from where the trace was run beside it. Nothing is fetched
+    from a hub because a file, which may be a stranger's, says so: then the options stay as they are, and the graph's own
+    check says which flags to give.
     """
     if options.model != ORGANISM:  # a flag names it
         return options
@@ -36,11 +37,11 @@ def _named(graph: "Graph", what: str) -> str:
 
 
 def _is_model(name: str) -> bool:
-    return is_organism(name) or _is_here(name, "config.json") or _is_id(name)
+    return is_organism(name) or _is_here(name, "config.json")
 
 
 def _is_dictionary(name: str, model: str) -> bool:
-    return (is_organism(model) and name in ORGANISM_DICTIONARIES) or _is_here(name) or _is_id(name)
+    return (is_organism(model) and name in ORGANISM_DICTIONARIES) or _is_here(name)
 
 
 def _is_here(name: str, file: str = "") -> bool:
@@ -48,9 +49,3 @@ def _is_here(name: str, file: str = "") -> bool:
         return bool(name) and (Path(name) / file).exists()
     except (OSError, ValueError):  # a text that no path can be
         return False
-
-
-def _is_id(name: str) -> bool:
-    """org/name of the hub; a name without an owner could be anything's."""
-    owner, slash, rest = name.partition("/")
-    return bool(slash and owner and rest) and not name.startswith((".", "~"))
