@@ -1,6 +1,7 @@
 """`silverstain train`: from text to a dictionary that traces, resumable, and one line for whatever is wrong."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -219,6 +220,13 @@ def test_pictures_that_were_not_drawn_are_drawn_by_the_same_command(host, text, 
     assert train(host, text, out) == 0
     assert sorted(path.name for path in (out / "plots").iterdir()) == drawn
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    for name in drawn:  # killed between two pictures, or before any was drawn anew after an interruption
+        os.utime(out / "plots" / name, (0, 0))
+        (out / "plots" / "layers.png").unlink(missing_ok=name == "layers.png")
+        (out / "plots" / ".silverstain-abcdefgh.part").mkdir()
+        assert train(host, text, out) == 0
+        assert sorted(path.name for path in (out / "plots").iterdir()) == drawn
+        assert all(path.stat().st_mtime > 0 for path in (out / "plots").iterdir())
 
 
 def test_a_second_run_in_the_same_folder_is_told(host, text, tmp_path, capsys):
