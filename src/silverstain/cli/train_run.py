@@ -108,6 +108,7 @@ def _run(
         tokens_per_second = _train(host, material, config, out, watching, cache, share, quiet=json)
     elif share.is_first:
         output.talk(f"{out} holds this dictionary already; it is measured again")
+        sweep_parts(out.absolute().parent)  # a run killed as the dictionary took its place leaves what was there before
         _draw_missing(out)
     if not share.is_first:
         return
