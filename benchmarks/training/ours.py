@@ -32,7 +32,7 @@ def make(case: Case) -> Step:
 
     def step(inputs: Tensor, outputs: Tensor) -> float:
         rows = Activations(inputs=inputs, outputs=outputs)
-        report, *_ = reconstruction_step(weights, optimizer, rows, fired, l0=case.k)
+        report = reconstruction_step(weights, optimizer, rows, fired, l0=case.k)
         assert abs(sum(report.l0) / len(report.l0) - case.k) < 0.01 * case.k, report.l0
         return report.loss
 

@@ -1,6 +1,7 @@
 """`silverstain train`: from text to a dictionary that traces, resumable, and one line for whatever is wrong."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -219,6 +220,13 @@ def test_pictures_that_were_not_drawn_are_drawn_by_the_same_command(host, text, 
     assert train(host, text, out) == 0
     assert sorted(path.name for path in (out / "plots").iterdir()) == drawn
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    for name in drawn:  # killed between two pictures, or before any was drawn anew after an interruption
+        os.utime(out / "plots" / name, (0, 0))
+        (out / "plots" / "layers.png").unlink(missing_ok=name == "layers.png")
+        (out / "plots" / ".silverstain-abcdefgh.part").mkdir()
+        assert train(host, text, out) == 0
+        assert sorted(path.name for path in (out / "plots").iterdir()) == drawn
+        assert all(path.stat().st_mtime > 0 for path in (out / "plots").iterdir())
 
 
 def test_a_second_run_in_the_same_folder_is_told(host, text, tmp_path, capsys):
@@ -245,9 +253,10 @@ def test_a_damaged_checkpoint_is_said_before_anything_is_loaded(host, text, tmp_
         (["--set", "rows=0"], "rows is between 1 and 2,147,483,647, got 0"),
         (["--set", "kind=molt"], "kind is no setting but an option; give --kind clt, plt or molt"),
         (["--set", "pool_rows=99999999999999"], "pool_rows is at most 2,147,483,647, got 1e+14"),
-        (["--steps", "9" * 20], "steps is between 0 and 2,147,483,647, got 1e+20"),
-        (["--features", "9" * 20], "n_features is between 1 and 2,147,483,647"),
-        (["--seed", "9" * 20], "seed is between 0 and 2,147,483,647"),
+        (["--steps", "9" * 20], "'--steps': Input should be less than or equal to 2147483647"),
+        (["--features", "9" * 20], "'--features': Input should be less than or equal to 2147483647"),
+        (["--features", "0"], "'--features': Input should be greater than or equal to 1"),
+        (["--seed", "9" * 20], "'--seed': Input should be less than or equal to 2147483647"),
         (["--tokens", "9" * 20], "less than or equal to 10000000"),
         (["--graphs", "9" * 20], "less than or equal to 10000"),
         (["--set", "threads=100000"], "threads is at most 1024, got 1e+05"),

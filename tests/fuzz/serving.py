@@ -103,6 +103,9 @@ def warm_up() -> None:
 
     for verb in VERBS:
         import_module(f"silverstain.cli.{MODULES.get(verb, verb)}")
+    with contextlib.suppress(ImportError):
+        import_module("matplotlib.figure")
+        import_module("matplotlib.backends.backend_agg")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(["trace", "12 + 34 ="])
         main(["intervene", "12 + 34 =", "--edit", "set:L0.F0@3=1", "--generate", "1"])

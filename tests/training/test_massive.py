@@ -1,5 +1,6 @@
 """Massive rows, one token in a hundred with 70 % of what a layer writes: they end no run, and hide nothing."""
 
+import itertools
 import math
 
 import pytest
@@ -8,11 +9,12 @@ import torch
 from silverstain.training import TrainingConfig
 from silverstain.training.batches import Activations
 from silverstain.training.decoders import Slabs
-from silverstain.training.initialising import SEED_LIMIT, SEED_SIZE, seeds
+from silverstain.training.initialising import SEED_LIMIT, SEED_SIZE, revive_, seeds
 from silverstain.training.learner import Learner
 from silverstain.training.losses import plain_nmse, squared_error
 from silverstain.training.massive import TOP_SHARE, energy_cap, row_weights
 from silverstain.training.planting import Planted
+from silverstain.training.reconstruction import missed, threshold_rate
 from silverstain.training.weights import Scales
 
 D, SHARE = 32, 0.7
@@ -129,3 +131,42 @@ def test_seeds_lower_the_error_of_their_rows_together_and_are_bounded(twins):
     assert left.square().sum() < error.square().sum()
     assert writes.flatten(1).norm(dim=1).max() <= SEED_LIMIT * error.square().sum((1, 2)).mean().sqrt() * 1.001
     assert SEED_SIZE < 1
+
+
+def test_what_many_layers_revive_together_lowers_the_error_they_all_repair():
+    """Each of six layers repairs the same errors: by its own bound alone, five times too much was written."""
+    planted = Planted.draw(d_model=D, n_features=60, n_active=3, n_layers=6, reach=6)
+    pool, _ = planted.sample(1024, torch.Generator().manual_seed(3))
+    # all layers read alike, and so all call features up for the same tokens
+    pool = Activations(inputs=pool.inputs[:1].repeat(6, 1, 1), outputs=pool.outputs)
+    config = TrainingConfig(kind="cross-layer", n_features=64, l0=3, steps=40, rows=1024, pool_rows=1024)
+    learner = Learner.start(pool, config)
+    learner.reconstruct(pool, 0)
+    weights = learner.weights
+    for layer in range(6):
+        with torch.no_grad():
+            weights.b_enc[layer][:48] = -1e3
+    dead = torch.arange(64).expand(6, -1) < 48
+    inputs, errors, counts = missed(weights, pool)
+    revive_(weights, learner.optimizer, dead, inputs, errors, torch.Generator().manual_seed(0), counts)
+    left = missed(weights, pool)[1]
+    assert sum(int((weights.active(i, x)[0].features < 48).sum()) for i, x in enumerate(inputs)) > 1000
+    for before, after in zip(errors, left, strict=True):
+        assert after.square().sum() <= before.square().sum()
+
+
+def test_thresholds_are_those_of_the_batch_while_l0_falls():
+    config = TrainingConfig(steps=100, l0=6, n_features=128)
+    assert threshold_rate(config.l0_at(3), config) == 1
+    assert threshold_rate(config.l0, config) == 0.5
+    long = TrainingConfig(steps=3000, l0=6)
+    assert threshold_rate(long.l0, long) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("steps", "first"), [(100, 6 * math.exp(0.02 * 20)), (300, 18), (3000, 18)])
+def test_l0_falls_by_two_percent_a_step_at_most(steps, first):
+    config = TrainingConfig(steps=steps, l0=6, n_features=512)
+    aims = [config.l0_at(step) for step in range(steps)]
+    assert aims[0] == pytest.approx(first)
+    assert all(low >= 0.98 * high for high, low in itertools.pairwise(aims))
+    assert aims[-1] == 6

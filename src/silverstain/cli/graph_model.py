@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def as_graph_says(options: LoadingOptions, graph: "Graph") -> LoadingOptions:
     """What no flag names is taken from the graph, if it can be found by the name that the graph has for it.
 
-    A folder is known by its last part alone, so it is found from where the trace was run beside it. Nothing is fetched
-    from a hub because a file, which may be a stranger's, says so: then the options stay as they are, and the graph's own
-    check says which flags to give.
+    A folder is known by its last part alone, so it is found from where the trace was run beside it. Nothing is
+    fetched from a hub because a file, which may be a stranger's, says so: then the options stay as they are, and the
+    graph's own check says which flags to give.
     """
     if options.model != ORGANISM:  # a flag names it
         return options

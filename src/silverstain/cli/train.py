@@ -18,6 +18,7 @@ CHECKPOINT = "checkpoint.safetensors"  # silverstain.training.checkpoint.FILE, w
 MOST_TOKENS = 10_000_000
 MOST_GRAPHS = 10_000
 """What is measured on is held in memory, and every prompt is traced."""
+LARGEST = 2**31 - 1  # silverstain.validation.LARGEST, which would import pydantic
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -42,12 +43,15 @@ def train(
     skip: Annotated[
         bool, typer.Option("--skip/--no-skip", help="A linear map beside the features of a layer.")
     ] = False,
-    features: Annotated[int | None, typer.Option(help="Features a layer.", show_default="by the model's size")] = None,
+    features: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST, help="Features a layer.", show_default="by the model's size")
+    ] = None,
     l0: Annotated[
         float | None, typer.Option("--l0", help="Active features a token and layer.", show_default="by the size")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps of reconstruction.", show_default="by the model's size")
+        int | None,
+        typer.Option(min=0, max=LARGEST, help="Steps of reconstruction.", show_default="by the model's size"),
     ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Adam's learning rate.", show_default="2e-3 at 1,024 features, ∝ 1/√features")
@@ -88,7 +92,7 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what training would take.")] = False,
-    seed: Annotated[int, typer.Option(help="Of weights and of the order of the text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of weights and of the order of the text.")] = 0,
     loading: ModelOptions,
     json: Json = False,
 ) -> None:

@@ -13,7 +13,7 @@ from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 from silverstain.errors import OutOfMemory
-from silverstain.parts import only_run_in
+from silverstain.parts import only_run_in, sweep_parts
 
 if TYPE_CHECKING:
     from silverstain.models import LanguageModel, TokenBatch
@@ -108,6 +108,7 @@ def _run(
         tokens_per_second = _train(host, material, config, out, watching, cache, share, quiet=json)
     elif share.is_first:
         output.talk(f"{out} holds this dictionary already; it is measured again")
+        sweep_parts(out.absolute().parent)  # a run killed as the dictionary took its place leaves what was there before
         _draw_missing(out)
     if not share.is_first:
         return
@@ -181,14 +182,20 @@ def check_pool(host: "LanguageModel", config: "TrainingConfig", device: str) -> 
 
 
 def _draw_missing(out: Path) -> None:
-    """The pictures of a run that was stopped after its last step, before they were drawn."""
-    from silverstain.evaluation.plots import PLOTS, can_draw, draw_run
+    """The pictures of a run that was killed after its last step, before they were all drawn: those that are missing, or
+    older than the record."""
+    from silverstain.evaluation.plots import PLOTS, can_draw, draw_run, pictures_of
     from silverstain.evaluation.run_metrics import FILE, read_metrics
 
-    if (out / FILE).exists() and not (out / PLOTS / "steps.png").exists() and can_draw():
-        records = read_metrics(out / FILE)
-        if records:
-            draw_run(records, out / PLOTS)
+    if not (out / FILE).exists() or not can_draw():
+        return
+    records = read_metrics(out / FILE)
+    pictures = [out / PLOTS / name for name in pictures_of(records)]
+    written = (out / FILE).stat().st_mtime_ns
+    if records and not all(path.exists() and path.stat().st_mtime_ns >= written for path in pictures):
+        draw_run(records, out / PLOTS)
+    elif (out / PLOTS).is_dir():
+        sweep_parts(out / PLOTS)
 
 
 def _threads() -> int:

@@ -25,6 +25,11 @@ def can_draw() -> bool:
     return find_spec("matplotlib") is not None
 
 
+def pictures_of(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names of the pictures that `draw_run` draws."""
+    return ("steps.png", "layers.png") if any("held_out" in record for record in records) else ("steps.png",)
+
+
 def draw_run(records: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     """`steps.png` and, once something was evaluated, `layers.png`, of the records of a run."""
     evaluated = [record for record in records if "held_out" in record]

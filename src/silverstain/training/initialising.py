@@ -1,5 +1,7 @@
 """Where weights begin, and where dead features begin again: at tokens, whatever the kind."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -72,6 +74,7 @@ def revive_(
     revived = torch.zeros_like(dead)
     first = team.first_feature(weights.config.n_features)
     counts = counts or [error.new_ones(len(error)) for error in errors]
+    called: list[Called] = []
     for layer in range(weights.n_layers):
         features = dead[layer].nonzero().view(-1)
         reach = slice(layer, layer + weights.n_targets(layer))
@@ -86,16 +89,64 @@ def revive_(
         writes = seeds(weights.decoder, inputs[layer], tokens, error, count)
         revived[layer, features] = True
         is_own = (features >= first) & (features < first + weights.n_features)
-        features, tokens, writes = features[is_own] - first, tokens[is_own], writes[is_own]
-        point_at_(weights, layer, features, inputs[layer][tokens], writes)
-        if weights.log_threshold is not None:  # so that it fires: no higher than half of its score at its token
-            usual = team.all_features(weights.log_threshold[layer]).median()
-            own = (0.5 * writes.norm(dim=1)).clamp_min(1e-6).log()
-            weights.log_threshold[layer][features] = torch.minimum(own, usual)
-        for parameter, rows in weights.rows_of(layer, features):
+        usual = None if weights.log_threshold is None else team.all_features(weights.log_threshold[layer]).median()
+        called.append(Called(layer, features[is_own] - first, inputs[layer][tokens[is_own]], writes[is_own], usual))
+    for some in called:
+        _point_called_(weights, some, some.writes)
+        for parameter, rows in weights.rows_of(some.layer, some.features):
             for moment in ("exp_avg", "exp_avg_sq"):
                 optimizer.state[parameter][moment][rows] = 0
+    if called:
+        shares = _shares(weights, called, inputs, errors, counts)
+        for some in called:
+            share = shares[some.layer : some.layer + weights.n_targets(some.layer)]
+            writes = some.writes.view(-1, len(share), weights.d_model) * share[:, None].to(some.writes.dtype)
+            _point_called_(weights, some, writes.flatten(1))
     return team.own_features(revived, 1)
+
+
+class Called(NamedTuple):
+    """Dead features of a layer that are called up, of this process."""
+
+    layer: int
+    features: Int[Tensor, " feature"]
+    x: Float[Tensor, "feature d_model"]
+    """The scaled inputs they are pointed at."""
+    writes: Float[Tensor, "feature written"]
+    usual: Tensor | None
+    """The median of learned thresholds."""
+
+
+def _point_called_(weights: Weights, some: Called, writes: Float[Tensor, "feature written"]) -> None:
+    point_at_(weights, some.layer, some.features, some.x, writes)
+    if weights.log_threshold is not None and some.usual is not None:
+        # so that it fires: no higher than half of its score at its token
+        own = (0.5 * writes.norm(dim=1)).clamp_min(1e-6).log()
+        weights.log_threshold[some.layer][some.features] = torch.minimum(own, some.usual)
+
+
+def _shares(
+    weights: Weights, called: list[Called], inputs: list[Tensor], errors: list[Tensor], counts: list[Tensor]
+) -> Float[Tensor, " layer"]:
+    """The share s of what all called features write to each output, c, that lowers its error most: Σ w e·c ÷ Σ w c²,
+    within 0 and 1. Features of several layers write to the same output, and of each only those count that pass their
+    threshold."""
+    written: list[Tensor] = [torch.zeros_like(error) for error in errors]
+    for some in called:
+        x = inputs[some.layer]
+        active, values = weights.active(some.layer, x)
+        is_called = torch.zeros(weights.n_features, dtype=torch.bool, device=x.device)
+        is_called[some.features] = True
+        chosen = is_called[active.features]
+        parts = weights.decoder.write(some.layer, x, values[chosen], active.keep(chosen), weights.kernel)
+        for target, part in enumerate(parts.unbind(1), some.layer):
+            written[target] += part
+    shares = []
+    for c, error, count in zip(weights.team.over_features(written), errors, counts, strict=True):
+        gain = ((c * error).sum(1) * count).double().sum()
+        power = (c.square().sum(1) * count).double().sum()
+        shares.append((gain / power.clamp_min(1e-30)).clamp(0, 1))
+    return torch.stack(shares)
 
 
 def seeds(

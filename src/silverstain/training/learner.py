@@ -16,7 +16,7 @@ from silverstain.training.finetuning import finetuning_step
 from silverstain.training.initialising import initialise_, revive_
 from silverstain.training.jacobians import Tangents, mlp_tangents
 from silverstain.training.kernels import faster_kernel
-from silverstain.training.reconstruction import StepReport, reconstruction_step, scaled_rows
+from silverstain.training.reconstruction import StepReport, missed, reconstruction_step
 from silverstain.training.selection import first_thresholds_
 from silverstain.training.team import ALONE, Team, feature_axis
 from silverstain.training.weights import Scales, Weights
@@ -90,7 +90,7 @@ class Learner:
         """A step of the first phase; only Jacobian matching needs the model."""
         config = self.config
         self._set_lr(config.lr_at(step), config.skip_lr_at(step))
-        report, inputs, errors = reconstruction_step(
+        report = reconstruction_step(
             self.weights, self.optimizer, rows, self.fired, l0=config.l0_at(step), sparsity=config.sparsity_at(step),
             dead=self.dead, mlps=self._mlps(model),
         )  # fmt: skip
@@ -98,17 +98,9 @@ class Learner:
             self._look_for_dead()
             if step + 1 in config.revivals():
                 generator = generator_for(config, "revive", step)
-                counts = self._row_weights(rows)
-                inputs, errors, counts = (self.team.all_rows(part, rows) for part in (inputs, errors, counts))
+                inputs, errors, counts = (self.team.all_rows(part, rows) for part in missed(self.weights, rows))
                 self.dead &= ~revive_(self.weights, self.optimizer, self.dead, inputs, errors, generator, counts)
         return report
-
-    @torch.no_grad()
-    def _row_weights(self, rows: Activations) -> list[Tensor]:
-        """How much each row's error counts at each layer."""
-        _, outputs = scaled_rows(self.weights, rows)
-        found = self.weights.scales.row_weights(outputs)
-        return [y.new_ones(len(y)) if some is None else some for y, some in zip(outputs, found, strict=True)]
 
     def _look_for_dead(self) -> None:
         self.dead = self.team.over_rows(self.fired) == 0

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from silverstain.training.batches import Activations
+from silverstain.training.config import TrainingConfig
 from silverstain.training.jacobians import Tangents, to_another_token
 from silverstain.training.kernels import Active
 from silverstain.training.losses import (
@@ -21,8 +22,10 @@ from silverstain.training.losses import (
 from silverstain.training.selection import choose
 from silverstain.training.weights import Weights
 
-THRESHOLD_RATE = 0.05
-"""How fast the kept thresholds follow those of the batches."""
+MOST_LAG = 20
+"""The kept thresholds are means over about so many batches, that of a single one being a percent or two off..."""
+LAG_SHARE = 0.02
+"""...and over no more than this share of the first phase, in which weights change as much as in a longer one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,15 @@ def scaled_rows(weights: Weights, rows: Activations) -> tuple[list[Tensor], list
     return inputs, [scales.scale_outputs(layer, rows.outputs[layer]) for layer in layers]
 
 
+def threshold_rate(l0: float, config: TrainingConfig) -> float:
+    """How fast the kept thresholds follow those of the batches in a step that aims at `l0`.
+
+    At once while L0 falls: what is evaluated then has the features active that are trained, and a revival repairs what
+    they miss. Thresholds that lagged let three times as many pass in a run of 100 steps.
+    """
+    return 1.0 if l0 > config.l0 else 1 / max(1.0, min(MOST_LAG, LAG_SHARE * config.steps))
+
+
 def reconstruction_step(
     weights: Weights,
     optimizer: Adam,
@@ -114,8 +126,8 @@ def reconstruction_step(
     sparsity: float = 0.0,
     dead: Bool[Tensor, "layer feature"] | None = None,
     mlps: Tangents | None = None,
-) -> tuple[StepReport, list[Tensor], list[Tensor]]:
-    """One step on raw activations; counts firings into `fired`; returns scaled inputs and errors for `revive_`."""
+) -> StepReport:
+    """One step on raw activations; counts firings into `fired`."""
     inputs, targets = scaled_rows(weights, rows)
     active, threshold, known = choose(weights, inputs, l0, weights.config.l0_floor)
     optimizer.zero_grad(set_to_none=True)
@@ -124,10 +136,21 @@ def reconstruction_step(
     weights.team.add_gradients_(weights.parameters())
     optimizer.step()
     with torch.no_grad():
-        weights.score_threshold.lerp_(threshold, THRESHOLD_RATE)
+        weights.score_threshold.lerp_(threshold, threshold_rate(l0, weights.config))
         for layer, values in enumerate(found.values):
             is_on = (values > 0).to(torch.float64)
             fired[layer] += torch.bincount(active[layer].features, weights=is_on, minlength=weights.n_features).long()
     over_rows = weights.team.over_rows
-    report = StepReport(loss=over_rows(found.total).item(), nmse=over_rows(found.nmse).item(), l0=found.l0)
-    return report, inputs, found.errors
+    return StepReport(loss=over_rows(found.total).item(), nmse=over_rows(found.nmse).item(), l0=found.l0)
+
+
+@torch.no_grad()
+def missed(weights: Weights, rows: Activations) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Scaled inputs, what the dictionary misses of the scaled outputs with its thresholds as they are, and how much
+    each row counts: what `revive_` is given, after the step, as the error of before is partly repaired by then."""
+    inputs, targets = scaled_rows(weights, rows)
+    active, values = zip(*(weights.active(layer, x) for layer, x in enumerate(inputs)), strict=True)
+    outputs = weights.outputs(inputs, list(values), list(active))
+    counts = weights.scales.row_weights(targets)
+    whole = [y.new_ones(len(y)) if some is None else some for y, some in zip(targets, counts, strict=True)]
+    return inputs, [y - found for y, found in zip(targets, outputs, strict=True)], whole
