@@ -93,7 +93,7 @@ def test_show_writes_the_drawing_to_a_file(
     content = (tmp_path / name).read_text(encoding="utf-8")
     assert content.startswith(begins)
     assert "say austin" in content
-    assert "replacement .86" in content
+    assert "Replacement .86" in content
 
 
 @pytest.mark.parametrize(

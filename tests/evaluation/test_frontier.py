@@ -15,7 +15,7 @@ from silverstain.training.planning import count_parameters
 from .test_fidelity import some_batches
 
 SHORT = TrainingConfig(
-    n_features=48, steps=25, rows=64, pool_rows=256, warmup=2, reseed_every=10, finetune_steps=0, lr=5e-3
+    n_features=48, steps=100, rows=64, pool_rows=256, warmup=2, reseed_every=10, finetune_steps=0, lr=5e-3
 )
 PER_LAYER = dataclasses.replace(SHORT, kind="per-layer")
 

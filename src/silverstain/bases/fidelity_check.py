@@ -16,6 +16,8 @@ from silverstain.bases.sites import BEFORE_NORM, NORMALISED, READS_AT
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording, record
 
+FEWEST = 8
+"""Different tokens in the text: a vocabulary without its words may make it one token, again and again."""
 WORST = 0.9
 """Share of variance, median over layers, from which on a dictionary is refused: published ones leave 0.1 to 0.6."""
 
@@ -75,10 +77,13 @@ def check_fidelity(dictionary: Dictionary, model: LanguageModel) -> Fidelity:
 def _probe(model: LanguageModel) -> list[int]:
     """Tokens of a plain English text, or, for a model that cannot read it, of its own vocabulary."""
     try:
-        return model.tokenize(PROBE)[: min(128, model.max_positions)]
+        tokens = model.tokenize(PROBE)[: min(128, model.max_positions)]
     except UsageError:
-        n = min(32, model.max_positions)
-        return torch.randint(model.d_vocab, (n,), generator=torch.Generator().manual_seed(0)).tolist()
+        tokens = []
+    if len(set(tokens)) >= FEWEST:
+        return tokens
+    n = min(32, model.max_positions)
+    return torch.randint(model.d_vocab, (n,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def _other_inputs(recording: Recording, model: LanguageModel) -> dict[str, Float[Tensor, "layer pos d_model"]]:
