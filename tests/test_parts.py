@@ -159,3 +159,13 @@ def test_tensors_survive_a_reader_of_the_old_file(tmp_path):
     with path.open("rb") as old:
         save_tensors_whole(path, {"a": torch.ones(2)})
         assert old.read()[-8:] == bytes(8)
+
+
+def test_a_folder_that_holds_just_what_is_written_counts_as_done(tmp_path):
+    for _ in range(2):
+        with whole_folder(tmp_path / "new", again=True) as part:
+            (part / "a.txt").write_text("x")
+    with pytest.raises(UsageError, match="is not empty"), whole_folder(tmp_path / "new", again=True) as part:
+        (part / "a.txt").write_text("y")
+    assert (tmp_path / "new" / "a.txt").read_text() == "x"
+    assert names(tmp_path) == {"new"}

@@ -4,6 +4,7 @@ A part is named `.silverstain-….part` and locked while its run lives. The syst
 so the next one that writes in the same folder knows which parts nobody will finish.
 """
 
+import filecmp
 import os
 import re
 import shutil
@@ -43,20 +44,24 @@ def part_file(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+def whole_folder(path: str | Path, *, replace: bool = False, again: bool = False) -> Iterator[Path]:
     """A new folder beside `path`, which takes its place when all of it is written; nothing stays otherwise.
 
     Raises UsageError where `path` is there already (an empty folder apart) and may not be replaced, and where nothing
-    can be written. With `replace` the former folder is whole until the new one is, and then goes.
+    can be written. With `replace` the former folder is whole until the new one is, and then goes. With `again` a folder
+    that holds just what is written counts as done: a run killed on its last step left it.
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() else path
-    check_new_folder(path, replace=replace)
+    check_new_folder(path, replace=replace or again)
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         with part_file(path.absolute().parent) as new:
             new.mkdir()
             yield new
+            if again and path.is_dir() and _holds_the_same(path, new):
+                return
+            check_new_folder(path, replace=replace)
             _take_place(new, path.absolute())
     except OSError as error:
         raise unwritable(path, error) from error
@@ -72,6 +77,14 @@ def check_new_folder(path: Path, *, replace: bool = False) -> None:
             raise UsageError(f"{shown} is not empty; choose another folder, or delete it")
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _holds_the_same(one: Path, other: Path) -> bool:
+    """Whether two folders of files hold the same files, byte for byte."""
+    names = {path.name for path in one.iterdir()}
+    if names != {path.name for path in other.iterdir()}:
+        return False
+    return filecmp.cmpfiles(one, other, names, shallow=False)[1:] == ([], [])
 
 
 def sweep_parts(folder: Path) -> None:

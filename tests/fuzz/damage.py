@@ -43,7 +43,7 @@ def _hurt(draw: st.DrawFn, value: Any) -> Any:
         key = draw(st.sampled_from(sorted(here) if isinstance(here, dict) else range(min(len(here), 50))))
         holder, here = here, here[key]
     if holder is None:
-        return draw(st.sampled_from(HOSTILE))
+        return copy.deepcopy(draw(st.sampled_from(HOSTILE)))
     how = draw(st.sampled_from(["replace", "replace", "replace", "remove", "double", "rename"]))
     if how == "remove":
         del holder[key]
@@ -52,7 +52,7 @@ def _hurt(draw: st.DrawFn, value: Any) -> Any:
     elif how == "rename" and isinstance(holder, dict):
         holder[draw(st.sampled_from(["", "x", "\x1b[2J", "9" * 50]))] = holder.pop(key)
     else:
-        holder[key] = draw(st.sampled_from(HOSTILE))
+        holder[key] = copy.deepcopy(draw(st.sampled_from(HOSTILE)))
     return value
 
 

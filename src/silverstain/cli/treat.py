@@ -167,9 +167,9 @@ def bake(
     from silverstain.treatment import Treatment, baked
 
     cure = Treatment.load(treatment)
-    check_new_folder(out)
+    check_new_folder(out, replace=(out / "config.json").is_file())  # of a run that was killed on its last step
     loaded = load_replacement(loading)
-    with whole_folder(out) as folder:
+    with whole_folder(out, again=True) as folder:
         with baked(loaded.model, loaded.dictionary, cure):
             save_model(loaded.model.hf, folder)
         loaded.model.tokenizer.save_pretrained(folder)
