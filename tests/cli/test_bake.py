@@ -31,4 +31,6 @@ def test_what_stops_it_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["cure.json"]
     assert main(words) == 0
     assert (tmp_path / "out" / "tokenizer.json").is_file()
-    assert main(words) == 2  # it is there, and not written over
+    assert main(words) == 0  # the same is there already
+    (tmp_path / "out" / "config.json").write_text("{}")
+    assert main(words) == 2  # another model is there, and not written over
