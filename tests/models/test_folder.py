@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from silverstain.errors import UsageError
 from silverstain.models import load_model
+from silverstain.models.loading import load_outline
 from silverstain.references import check_references
 
 from ..zoo import build  # noqa: TID252 - tests are no package that could be named
@@ -168,3 +169,19 @@ def test_other_quantised_models_say_what_is_missing(saved, method):
 def test_references_that_cannot_be_are_said_before_anything_is_loaded(model, dictionary, words):
     with pytest.raises(UsageError, match=words):
         check_references(model, dictionary)
+
+
+def test_an_outline_is_refused_as_the_model_is_and_reads_no_weights(saved):
+    (saved / "model.safetensors").unlink()
+    assert load_outline(saved).n_layers > 0
+    config = json.loads((saved / "config.json").read_text())
+    for settings, words in (
+        ({"model_type": "nothing"}, "nothing"),
+        ({"hidden_size": "x"}, "cannot load"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+    ):
+        (saved / "config.json").write_text(json.dumps({**config, **settings}))
+        with pytest.raises(UsageError, match=words):
+            load_outline(saved)
+    with pytest.raises(UsageError, match="there is no model at"):
+        load_outline(saved / "none")

@@ -25,6 +25,8 @@ from silverstain.models.quantised import check_plain, unpacked, ways_on_of, whol
 
 COMPUTED_BY = ("_attn_implementation", "attn_implementation", "_experts_implementation", "experts_implementation")
 """Settings by which a configuration could name code of the hub to compute with."""
+MOST_LAYERS = 10_000
+"""A model is built layer by layer, without numbers too."""
 INSTALL = "install that, or give another model"
 
 
@@ -42,16 +44,12 @@ def load_model(
     unpacked, or refused (`models.quantised`). UsageError, in one line, for a folder or id that is not there, a type
     that is not supported, and settings, weights or tokenizers that are missing, damaged or do not fit each other.
     """
-    local = Path(reference).expanduser()
-    is_local = _is_there(local) or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
-    source = str(local) if is_local else str(reference)
-    if is_local:
-        check_folder(local)
+    source, is_local = _source(reference)
     with _quiet():
         hf = _weights(source, dtype, is_local)
         nn.Module.to(hf, device=device)  # the typed method; the one of transformers is wrapped beyond recognition
         tokenizer = _tokenizer(source, is_local)
-    name = local.resolve().name if is_local else source
+    name = _name(source, is_local)
     try:
         n_real = head_length(tokenizer, name) if n_real == "chat" else n_real
         return LanguageModel(hf, tokenizer, name=name, n_real=n_real)
@@ -62,31 +60,50 @@ def load_model(
 def load_outline(reference: str | Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """A model without its weights, which are neither fetched nor read: for what follows from its shapes alone. Errors
     as of `load_model`; nothing can be run with it, and it has no hash."""
-    local = Path(reference).expanduser()
-    is_local = local.exists() or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
-    if is_local and not (local / "config.json").is_file():
-        seen = "has no config.json" if local.is_dir() else "is not a folder"
-        raise UsageError(f"there is no model at {local}: it {seen}; give a Hugging Face model folder or a hub id")
-    source = str(local) if is_local else str(reference)
+    source, is_local = _source(reference)
     with _quiet():
-        try:
-            config = AutoConfig.from_pretrained(source, local_files_only=is_local)
-            check_supported(config.model_type, source)
-            with torch.device("meta"):
-                hf = AutoModelForCausalLM.from_config(config, dtype=dtype)
-        except BROKEN as error:
-            raise _cannot_load("model", source, error) from error
+        with _said("model", source):
+            hf = _outline(_config(source, is_local), dtype)
         tokenizer = _tokenizer(source, is_local)
-    return LanguageModel(hf, tokenizer, name=local.resolve().name if is_local else source)
+    with _said("model", source):
+        return LanguageModel(hf, tokenizer, name=_name(source, is_local))
+
+
+def _source(reference: str | Path) -> tuple[str, bool]:
+    """What transformers is to be told, and whether it is a folder here, which is then looked at."""
+    local = Path(reference).expanduser()
+    is_local = _is_there(local) or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
+    if is_local:
+        check_folder(local)
+    return str(local) if is_local else str(reference), is_local
+
+
+def _name(source: str, is_local: bool) -> str:
+    return Path(source).resolve().name if is_local else source
+
+
+def _config(source: str, is_local: bool) -> Any:
+    """The configuration, of a type that is supported and without code of others."""
+    config = AutoConfig.from_pretrained(source, local_files_only=is_local, trust_remote_code=False)
+    check_supported(config.model_type, source)
+    for part in (config, config.get_text_config()):
+        _use_own_attention(part, source)
+    n_layers = config.get_text_config().num_hidden_layers
+    if not isinstance(n_layers, int) or not 0 < n_layers <= MOST_LAYERS:
+        raise UsageError(f"cannot load the model of {source}: num_hidden_layers is {n_layers!r:.40}; check config.json")
+    return config
+
+
+def _outline(config: Any, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The model without numbers: it takes no memory."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
 
 
 def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel:
     """The model of `source`, every parameter of it read from the file."""
     with _said("model", source):
-        config = AutoConfig.from_pretrained(source, local_files_only=is_local, trust_remote_code=False)
-        check_supported(config.model_type, source)
-        for part in (config, config.get_text_config()):
-            _use_own_attention(part, source)
+        config = _config(source, is_local)
         if is_local:
             n_held = check_weights(Path(source), check_folder(Path(source)))
             check_fits_files(Path(source), _n_numbers(config), n_held)
@@ -130,8 +147,7 @@ def _use_own_attention(config: Any, source: str) -> None:
 
 def _n_numbers(config: Any) -> int:
     """Of how many numbers a model is, with its constants; it is built without memory."""
-    with torch.device("meta"):
-        hf = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    hf = _outline(config)
     return sum(tensor.numel() for tensor in (*hf.parameters(), *hf.buffers()))
 
 
