@@ -178,7 +178,7 @@ def test_an_outline_is_refused_as_the_model_is_and_reads_no_weights(saved):
     for settings, words in (
         ({"model_type": "nothing"}, "nothing"),
         ({"hidden_size": "x"}, "cannot load"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+        ({"num_hidden_layers": 10**9, "layer_types": None}, "num_hidden_layers is 1000000000; no model has more"),
     ):
         (saved / "config.json").write_text(json.dumps({**config, **settings}))
         with pytest.raises(UsageError, match=words):

@@ -24,6 +24,7 @@ SIZES = (
     "vocab_size", "num_local_experts", "n_embd", "n_layer", "n_head", "n_positions", "n_inner",
 )  # fmt: skip
 OPTIONAL = ("num_key_value_heads", "head_dim", "n_inner")  # null says that it follows from the others
+MOST_LAYERS = 10_000  # transformers makes lists of this length before anything else is looked at
 MOST_POSITIONS = 1 << 40  # takes no memory where positions are rotary, and must be a number that can be counted with
 
 
@@ -35,6 +36,11 @@ def check_folder(folder: Path) -> dict[str, Any]:
     config = _read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise _broken(folder, f"{CONFIG} is a {type(config).__name__}, not an object")
+    for key in ("num_hidden_layers", "n_layer"):
+        for settings in (config, config.get("text_config")):
+            n_layers = settings.get(key) if isinstance(settings, dict) else None
+            if _is_count(n_layers) and n_layers > MOST_LAYERS:
+                raise _broken(folder, f"{key} is {_short(n_layers)}; no model has more than {MOST_LAYERS:,}")
     if (folder / GENERATION).is_file() and not isinstance(_read_json(folder / GENERATION), dict):
         raise _broken(folder, f"{GENERATION} is not an object")  # transformers would leave it out and go on
     return config
