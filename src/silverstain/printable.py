@@ -6,15 +6,15 @@ overrides let a line read as another; line ends break a drawing. They are shown 
 
 import re
 
-_HIDDEN = re.compile(
-    "["
-    "\x00-\x1f\x7f-\x9f"  # control characters: C0, DEL and C1
+BEYOND_C0 = (
+    "\x7f-\x9f"  # control characters: DEL and C1
     "\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of writing
     "\u2028\u2029"  # line and paragraph ends
     "\ud800-\udfff"  # halves of characters, which no encoding can write
     "\ufff9-\ufffb\U000e0000-\U000e007f"  # annotations and tags, which are not seen
-    "]"
 )
+"""What is not shown as it is, C0 apart, as it stands in a class of a regular expression."""
+_HIDDEN = re.compile(f"[\x00-\x1f{BEYOND_C0}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 ELLIPSIS = "…"
 

@@ -12,7 +12,6 @@ from silverstain.cli.chat_options import ChatOptions
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import Json, LoadingOptions, existing, load_replacement
 from silverstain.errors import UsageError
-from silverstain.references import check_references
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
@@ -104,8 +103,6 @@ def intervene(
     json: Json = False,
 ) -> None:
     """Change features in the running model and see what it says then, beside what it says without."""
-    talk.check()
-    check_references(loading.model, loading.dictionary)  # before anything heavy is imported
     from silverstain.attribution import record_run
     from silverstain.interventions import Donor, load_edits, parse_edits, save_edits
     from silverstain.interventions.checking import check_active

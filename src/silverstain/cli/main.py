@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from silverstain.cli.bounds import bound_numbers
 from silverstain.cli.help import readable_help
-from silverstain.cli.quick_start import collect_rarely, load_late
+from silverstain.cli.quick_start import collect_rarely
 from silverstain.cli.refusals import what_the_system_refuses
 from silverstain.cli.streams import open_streams, silence, written
 from silverstain.errors import OutOfMemory, Remark, SilverstainError, UsageError, is_out_of_memory
@@ -71,9 +71,6 @@ COMPLETION = "_SILVERSTAIN_COMPLETE"
 """Set by the lines of `silverstain completion` when a shell asks what may come next."""
 MODULES = {"import": "import_graph"}  # a reserved word of Python
 
-GRAPH_VERBS = ("prune", "show", "compare", "import")
-"""Verbs that load no model."""
-
 # typer carries click inside since 0.2x: its errors are found through a class it gives out, whichever click is used.
 ClickError = typer.BadParameter.__mro__[2]
 
@@ -89,8 +86,6 @@ class VerbGroup(TyperGroup):
             return None  # a shell asks what may come next
         if cmd_name not in VERBS:
             raise UsageError(_no_verb(cmd_name))
-        if cmd_name in GRAPH_VERBS:
-            load_late()
         command = typer.main.get_command(import_module(f"silverstain.cli.{MODULES.get(cmd_name, cmd_name)}").app)
         command.name = cmd_name
         bound_numbers(command)

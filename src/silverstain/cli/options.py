@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from silverstain.cli.quick_start import collect_as_usual, load_late
+from silverstain.cli.quick_start import collect_as_usual
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
 from silverstain.references import ORGANISM_DICTIONARIES, check_model_reference, check_references, is_organism
@@ -148,8 +148,6 @@ def load_model_alone(options: ModelOptions) -> "LanguageModel":
 def _set_up(options: ModelOptions) -> "torch.dtype":
     """Set the threads and give the type; UsageError if it cannot be computed with on the device."""
     options.check()
-    if is_organism(options.model):
-        load_late()
     import torch
 
     dtype, threads = getattr(torch, options.dtype), options.threads

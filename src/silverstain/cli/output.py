@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from silverstain.cli.streams import is_unicode, written
-from silverstain.printable import printable
+from silverstain.printable import BEYOND_C0, printable
 
 WIDEST = 120
 """Lines longer than this are hard to read, however wide the terminal."""
-_RAW = re.compile(
-    "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
+_RAW = re.compile(f"[{BEYOND_C0}]")
 """What JSON does not escape by itself, and `printable` does."""
 WIDER_THAN_ANY_TABLE = 1 << 16
 """Columns given to a table, so that no cell is cut or wrapped."""

@@ -1,4 +1,8 @@
-"""What the operating system and Python refuse wherever it happens, in words: no reader or writer has to foresee it."""
+"""What the operating system refuses wherever it happens, in words: no permission, no room, too many files open.
+
+What readers and writers can foresee, such as a file that is not there or a number that is too large, they say
+themselves; where they do not, that is a fault of ours and is told as one.
+"""
 
 import errno
 import os
@@ -9,12 +13,11 @@ from silverstain.printable import printable
 _REFUSED = {
     getattr(errno, name)
     for name in (
-        "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ELOOP", "ENOTDIR", "EISDIR", "ENOENT",
-        "EEXIST", "ENOTEMPTY", "EIO", "EMFILE", "ENFILE", "EBADF", "ENXIO", "EBUSY", "ETXTBSY", "ENODEV",
+        "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ELOOP", "EIO", "EMFILE", "ENFILE",
+        "EBUSY",
     )
     if hasattr(errno, name)
 }  # fmt: skip
-_TOO_LARGE = ("Python int too large", "int too large to convert", "Overflow when unpacking long", "integer string conv")
 
 
 def what_the_system_refuses(error: BaseException) -> str | None:
@@ -24,12 +27,6 @@ def what_the_system_refuses(error: BaseException) -> str | None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return f"cannot write{where}: {error.strerror}; make room, or write somewhere else"
         return f"cannot use{where or ' a file or stream'}: {error.strerror}; check the path and its permissions"
-    if isinstance(error, RecursionError):
-        return "what was given is nested too deeply to be read; give something simpler"
-    if isinstance(error, OverflowError | ValueError | RuntimeError):
-        words = str(error)[:300]
-        if "home directory" in words:
-            return f"{printable(words)}; write the path without ~"
-        if any(phrase in words for phrase in _TOO_LARGE):
-            return f"a number that was given is too large ({printable(words)}); give a smaller one"
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
+        return f"{printable(str(error), 300)}; write the path without ~"
     return None

@@ -10,8 +10,8 @@ from silverstain.cli import output
 from silverstain.cli.options import Boxes, GraphFile, Json, Width
 from silverstain.figure_files import check_figure_file
 from silverstain.notation import name_of_id
+from silverstain.parts import shown_path
 from silverstain.printable import printable
-from silverstain.storage import check_is_file, shown_path
 
 if TYPE_CHECKING:
     from silverstain.graphs import Story
@@ -39,7 +39,6 @@ def show(
 
     Groups and names come from the story beside the graph (GRAPH.story.json), where there is one.
     """
-    check_is_file(graph)
     if out is not None:
         check_figure_file(out)
     from silverstain.graphs import counts_of, groups_of, open_with_story

@@ -22,7 +22,7 @@ from silverstain.cli.options import (
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
-from silverstain.references import check_references, is_organism
+from silverstain.references import is_organism
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ def trace(
         raise UsageError(
             'give either a prompt or --token-ids, or a file with --prompts; for example: silverstain trace "12 + 34 ="'
         )
-    talk.check()
-    check_references(loading.model, loading.dictionary)  # before anything heavy is imported
     if talk.chat and prompt is None:
         raise UsageError("--chat is for a prompt of text; give one, instead of --token-ids or --prompts")
     if prompts is not None and dry_run:
