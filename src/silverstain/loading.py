@@ -10,6 +10,7 @@ import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
 from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
+from silverstain.bases.layout import CARDS
 from silverstain.brief import brief
 from silverstain.features import Cards, read_graph
 from silverstain.graphs import Graph, Story
@@ -18,9 +19,6 @@ from silverstain.models import LanguageModel, load_model
 from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references, is_organism
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
-
-CARDS = "cards.safetensors"
-"""Feature cards lie in the folder of their dictionary."""
 
 
 @brief

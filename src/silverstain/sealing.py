@@ -95,9 +95,15 @@ def check_seal(path: str | Path, *, must_have: bool = False) -> Header:
 
 def is_sealed(path: Path) -> bool:
     """Whether a file says that it has a checksum; UsageError for one that is no safetensors file."""
+    return SEAL in read_header(path).metadata
+
+
+def read_header(path: Path) -> Header:
+    """What a safetensors file says of itself, held against its size; UsageError for one that is none, or cut short."""
+    check_is_file(path)
     try:
         with path.open("rb") as file:
-            return SEAL in _read_header(file).metadata
+            return _read_header(file)
     except (OSError, ValueError, RecursionError) as error:
         raise broken_file(path, error) from error
 

@@ -4,13 +4,13 @@ Only JSON and the headers of safetensors files are read here, so a damaged or ho
 memory. Pickled weights (`pytorch_model.bin`) are never read: a pickle may run what it likes.
 """
 
-import json
 import math
-import struct
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from silverstain.documents import read_json
 from silverstain.errors import UsageError
+from silverstain.sealing import read_header
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -18,7 +18,6 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")  # one of them holds the vocabulary
 
 MOST_CONFIG_BYTES = 1 << 24
-MOST_HEADER_BYTES = 100_000_000  # of the format itself
 SIZES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
     "vocab_size", "num_local_experts", "n_embd", "n_layer", "n_head", "n_positions", "n_inner",
@@ -33,7 +32,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         seen = f"it has no {CONFIG}" if folder.is_dir() else "it is not a folder"
         raise UsageError(f"there is no model at {folder}: {seen}; give a Hugging Face model folder or a hub id")
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG, most_bytes=MOST_CONFIG_BYTES)
     if not isinstance(config, dict):
         raise _broken(folder, f"{CONFIG} is a {type(config).__name__}, not an object")
     for key in ("num_hidden_layers", "n_layer"):
@@ -41,7 +40,9 @@ def check_folder(folder: Path) -> dict[str, Any]:
             n_layers = settings.get(key) if isinstance(settings, dict) else None
             if _is_count(n_layers) and n_layers > MOST_LAYERS:
                 raise _broken(folder, f"{key} is {_short(n_layers)}; no model has more than {MOST_LAYERS:,}")
-    if (folder / GENERATION).is_file() and not isinstance(_read_json(folder / GENERATION), dict):
+    if (folder / GENERATION).is_file() and not isinstance(
+        read_json(folder / GENERATION, most_bytes=MOST_CONFIG_BYTES), dict
+    ):
         raise _broken(folder, f"{GENERATION} is not an object")  # transformers would leave it out and go on
     return config
 
@@ -49,7 +50,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
 def check_weights(folder: Path, config: dict[str, Any]) -> int:
     """How many numbers the weight files hold; UsageError unless the configuration's sizes are numbers within that."""
     files = _weight_files(folder)
-    held = sum(_numbers_in(folder, file) for file in files)
+    held = sum(map(_numbers_in, files))
     inner = config.get("text_config")
     for settings in (config, inner if isinstance(inner, dict) else {}):
         for key in SIZES:
@@ -102,7 +103,7 @@ def _weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        index = _read_json(folder / INDEX)
+        index = read_json(folder / INDEX, most_bytes=MOST_CONFIG_BYTES)
         names = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise _broken(folder, f"{INDEX} does not say in which file each weight is")
@@ -120,33 +121,9 @@ def _weight_files(folder: Path) -> list[Path]:
     raise _broken(folder, f"it has no weights ({WEIGHTS})")
 
 
-def _numbers_in(folder: Path, file: Path) -> int:
+def _numbers_in(file: Path) -> int:
     """How many numbers a safetensors file says it holds, checked against its size."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as handle:
-            start = handle.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-            if length > min(size - 8, MOST_HEADER_BYTES):
-                raise _broken(folder, f"{file.name} is not a safetensors file, or is cut short")
-            header = json.loads(handle.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        if max(ends, default=0) + 8 + length > size:
-            raise _broken(folder, f"{file.name} is cut short")
-        return sum(math.prod(shape) for shape in shapes)
-    except (OSError, ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise _broken(folder, f"{file.name} cannot be read ({' '.join(str(error).split())[:100]})") from error
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > MOST_CONFIG_BYTES:
-            raise _broken(path.parent, f"{path.name} is larger than {MOST_CONFIG_BYTES >> 20} MB")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:100]
-        raise _broken(path.parent, f"{path.name} is broken ({reason})") from error
+    return sum(math.prod(entry.shape) for entry in read_header(file).entries.values())
 
 
 def _broken(folder: Path, what: str) -> UsageError:

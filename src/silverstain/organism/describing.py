@@ -4,13 +4,13 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from silverstain.bases.layout import CARDS
 from silverstain.features import Cards, Sample, build_cards
 
 from .batches import tokens_of
 from .files import dictionary_path, load_organism
 from .siblings import siblings
 
-CARDS = "cards.safetensors"
 SENTENCES = 4000
 """In all; enough for each of some two hundred towns to occur a few times (features that fire once get no name)."""
 
