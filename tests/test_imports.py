@@ -10,8 +10,8 @@ import silverstain
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
     "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "pieces",
-    "printable", "references", "resuming", "sealing", "statistics", "storage", "target_forms", "validation",
-    "version",
+    "printable", "references", "resuming", "sealing", "statistics", "storage", "target_forms",
+    "torch_pickles", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -33,6 +33,7 @@ LOWER: dict[str, set[str]] = {
     "parts": set(),
     "printable": set(),
     "storage": set(),
+    "torch_pickles": set(),
     "target_forms": set(),
     "sealing": set(),
     "validation": set(),
@@ -57,7 +58,8 @@ LOWER: dict[str, set[str]] = {
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
     "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "statistics", "printable", "parts",
-    "references", "target_forms", "storage", "sealing", "figure_files", "documents", "validation", "resuming",
+    "references", "target_forms", "storage", "sealing", "torch_pickles", "figure_files", "documents", "validation",
+    "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

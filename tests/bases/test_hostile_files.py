@@ -86,21 +86,21 @@ def npy(shape: str, descr: str = "<f4") -> bytes:
 NATIVE = ("W_enc", "W_dec", "b_enc", "b_dec")
 PT, NPZ, SAFE = "openmoss jumprelu .pt", "gemma scope 1", "circuit-tracer relu"
 DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "pt: one number, two gigabytes": (PT, repeated, "its tensor W_E repeats a few numbers"),
+    "pt: one number, two gigabytes": (PT, repeated, "W_E has 536870912 entries where the file holds fewer"),
     "pt: a packed archive": (
-        PT, lambda p: rewritten_zip(p, lambda _, old: old, compression=zipfile.ZIP_DEFLATED), "its entries are packed"),
+        PT, lambda p: rewritten_zip(p, lambda _, old: old, compression=zipfile.ZIP_DEFLATED), "its parts are packed"),
     "pt: a bomb": (
         PT, lambda p: rewritten_zip(
             p, lambda n, old: bytes(1 << 27) if n.endswith("data.pkl") else old, compression=zipfile.ZIP_DEFLATED),
-        "its entries are packed"),
+        "its parts are packed"),
     "pt: eight gigabytes of bytes": (PT, with_pickle(pickle.dumps(Sleeper(), 2)), "bytearray while it is read"),
-    "pt: a command": (PT, with_pickle(b"cos\nsystem\n(S'true'\ntR."), "it would run os system"),
-    "pt: a name put together": (PT, with_pickle(b"\x80\x04\x8c\x02os\x8c\x06system\x93."), "it would run STACK_GLOBAL"),
+    "pt: a command": (PT, with_pickle(b"cos\nsystem\n(S'true'\ntR."), "it would run os.system"),
+    "pt: a name put together": (PT, with_pickle(b"\x80\x04\x8c\x02os\x8c\x06system\x93."), "torch does not write (STACK_GLOBAL)"),
     "pt: tuples of tuples": (PT, with_pickle(nested_tuples()), "it nests the same values"),
-    "pt: a list of lists": (PT, with_pickle(b"\x80\x02]" + b"".join(b"2a" for _ in range(40)) + b"."), "(DUP)"),
+    "pt: a list of lists": (PT, with_pickle(b"\x80\x02]" + b"".join(b"2a" for _ in range(40)) + b"."), "cannot read"),
     "pt: no pickle": (PT, with_pickle(b"\xff\xff"), "cannot read"),
     "pt: an old one": (
-        PT, lambda p: torch.save({"a": torch.ones(2)}, p, _use_new_zipfile_serialization=False), "cannot read"),
+        PT, lambda p: torch.save({"a": torch.ones(2)}, p, _use_new_zipfile_serialization=False), "layer 0 is missing"),
     "pt: cut short": (PT, lambda p: p.write_bytes(p.read_bytes()[:-300]), "cannot read"),
     "pt: empty": (PT, lambda p: p.write_bytes(b""), "cannot read"),
     "npz: a bomb": (NPZ, lambda p: npz_with(p, npy("(67108864,)") + bytes(1 << 28), packed=True), "it would unpack to"),

@@ -270,6 +270,17 @@ def test_even_what_torch_calls_itself_is_not_called(make_graph, theirs, tmp_path
     ).replace("__builtin__.", "")
 
 
+def test_a_key_that_is_a_tuple_of_tuples_is_not_hashed(make_graph, theirs, tmp_path: Path):  # noqa: F811
+    whole = theirs(content_of(make_graph(1)), tmp_path / "g.pt")
+    steps = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(40))
+    doubled = tmp_path / "doubled.pt"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(doubled, "w", zipfile.ZIP_STORED) as target:
+        for entry in source.infolist():
+            content = b"\x80\x02}" + b"K\x01\x85" + steps + b"K\x01s."
+            target.writestr(entry.filename, content if entry.filename.endswith("data.pkl") else source.read(entry))
+    assert "nests the same values in each other" in refused(doubled)
+
+
 def test_a_packed_file_is_not_unpacked(make_graph, theirs, tmp_path: Path):  # noqa: F811
     whole = theirs(content_of(make_graph(1)) | {"adjacency_matrix": torch.zeros(3000, 3000)}, tmp_path / "g.pt")
     packed = tmp_path / "packed.pt"

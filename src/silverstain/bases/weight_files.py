@@ -3,6 +3,7 @@
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,10 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from silverstain.bases.torch_archives import open_archive
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
 from silverstain.storage import broken_file, check_is_file
+from silverstain.torch_pickles import load_pickled, plain_tensor
 
 SUFFIXES = (".safetensors", ".npz", ".pt")
 LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip entry: the lengths of its name and of its extra field
@@ -37,7 +38,7 @@ def open_weights(path: Path) -> dict[str, Tensor]:
             case ".npz":
                 return _open_npz(path)
             case ".pt":
-                return open_archive(path)
+                return _open_pt(path)
     except (
         SafetensorError, OSError, ValueError, RuntimeError, EOFError, LookupError, TypeError, AttributeError,
         OverflowError, UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error,
@@ -97,3 +98,16 @@ def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     if any(size < 0 for size in shape):
         raise ValueError(f"an array is said to be {shape}")
     return shape, is_fortran, dtype
+
+
+def _open_pt(path: Path) -> dict[str, Tensor]:
+    """A state dict, or {"sae": state dict, …}, as views of the mapped file."""
+    value = load_pickled(path, needless="which no weights need; fetch them as safetensors")
+    if isinstance(value, Mapping) and isinstance(value.get("sae"), Mapping):
+        value = value["sae"]
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError("it does not hold tensors by name")
+    return {
+        name: plain_tensor(tensor.detach() if isinstance(tensor, Tensor) else tensor, name)
+        for name, tensor in value.items()
+    }

@@ -19,9 +19,9 @@ from silverstain.graphs.graph import Graph
 from silverstain.graphs.meta import token_names
 from silverstain.graphs.nodes import BIAS, NodeLayout, NodeTable, node_table
 from silverstain.graphs.places import LARGEST_NUMBER, MOST_LAYERS, check_places
-from silverstain.graphs.torch_pickles import load_pickled, plain_tensor
 from silverstain.parts import shown_path
 from silverstain.storage import broken_file, check_is_file
+from silverstain.torch_pickles import load_pickled, plain_tensor
 from silverstain.validation import LARGEST, FromOutside, ShortText, validated
 
 
