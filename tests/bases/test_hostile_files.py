@@ -95,7 +95,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "its parts are packed"),
     "pt: eight gigabytes of bytes": (PT, with_pickle(pickle.dumps(Sleeper(), 2)), "bytearray while it is read"),
     "pt: a command": (PT, with_pickle(b"cos\nsystem\n(S'true'\ntR."), "it would run os.system"),
-    "pt: a name put together": (PT, with_pickle(b"\x80\x04\x8c\x02os\x8c\x06system\x93."), "torch does not write (STACK_GLOBAL)"),
+    "pt: a name put together": (
+        PT, with_pickle(b"\x80\x04\x8c\x02os\x8c\x06system\x93."), "torch does not write (STACK_GLOBAL)"),
     "pt: tuples of tuples": (PT, with_pickle(nested_tuples()), "it nests the same values"),
     "pt: a list of lists": (PT, with_pickle(b"\x80\x02]" + b"".join(b"2a" for _ in range(40)) + b"."), "cannot read"),
     "pt: no pickle": (PT, with_pickle(b"\xff\xff"), "cannot read"),
