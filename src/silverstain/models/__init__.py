@@ -6,6 +6,7 @@ from silverstain.models.batches import TokenBatch
 from silverstain.models.language_model import LanguageModel
 from silverstain.models.loading import load_model
 from silverstain.models.mlps import MlpCall, mlps_through
+from silverstain.models.neurons import Neurons, neurons_of
 from silverstain.models.norms import Norm
 from silverstain.models.prompts import Prompt, as_ids, padded, position_in
 from silverstain.models.recording import Harvest, Recording, harvest, record
@@ -16,6 +17,7 @@ __all__ = [
     "Harvest",
     "LanguageModel",
     "MlpCall",
+    "Neurons",
     "Norm",
     "Prompt",
     "Recording",
@@ -26,6 +28,7 @@ __all__ = [
     "harvest",
     "load_model",
     "mlps_through",
+    "neurons_of",
     "padded",
     "position_in",
     "record",

@@ -29,6 +29,22 @@ LAYER = NormKind(epsilon="eps", is_centred=True)
 
 
 @dataclass(frozen=True, kw_only=True)
+class MlpParts:
+    """Where the projections of an MLP are, as names at the MLP; the defaults are those of Llama."""
+
+    gate: str = "gate_proj"
+    """The projection that passes through the activation function."""
+    up: str | None = "up_proj"
+    """The one that is multiplied with it; None where there is no such thing, the same name as `gate` where both are
+    one matrix, the gate's rows first."""
+    down: str = "down_proj"
+    activation: str = "act_fn"
+    experts: str | None = None
+    """In a mixture of experts: the module that holds them all, with `router` beside it."""
+    router: str = "router"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """Where the parts of a decoder are, as dotted paths of modules; the defaults are those of Llama.
 
@@ -58,6 +74,9 @@ class Architecture:
     mlp: str = "mlp"
     """Reads the output of `mlp_norm`. A mixture of experts is one MLP, its router included."""
     mlp_output_norm: str | None = None
+
+    neurons: MlpParts = MlpParts()
+    """Where an MLP's neurons are (`models.neurons`)."""
 
     norm: NormKind = RMS
     is_value_interleaved: bool = False
@@ -95,6 +114,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             value="attn.c_attn",
             output="attn.c_proj",
             mlp_norm="ln_2",
+            neurons=MlpParts(gate="c_fc", up=None, down="c_proj", activation="act"),
             norm=LAYER,
         ),
         Architecture(
@@ -105,6 +125,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             attention="attention",
             value="attention.query_key_value",
             output="attention.dense",
+            neurons=MlpParts(gate="dense_h_to_4h", up=None, down="dense_4h_to_h", activation="act"),
             norm=LAYER,
             is_value_interleaved=True,
             parallel="use_parallel_residual",
@@ -129,8 +150,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             mlp_norm=None,
             mlp_output_norm="post_feedforward_layernorm",
         ),
-        Architecture(model_type="phi3", value="self_attn.qkv_proj"),
-        Architecture(model_type="gpt_oss", has_sinks=True, is_mlp_output_first=True),
+        Architecture(
+            model_type="phi3",
+            value="self_attn.qkv_proj",
+            neurons=MlpParts(gate="gate_up_proj", up="gate_up_proj", activation="activation_fn"),
+        ),
+        Architecture(
+            model_type="gpt_oss", neurons=MlpParts(experts="experts"), has_sinks=True, is_mlp_output_first=True
+        ),
     )
 }
 
