@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,24 @@ NAME = "silverstain"  # as transformers knows our attention function
 PatternFunction = Callable[[int, Tensor], Tensor]
 """(layer, computed pattern [batch, head, query, key]) -> the pattern to use, of the same shape."""
 
+
+
+class AttentionCall(NamedTuple):
+    """What one layer's attention was computed from."""
+
+    layer: int
+    query: Float[Tensor, "batch head query d_head"]
+    """As it is multiplied with keys: normed, rotated."""
+    key: Float[Tensor, "batch kv_head key d_head"]
+    value: Float[Tensor, "batch kv_head key d_head"]
+    mask: Tensor | None
+    scaling: float
+    softcap: float | None
+    sinks: Float[Tensor, " head"] | None
+
+
 _current: ContextVar[PatternFunction | None] = ContextVar("silverstain_attention", default=None)
+_observer: ContextVar[Callable[[AttentionCall], None] | None] = ContextVar("silverstain_calls", default=None)
 _lock = threading.RLock()  # the name of the attention function is a setting of the model, shared by threads
 
 
@@ -44,6 +61,21 @@ def attention_through(hf: PreTrainedModel, function: PatternFunction) -> Iterato
         finally:
             config._attn_implementation = before
             _current.reset(token)
+
+
+@contextmanager
+def attention_calls(hf: PreTrainedModel, seen: Callable[[AttentionCall], None]) -> Iterator[None]:
+    """Let `seen` have what every attention of `hf` is computed from, inside the `with`.
+
+    Queries and keys are handed over with their gradient history, where there is one; what is computed from them has
+    none.
+    """
+    token = _observer.set(seen)
+    try:
+        with attention_through(hf, lambda _, pattern: pattern):
+            yield
+    finally:
+        _observer.reset(token)
 
 
 def causal_pattern(
@@ -86,9 +118,12 @@ def _attention(
     """Eager attention whose pattern passes through the current function; key and value heads may serve several."""
     function = _current.get()
     assert function is not None  # the name is set only inside attention_through
+    observer, layer = _observer.get(), cast(int, module.layer_idx)
+    if observer is not None:
+        observer(AttentionCall(layer, query, key, value, attention_mask, scaling, softcap, s_aux))
+        query, key, value = query.detach(), key.detach(), value.detach()
     group = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
-    layer: Any = module.layer_idx
     pattern = causal_pattern(query, key, attention_mask, scaling, softcap=softcap, sinks=s_aux)
     pattern = function(layer, pattern)
     mixed = torch.matmul(pattern, value)

@@ -204,6 +204,11 @@ class LanguageModel:
             yield from filter(None, (self.norm(where, layer) for where in NORM_PLACES))
         yield self.final_norm
 
+    def inner_norms(self, layer: int) -> list[Norm]:
+        """The norms inside the attention of a layer, of queries and keys, where there are any."""
+        found = self.attention(layer).modules()
+        return [Norm(module=part, kind=self.architecture.norm) for part in found if type(part).__name__.endswith("Norm")]
+
     # weights, as they are stored
 
     def W_V(self, layer: int) -> Float[Tensor, "kv_head d_head d_model"]:
@@ -275,7 +280,8 @@ class LanguageModel:
     def _compute_in_float64(self) -> None:
         """Let nothing fall back to float32: transformers rounds every norm's input to it whatever the model's type,
         and then nothing in a float64 model is exact beyond 1e-7; its fast product of experts refuses float64."""
-        for norm in self.norms():
+        inner = (norm for layer in range(self.n_layers) for norm in self.inner_norms(layer))
+        for norm in (*self.norms(), *inner):
             norm.module.forward = norm.__call__  # type: ignore[method-assign]
         if self._setting("_experts_implementation") is not None:
             self._config._experts_implementation = "eager"

@@ -1,0 +1,155 @@
+"""The attention of one layer between two runs: what mixes, what scores, and how both pull gradients."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.attribution.flow import flat_heads, values_adjoint
+from silverstain.attribution.secant.rules import logarithmic_mean, slope, softmax_pull
+from silverstain.brief import brief
+from silverstain.models import LanguageModel
+from silverstain.models.pairs import PairedLayer
+
+TARGETS_AT_ONCE = 16
+"""Gradients that go back through queries and keys together."""
+
+
+class Pulled(NamedTuple):
+    """Gradients of some targets behind one layer's attention, pulled to what the attention reads."""
+
+    at_patterns: Float[Tensor, "target head query key"]
+    """At every ΔP."""
+    at_read: Float[Tensor, "target pos d_model"]
+    """At what queries, keys and values are made of."""
+
+
+@brief
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SecantAttention:
+    """The coefficients of one layer. Δ(P v) = P̄ Δv + v̄ ΔP, and ΔP by the rows of `rules` through q and k."""
+
+    layer: PairedLayer
+    W_V: Float[Tensor, "kv_head d_head d_model"]
+    W_O: Float[Tensor, "head d_model d_head"]
+    mean_pattern: Float[Tensor, "head query key"]
+    change: Float[Tensor, "head query key"]
+    """ΔP."""
+    weights: Float[Tensor, "head query key_and_sink"]
+    """P̃, with a column for a sink where there is one."""
+
+    @property
+    def mean_values(self) -> Float[Tensor, "kv_head key d_head"]:
+        return self.layer.attention.value.detach().mean(dim=0)
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a key-value head."""
+        return len(self.W_O) // len(self.W_V)
+
+    def pull(self, gradient: Float[Tensor, "target query d_model"]) -> Pulled:
+        """From what the attention adds (before the norm behind it) to what it reads, through values and scores."""
+        at_patterns = self.at_patterns(gradient)
+        at_values = values_adjoint(gradient, self.mean_pattern, self.W_O, len(self.W_V))
+        d_model = self.W_V.shape[-1]
+        at_read = at_values @ self.W_V.reshape(-1, d_model).to(at_values)
+        return Pulled(at_patterns, at_read + self.pull_patterns(at_patterns))
+
+    def at_patterns(self, gradient: Float[Tensor, "target query d_model"]) -> Float[Tensor, "target head query key"]:
+        """The gradient at ΔP: what one unit more of attention writes."""
+        at_heads = gradient @ flat_heads(self.W_O).to(gradient)
+        at_heads = at_heads.view(*gradient.shape[:2], len(self.W_O), -1)
+        values = self.mean_values.repeat_interleave(self.group, dim=0)
+        return torch.einsum("tqhe,hke->thqk", at_heads, values)
+
+    def pull_patterns(
+        self, at_patterns: Float[Tensor, "target head query key"]
+    ) -> Float[Tensor, "target pos d_model"]:
+        """From the patterns to what the attention reads, through scores, queries and keys."""
+        pieces = [self._pull_some(some) for some in at_patterns.split(TARGETS_AT_ONCE)]
+        return torch.cat(pieces) if pieces else at_patterns.new_zeros(0, *self.layer.attention_read.shape[1:])
+
+    def written(
+        self, heads: Int[Tensor, " node"], keys: Int[Tensor, " node"], change: Float[Tensor, " node"]
+    ) -> Float[Tensor, "node d_model"]:
+        """What changes of single patterns write at their queries, before a norm behind attention."""
+        values = self.mean_values[heads // self.group, keys]
+        by_head = torch.zeros(len(heads), len(self.W_O), values.shape[-1], dtype=values.dtype, device=values.device)
+        by_head[torch.arange(len(heads), device=heads.device), heads] = values * change[:, None]
+        return by_head.flatten(1) @ flat_heads(self.W_O).T.to(values)
+
+    def written_in_all(self) -> Float[Tensor, "query d_model"]:
+        """What all changes of patterns write together."""
+        values = self.mean_values.repeat_interleave(self.group, dim=0)
+        mixed = torch.einsum("hqk,hke->qhe", self.change, values)
+        return mixed.flatten(1) @ flat_heads(self.W_O).T.to(mixed)
+
+    def _pull_some(self, at_patterns: Float[Tensor, "some head query key"]) -> Float[Tensor, "some pos d_model"]:
+        call, n_keys = self.layer.attention, at_patterns.shape[-1]
+        if self.weights.shape[-1] > n_keys:
+            at_patterns = torch.nn.functional.pad(at_patterns, (0, self.weights.shape[-1] - n_keys))
+        at_scores = softmax_pull(at_patterns, self.weights)[..., :n_keys] * self._score_slope()
+        query, key = call.query.detach().mean(dim=0), call.key.detach().mean(dim=0)
+        at_query = torch.einsum("thqk,hke->thqe", at_scores, key.repeat_interleave(self.group, dim=0))
+        at_key = torch.einsum("thqk,hqe->thke", at_scores, query)
+        at_key = at_key.unflatten(1, (len(key), self.group)).sum(dim=2)
+        return _through_history(self.layer, at_query, at_key)
+
+    def _score_slope(self) -> Tensor | float:
+        """Δ of the capped score over Δ of q · k."""
+        call = self.layer.attention
+        cap = call.softcap
+        if cap is None:
+            return call.scaling
+        base, contrast = self.layer.scores()
+        return call.scaling * slope(lambda s: cap * torch.tanh(s / cap), base, contrast)
+
+
+def secant_attention(model: LanguageModel, layer: int, paired: PairedLayer) -> SecantAttention:
+    """The coefficients of a layer's attention."""
+    base, contrast = _with_sink(paired)
+    (p_b, p_c), n_keys = (base.exp(), contrast.exp()), paired.stream.shape[1]
+    return SecantAttention(
+        layer=paired,
+        W_V=model.W_V(layer),
+        W_O=model.W_O(layer),
+        mean_pattern=((p_b + p_c) / 2)[..., :n_keys],
+        change=(p_c - p_b)[..., :n_keys],
+        weights=logarithmic_mean(p_b, p_c, base, contrast),
+    )
+
+
+def _with_sink(paired: PairedLayer) -> Float[Tensor, "run head query key_and_sink"]:
+    """Logarithms of both patterns, with a column for a sink where there is one."""
+    call, scores = paired.attention, paired.scores()
+    if call.softcap is not None:
+        scores = call.softcap * torch.tanh(scores / call.softcap)
+    if call.mask is not None:
+        scores = scores + call.mask[..., : scores.shape[-1]]
+    if call.sinks is not None:
+        sinks = call.sinks[:, None, None].to(scores).expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    return scores.log_softmax(dim=-1)
+
+
+def _through_history(
+    layer: PairedLayer, at_query: Float[Tensor, "some head pos d_head"], at_key: Float[Tensor, "some kv pos d_head"]
+) -> Float[Tensor, "some pos d_model"]:
+    """Pull gradients from rotated, normed queries and keys to what they are made of. The map is linear position by
+    position, and transformers' own code is its definition: projections, norms of heads, rotations."""
+    call, read = layer.attention, layer.attention_read
+    (gradients,) = torch.autograd.grad(
+        (call.query, call.key),
+        read,
+        (_in_second_row(at_query), _in_second_row(at_key)),
+        retain_graph=True,
+        is_grads_batched=True,
+    )
+    return gradients[:, 1]
+
+
+def _in_second_row(gradient: Float[Tensor, "some ..."]) -> Float[Tensor, "some run ..."]:
+    """The gradient of a difference is kept in the row of the contrast."""
+    return torch.stack([torch.zeros_like(gradient), gradient], dim=1)

@@ -1,0 +1,230 @@
+"""The secant flow of two runs: norms, attention and units of every layer, and one adjoint pass through all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.attribution.flow import FrozenFlow
+from silverstain.attribution.frozen_norm import FrozenNorm, no_norm
+from silverstain.attribution.secant.attention import SecantAttention, secant_attention
+from silverstain.attribution.secant.rules import norm_rank_one
+from silverstain.attribution.secant.units import LayerUnits, NeuronUnits, dictionary_units, neuron_units
+from silverstain.bases import Basis
+from silverstain.brief import brief
+from silverstain.models import LanguageModel, Norm, neurons_of
+from silverstain.models.pairs import Pair
+from silverstain.models.recording import MLP_INPUT
+
+
+@brief
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contributions:
+    """How much of each target's change comes through each place, paths of every length counted: h-difference times the
+    gradient there. Those of one layer's units and rest, with what goes round them, add up to the whole."""
+
+    units: tuple[Float[Tensor, "target unit"], ...]
+    """Of a layer, in the order of its `LayerUnits`."""
+    rests: Float[Tensor, "layer target pos"]
+    attention: tuple[Float[Tensor, "target head query key"], ...]
+    """Of each ΔP."""
+    tokens: Float[Tensor, "target pos"]
+    real_mlps: Float[Tensor, "layer target pos"]
+    """Of MLPs that are kept at leading positions."""
+    constants: Float[Tensor, "layer target"]
+    """Of what units gain or lose by a choice among them (of features by TopK, of experts by a router)."""
+
+    @property
+    def total(self) -> Float[Tensor, " target"]:
+        """The change of each target: all that begins somewhere."""
+        kept = self.real_mlps.sum(dim=(0, 2)) + self.rests.sum(dim=(0, 2))
+        return self.tokens.sum(dim=-1) + kept + self.constants.sum(dim=0)
+
+
+@brief
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SecantFlow:
+    """The linear flow of Δ between two runs."""
+
+    model: LanguageModel
+    pair: Pair
+    attention_norms: tuple[FrozenNorm, ...]
+    attention_output_norms: tuple[FrozenNorm | None, ...]
+    read_norms: tuple[FrozenNorm, ...]
+    """Before what a basis reads in each layer, and the final norm at last."""
+    attentions: tuple[SecantAttention, ...]
+    units: tuple[LayerUnits, ...]
+    W_skip: tuple[Tensor | None, ...]
+    n_real: int
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.units)
+
+    @property
+    def n_positions(self) -> int:
+        return self.pair.n_positions
+
+    @cached_property
+    def embedding_change(self) -> Float[Tensor, "pos d_model"]:
+        base, contrast = self.pair.layers[0].stream
+        return contrast - base
+
+    @cached_property
+    def direct(self) -> FrozenFlow:
+        """The same flow where it stops at units and patterns: what edges run along."""
+        return FrozenFlow(
+            patterns=torch.stack([attention.mean_pattern for attention in self.attentions]),
+            attention_norms=self.attention_norms,
+            attention_output_norms=self.attention_output_norms,
+            read_norms=self.read_norms,
+            W_V=tuple(attention.W_V for attention in self.attentions),
+            W_O=tuple(attention.W_O for attention in self.attentions),
+            W_skip=self.W_skip,
+            attention_bias=(None,) * self.n_layers,
+            is_parallel=self.model.is_parallel,
+            n_real=self.n_real,
+        )
+
+    def contributions(
+        self, vectors: Float[Tensor, "target d_model"], layers: Sequence[int], positions: Int[Tensor, " target"]
+    ) -> Contributions:
+        """One pass down for all targets together: each reads behind the norm of its layer (`n_layers`: the final
+        one)."""
+        n = self.n_layers
+        like = self.embedding_change
+        stream = like.new_zeros(len(vectors), *like.shape)
+        self._enter_(stream, n, vectors, layers, positions)
+        behind: list[Tensor | None] = [None] * n  # the gradient of the stream behind every MLP
+        units: list[Tensor] = [like.new_zeros(0)] * n
+        patterns: list[Tensor] = [like.new_zeros(0)] * n
+        rests, kept = (like.new_zeros(n, len(vectors), self.n_positions) for _ in range(2))
+        constants = like.new_zeros(n, len(vectors))
+        for layer in range(n - 1, -1, -1):
+            behind[layer] = stream
+            at_units = self.units[layer].at_units(behind)
+            units[layer] = at_units * self.units[layer].change
+            constants[layer] = at_units @ self.units[layer].constants
+            rests[layer] = (stream * self.units[layer].rest).sum(-1)
+            rests[layer, :, : self.n_real] = 0
+            real = self._written_change(layer)[: self.n_real]
+            kept[layer, :, : self.n_real] = (stream[:, : self.n_real] * real).sum(-1)
+            at_read = self.units[layer].pull(at_units) + self._skipped(layer, stream)
+            through_mlp = self.read_norms[layer].pull(at_read, 0)
+            entering = torch.zeros_like(stream)
+            self._enter_(entering, layer, vectors, layers, positions)
+            middle = stream if self.model.is_parallel else stream + through_mlp + entering
+            output_norm = self.attention_output_norms[layer]
+            gradient = middle if output_norm is None else output_norm.pull(middle, 0)
+            pulled = self.attentions[layer].pull(gradient)
+            patterns[layer] = pulled.at_patterns * self.attentions[layer].change
+            stream = middle + self.attention_norms[layer].pull(pulled.at_read, 0)
+            if self.model.is_parallel:
+                stream = stream + through_mlp + entering
+        return Contributions(
+            units=tuple(units),
+            rests=rests,
+            attention=tuple(patterns),
+            tokens=(stream * self.embedding_change).sum(-1),
+            real_mlps=kept,
+            constants=constants,
+        )
+
+    def _written_change(self, layer: int) -> Float[Tensor, "pos d_model"]:
+        base, contrast = self.pair.layers[layer].mlp_written
+        return contrast - base
+
+    def _skipped(self, layer: int, stream: Float[Tensor, "target pos d_model"]) -> Tensor | float:
+        W_skip = self.W_skip[layer]
+        if W_skip is None:
+            return 0.0
+        pulled = stream @ W_skip.to(stream)
+        pulled[:, : self.n_real] = 0
+        return pulled
+
+    def _enter_(
+        self,
+        stream: Float[Tensor, "target pos d_model"],
+        layer: int,
+        vectors: Float[Tensor, "target d_model"],
+        layers: Sequence[int],
+        positions: Int[Tensor, " target"],
+    ) -> None:
+        """Add, in place, the gradients of the targets that read in a layer."""
+        here = torch.tensor([i for i, read in enumerate(layers) if read == layer], dtype=torch.long)
+        if len(here):
+            entered = self.read_norms[layer].pull_at(vectors[here], positions[here])
+            stream[here, positions[here]] += entered
+
+
+@torch.no_grad()
+def secant_flow(model: LanguageModel, basis: Basis | None, pair: Pair) -> SecantFlow:
+    """The flow of a recorded pair, in the model's neurons (no basis), or in a dictionary."""
+    layers, like = range(model.n_layers), pair.layers[0].stream[0]
+    n_real = 0 if basis is None else min(model.n_real, pair.n_positions)
+    units = _neurons(model, pair, like) if basis is None else _features(model, basis, pair, n_real)
+    skips = tuple(None if basis is None else basis.W_skip(layer) for layer in layers)
+    return SecantFlow(
+        model=model,
+        pair=pair,
+        attention_norms=tuple(_norm(model.norm("attention", i), pair.layers[i].stream, like) for i in layers),
+        attention_output_norms=tuple(
+            None
+            if model.norm("attention_output", i) is None
+            else _norm(model.norm("attention_output", i), pair.layers[i].attention_output, like)
+            for i in layers
+        ),
+        read_norms=(
+            *(
+                _norm(model.norm("mlp", i) if pair.reads_at == MLP_INPUT else None, pair.layers[i].middle, like)
+                for i in layers
+            ),
+            _norm(model.final_norm, pair.end, like),
+        ),
+        attentions=tuple(secant_attention(model, i, pair.layers[i]) for i in layers),
+        units=units,
+        W_skip=tuple(None if skip is None else skip.to(like) for skip in skips),
+        n_real=n_real,
+    )
+
+
+def _norm(norm: Norm | None, read: Float[Tensor, "run pos d_model"], like: Float[Tensor, "pos d_model"]) -> FrozenNorm:
+    """A norm between two runs; the identity where there is none."""
+    if norm is None:
+        return no_norm(like)
+    base, contrast = norm.scale(read)
+    mean = norm.centred(read).mean(dim=0)
+    return FrozenNorm(
+        scale=(base + contrast) / 2,
+        weight=norm.weight,
+        is_centred=norm.kind.is_centred,
+        along=norm_rank_one(base, contrast, mean),
+    )
+
+
+def _neurons(model: LanguageModel, pair: Pair, like: Tensor) -> tuple[NeuronUnits, ...]:
+    found = []
+    for layer, paired in enumerate(pair.layers):
+        norm = model.norm("mlp_output", layer)
+        output_norm = None if norm is None else _norm(norm, paired.mlp_output, like)
+        found.append(neuron_units(layer, neurons_of(model, layer), paired.mlp_read, output_norm))
+    return tuple(found)
+
+
+def _features(model: LanguageModel, basis: Basis, pair: Pair, n_real: int) -> tuple[LayerUnits, ...]:
+    """Features of every layer, and what they, with a skip, leave of the change of each MLP's output."""
+    found = [dictionary_units(layer, basis, pair.read(layer), n_real) for layer in range(model.n_layers)]
+    rests = [paired.mlp_written[1] - paired.mlp_written[0] for paired in pair.layers]
+    for layer, units in enumerate(found):
+        if units.W_skip is not None:
+            base, contrast = pair.read(layer)
+            rests[layer] = rests[layer] - (contrast - base) @ units.W_skip.to(base).T
+        for target, rows in units.writes(torch.arange(len(units), device=rests[0].device)):
+            rests[target] = rests[target].index_add(0, units.position, -rows)
+    for units, rest in zip(found, rests, strict=True):
+        rest[:n_real] = 0
+        units.rest = rest
+    return tuple(found)

@@ -1,0 +1,271 @@
+"""What stands for the MLPs between two runs: units whose activations change, and how each reads its layer.
+
+Neurons are all there is of an MLP. Of a dictionary there are the features that are active in one of the runs, a linear
+skip, and what it misses, whose change is a source.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.attribution.frozen_norm import FrozenNorm
+from silverstain.attribution.secant.rules import logarithmic_mean, slope
+from silverstain.bases.basis import Basis
+from silverstain.models.neurons import Factors, Neurons
+
+
+class Read(NamedTuple):
+    """How some units read what their layer reads: Δactivation = vector · Δinput + constant."""
+
+    vectors: Float[Tensor, "some d_model"]
+    constants: Float[Tensor, " some"]
+
+
+class LayerUnits(ABC):
+    """The units of one layer at every position, in the order of positions."""
+
+    layer: int
+    position: Int[Tensor, " unit"]
+    feature: Int[Tensor, " unit"]
+    change: Float[Tensor, " unit"]
+    """Δactivation."""
+    constants: Float[Tensor, " unit"]
+    """The part of it that does not come from what the unit reads."""
+    rest: Float[Tensor, "pos d_model"]
+    """Change of what the layer's MLP adds to the stream that neither units (of this layer or below) nor a skip give."""
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    @abstractmethod
+    def at_units(self, gradients: Sequence[Float[Tensor, "target pos d_model"] | None]) -> Float[Tensor, "target unit"]:
+        """The gradient at every activation, given the ones at the stream behind every layer's MLP."""
+
+    @abstractmethod
+    def pull(self, at_units: Float[Tensor, "target unit"]) -> Float[Tensor, "target pos d_model"]:
+        """From the activations to what the layer reads."""
+
+    @abstractmethod
+    def reads(self, some: Int[Tensor, " some"]) -> Read:
+        """How some of the units read."""
+
+    @abstractmethod
+    def writes(self, some: Int[Tensor, " some"]) -> list[tuple[int, Float[Tensor, "some d_model"]]]:
+        """What the changes of some units add to the stream, for every layer whose MLP output they are part of."""
+
+
+@dataclass(kw_only=True, eq=False)
+class NeuronUnits(LayerUnits):
+    """All neurons of a layer's MLP.
+
+    Δ(w a b) = w̄ (b̄ σ_f Δg + ā σ_m Δu) + (a b)‾ Δw: each factor gets half of the joint part, twice.
+    """
+
+    layer: int
+    neurons: Neurons
+    output_norm: FrozenNorm | None
+    """Between the MLP and the stream, between the two runs."""
+    at_gate: Float[Tensor, "pos neuron"]
+    """Coefficients of Δgate, Δup, and of the change of the router's weight."""
+    at_up: Float[Tensor, "pos neuron"] | None
+    at_weight: Float[Tensor, "pos unit"] | None
+    routing: Float[Tensor, "pos expert expert"] | None
+    """Δw = routing · Δ(router's scores) + `chosen`, the change by the choice of experts."""
+    constants: Float[Tensor, " unit"]
+    change: Float[Tensor, " unit"]
+    position: Int[Tensor, " unit"]
+    feature: Int[Tensor, " unit"]
+    rest: Float[Tensor, "pos d_model"]
+
+    def at_units(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        gradient = gradients[self.layer]
+        assert gradient is not None
+        if self.output_norm is not None:
+            gradient = self.output_norm.pull(gradient, 0)
+        return (gradient @ self.neurons.W_out.T.to(gradient)).flatten(1)
+
+    def pull(self, at_units: Tensor) -> Tensor:
+        n_pos, n = len(self.at_gate), self.neurons.n_neurons
+        each = at_units.view(len(at_units), n_pos, -1)
+        pulled = (each[..., :n] * self.at_gate) @ self.neurons.W_gate.to(each)
+        if self.at_up is not None and self.neurons.W_up is not None:
+            pulled = pulled + (each[..., :n] * self.at_up) @ self.neurons.W_up.to(each)
+        if self.at_weight is not None and self.routing is not None and self.neurons.W_router is not None:
+            units = torch.arange(each.shape[-1], device=each.device)
+            by_expert = each.new_zeros(*each.shape[:2], self.neurons.n_experts)
+            by_expert.index_add_(2, self.neurons.expert(units), each * self.at_weight)
+            at_scores = torch.einsum("tpe,pef->tpf", by_expert, self.routing)
+            pulled = pulled + at_scores @ self.neurons.W_router.to(each)
+        return pulled
+
+    def reads(self, some: Tensor) -> Read:
+        at, unit = self.position[some], self.feature[some]
+        n = self.neurons.n_neurons
+        neuron, is_neuron = unit.clamp(max=n - 1), (unit < n)[:, None]
+        vectors = self.at_gate[at, neuron][:, None] * self.neurons.W_gate[neuron]
+        if self.at_up is not None and self.neurons.W_up is not None:
+            vectors = vectors + self.at_up[at, neuron][:, None] * self.neurons.W_up[neuron]
+        vectors = vectors * is_neuron
+        if self.at_weight is not None and self.routing is not None and self.neurons.W_router is not None:
+            row = self.routing[at, self.neurons.expert(unit)] @ self.neurons.W_router
+            vectors = vectors + self.at_weight[at, unit][:, None] * row
+        return Read(vectors, self.constants[some])
+
+    def writes(self, some: Tensor) -> list[tuple[int, Tensor]]:
+        rows = self.neurons.W_out[self.feature[some]] * self.change[some, None]
+        if self.output_norm is not None:
+            rows = self.output_norm.linear_at(rows, self.position[some])
+        return [(self.layer, rows)]
+
+
+def neuron_units(
+    layer: int, neurons: Neurons, read: Float[Tensor, "run pos d_model"], output_norm: FrozenNorm | None
+) -> NeuronUnits:
+    """The neurons of a layer between two runs."""
+    both = neurons.factors(read)
+    base, contrast = (Factors(*(None if part is None else part[i] for part in both)) for i in (0, 1))
+    a_b, a_c = neurons.f(base.gate), neurons.f(contrast.gate)
+    at_gate = slope(neurons.f, base.gate, contrast.gate)
+    at_up = None
+    product = (a_b + a_c) / 2
+    if base.up is not None and contrast.up is not None:
+        u_b, u_c = neurons.up_of(base.up), neurons.up_of(contrast.up)
+        product = (a_b * u_b + a_c * u_c) / 2
+        at_gate = at_gate * (u_b + u_c) / 2
+        at_up = (a_b + a_c) / 2
+        at_up = at_up if neurons.m is None else at_up * slope(neurons.m, base.up, contrast.up)
+    activations = neurons.activations_of(both)
+    change = activations[1] - activations[0]
+    constants, at_weight, routing = torch.zeros_like(change), None, None
+    if base.weights is not None and contrast.weights is not None:
+        each = neurons.n_neurons // neurons.n_experts
+        mean = ((base.weights + contrast.weights) / 2).repeat_interleave(each, dim=-1)
+        at_gate = at_gate * mean
+        at_up = None if at_up is None else at_up * mean
+        at_weight = torch.cat([product, torch.ones_like(base.weights)], dim=-1)
+        routing, chosen = _routing(neurons, read, base.weights, contrast.weights)
+        units = torch.arange(change.shape[-1], device=change.device)
+        constants = at_weight * chosen[:, neurons.expert(units)]
+    n_pos, n_units = change.shape
+    return NeuronUnits(
+        layer=layer,
+        neurons=neurons,
+        output_norm=output_norm,
+        at_gate=at_gate,
+        at_up=at_up,
+        at_weight=at_weight,
+        routing=routing,
+        constants=constants.flatten(),
+        change=change.flatten(),
+        position=torch.arange(n_pos, device=change.device).repeat_interleave(n_units),
+        feature=torch.arange(n_units, device=change.device).repeat(n_pos),
+        rest=torch.zeros_like(read[0]),
+    )
+
+
+def _routing(
+    neurons: Neurons, read: Float[Tensor, "run pos d_model"], base: Tensor, contrast: Tensor
+) -> tuple[Float[Tensor, "pos expert expert"], Float[Tensor, "pos expert"]]:
+    """Δw of a router's softmax as a matrix of Δscores, and a constant: what an expert gains or loses by being chosen
+    in one run only, with what the others then share.
+
+    ΔP_j = P̃_j (Δs_j − (Σ_i P̃_i Δs_i + K) / Σ_i P̃_i) for experts that run in both, K the gain of the others.
+    """
+    in_both = (base > 0) & (contrast > 0)
+    log_b, log_c = base.clamp(min=1e-300).log(), contrast.clamp(min=1e-300).log()
+    mean = torch.where(in_both, logarithmic_mean(base, contrast, log_b, log_c), 0.0)
+    total = mean.sum(dim=-1, keepdim=True)
+    share = torch.where(total > 0, mean / torch.where(total > 0, total, 1.0), 0.0)
+    matrix = torch.diag_embed(mean) - share[..., :, None] * mean[..., None, :]
+    alone = torch.where(in_both, 0.0, contrast - base)
+    gained = alone.sum(dim=-1, keepdim=True)
+    return matrix, alone - share * gained
+
+
+@dataclass(kw_only=True, eq=False)
+class DictionaryUnits(LayerUnits):
+    """The features of a layer that are active in one of the runs.
+
+    Δa = σ Δz: σ is 1 where a feature is active in both runs, a/Δz where it is in one. Where another feature's strength
+    decides (TopK), what z does not explain is a constant.
+    """
+
+    layer: int
+    basis: Basis
+    slopes: Float[Tensor, " unit"]
+    constants: Float[Tensor, " unit"]
+    change: Float[Tensor, " unit"]
+    position: Int[Tensor, " unit"]
+    feature: Int[Tensor, " unit"]
+    rest: Float[Tensor, "pos d_model"]
+    W_skip: Float[Tensor, "d_model d_model"] | None
+    n_real: int
+
+    def at_units(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        features, which = self.feature.unique(return_inverse=True)
+        rows = self.basis.decoder_rows(self.layer, features)
+        total = None
+        for k, target in enumerate(self.basis.targets(self.layer)):
+            gradient = gradients[target]
+            assert gradient is not None
+            found = (gradient[:, self.position] * rows[which, k].to(gradient)).sum(-1)
+            total = found if total is None else total + found
+        assert total is not None
+        return total
+
+    def pull(self, at_units: Tensor) -> Tensor:
+        read = self.reads(torch.arange(len(self), device=at_units.device))
+        pulled = at_units.new_zeros(len(at_units), len(self.rest), read.vectors.shape[-1])
+        return pulled.index_add_(1, self.position, at_units[..., None] * read.vectors.to(at_units))
+
+    def reads(self, some: Tensor) -> Read:
+        features = self.feature[some]
+        inputs = torch.zeros(len(features), self.rest.shape[-1], dtype=self.rest.dtype, device=self.rest.device)
+        found = self.basis.readers(self.layer, features, inputs)
+        return Read(found.vectors.to(inputs) * self.slopes[some, None], self.constants[some])
+
+    def writes(self, some: Tensor) -> list[tuple[int, Tensor]]:
+        rows = self.basis.decoder_rows(self.layer, self.feature[some]).to(self.rest)
+        return [
+            (target, rows[:, k] * self.change[some, None]) for k, target in enumerate(self.basis.targets(self.layer))
+        ]
+
+
+def dictionary_units(
+    layer: int,
+    basis: Basis,
+    read: Float[Tensor, "run pos d_model"],
+    n_real: int,
+) -> DictionaryUnits:
+    """The features of a layer between two runs; `rest` is filled in by `dictionary_rests`."""
+    z = basis.pre_activations(layer, basis.cast(read)).to(read)
+    a = basis.activate(layer, basis.cast(z)).to(read)
+    a[:, :n_real] = 0
+    position, feature = ((a[0] != 0) | (a[1] != 0)).nonzero().unbind(1)
+    (z_b, z_c), (a_b, a_c) = z[:, position, feature], a[:, position, feature]
+    change, moved = a_c - a_b, z_c - z_b
+    in_both = (a_b != 0) & (a_c != 0)
+    is_still = moved.abs() <= 1e-12 * (z_b.abs() + z_c.abs())
+    # Inactive though it would be active by itself: others were stronger.
+    inactive = torch.where(a_b == 0, z_b, z_c)
+    outdone = ~in_both & (inactive > 0) & basis.competes
+    slopes = torch.where(in_both | outdone, 1.0, change / torch.where(is_still, 1.0, moved))
+    slopes = torch.where(is_still & ~in_both, 0.0, slopes)
+    constants = torch.where(outdone | (is_still & ~in_both), change - slopes * moved, 0.0)
+    return DictionaryUnits(
+        layer=layer,
+        basis=basis,
+        slopes=slopes,
+        constants=constants,
+        change=change,
+        position=position,
+        feature=feature,
+        rest=torch.zeros_like(read[0]),
+        W_skip=basis.W_skip(layer),
+        n_real=n_real,
+    )
