@@ -1,5 +1,7 @@
 """Random graphs, circuit-tracer's golden ones, and the slow dense arithmetic they are tested against."""
 
+import itertools
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -16,19 +18,36 @@ settings.load_profile("graphs")
 
 
 def random_graph(
-    seed: int, *, n_layers: int = 3, n_positions: int = 4, n_features: int = 9, n_logits: int = 2, n_real: int = 1
+    seed: int,
+    *,
+    n_layers: int = 3,
+    n_positions: int = 4,
+    n_features: int = 9,
+    n_logits: int = 2,
+    n_real: int = 1,
+    n_attention: int = 0,
 ) -> Graph:
-    """A graph with float64 edges between random features, half of the possible edges present; every row adds up."""
+    """A graph with float64 edges between random features, half of the possible edges present; every row adds up.
+
+    With `n_attention` it has so many nodes of attention, of two heads, and the rest of attention at half of the places.
+    """
     generator = torch.Generator().manual_seed(seed)
     places = torch.rand(n_features, 2, generator=generator)
     layer = (places[:, 0] * n_layers).long()
     position = n_real + (places[:, 1] * (n_positions - n_real)).long()
     order = (layer * n_positions + position).argsort(stable=True)
+    attention = random_attention(seed, n_attention, n_layers, n_positions)
     layout = NodeLayout(
-        n_features=n_features, n_layers=n_layers, n_positions=n_positions, n_logits=n_logits, n_real=n_real
+        n_features=n_features,
+        n_layers=n_layers,
+        n_positions=n_positions,
+        n_logits=n_logits,
+        n_real=n_real,
+        n_attention=len(attention["attention_layer"]) if attention else 0,
     )
     nodes = node_table(
         layout,
+        **attention,
         layer=layer[order],
         position=position[order],
         feature=torch.arange(n_features) + 5,
@@ -38,9 +57,9 @@ def random_graph(
         target_probabilities=torch.rand(n_logits, generator=generator) / n_logits,
         target_position=n_positions - 1,
     )
-    row_nodes = torch.tensor([*range(n_features), *range(layout.logits.start, layout.size)])
+    row_nodes = (nodes.is_unit | nodes.is_kind("logit")).nonzero().flatten()
     dense = torch.randn(len(row_nodes), layout.size, generator=generator, dtype=torch.float64)
-    dense *= nodes.layer[None, :] < nodes.layer[row_nodes, None]
+    dense *= nodes.depth[None, :] < nodes.depth[row_nodes, None]
     dense *= torch.rand(dense.shape, generator=generator) < 0.5
     meta = {
         "prompt": "a b c",
@@ -52,6 +71,23 @@ def random_graph(
         "settings": {"max_features": None},
     }
     return Graph.from_rows(nodes=nodes, row_nodes=row_nodes, rows=dense, values_of_targets=dense.sum(1), meta=meta)
+
+
+def random_attention(seed: int, n: int, n_layers: int, n_positions: int) -> dict[str, torch.Tensor]:
+    """Columns of attention: n random pairs of head and key, and the rest at half of the places."""
+    if not n:
+        return {}
+    places = torch.tensor(list(itertools.product(range(n_layers), range(n_positions))))
+    pairs = torch.tensor([(*at, head, key) for at in places.tolist() for head in range(2) for key in range(at[1] + 1)])
+    generator = torch.Generator().manual_seed(seed)
+    chosen = pairs[torch.randperm(len(pairs), generator=generator)[:n]]
+    rests = places[torch.rand(len(places), generator=generator) < 0.5]
+    rests = torch.cat([rests, torch.full_like(rests, -1)], dim=1)
+    rows = torch.tensor(sorted(torch.cat([chosen, rests]).tolist()))
+    change = torch.randn(len(rows), generator=generator, dtype=torch.float64)
+    columns = dict(zip(("layer", "position", "head", "key"), rows.unbind(1), strict=True))
+    columns["activation"] = torch.where(columns["head"] < 0, 0.0, change)
+    return {f"attention_{name}": column for name, column in columns.items()}
 
 
 @pytest.fixture(scope="session")
@@ -123,12 +159,17 @@ def dense_goal(graph: Graph) -> torch.Tensor:
     return goal / goal.sum()
 
 
+def rests(graph: Graph) -> torch.Tensor:
+    """Errors and the rest of attention, told by their ids."""
+    return torch.tensor([re.fullmatch(r"\d+_(error|attn)_\d+", node_id) is not None for node_id in graph.nodes.ids()])
+
+
 def dense_scores(graph: Graph, dense: torch.Tensor) -> tuple[float, float]:
     """Replacement and completeness as circuit-tracer computes them."""
     shares, goal = dense_shares(graph, dense), dense_goal(graph)
     reached = dense_influence(shares, goal)
-    tokens, errors = (reached[graph.nodes.is_kind(kind)].sum() for kind in ("token", "error"))
-    explained = 1 - shares[:, graph.nodes.is_kind("error")].sum(1)
+    tokens, errors = reached[graph.nodes.is_kind("token")].sum(), reached[rests(graph)].sum()
+    explained = 1 - shares[:, rests(graph)].sum(1)
     weight = reached + goal
     return float(tokens / (tokens + errors)), float((explained * weight).sum() / weight.sum())
 
@@ -149,7 +190,8 @@ def dense_prune(graph: Graph, dense: torch.Tensor, node_share: float, edge_share
     shares = dense_shares(graph, left)
     score = shares * (dense_influence(shares, goal) + goal)[:, None]
     edges = score >= dense_threshold(score, edge_share)
-    needs_out, needs_in = graph.nodes.is_kind("feature", "error"), graph.nodes.is_kind("feature")
+    needs_out = graph.nodes.is_kind("feature", "attention", "error")
+    needs_in = graph.nodes.is_kind("feature", "attention") & ~rests(graph)
     while True:
         kept = nodes & (~needs_out | edges.any(0)) & (~needs_in | edges.any(1))
         edges = edges & kept[:, None] & kept[None, :]

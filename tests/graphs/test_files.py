@@ -19,15 +19,21 @@ def assert_same(left: Graph, right: Graph) -> None:
     for name in ARRAYS:
         a, b = getattr(left, name), getattr(right, name)
         assert (a is None and b is None) or (a.dtype == b.dtype and torch.equal(a, b)), name
-    for name in COLUMNS:
+    assert (left.nodes.key is None) == (right.nodes.key is None)
+    for name in COLUMNS + (() if left.nodes.key is None else ("key",)):
         assert torch.equal(getattr(left.nodes, name), getattr(right.nodes, name)), name
     assert left.meta == right.meta
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**31), n_features=st.integers(0, 8), pruned=st.booleans())
-def test_a_graph_comes_back_from_its_file_as_it_went(make_graph, tmp_path, seed, n_features, pruned):
-    graph = make_graph(seed, n_features=n_features)
+@given(
+    seed=st.integers(0, 2**31),
+    n_features=st.integers(0, 8),
+    pruned=st.booleans(),
+    n_attention=st.sampled_from([0, 1, 10]),
+)
+def test_a_graph_comes_back_from_its_file_as_it_went(make_graph, tmp_path, seed, n_features, pruned, n_attention):
+    graph = make_graph(seed, n_features=n_features, n_attention=n_attention)
     graph = graph.prune() if pruned else graph
     graph.save(tmp_path / "g.safetensors")
     loaded = Graph.load(tmp_path / "g.safetensors")
@@ -48,6 +54,49 @@ def test_the_file_holds_what_a_browser_can_map(make_graph, tmp_path):
     assert header["format"] == "silverstain.graph/1"
     assert json.loads(header["meta"])["prompt"] == "a b c"
     assert {tensors[name].dtype for name in ("row_nodes", "indptr", "indices")} == {torch.int32}
+
+
+def test_the_codes_of_kinds_in_files_stay_and_attention_is_the_last(make_graph, tmp_path):
+    codes = {"feature": 0, "error": 1, "token": 2, "bias": 3, "logit": 4, "attention": 5}
+    for n_attention in (0, 6):
+        graph = make_graph(0, n_attention=n_attention)
+        graph.save(tmp_path / "g.safetensors")
+        tensors, _ = read_tensors(tmp_path / "g.safetensors")
+        assert tensors["kind"].tolist() == [codes[kind] for kind in graph.nodes.kinds]
+        assert ("key" in tensors) == (n_attention > 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("without", "a node of kind attention has no key"),
+        ("later", "a node of kind attention reads from a later position than its own"),
+        ("headless", "a node of kind attention has only one of head and key"),
+        ("elsewhere", "a node that is no attention has a key"),
+        ("twice", "two nodes stand for the same, or nodes do not stand in their order"),
+    ],
+)
+def test_attention_that_cannot_be_is_refused_with_the_reason(make_graph, tmp_path, change, words, monkeypatch):
+    path = tmp_path / "g.safetensors"
+    make_graph(0, n_attention=12).save(path)
+    tensors, header = read_tensors(path)
+    is_attention = tensors["kind"] == 5
+    first = int((is_attention & (tensors["feature"] >= 0)).nonzero()[0])
+    if change == "without":
+        del tensors["key"]
+    elif change == "later":
+        tensors["key"][first] = tensors["position"][first] + 1
+    elif change == "headless":
+        tensors["key"][first] = -1
+    elif change == "elsewhere":
+        tensors["key"][0] = 0
+    else:
+        for name in ("layer", "position", "feature", "key"):
+            tensors[name][first + 1] = tensors[name][first]
+    save_tensors_whole(path, tensors, header)
+    monkeypatch.setattr("silverstain.graphs.files.checksum", lambda *_: header["checksum"])
+    with pytest.raises(UsageError, match=re.escape(words)):
+        Graph.load(path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "text"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from silverstain.errors import UsageError
-from silverstain.graphs import NodeLayout
+from silverstain.graphs import Graph, NodeLayout, node_table
 
 
 def test_layout_gives_every_node_one_place():
@@ -104,5 +104,78 @@ def test_edges_into_tokens_are_refused(make_graph):
     graph = make_graph(0)
     row_nodes = graph.row_nodes.clone()
     row_nodes[-1] = graph.nodes.span("token").start
-    with pytest.raises(ValueError, match=r"one order of nodes|only features and logits have rows"):
+    with pytest.raises(ValueError, match=r"one order of nodes|only features, attention and logits have rows"):
         replace(graph, row_nodes=row_nodes.sort().values)
+
+
+def test_layout_puts_attention_between_features_and_errors():
+    layout = NodeLayout(n_features=3, n_layers=2, n_positions=4, n_logits=2, n_attention=5)
+    without = NodeLayout(n_features=3, n_layers=2, n_positions=4, n_logits=2)
+    assert (layout.attentions.start, layout.attentions.stop) == (3, 8)
+    assert layout.error(1, 2) == without.error(1, 2) + 5
+    assert layout.size == without.size + 5
+
+
+def test_attention_has_columns_ids_and_a_depth_of_its_own(make_graph):
+    nodes = make_graph(0, n_attention=40).nodes
+    attention = nodes.is_kind("attention")
+    assert nodes.key is not None
+    assert (nodes.key[~attention] == -1).all()
+    for name, depth, layer, kind in zip(
+        nodes.ids(), nodes.depth.tolist(), nodes.layer.tolist(), nodes.kinds, strict=True
+    ):
+        expected = {"token": -1, "attention": 2 * layer, "logit": 2 * nodes.n_layers + 1}.get(kind, 2 * layer + 1)
+        assert depth == expected, name
+    assert {"2_attn1_3_0", "2_attn_3"} & set(nodes.ids())
+    assert len(set(nodes.ids())) == len(nodes)
+    assert nodes.count()["attention"] == int(attention.sum())
+    assert make_graph(0).nodes.key is None
+
+
+def test_columns_of_attention_are_given_all_or_none():
+    layout = NodeLayout(n_features=0, n_layers=1, n_positions=1, n_logits=1, n_real=0, n_attention=1)
+    none = torch.zeros(0, dtype=torch.long)
+    columns = {"layer": none, "position": none, "feature": none, "activation": torch.zeros(0), "token_ids": [1]}
+    targets = {"target_ids": [2], "target_probabilities": [1.0], "target_position": 0}
+    with pytest.raises(ValueError, match="1 nodes of attention are given the columns layer, head"):
+        node_table(layout, **columns, **targets, attention_layer=none, attention_head=none)
+    with pytest.raises(ValueError, match="1 nodes of attention are given the columns none"):
+        node_table(layout, **columns, **targets)
+
+
+def attention_beside_feature(source: str, target: str) -> Graph:
+    """One layer with a feature, a node of attention and the rest of attention; one edge between two of these."""
+    layout = NodeLayout(n_features=1, n_layers=1, n_positions=1, n_logits=1, n_real=0, n_attention=2)
+    zero = torch.zeros(1, dtype=torch.long)
+    nodes = node_table(
+        layout, layer=zero, position=zero, feature=zero, activation=torch.ones(1), token_ids=[1], target_ids=[2],
+        target_probabilities=[1.0], target_position=0, attention_layer=torch.zeros(2, dtype=torch.long),
+        attention_position=torch.zeros(2, dtype=torch.long), attention_head=torch.tensor([-1, 0]),
+        attention_key=torch.tensor([-1, 0]), attention_activation=torch.tensor([0.0, -0.5]),
+    )  # fmt: skip
+    place = {"feature": 0, "rest": 1, "attention": 2, "logit": layout.logit(0)}
+    rows = torch.zeros(1, layout.size)
+    rows[0, place[source]] = 1.0
+    return Graph.from_rows(
+        nodes=nodes, row_nodes=torch.tensor([place[target]]), rows=rows, values_of_targets=torch.ones(1)
+    )
+
+
+def test_in_a_layer_attention_comes_before_features():
+    assert attention_beside_feature("attention", "feature").n_edges == 1
+    assert attention_beside_feature("rest", "feature").n_edges == 1
+    with pytest.raises(
+        ValueError, match="an edge does not run from a lower layer to a higher one, in a layer from att"
+    ):
+        attention_beside_feature("feature", "attention")
+
+
+def test_nothing_enters_the_rest_of_attention():
+    with pytest.raises(ValueError, match="the rest of attention has a row, but nothing enters it"):
+        attention_beside_feature("logit", "rest")
+
+
+def test_attention_without_keys_is_refused(make_graph):
+    graph = make_graph(0, n_attention=3)
+    with pytest.raises(ValueError, match="no column `key` to say which position each reads from"):
+        replace(graph, nodes=replace(graph.nodes, key=None))

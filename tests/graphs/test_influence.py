@@ -16,17 +16,25 @@ from silverstain.graphs import (
 SEEDS = st.integers(0, 2**31)
 
 
-@given(seed=SEEDS, n_layers=st.integers(1, 5), n_features=st.integers(0, 14), n_real=st.integers(0, 2))
-def test_influence_equals_the_sum_over_path_lengths(make_graph, oracle, seed, n_layers, n_features, n_real):
-    graph = make_graph(seed, n_layers=n_layers, n_features=n_features, n_real=n_real)
+@given(
+    seed=SEEDS,
+    n_layers=st.integers(1, 5),
+    n_features=st.integers(0, 14),
+    n_real=st.integers(0, 2),
+    n_attention=st.integers(0, 12),
+)
+def test_influence_equals_the_sum_over_path_lengths(
+    make_graph, oracle, seed, n_layers, n_features, n_real, n_attention
+):
+    graph = make_graph(seed, n_layers=n_layers, n_features=n_features, n_real=n_real, n_attention=n_attention)
     shares = oracle.shares(graph, oracle.edges(graph))
     torch.testing.assert_close(influence(graph), oracle.influence(shares, oracle.goal(graph)))
     torch.testing.assert_close(graph.nodes.influence, influence(graph))
 
 
-@given(seed=SEEDS)
-def test_any_goal_can_be_asked_about(make_graph, oracle, seed):
-    graph = make_graph(seed)
+@given(seed=SEEDS, n_attention=st.sampled_from([0, 9]))
+def test_any_goal_can_be_asked_about(make_graph, oracle, seed, n_attention):
+    graph = make_graph(seed, n_attention=n_attention)
     goal = torch.rand(graph.n_nodes, dtype=torch.float64)
     shares = oracle.shares(graph, oracle.edges(graph))
     torch.testing.assert_close(influence(graph, goal=goal), oracle.influence(shares, goal))
@@ -91,6 +99,20 @@ def test_path_lengths_of_a_hand_made_graph():
     lengths = path_lengths(graph)
     torch.testing.assert_close(lengths.cumulative, torch.tensor([0.25, 0.25, 1.0], dtype=torch.float64))
     assert lengths.average == 0.25 * 1 + 0.75 * 3
+
+
+@given(seed=SEEDS)
+def test_path_lengths_count_all_influence_of_tokens_through_attention_too(make_graph, seed):
+    graph = make_graph(seed, n_attention=12)
+    shares, step, total = edge_shares(graph), target_weights(graph), []
+    for _ in range(20):
+        flow = shares * step[graph.targets]
+        step = torch.zeros_like(step).index_add_(0, graph.indices, flow)
+        total.append(float(step[graph.nodes.is_kind("token")].sum()))
+    lengths = path_lengths(graph)
+    n = len(lengths.cumulative)
+    assert not any(total[n:])
+    torch.testing.assert_close(lengths.cumulative.diff(), torch.tensor(total[1:n], dtype=torch.float64) / sum(total))
 
 
 def test_scores_of_the_graph_that_tells_the_two_completeness_scores_apart():

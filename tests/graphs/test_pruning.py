@@ -27,9 +27,13 @@ def edge_matrix(graph):
     return kept
 
 
-@given(seed=SEEDS, node_share=st.floats(0.1, 0.97), edge_share=st.floats(0.1, 0.97))
-def test_pruning_without_keeping_errors_is_circuit_tracers(make_graph, oracle, seed, node_share, edge_share):
-    graph = make_graph(seed, n_features=12)
+@given(
+    seed=SEEDS, node_share=st.floats(0.1, 0.97), edge_share=st.floats(0.1, 0.97), n_attention=st.sampled_from([0, 12])
+)
+def test_pruning_without_keeping_errors_is_circuit_tracers(
+    make_graph, oracle, seed, node_share, edge_share, n_attention
+):
+    graph = make_graph(seed, n_features=12, n_attention=n_attention)
     nodes, edges = oracle.prune(graph, oracle.edges(graph), node_share, edge_share)
     pruned = prune(graph, node_share=node_share, edge_share=edge_share, keep_errors=False)
     assert torch.equal(pruned.node_mask, nodes)
@@ -46,17 +50,18 @@ def test_pruning_golden_graphs_keeps_what_circuit_tracer_keeps(golden, oracle):
 
 @given(seed=SEEDS, node_share=SHARES, edge_share=SHARES, keep_errors=st.booleans())
 def test_pruning_keeps_tokens_logits_and_if_asked_errors(make_graph, seed, node_share, edge_share, keep_errors):
-    graph = make_graph(seed)
+    graph = make_graph(seed, n_attention=6)
     pruned = graph.prune(node_share, edge_share, keep_errors)
     protected = graph.nodes.is_kind("token", "logit", *(["error"] if keep_errors else []))
+    protected |= graph.nodes.is_rest & keep_errors
     assert pruned.node_mask[protected].all()
     assert not pruned.node_mask[graph.nodes.is_kind("bias")].any()
 
 
 @given(seed=SEEDS, node_share=SHARES, edge_share=SHARES)
 def test_kept_edges_join_kept_nodes_and_kept_features_have_a_way_in_and_out(make_graph, seed, node_share, edge_share):
-    pruned = prune(make_graph(seed), node_share=node_share, edge_share=edge_share)
-    kept, features = edge_matrix(pruned), pruned.node_mask & pruned.nodes.is_kind("feature")
+    pruned = prune(make_graph(seed, n_attention=8), node_share=node_share, edge_share=edge_share)
+    kept, features = edge_matrix(pruned), pruned.node_mask & pruned.nodes.is_unit
     assert pruned.node_mask[kept.any(0)].all()
     assert pruned.node_mask[kept.any(1)].all()
     assert kept.any(0)[features].all()
@@ -65,7 +70,7 @@ def test_kept_edges_join_kept_nodes_and_kept_features_have_a_way_in_and_out(make
 
 @given(seed=SEEDS, node_share=SHARES)
 def test_pruning_is_a_mask_that_can_be_undone_and_done_again(make_graph, seed, node_share):
-    graph = make_graph(seed)
+    graph = make_graph(seed, n_attention=8)
     pruned = prune(graph, node_share=node_share)
     undone = pruned.unpruned()
     assert undone.node_mask is None
@@ -114,12 +119,12 @@ def test_a_share_outside_0_to_1_is_refused(make_graph, shares):
 
 @given(seed=SEEDS, node_share=SHARES)
 def test_counting_removed_features_as_error_changes_no_targets_sum(make_graph, seed, node_share):
-    graph = prune(make_graph(seed), node_share=node_share)
+    graph = prune(make_graph(seed, n_attention=8), node_share=node_share, keep_errors=False)
     merged = removed_as_error(graph)
     assert exactness(merged) < 1e-12
-    removed = graph.nodes.is_kind("feature") & ~graph.node_mask
-    assert not removed[merged.row_nodes].any()
-    assert not removed[merged.indices].any()
+    ids, left = graph.nodes.ids(), merged.nodes.ids()
+    removed = {ids[i] for i in (graph.nodes.is_unit & ~graph.node_mask).nonzero().flatten().tolist()}
+    assert not removed & {left[i] for i in (*merged.row_nodes.tolist(), *merged.indices.tolist())}
 
 
 @given(seed=SEEDS)
@@ -134,6 +139,25 @@ def test_removed_features_are_added_to_the_error_of_their_place(make_graph, orac
         dense[:, node] = 0
         dense[node] = 0
     torch.testing.assert_close(oracle.edges(removed_as_error(graph)), dense)
+
+
+@given(seed=SEEDS)
+def test_removed_attention_is_added_to_the_rest_of_attention_of_its_place(make_graph, oracle, seed):
+    graph = prune(make_graph(seed, n_attention=12), node_share=0.5)
+    dense, names = oracle.edges(graph), graph.nodes.ids()
+    merged = removed_as_error(graph)
+    at = {node_id: i for i, node_id in enumerate(merged.nodes.ids())}
+    expected = torch.zeros(merged.n_nodes, merged.n_nodes, dtype=torch.float64)
+    table = graph.nodes
+    name_after = list(names)
+    for node in (table.is_unit & ~graph.node_mask).nonzero().flatten().tolist():
+        what = "attn" if table.kinds[node] == "attention" else "error"
+        name_after[node] = f"{int(table.layer[node])}_{what}_{int(table.position[node])}"
+        dense[node] = 0
+    for target, source in dense.nonzero().tolist():
+        expected[at[names[target]], at[name_after[source]]] += dense[target, source]
+    torch.testing.assert_close(oracle.edges(merged), expected)
+    assert set(at) >= set(names)
 
 
 def test_scoring_a_pruned_graph_counts_what_was_removed_as_error(make_graph):

@@ -11,9 +11,9 @@ from silverstain.graphs import Scores, exactness, scores
 SEEDS = st.integers(0, 2**31)
 
 
-@given(seed=SEEDS, n_layers=st.integers(1, 5))
-def test_scores_equal_circuit_tracers_where_they_mean_the_same(make_graph, oracle, seed, n_layers):
-    graph = make_graph(seed, n_layers=n_layers)
+@given(seed=SEEDS, n_layers=st.integers(1, 5), n_attention=st.sampled_from([0, 8]))
+def test_scores_equal_circuit_tracers_where_they_mean_the_same(make_graph, oracle, seed, n_layers, n_attention):
+    graph = make_graph(seed, n_layers=n_layers, n_attention=n_attention)
     replacement, completeness = oracle.scores(graph, oracle.edges(graph))
     assert scores(graph).replacement == pytest.approx(replacement)
     assert scores(graph).completeness_all_rows == pytest.approx(completeness)

@@ -17,10 +17,10 @@ from silverstain.graphs.influence import influence as influence
 from silverstain.graphs.influence import path_lengths as path_lengths
 from silverstain.graphs.influence import shares_of_rows as shares_of_rows
 from silverstain.graphs.influence import target_weights as target_weights
-from silverstain.graphs.nodes import NODE_KINDS as NODE_KINDS
-from silverstain.graphs.nodes import NodeLayout as NodeLayout
+from silverstain.graphs.kinds import NODE_KINDS as NODE_KINDS
+from silverstain.graphs.node_order import NodeLayout as NodeLayout
+from silverstain.graphs.node_order import node_table as node_table
 from silverstain.graphs.nodes import NodeTable as NodeTable
-from silverstain.graphs.nodes import node_table as node_table
 from silverstain.graphs.opening import is_own_file as is_own_file
 from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.opening import open_with_story as open_with_story

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int, Int32, Int64
 from torch import Tensor
 
 from silverstain.brief import brief
-from silverstain.graphs.nodes import FEATURE, LOGIT, NodeTable
+from silverstain.graphs.kinds import ATTENTION, FEATURE, LOGIT, file_codes
+from silverstain.graphs.nodes import NodeTable
 from silverstain.storage import HASH_LENGTH, hash_tensors
 
 
@@ -26,7 +27,8 @@ from silverstain.storage import HASH_LENGTH, hash_tensors
 class GraphArrays:
     """Which node contributed how much to which.
 
-    Only targets (features and logits) have rows. Pruning sets masks and changes no edge, so undoing it loses nothing.
+    Only targets (features, attention and logits) have rows. Pruning sets masks and changes no edge, so undoing it loses
+    nothing.
 
     Attributes:
         nodes: columns over all nodes, in the one order of `NodeLayout`.
@@ -117,9 +119,14 @@ class GraphArrays:
         ]
 
     def traced(self) -> dict[str, Tensor]:
-        """All arrays but the masks, as files hold them: integers in 32 bits where they fit, no half precision."""
+        """All arrays but the masks, as files hold them: integers in 32 bits where they fit, no half precision, kinds in
+        the codes of files, and no keys where there is no attention."""
+        columns = self.nodes.columns()
+        if not bool((self.nodes.kind == ATTENTION).any()):
+            columns.pop("key", None)
         arrays = {
-            **self.nodes.columns(),
+            **columns,
+            "kind": file_codes(self.nodes.kind),
             **{name: _narrow(getattr(self, name)) for name in ("row_nodes", "indptr", "indices")},
             "values": self.values,
             "values_of_targets": self.values_of_targets,
@@ -146,7 +153,7 @@ def checksum(arrays: Mapping[str, Tensor], text: str) -> str:
 
 
 def check_structure(graph: GraphArrays) -> None:
-    """ValueError unless the arrays fit each other and every edge runs from a lower layer to a higher one."""
+    """ValueError unless the arrays fit each other and every edge rises (see `NodeTable.depth`)."""
     n, rows, edges = len(graph.nodes), len(graph.row_nodes), len(graph.values)
     if len(graph.indptr) != rows + 1 or len(graph.values_of_targets) != rows or len(graph.indices) != edges:
         raise ValueError(f"{rows} rows and {edges} edges do not fit the lengths of the other arrays")
@@ -158,22 +165,33 @@ def check_structure(graph: GraphArrays) -> None:
     if bool((graph.row_nodes.diff() <= 0).any()) or bool((graph.nodes.kind.diff() < 0).any()):
         raise ValueError("nodes and rows must stand in the one order of nodes")
     kinds = graph.nodes.kind[graph.row_nodes]
-    if not bool(((kinds == FEATURE) | (kinds == LOGIT)).all()):
-        raise ValueError("only features and logits have rows")
+    if not bool(((kinds == FEATURE) | (kinds == ATTENTION) | (kinds == LOGIT)).all()):
+        raise ValueError("only features, attention and logits have rows")
+    if bool(graph.nodes.is_rest[graph.row_nodes].any()):
+        raise ValueError("the rest of attention has a row, but nothing enters it: it stands for many pairs")
+    if bool((graph.nodes.kind == ATTENTION).any()) and graph.nodes.key is None:
+        raise ValueError("there are nodes of attention and no column `key` to say which position each reads from")
     if not _all_edges_rise(graph):
-        raise ValueError("an edge does not run from a lower layer to a higher one")
+        raise ValueError("an edge does not run from a lower layer to a higher one, in a layer from attention to MLP")
     for name, mask, length in (("node", graph.node_mask, n), ("edge", graph.edge_mask, edges)):
         if mask is not None and len(mask) != length:
             raise ValueError(f"the {name} mask has {len(mask)} entries for {length} {name}s")
 
 
+def rows_by_depth(graph: GraphArrays) -> list[tuple[int, slice]]:
+    """Each depth with its rows, lowest first. Rows stand by kind and layer, so those of one depth are contiguous."""
+    depths, n_rows = torch.unique_consecutive(graph.nodes.depth[graph.row_nodes], return_counts=True)
+    ends = [0, *n_rows.cumsum(0).tolist()]
+    found = zip(depths.tolist(), (slice(start, stop) for start, stop in pairwise(ends)), strict=True)
+    return sorted(found, key=lambda one: one[0])
+
+
 def _all_edges_rise(graph: GraphArrays) -> bool:
-    """Whether every edge runs from a lower layer to a higher one; rows stand by layer, logits last."""
-    layers, n_rows = torch.unique_consecutive(graph.nodes.layer[graph.row_nodes], return_counts=True)
-    ends = graph.indptr[torch.cat([n_rows.new_zeros(1), n_rows.cumsum(0)])].tolist()
-    for layer, (start, stop) in zip(layers.tolist(), pairwise(ends), strict=True):
-        is_too_high = graph.nodes.layer >= layer
-        if bool(is_too_high.index_select(0, graph.indices[start:stop]).any()):
+    """Whether every edge runs from a lower depth to a higher one."""
+    depth_of = graph.nodes.depth
+    for depth, rows in rows_by_depth(graph):
+        edges = slice(int(graph.indptr[rows.start]), int(graph.indptr[rows.stop]))
+        if bool((depth_of >= depth).index_select(0, graph.indices[edges]).any()):
             return False
     return True
 

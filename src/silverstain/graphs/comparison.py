@@ -14,7 +14,7 @@ from torch import Tensor
 
 from silverstain.brief import brief
 from silverstain.graphs.graph import Graph
-from silverstain.graphs.nodes import NODE_KINDS
+from silverstain.graphs.kinds import NODE_KINDS
 
 
 class Overlap(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import cumulative_influence
-from silverstain.graphs.nodes import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
+from silverstain.graphs.kinds import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
 from silverstain.graphs.scores import WHOLE, Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.storage import write_text_whole

@@ -13,19 +13,20 @@ from torch import Tensor
 
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import AnyGraph, GraphArrays, checksum
+from silverstain.graphs.kinds import FILE_KINDS, kinds_of_codes
 from silverstain.graphs.meta import read_meta, token_names, writable_meta
-from silverstain.graphs.nodes import NODE_KINDS, NodeTable
+from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.places import check_masks, check_numbers, check_places
 from silverstain.parts import shown_path
 from silverstain.printable import printable
 from silverstain.storage import read_tensors, save_tensors_whole
 
 FORMAT = "silverstain.graph/1"
-COLUMNS = ("kind", "layer", "position", "feature", "token", "activation", "influence")
+COLUMNS = ("kind", "layer", "position", "feature", "token", "activation", "key", "influence")
 INTEGER, FLOAT = {torch.int32, torch.int64}, {torch.float32, torch.float64}
 ARRAYS = {  # what a file may hold, and along which axis
     "kind": ({torch.int8}, "node"),
-    **dict.fromkeys(("layer", "position", "feature", "token"), ({torch.int32}, "node")),
+    **dict.fromkeys(("layer", "position", "feature", "token", "key"), ({torch.int32}, "node")),
     **dict.fromkeys(("activation", "influence"), (FLOAT, "node")),
     "row_nodes": (INTEGER, "row"),
     "indptr": (INTEGER, "row + 1"),
@@ -35,7 +36,8 @@ ARRAYS = {  # what a file may hold, and along which axis
     "node_mask": ({torch.bool}, "node"),
     "edge_mask": ({torch.bool}, "edge"),
 }
-OPTIONAL = {"node_mask", "edge_mask"}
+OPTIONAL = {"node_mask", "edge_mask", "key"}
+"""`key` is there where there are nodes of attention."""
 
 
 def save_graph(graph: GraphArrays, path: str | Path) -> None:
@@ -61,7 +63,8 @@ def load_graph(path: str | Path, kind: type[AnyGraph]) -> AnyGraph:
     meta = read_meta(path, header.get("meta", ""))
     try:
         _check_arrays(arrays)
-        nodes = NodeTable(**{name: arrays[name] for name in COLUMNS})
+        arrays = {**arrays, "kind": kinds_of_codes(arrays["kind"])}
+        nodes = NodeTable(**{name: arrays[name] for name in COLUMNS if name in arrays})
         if "tokens" not in meta and bool(nodes.is_kind("token").any()):
             meta["tokens"] = token_names(nodes.token[nodes.is_kind("token")].tolist())
         check_places(nodes, n_positions=len(meta.get("tokens", ())), n_targets=len(meta.get("targets", ())))
@@ -98,7 +101,7 @@ def _check_arrays(tensors: Mapping[str, Tensor]) -> None:
             seen = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
             raise ValueError(f"the array {name!r} is {seen}, one entry a {axis} was expected ({lengths[axis]})")
     kind = tensors["kind"]
-    if len(kind) and not 0 <= int(kind.min()) <= int(kind.max()) < len(NODE_KINDS):
+    if len(kind) and not 0 <= int(kind.min()) <= int(kind.max()) < len(FILE_KINDS):
         raise ValueError("a node is of no known kind")
 
 

@@ -1,5 +1,6 @@
 """How much each node moves the targets, summed over paths of every length."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +9,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from silverstain.brief import brief
-from silverstain.graphs.arrays import GraphArrays
-from silverstain.graphs.nodes import BIAS, LOGIT, TOKEN
+from silverstain.graphs.arrays import GraphArrays, rows_by_depth
+from silverstain.graphs.kinds import BIAS, LOGIT, TOKEN
 
 
 def target_weights(graph: GraphArrays) -> Float64[Tensor, " node"]:
@@ -69,27 +70,24 @@ def influence(
     """How much each node moves the goal, summed over paths of every length.
 
     With shares A[target, source] (default: `edge_shares`) and goal weights w (default: `target_weights`), this is
-    w(A + A² + …). Edges run from lower layers to higher ones, so one pass over the rows from the top layer down
+    w(A + A² + …). Edges run from lower depths to higher ones, so one pass over the rows from the highest depth down
     visits each edge once; circuit-tracer repeats a dense product for every path length.
     """
     is_bias = graph.nodes.kind == BIAS
     goal = target_weights(graph) if goal is None else goal.double()
     reached = torch.zeros(graph.n_nodes, dtype=torch.float64)
-    layers, n_rows = torch.unique_consecutive(graph.nodes.layer[graph.row_nodes], return_counts=True)
-    assert bool((layers.diff() > 0).all())  # rows stand in the order of nodes: by layer, logits last
-    stop = len(graph.row_nodes)
-    for rows in reversed(n_rows.tolist()):
-        start = stop - rows
-        indptr, targets = graph.indptr[start : stop + 1], graph.row_nodes[start:stop]
+    groups = rows_by_depth(graph)
+    assert all(low < high for (low, _), (high, _) in pairwise(groups))  # rows stand in the order of nodes
+    for _, rows in reversed(groups):
+        indptr, targets = graph.indptr[rows.start : rows.stop + 1], graph.row_nodes[rows]
         edges = slice(int(indptr[0]), int(indptr[-1]))
         sources, passed_on = graph.indices[edges], goal[targets] + reached[targets]
-        if shares is None:  # a layer at a time: all shares at once take several times the memory of the edges
+        if shares is None:  # a depth at a time: all shares at once take several times the memory of the edges
             here = _sizes(graph.values[edges], is_bias.index_select(0, sources))
             passed_on /= _totals(indptr - indptr[0], here)  # a row's weight is divided rather than each of its shares
         else:
             here = shares[edges].double()
         reached.index_add_(0, sources, here * passed_on.repeat_interleave(indptr.diff()))
-        stop = start
     return reached
 
 
@@ -120,7 +118,8 @@ def path_lengths(graph: GraphArrays) -> PathLengths:
     """
     shares, step, by_length = edge_shares(graph), target_weights(graph), []
     is_token = graph.nodes.kind == TOKEN
-    for _ in range(graph.n_layers + 1):  # every edge climbs at least one layer, from -1 to n_layers
+    most = graph.n_layers + 1 + sum(depth % 2 == 0 for depth, _ in rows_by_depth(graph))
+    for _ in range(most):  # every edge climbs: to the features of another layer, to attention, or to the logits
         flow = shares * step[graph.targets]
         step = torch.zeros_like(step).index_add_(0, graph.indices, flow)
         by_length.append(step[is_token].sum())

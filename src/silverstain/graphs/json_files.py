@@ -14,8 +14,9 @@ from silverstain.errors import UsageError
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.json_nodes import JsonNode, read_nodes
 from silverstain.graphs.json_schema import GraphFile, GroupsFile, LinkFile, LinksFile, MetadataFile, QParamsFile
+from silverstain.graphs.kinds import BIAS, FEATURE, LOGIT, TOKEN
 from silverstain.graphs.meta import token_names
-from silverstain.graphs.nodes import BIAS, FEATURE, LOGIT, TOKEN, NodeTable
+from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.places import LARGEST_NUMBER, check_places
 from silverstain.graphs.story import Story, StoryGroup
 from silverstain.printable import printable

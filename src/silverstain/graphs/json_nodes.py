@@ -15,7 +15,7 @@ from typing import NamedTuple
 from silverstain.errors import UsageError
 from silverstain.graphs.export import FEATURE_TYPES
 from silverstain.graphs.json_schema import GraphFile, NodeFile
-from silverstain.graphs.nodes import BIAS, FEATURE, LOGIT, TOKEN
+from silverstain.graphs.kinds import BIAS, FEATURE, LOGIT, TOKEN
 from silverstain.graphs.places import LARGEST_NUMBER, MOST_LAYERS
 from silverstain.notation import read_node
 from silverstain.printable import printable

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from silverstain.graphs.arrays import GraphArrays
-from silverstain.graphs.nodes import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN, NodeTable
+from silverstain.graphs.kinds import ATTENTION, BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
+from silverstain.graphs.nodes import NodeTable
 
 MOST_LAYERS = 4096
 """No model has a tenth of them."""
@@ -18,6 +19,7 @@ LARGEST_NUMBER = torch.finfo(torch.float32).max
 """Sums and squares of numbers up to here are finite in 64 bits."""
 FROM_ZERO = {
     FEATURE: ("layer", "position", "feature"),
+    ATTENTION: ("layer", "position"),
     ERROR: ("layer", "position"),
     TOKEN: ("position",),
     LOGIT: ("position",),
@@ -44,6 +46,7 @@ def check_places(nodes: NodeTable, *, n_positions: int, n_targets: int) -> None:
             if len(column) and int(column.min()) < 0:
                 raise ValueError(f"a node of kind {NODE_KINDS[kind]} has no {name}")
     _check_layers(nodes)
+    _check_attention(nodes)
     if not bool((_ascends(nodes) | _may_repeat(nodes)).all()):
         raise ValueError("two nodes stand for the same, or nodes do not stand in their order")
     n_logits = int((nodes.kind == LOGIT).sum())
@@ -91,11 +94,28 @@ def _check_layers(nodes: NodeTable) -> None:
         raise ValueError("targets do not stand above all layers")
 
 
+def _check_attention(nodes: NodeTable) -> None:
+    """Attention reads from no later position; only the rest of attention has neither head nor key."""
+    is_attention = nodes.kind == ATTENTION
+    if nodes.key is None:
+        if bool(is_attention.any()):
+            raise ValueError("a node of kind attention has no key")
+        return
+    if bool((nodes.key[~is_attention] != -1).any()):
+        raise ValueError("a node that is no attention has a key")
+    key, head = nodes.key[is_attention], nodes.feature[is_attention]
+    if bool(((key < 0) != (head < 0)).any()) or bool((key < -1).any()):
+        raise ValueError("a node of kind attention has only one of head and key")
+    if bool((key > nodes.position[is_attention]).any()):
+        raise ValueError("a node of kind attention reads from a later position than its own")
+
+
 def _ascends(nodes: NodeTable) -> Bool[Tensor, " node"]:
-    """Whether each node comes after the one before it by kind, layer, position and feature."""
+    """Whether each node comes after the one before it by kind, layer, position, feature and key."""
     later = torch.zeros(len(nodes) - 1, dtype=torch.bool)
     same = torch.ones(len(nodes) - 1, dtype=torch.bool)
-    for column in (nodes.kind, nodes.layer, nodes.position, nodes.feature):
+    keys = () if nodes.key is None else (nodes.key,)
+    for column in (nodes.kind, nodes.layer, nodes.position, nodes.feature, *keys):
         step = _steps(column)
         later |= same & (step > 0)
         same &= step == 0

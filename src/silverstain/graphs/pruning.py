@@ -9,7 +9,7 @@ from torch import Tensor
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import AnyGraph, GraphArrays
 from silverstain.graphs.influence import edge_shares, influence, target_weights
-from silverstain.graphs.nodes import with_errors
+from silverstain.graphs.nodes import with_rest
 
 SORTED_AT_ONCE = 1 << 16
 
@@ -20,15 +20,18 @@ def prune(graph: AnyGraph, *, node_share: float = 0.8, edge_share: float = 0.98,
     Nodes: the fewest whose influence adds up to `node_share` of all. Edges between them: influence is computed again
     on what is left, an edge's score is its share of its target's input times the target's influence, and the fewest
     edges are kept whose scores add up to `edge_share`. Then nodes left without use are dropped, again and again:
-    features need an edge in and an edge out. Tokens and logits always stay; bias nodes, which carry no influence,
-    never do.
+    features and attention need an edge in and an edge out. Tokens and logits always stay; bias nodes, which carry no
+    influence, never do.
 
-    With `keep_errors` error nodes always stay too, as in the paper; without, they are pruned like features, which
-    is what circuit-tracer does. Pruning starts from the whole graph, whatever masks it has.
+    With `keep_errors` error nodes, and those of the rest of attention, always stay too, as in the paper; without, they
+    are pruned like features, which is what circuit-tracer does. Pruning starts from the whole graph, whatever masks it
+    has.
     """
     _check_share("node_share", node_share)
     _check_share("edge_share", edge_share)
-    protected = graph.nodes.is_kind("token", "logit", *(["error"] if keep_errors else []))
+    protected = graph.nodes.is_kind("token", "logit")
+    if keep_errors:
+        protected |= graph.nodes.is_rest
     kept_nodes = top_share(influence(graph), node_share) | protected
     kept_nodes &= ~graph.nodes.is_kind("bias")
     between = kept_nodes[graph.indices] & kept_nodes[graph.targets]
@@ -82,14 +85,14 @@ def _without_dead_ends(
     edges: Bool[Tensor, " edge"],
     protected: Bool[Tensor, " node"],
 ) -> tuple[Bool[Tensor, " node"], Bool[Tensor, " edge"]]:
-    """Drop nodes that feed nothing and features that nothing feeds, and their edges, until none is left."""
+    """Drop nodes that feed nothing, features and attention that nothing feeds, and their edges, until none is left."""
     sources, targets = graph.indices, graph.targets
-    is_feature = graph.nodes.is_kind("feature")
+    needs_input = graph.nodes.is_unit
     while True:
         feeds, is_fed = torch.zeros_like(nodes), torch.zeros_like(nodes)
         feeds[sources[edges]] = True
         is_fed[targets[edges]] = True
-        useful = nodes & (protected | feeds) & (~is_feature | is_fed)
+        useful = nodes & (protected | feeds) & (~needs_input | is_fed)
         if bool((useful == nodes).all()):
             return nodes, edges
         nodes = useful
@@ -97,19 +100,20 @@ def _without_dead_ends(
 
 
 def removed_as_error(graph: AnyGraph) -> AnyGraph:
-    """The graph in which each feature that pruning removed is part of the error at its layer and position.
+    """The graph in which each feature that pruning removed is part of the error at its layer and position, and each
+    removed node of attention part of the rest of attention there.
 
-    Every edge of a removed feature is added with its sign to the error node's edge into the same target, before any
-    absolute value is taken, so what each target receives is unchanged. Removed features lose their rows. Error nodes,
-    and edges between kept nodes that pruning hid, count as what they are. Where a place has no error node, as in files
+    Every edge of a removed node is added with its sign to that node's edge into the same target, before any
+    absolute value is taken, so what each target receives is unchanged. Removed nodes lose their rows. Error nodes,
+    and edges between kept nodes that pruning hid, count as what they are. Where a place has no such node, as in files
     of other tools, it is given one.
     """
     if graph.node_mask is None:
         return graph
-    graph = _with_errors_for_removed(graph)
+    graph = _with_rest_for_removed(graph)
     assert graph.node_mask is not None
-    removed = graph.nodes.is_kind("feature") & ~graph.node_mask
-    counted_at = torch.where(removed, graph.nodes.error_nodes(), torch.arange(graph.n_nodes))
+    removed = graph.nodes.is_unit & ~graph.node_mask
+    counted_at = torch.where(removed, graph.nodes.rest_nodes(), torch.arange(graph.n_nodes))
     rows_left = ~removed[graph.row_nodes]
     n_rows = int(rows_left.sum())
     edges = rows_left[graph.edge_rows]
@@ -130,15 +134,15 @@ def removed_as_error(graph: AnyGraph) -> AnyGraph:
     )
 
 
-def _with_errors_for_removed(graph: AnyGraph) -> AnyGraph:
-    """The graph with an error node, without edges, wherever pruning removed a feature and there is none: files of other
-    tools hold only the errors that their pruning kept."""
+def _with_rest_for_removed(graph: AnyGraph) -> AnyGraph:
+    """The graph with a node for the rest, without edges, wherever pruning removed a feature or attention and there is
+    none: files of other tools hold only the errors that their pruning kept."""
     assert graph.node_mask is not None
-    lacks = graph.nodes.is_kind("feature") & ~graph.node_mask & (graph.nodes.error_nodes() < 0)
+    lacks = graph.nodes.is_unit & ~graph.node_mask & (graph.nodes.rest_nodes() < 0)
     if not bool(lacks.any()):
         return graph
-    places = torch.stack([graph.nodes.layer[lacks], graph.nodes.position[lacks]], dim=1).unique(dim=0)
-    nodes, place = with_errors(graph.nodes, places[:, 0], places[:, 1])
+    places = torch.stack([graph.nodes.depth[lacks], graph.nodes.position[lacks]], dim=1).unique(dim=0)
+    nodes, place = with_rest(graph.nodes, places[:, 0], places[:, 1])
     node_mask = torch.ones(len(nodes), dtype=torch.bool)
     node_mask[place] = graph.node_mask
     return replace(

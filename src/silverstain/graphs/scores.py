@@ -6,7 +6,7 @@ import torch
 
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import edge_shares, influence, row_sums, target_weights
-from silverstain.graphs.nodes import ERROR, TOKEN
+from silverstain.graphs.kinds import TOKEN
 from silverstain.graphs.pruning import removed_as_error
 
 WHOLE, KEPT = "whole graph", "what the file kept"
@@ -16,7 +16,8 @@ class Scores(NamedTuple):
     """Shares between 0 and 1 of what reaches the targets; 0 where nothing does, NaN where it is not known."""
 
     replacement: float
-    """Influence of tokens / influence of tokens and errors: paths that never pass an error."""
+    """Influence of tokens / influence of tokens and errors, the rest of attention among them: paths that never pass an
+    error."""
     completeness: float
     """Mean share of a node's input that is no error, over nodes with input, weighted by influence (the paper's)."""
     completeness_all_rows: float
@@ -35,7 +36,8 @@ class Scores(NamedTuple):
 def scores(graph: GraphArrays, *, pruned: bool = False) -> Scores:
     """Replacement and completeness scores (Circuit Tracing, Ameisen et al. 2025).
 
-    With `pruned`, features that pruning removed count as error at their layer and position. Of a graph that was
+    With `pruned`, features that pruning removed count as error at their layer and position (attention, as the rest of
+    attention there). Of a graph that was
     imported without all of its nodes, the scores are those of the whole graph that its file states; where it states
     none, or with `pruned`, they are computed on what the file kept, and say so.
     """
@@ -61,9 +63,10 @@ def _computed(graph: GraphArrays) -> Scores:
     shares = edge_shares(graph)
     reached = influence(graph, shares)
     tokens = reached[graph.nodes.kind == TOKEN].sum()
-    errors = reached[graph.nodes.kind == ERROR].sum()
+    is_error = graph.nodes.is_rest
+    errors = reached[is_error].sum()
 
-    from_error = torch.where(graph.nodes.kind[graph.indices] == ERROR, shares, 0.0)
+    from_error = torch.where(is_error[graph.indices], shares, 0.0)
     explained = torch.ones(graph.n_nodes, dtype=torch.float64)
     explained[graph.row_nodes] -= row_sums(graph.indptr, from_error)
     has_input = torch.zeros(graph.n_nodes, dtype=torch.bool)

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from silverstain.errors import UsageError, is_out_of_memory
 from silverstain.graphs.graph import Graph
+from silverstain.graphs.kinds import BIAS
 from silverstain.graphs.meta import token_names
-from silverstain.graphs.nodes import BIAS, NodeLayout, NodeTable, node_table
+from silverstain.graphs.node_order import NodeLayout, node_table
+from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.places import LARGEST_NUMBER, MOST_LAYERS, check_places
 from silverstain.parts import shown_path
 from silverstain.storage import broken_file, check_is_file
