@@ -82,6 +82,8 @@ class Sources:
     embedding: Writes
     constant_column: int
     """The column of the constant node, through which targets' own biases come."""
+    attention: tuple[Writes, ...] = ()
+    """What changed patterns write where the attention of a layer adds to the stream; only between two runs."""
     values: Writes | None = None
     """All that is written below the attention of layer `values_layer`, as its values have it: targets read it there."""
     values_layer: int | None = None
@@ -221,13 +223,13 @@ def edges_of_group(flow: FrozenFlow, sources: Sources, targets: Targets) -> Edge
     layers = targets.layers.tolist()
     for crossing in flow.sweep(targets.vectors, layers, targets.positions, values_layer=sources.values_layer):
         sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
-        _add_writes_(sums, sources.at(crossing.layer), crossing.first, crossing.gradient)
+        add_writes_(sums, sources.at(crossing.layer), crossing.first, crossing.gradient)
     places = list(zip(layers, targets.positions.tolist(), strict=True))
     bounds = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1]), len(places)]
     return compressed(sums.T, bounds)
 
 
-def _add_writes_(
+def add_writes_(
     sums: Float[Tensor, "column target"], writes: Writes, first: int, gradient: Float[Tensor, "reached pos width"]
 ) -> None:
     """Add, in place, what is written at the positions from the first on."""

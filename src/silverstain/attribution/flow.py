@@ -47,6 +47,8 @@ class Crossing(NamedTuple):
     """A view that is overwritten when the sweep goes on: use it or copy it at once."""
     constant: Float[Tensor, " target"]
     """What the biases crossed since the last yield (of norms, attention and skips) add to each target."""
+    is_attention: bool = False
+    """Where the attention of `layer` adds to the stream, and not its MLP."""
 
 
 @brief
@@ -113,6 +115,7 @@ class FrozenFlow:
         positions: Int[Tensor, " target"],
         *,
         values_layer: int | None = None,
+        attends: bool = False,
     ) -> Iterator[Crossing]:
         """Pull the gradients of targets down through the model, top layer first.
 
@@ -124,6 +127,7 @@ class FrozenFlow:
             values_layer: the attention of this layer is not crossed: once its values are reached their gradient is
                 given, as ATTENTION_VALUES, and what comes from below is missing what passes it (see `at_values`).
                 Attention below it is never computed.
+            attends: also stop where attention adds to the stream.
 
         Yields the gradient at every MLP output, and at last at the embedding, of the targets that have been reached:
         a prefix of `vectors`. A target costs nothing above its layer.
@@ -149,6 +153,9 @@ class FrozenFlow:
             if not self.is_parallel:
                 _add_skipped_(stream, skipped)
                 _enter_(stream, entered, entering, positions)
+            if attends and (before if self.is_parallel else reached):
+                entered_yet = before if self.is_parallel else reached
+                yield Crossing(layer, first, stream[:entered_yet, first:], constant[:0], is_attention=True)
             spread, crossing = sum(block > layer for block in blocks), sum(block >= layer for block in blocks)
             old, new = slice(0, spread), slice(spread, crossing)
             if values_layer is None or layer > values_layer:
@@ -167,6 +174,31 @@ class FrozenFlow:
                 _enter_(stream, entered, entering, positions)
             first = 0 if crossing else first
             yield Crossing(layer - 1, first, stream[:reached, first:], constant)
+
+    def sweep_from(self, gradients: Float[Tensor, "target pos d_model"], layers: Sequence[int]) -> Iterator[Crossing]:
+        """The same for targets whose gradient is known at the stream that the block of a layer reads: patterns, which
+        read it at many positions.
+
+        `layers` never rise. Yields the gradient where attention and MLPs below add to the stream, and at the embedding.
+        """
+        assert list(layers) == sorted(layers, reverse=True)
+        if not len(gradients):
+            return
+        stream = torch.zeros_like(gradients)
+        for layer in range(layers[0], -1, -1):
+            before = sum(read > layer for read in layers)
+            reached = sum(read >= layer for read in layers)
+            constant = gradients.new_zeros(reached)
+            if before:
+                skipped = self._skip_adjoint(layer, stream[:before], 0, constant[:before])
+                if not self.is_parallel:
+                    _add_skipped_(stream, skipped)
+                yield Crossing(layer, 0, stream[:before], constant[:0], is_attention=True)
+                self._attention_adjoint_(layer, stream[:before], constant[:before])
+                if self.is_parallel:
+                    _add_skipped_(stream, skipped)
+            stream[before:reached] = gradients[before:reached]
+            yield Crossing(layer - 1, 0, stream[:reached], constant)
 
     def at_values(
         self, layer: int, rows: Float[Tensor, "write d_model"], positions: Int[Tensor, " write"]

@@ -41,7 +41,7 @@ def sources_of(
         for layer in range(recording.n_layers)
     )
     positions = torch.arange(recording.n_positions, device=recording.embedding.device)
-    embedding = _dense_writes(recording.embedding, layout.token(positions), positions, recording.n_positions)
+    embedding = dense_writes(recording.embedding, layout.token(positions), positions, recording.n_positions)
     sources = Sources(
         n_columns=layout.logits.start, writes=writes, embedding=embedding, constant_column=layout.constant
     )
@@ -55,7 +55,7 @@ def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, 
     fits = n * n * recording.embedding[0].nbytes <= CARRIED_BYTES
     if flow.is_parallel or flow.W_skip[0] is not None or not fits:
         rows = flow.at_values(0, recording.embedding, positions)
-        values = _dense_writes(rows, sources.embedding.columns, positions, n)
+        values = dense_writes(rows, sources.embedding.columns, positions, n)
         return replace(sources, values=values, values_layer=0)
     query, key = torch.tril_indices(n, n, device=positions.device)
     rows, columns, at = [flow.carried(recording.embedding)[query, key]], [layout.token(key)], [query]
@@ -64,14 +64,14 @@ def _read_at_values(sources: Sources, recording: Recording, layout: NodeLayout, 
         rows.append(bias.expand(n, -1))
         columns.append(torch.full_like(positions, layout.constant))
         at.append(positions)
-    embedding = _dense_writes(torch.cat(rows), torch.cat(columns), torch.cat(at), n)
+    embedding = dense_writes(torch.cat(rows), torch.cat(columns), torch.cat(at), n)
     if flow.n_layers == 1:
         return replace(sources, embedding=embedding, values_layer=1)
     first = sources.writes[0]
     below = torch.cat([first.rows(slice(None)), embedding.rows(slice(None))])
     places = torch.cat([first.positions, embedding.positions])
     columns_below = torch.cat([first.columns, embedding.columns])
-    values = _dense_writes(flow.at_values(1, below, places), columns_below, places, n)
+    values = dense_writes(flow.at_values(1, below, places), columns_below, places, n)
     return replace(sources, embedding=embedding, values=values, values_layer=1)
 
 
@@ -152,12 +152,13 @@ def _writes_at(
     )
 
 
-def _dense_writes(
+def dense_writes(
     rows: Float[Tensor, "write d_model"],
     columns: Int[Tensor, " write"],
     positions: Int[Tensor, " write"],
     n_positions: int,
 ) -> Writes:
+    """Writes that are each written out, as a row of their own."""
     each = torch.arange(len(rows), device=rows.device)
     return sort_writes(rows, each, torch.ones_like(rows[:, 0]), columns, positions, n_positions)
 

@@ -22,7 +22,6 @@ PatternFunction = Callable[[int, Tensor], Tensor]
 """(layer, computed pattern [batch, head, query, key]) -> the pattern to use, of the same shape."""
 
 
-
 class AttentionCall(NamedTuple):
     """What one layer's attention was computed from."""
 

@@ -207,7 +207,9 @@ class LanguageModel:
     def inner_norms(self, layer: int) -> list[Norm]:
         """The norms inside the attention of a layer, of queries and keys, where there are any."""
         found = self.attention(layer).modules()
-        return [Norm(module=part, kind=self.architecture.norm) for part in found if type(part).__name__.endswith("Norm")]
+        return [
+            Norm(module=part, kind=self.architecture.norm) for part in found if type(part).__name__.endswith("Norm")
+        ]
 
     # weights, as they are stored
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from silverstain.brief import brief
@@ -50,9 +50,7 @@ class PairedLayer:
         call = self.attention
         group = call.query.shape[1] // call.key.shape[1]
         key = call.key.detach().repeat_interleave(group, dim=1)
-        return causal_pattern(
-            call.query.detach(), key, call.mask, call.scaling, softcap=call.softcap, sinks=call.sinks
-        )
+        return causal_pattern(call.query.detach(), key, call.mask, call.scaling, softcap=call.softcap, sinks=call.sinks)
 
 
 @brief
@@ -77,6 +75,14 @@ class Pair:
     def changed(self) -> list[int]:
         """The positions whose tokens differ."""
         return (self.token_ids[0] != self.token_ids[1]).nonzero().flatten().tolist()
+
+    def is_same(self, layer: int) -> Bool[Tensor, " pos"]:
+        """Where what a basis reads in a layer is the same in both runs, so that nothing of the layer changes there:
+        before the first changed token, and where the numbers are equal. Products of matrices round each row in its own
+        way, and what looks like a change there is none."""
+        base, contrast = self.read(layer)
+        before = torch.arange(self.n_positions, device=base.device) < min(self.changed, default=self.n_positions)
+        return before | (base == contrast).all(dim=-1)
 
     def read(self, layer: int) -> Float[Tensor, "run pos d_model"]:
         """What a basis reads in a layer."""

@@ -11,7 +11,7 @@ from silverstain.attribution.flow import flat_heads, values_adjoint
 from silverstain.attribution.secant.rules import logarithmic_mean, slope, softmax_pull
 from silverstain.brief import brief
 from silverstain.models import LanguageModel
-from silverstain.models.pairs import PairedLayer
+from silverstain.models.pairs import Pair, PairedLayer
 
 TARGETS_AT_ONCE = 16
 """Gradients that go back through queries and keys together."""
@@ -64,9 +64,7 @@ class SecantAttention:
         values = self.mean_values.repeat_interleave(self.group, dim=0)
         return torch.einsum("tqhe,hke->thqk", at_heads, values)
 
-    def pull_patterns(
-        self, at_patterns: Float[Tensor, "target head query key"]
-    ) -> Float[Tensor, "target pos d_model"]:
+    def pull_patterns(self, at_patterns: Float[Tensor, "target head query key"]) -> Float[Tensor, "target pos d_model"]:
         """From the patterns to what the attention reads, through scores, queries and keys."""
         pieces = [self._pull_some(some) for some in at_patterns.split(TARGETS_AT_ONCE)]
         return torch.cat(pieces) if pieces else at_patterns.new_zeros(0, *self.layer.attention_read.shape[1:])
@@ -107,16 +105,19 @@ class SecantAttention:
         return call.scaling * slope(lambda s: cap * torch.tanh(s / cap), base, contrast)
 
 
-def secant_attention(model: LanguageModel, layer: int, paired: PairedLayer) -> SecantAttention:
+def secant_attention(model: LanguageModel, layer: int, pair: Pair) -> SecantAttention:
     """The coefficients of a layer's attention."""
+    paired = pair.layers[layer]
     base, contrast = _with_sink(paired)
     (p_b, p_c), n_keys = (base.exp(), contrast.exp()), paired.stream.shape[1]
+    change = (p_c - p_b)[..., :n_keys]
+    change[:, : min(pair.changed, default=n_keys)] = 0  # see `Pair.is_same`
     return SecantAttention(
         layer=paired,
         W_V=model.W_V(layer),
         W_O=model.W_O(layer),
         mean_pattern=((p_b + p_c) / 2)[..., :n_keys],
-        change=(p_c - p_b)[..., :n_keys],
+        change=change,
         weights=logarithmic_mean(p_b, p_c, base, contrast),
     )
 

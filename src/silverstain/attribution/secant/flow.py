@@ -110,7 +110,7 @@ class SecantFlow:
             constants[layer] = at_units @ self.units[layer].constants
             rests[layer] = (stream * self.units[layer].rest).sum(-1)
             rests[layer, :, : self.n_real] = 0
-            real = self._written_change(layer)[: self.n_real]
+            real = self.written_change(layer)[: self.n_real]
             kept[layer, :, : self.n_real] = (stream[:, : self.n_real] * real).sum(-1)
             at_read = self.units[layer].pull(at_units) + self._skipped(layer, stream)
             through_mlp = self.read_norms[layer].pull(at_read, 0)
@@ -133,9 +133,21 @@ class SecantFlow:
             constants=constants,
         )
 
-    def _written_change(self, layer: int) -> Float[Tensor, "pos d_model"]:
+    def written_change(self, layer: int) -> Float[Tensor, "pos d_model"]:
+        """By how much what an MLP adds to the stream changes."""
         base, contrast = self.pair.layers[layer].mlp_written
         return contrast - base
+
+    def skip_change(self, layer: int) -> Float[Tensor, "pos d_model"]:
+        """What a linear skip makes of the change of its layer's input; 0 without one, and where the real MLP is
+        kept."""
+        base, contrast = self.pair.read(layer)
+        W_skip = self.W_skip[layer]
+        if W_skip is None:
+            return torch.zeros_like(base)
+        change = (contrast - base) @ W_skip.T
+        change[: self.n_real] = 0
+        return change
 
     def _skipped(self, layer: int, stream: Float[Tensor, "target pos d_model"]) -> Tensor | float:
         W_skip = self.W_skip[layer]
@@ -166,6 +178,8 @@ def secant_flow(model: LanguageModel, basis: Basis | None, pair: Pair) -> Secant
     layers, like = range(model.n_layers), pair.layers[0].stream[0]
     n_real = 0 if basis is None else min(model.n_real, pair.n_positions)
     units = _neurons(model, pair, like) if basis is None else _features(model, basis, pair, n_real)
+    for layer, found in enumerate(units):
+        found.change = torch.where(pair.is_same(layer)[found.position], 0.0, found.change)
     skips = tuple(None if basis is None else basis.W_skip(layer) for layer in layers)
     return SecantFlow(
         model=model,
@@ -184,7 +198,7 @@ def secant_flow(model: LanguageModel, basis: Basis | None, pair: Pair) -> Secant
             ),
             _norm(model.final_norm, pair.end, like),
         ),
-        attentions=tuple(secant_attention(model, i, pair.layers[i]) for i in layers),
+        attentions=tuple(secant_attention(model, i, pair) for i in layers),
         units=units,
         W_skip=tuple(None if skip is None else skip.to(like) for skip in skips),
         n_real=n_real,

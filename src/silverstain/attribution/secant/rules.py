@@ -43,9 +43,7 @@ def norm_rank_one(
     return mean * factor.to(mean)[:, None]
 
 
-def logarithmic_mean(
-    base: Tensor, contrast: Tensor, log_base: Tensor, log_contrast: Tensor
-) -> Tensor:
+def logarithmic_mean(base: Tensor, contrast: Tensor, log_base: Tensor, log_contrast: Tensor) -> Tensor:
     """(c − b) / (log c − log b), and √(bc) (1 + t²/6) with t = (log c − log b)/2 where the two are close; 0 where one
     of them is 0."""
     t = (log_contrast - log_base) / 2

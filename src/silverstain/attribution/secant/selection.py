@@ -1,0 +1,86 @@
+"""Which units and attention pairs get nodes of their own: those through which most of the change comes."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from silverstain.attribution.secant.flow import Contributions, SecantFlow
+from silverstain.brief import brief
+
+MOST_NODES = 500
+"""Nodes of units and attention, where no number is named."""
+
+
+@brief
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttentionPairs:
+    """Some changes of patterns: a head of a layer, from a query to a key."""
+
+    layer: Int[Tensor, " pair"]
+    query: Int[Tensor, " pair"]
+    head: Int[Tensor, " pair"]
+    key: Int[Tensor, " pair"]
+
+    def __len__(self) -> int:
+        return len(self.layer)
+
+
+@brief
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """The nodes of a contrast graph, and how much they carry."""
+
+    units: tuple[Int[Tensor, " some"], ...]
+    """Of each layer, rising indices into its `LayerUnits`."""
+    pairs: AttentionPairs
+    """Sorted by layer, query, head and key."""
+    share: float
+    """Σ|contribution| of what was selected, as a share of all."""
+
+
+def weighted(contributions: Contributions, weights: Float[Tensor, " target"]) -> "tuple[list[Tensor], list[Tensor]]":
+    """Signed contributions of units [unit] and pairs [head, query, key] of each layer to all targets together."""
+    units = [torch.einsum("t,tu->u", weights.to(part), part) for part in contributions.units]
+    pairs = [torch.einsum("t,thqk->hqk", weights.to(part), part) for part in contributions.attention]
+    return units, pairs
+
+
+def select(
+    flow: SecantFlow,
+    contributions: Contributions,
+    weights: Float[Tensor, " target"],
+    *,
+    most: int = MOST_NODES,
+    share: float | None = None,
+) -> Selection:
+    """The units and pairs with the largest |contribution|: at most so many, or as few as carry a share of all."""
+    units, pairs = weighted(contributions, weights)
+    sizes = torch.cat([part.abs().flatten() for part in (*units, *pairs)])
+    whole = float(sizes.sum())
+    ranked = sizes.topk(min(most, len(sizes)))
+    count = int((ranked.values > 0).sum())
+    if share is not None:
+        reached = ranked.values.double().cumsum(0) >= share * whole
+        count = min(count, int(reached.int().argmax()) + 1 if bool(reached.any()) else len(reached))
+    chosen = ranked.indices[:count].sort().values
+    kept_units, first = [], 0
+    for part in units:
+        here = chosen[(chosen >= first) & (chosen < first + len(part))] - first
+        kept_units.append(here)
+        first += len(part)
+    columns = [[torch.zeros(0, dtype=torch.long)] for _ in range(4)]
+    for layer, part in enumerate(pairs):
+        n_queries, n_keys = part.shape[1:]
+        here = chosen[(chosen >= first) & (chosen < first + part.numel())] - first
+        head, query, key = here // (n_queries * n_keys), here // n_keys % n_queries, here % n_keys
+        order = (query * part.shape[0] + head).argsort(stable=True)
+        for column, found in zip(columns, (torch.full_like(here, layer), query, head, key), strict=True):
+            column.append(found[order].cpu())
+        first += part.numel()
+    layer, query, head, key = (torch.cat(column) for column in columns)
+    carried = float(ranked.values[:count].sum()) / whole if whole else 0.0
+    return Selection(
+        units=tuple(kept_units), pairs=AttentionPairs(layer=layer, query=query, head=head, key=key), share=carried
+    )
