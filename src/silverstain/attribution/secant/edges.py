@@ -76,7 +76,7 @@ def _mlp_writes(flow: SecantFlow, selection: Selection, layout: NodeLayout) -> t
     n, n_real = flow.n_positions, layout.n_real
     rows, columns, at = ([[] for _ in range(flow.n_layers)] for _ in range(3))
     first = layout.features.start
-    for layer, (units, some) in enumerate(zip(flow.units, selection.units, strict=True)):
+    for units, some in zip(flow.units, selection.units, strict=True):
         nodes = torch.arange(first, first + len(some), device=some.device)
         for target, written in units.writes(some):
             rows[target].append(written)
