@@ -9,14 +9,14 @@ from typing import Any, Literal
 import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
-from silverstain.bases import Dictionary, check_fidelity, check_fits, fitted, open_dictionary
+from silverstain.bases import Basis, Dictionary, NeuronBasis, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.bases.layout import CARDS
 from silverstain.brief import brief
 from silverstain.features import Cards, read_graph
 from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.models import LanguageModel, load_model
-from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references, is_organism
+from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references, is_organism, reads_neurons
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
 
@@ -24,16 +24,16 @@ from silverstain.verification import verify as verify_graph
 @brief
 @dataclass(frozen=True, kw_only=True)
 class ReplacementModel:
-    """A language model and a dictionary that was trained to replace its MLPs."""
+    """A language model and what it is read in: a dictionary that was trained to replace its MLPs, or its neurons."""
 
     model: LanguageModel
-    dictionary: Dictionary
+    dictionary: Basis
     cards: Cards | None = None
     """What each feature means, where that has been worked out."""
 
     def __post_init__(self) -> None:
         check_fits(self.dictionary, self.model)
-        if self.cards is not None:
+        if self.cards is not None and isinstance(self.dictionary, Dictionary):
             self.cards.check_fits(self.dictionary)
 
     def trace(
@@ -86,13 +86,22 @@ def load(
 
     `reference` is "organism" (the small model that comes along), "organism/SIBLING", a Hugging Face folder or a hub
     id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
-    a folder or a hub id, of any format that `open_dictionary` reads, and must be given. A dictionary that does not
+    a folder or a hub id, of any format that `open_dictionary` reads, and where none is given the model is read in its
+    own neurons, as "neurons" says for every model. A dictionary that does not
     carry the hash of its model is tried on a short text (`check_dictionary`): one that was trained elsewhere in the
     block, or on other weights, gives no error by itself. `n_real` leading positions keep their real MLP; "chat": the
     head of the model's chat template. UsageError if either is not there (said before anything is loaded, where that
     can be known), or they do not belong to each other.
     """
     check_references(reference, dictionary)
+    if reads_neurons(reference, dictionary):
+        if is_organism(reference):
+            from silverstain.organism import load_organism_model
+
+            model = load_organism_model(str(reference).partition("/")[2] or "general", device=device, dtype=dtype)
+        else:
+            model = load_model(reference, device=device, dtype=dtype, n_real=n_real)
+        return ReplacementModel(model=model, dictionary=NeuronBasis(model))
     if is_organism(reference):
         from silverstain.organism import dictionary_path, load_organism_model
 

@@ -9,11 +9,13 @@ from silverstain.printable import printable
 
 ORGANISM = "organism"
 ORGANISM_DICTIONARIES = ("cross-layer", "per-layer")
+NEURONS = "neurons"
+"""What a model's own neurons are called where a dictionary is named."""
 _HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 
 
 def check_references(model: str | Path, dictionary: str | Path | None) -> None:
-    """UsageError, at once, where it can be known that there is no such model or dictionary, or that none is named.
+    """UsageError, at once, where it can be known that there is no such model or dictionary.
 
     A reference is a local path where it is there, or begins as one (`./`, `/`, `~`); else an id of the hub, which is
     asked for when it is loaded.
@@ -21,20 +23,14 @@ def check_references(model: str | Path, dictionary: str | Path | None) -> None:
     check_model_reference(model)
     name = shown_path(model)
     train = f"silverstain train --model {name} --text FILE --out FOLDER"
-    if dictionary is None:
-        if is_organism(model):
-            return
-        raise UsageError(
-            f"no dictionary is named for {name}: give one that was trained on it (--dictionary FOLDER or hub id, "
-            f"dictionary= in Python), train one ({train}), or begin with the {ORGANISM}, which has one (leave --model "
-            "out)"
-        )
+    if dictionary is None or reads_neurons(model, dictionary):
+        return
     if is_organism(model) and str(dictionary) in ORGANISM_DICTIONARIES:
         return
     if _there(dictionary) is None and _looks_local(dictionary):
         raise UsageError(
-            f"there is no dictionary at {shown_path(dictionary)}: no such file or folder; check the path, or train one "
-            f"({train})"
+            f"there is no dictionary at {shown_path(dictionary)}: no such file or folder; check the path, train one "
+            f"({train}), or read the model's own neurons (--dictionary {NEURONS})"
         )
 
 
@@ -59,6 +55,11 @@ def check_model_reference(model: str | Path) -> None:
             f"there is no model {printable(str(model), 100)!r}: it is neither a folder that is there nor a hub id, "
             "which is ORG/NAME; give one of them"
         )
+
+
+def reads_neurons(model: str | Path, dictionary: str | Path | None) -> bool:
+    """Whether a model is read in its own neurons: where they are named, and where no dictionary is and it has none."""
+    return str(dictionary) == NEURONS if dictionary is not None else not is_organism(model)
 
 
 def is_organism(model: str | Path) -> bool:

@@ -87,6 +87,8 @@ class FrozenFlow:
     """A layer's linear skip [d_model, d_model], applied as x @ W_skip.T to the MLP's input, or None."""
     attention_bias: tuple[Tensor | None, ...]
     """What a layer's attention adds whatever the stream holds, [pos, d_model] or [1, d_model]; None for nothing."""
+    write_norms: tuple[FrozenNorm | None, ...] = ()
+    """Behind the MLP of each layer, where there is one and what writes does so before it; empty for none."""
     is_parallel: bool = False
     """Attention and MLP of a block read the same stream."""
     n_real: int = 1
@@ -99,6 +101,10 @@ class FrozenFlow:
     @property
     def n_positions(self) -> int:
         return self.patterns.shape[-1]
+
+    def write_norm(self, layer: int) -> FrozenNorm | None:
+        """What is written at a layer's MLP passes this norm first; None for nothing."""
+        return self.write_norms[layer] if self.write_norms else None
 
     @property
     def norms(self) -> FlowNorms:

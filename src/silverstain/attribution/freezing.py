@@ -8,7 +8,7 @@ from torch import Tensor
 
 from silverstain.attribution.flow import FrozenFlow, mixed
 from silverstain.attribution.frozen_norm import FlowNorms, FrozenNorm, linearised, no_norm
-from silverstain.bases import Basis
+from silverstain.bases import Basis, NeuronBasis
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Norm, Recording
 from silverstain.models.recording import MLP_INPUT
@@ -34,7 +34,8 @@ def freeze(
     norms: Norms = "frozen",
     products: torch.dtype | None = None,
 ) -> FrozenFlow:
-    """The frozen flow of a recorded run; with a dictionary, its linear skips are part of the map.
+    """The frozen flow of a recorded run; with a dictionary, its linear skips are part of the map, and with neurons the
+    norms behind MLPs are a part of what they write.
 
     `products` is the dtype of products with attention's weights, by default the model's own: bfloat16 is faster where
     the hardware has it, and less exact.
@@ -56,8 +57,9 @@ def freeze(
             _attention_bias(model, recording, layer, chosen.attention[layer].bias, chosen.attention_output[layer])
             for layer in layers
         ),
+        write_norms=_write_norms(model, recording, basis, norms),
         is_parallel=model.is_parallel,
-        n_real=min(model.n_real, recording.n_positions),
+        n_real=min(model.n_real if basis is None else basis.n_real(model), recording.n_positions),
     )
 
 
@@ -74,6 +76,24 @@ def _frozen_norms(model: LanguageModel, recording: Recording) -> FlowNorms:
         ),
         read=tuple(_frozen(n, scale, like) for n, scale in zip(norms_read(model, recording), scales, strict=True)),
     )
+
+
+def _write_norms(
+    model: LanguageModel, recording: Recording, basis: Basis | None, norms: Norms
+) -> tuple[FrozenNorm | None, ...]:
+    """The norm behind each MLP as it was in the run, where units write before it; empty where there is none."""
+    if not isinstance(basis, NeuronBasis) or model.norm("mlp_output", 0) is None:
+        return ()
+    found: list[FrozenNorm | None] = []
+    for layer, x in enumerate(recording.mlp_inputs):
+        norm, neurons = model.norm("mlp_output", layer), basis.layer(layer)
+        if norm is None:
+            found.append(None)
+            continue
+        output = neurons.written(neurons.activations(x))
+        frozen = _frozen(norm, norm.scale(output), recording.embedding)
+        found.append(frozen if norms == "frozen" else linearised(frozen, output))
+    return tuple(found)
 
 
 def _linearised_norms(model: LanguageModel, recording: Recording, frozen: FlowNorms) -> FlowNorms:

@@ -28,6 +28,11 @@ class FrozenNorm:
         """The map without its bias."""
         return self._seen(x, slice(0, x.shape[-2])) * (self.scale[: x.shape[-2], None] * self.weight)
 
+    def affine(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
+        """The whole map."""
+        out = self.linear(x)
+        return out if self.bias is None else out + self.bias
+
     def linear_at(
         self, x: Float[Tensor, "write d_model"], positions: Int[Tensor, " write"]
     ) -> Float[Tensor, "write d_model"]:

@@ -138,7 +138,7 @@ def _identity(model: LanguageModel, basis: Basis, line: PromptLine, settings: Tr
         "model": model.hash,
         "dictionary": basis.hash,
         "dtype": str(model.dtype),
-        "n_real": model.n_real,
+        "n_real": basis.n_real(model),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

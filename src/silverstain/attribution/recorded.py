@@ -32,7 +32,7 @@ class RecordedRun:
     @property
     def n_real(self) -> int:
         """Leading positions that keep their real MLP, and so have no units."""
-        return min(self.model.n_real, self.recording.n_positions)
+        return min(self.basis.n_real(self.model), self.recording.n_positions)
 
     @property
     def n_positions(self) -> int:
@@ -48,13 +48,33 @@ class RecordedRun:
         """What the basis misses of each MLP's output."""
         return self.errors_beside(self.active)
 
-    def errors_beside(self, active: ActiveUnits) -> Float[Tensor, "layer pos d_model"]:
+    def errors_beside(self, active: ActiveUnits, norms: Norms = "frozen") -> Float[Tensor, "layer pos d_model"]:
         """What some active units, the decoder's biases and a skip leave of the MLP outputs; 0 where the real MLP is
-        kept."""
-        outputs = self.recording.mlp_outputs
-        errors = outputs - self.basis.reconstruct(active, self.recording.mlp_inputs).to(outputs)
+        kept. `norms` is how a norm behind an MLP is passed, where units write before it."""
+        outputs, flow = self.recording.mlp_outputs, self.flow(norms=norms)
+        written = self.basis.reconstruct(active, self.recording.mlp_inputs).to(outputs)
+        behind = [flow.write_norm(layer) for layer in range(self.basis.n_layers)]
+        written = torch.stack(
+            [out if norm is None else norm.affine(out) for norm, out in zip(behind, written, strict=True)]
+        )
+        errors = outputs - written
         errors[:, : self.n_real] = 0
         return errors
+
+    def units(self, places: Sequence[Place]) -> ActiveUnits:
+        """The named units of the run that are not 0."""
+        ordered = sorted(places)
+        activation = self.activations(ordered)
+        columns = torch.tensor(ordered, dtype=torch.long, device=activation.device).reshape(-1, 3)
+        layer, position, feature = columns[activation != 0].unbind(1)
+        return ActiveUnits(
+            layer=layer,
+            position=position,
+            feature=feature,
+            activation=activation[activation != 0],
+            n_layers=self.basis.n_layers,
+            n_positions=self.n_positions,
+        )
 
     def flow(self, *, norms: Norms = "frozen", products: torch.dtype | None = None) -> FrozenFlow:
         """The affine map of this run, made once for each way of treating norms; see `freeze`."""

@@ -182,10 +182,11 @@ def _feature(run: RecordedRun, request: FeatureTarget, place: int) -> Root:
             f"there is no feature {request.feature} in layer {layer} of {basis.name}; give one from 0 to "
             f"{basis.n_features - 1}"
         )
-    if place < model.n_real:
+    n_real = basis.n_real(model)
+    if place < n_real:
         raise UsageError(
             f"{name} is asked for at position {place}, where the model keeps its real MLP and features mean nothing; "
-            f"give a position from {model.n_real} on"
+            f"give a position from {n_real} on"
         )
     at = torch.tensor([layer, place, request.feature], device=model.device)
     inputs = run.recording.mlp_inputs[layer, place][None]

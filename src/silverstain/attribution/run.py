@@ -12,12 +12,13 @@ from silverstain.attribution.budget import Question, are_kept, expand, merge_col
 from silverstain.attribution.edge_rows import EdgeRows
 from silverstain.attribution.edges import Sources, edges_into
 from silverstain.attribution.flow import FrozenFlow
+from silverstain.attribution.neuron_selection import Selection, select
 from silverstain.attribution.recorded import RecordedRun
 from silverstain.attribution.roots import Root
 from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.sources import Written, sources_of, written_by
 from silverstain.attribution.targets import Targets, feature_targets, joined
-from silverstain.bases import ActiveUnits
+from silverstain.bases import ActiveUnits, NeuronBasis
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
 from silverstain.resuming import ResumeStore
 
@@ -34,8 +35,36 @@ class Run:
     roots: tuple[Root, ...]
 
     @cached_property
+    def selection(self) -> Selection | None:
+        """The neurons that get nodes, chosen by what they contribute; None where the basis is a dictionary."""
+        basis, settings = self.recorded.basis, self.settings
+        if not isinstance(basis, NeuronBasis):
+            return None
+        return select(
+            self.flow,
+            self.recorded.recording,
+            basis,
+            self.root_targets,
+            self.root_weights,
+            most=settings.max_features,
+            share=settings.share,
+        )
+
+    @property
+    def n_active(self) -> int:
+        """How many units are active in the run, whether a target can see them or not."""
+        return len(self.recorded.active) if self.selection is None else self.selection.n_active
+
+    @property
+    def flow(self) -> FrozenFlow:
+        """The frozen flow of the run, as the settings want it."""
+        return self.recorded.flow(norms=self.settings.norms, products=self.settings.products)
+
+    @cached_property
     def active(self) -> ActiveUnits:
         """The active features that a target can see; features above lead to no target, and get no node."""
+        if self.selection is not None:
+            return self.selection.kept
         active = self.recorded.active
         return active[: active.of_layer(max(root.layer for root in self.roots)).start]
 
@@ -96,7 +125,7 @@ class Run:
     @cached_property
     def written(self) -> list[Written]:
         """What the active features write; see `written_by`."""
-        return written_by(self.recorded.recording, self.recorded.basis, self.active)
+        return written_by(self.recorded.recording, self.recorded.basis, self.active, self.flow)
 
     def sources(self, flow: FrozenFlow, columns: Int[Tensor, " active"], layout: NodeLayout) -> Sources:
         """What writes in this run, in the columns of a layout; see `sources_of`."""
@@ -111,7 +140,7 @@ def attribute(
     on_progress: Progress | None = None,
 ) -> tuple[Graph, float]:
     """The graph of a run without its `meta`, and the share of influence left unexplained."""
-    flow = run.recorded.flow(norms=run.settings.norms, products=run.settings.products)
+    flow = run.flow
     try:
         graph, unexplained = _found(run, flow, store, on_progress)
     except BaseException:

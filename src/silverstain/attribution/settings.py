@@ -8,6 +8,7 @@ import torch
 
 from silverstain.attribution.freezing import Norms, norms_named
 from silverstain.attribution.requests import TargetRequest, as_request, described
+from silverstain.bases.neuron_rules import rule_named
 from silverstain.brief import brief
 from silverstain.errors import UsageError
 
@@ -15,6 +16,9 @@ PROBABILITY = 0.95
 """By default the smallest set of tokens that reaches this probability is explained …"""
 MOST_TARGETS = 10
 """… but no more tokens than these, as in the paper."""
+
+OF_NEURONS = ("share", "neuron_rule")
+"""Settings that graphs of dictionaries do not have."""
 
 
 @brief
@@ -34,6 +38,12 @@ class TraceSettings:
     max_features: int | None = None
     """Room for features with nodes of their own, taken in order of influence. What the others write goes to the error
     nodes of the layers and positions they write to. By default every active feature."""
+    share: float | None = None
+    """Of neurons: as few get nodes as carry this share of Σ |contribution|, and no more than `max_features`. By default
+    the 500 that contribute most."""
+    neuron_rule: str | None = None
+    """How neurons are made linear in the run: half, up, derivative or ray (see `bases.neuron_rules`); by default the
+    rule that the basis has, half."""
     max_unexplained: float = 0.0
     """Stop expanding when no more than this share of the influence is left unexplained; the share that was left is
     `meta["unexplained_influence"]`."""
@@ -50,6 +60,10 @@ class TraceSettings:
         norms_named(self.norms)
         if self.max_features is not None and self.max_features < 0:
             raise UsageError(f"max_features is {self.max_features}; give a number of features, or none for all of them")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise UsageError(f"share is {self.share}; give a share of what neurons contribute, from 0 to 1")
+        if self.neuron_rule is not None:
+            rule_named(self.neuron_rule)
         if not 0 <= self.max_unexplained <= 1:
             raise UsageError(f"max_unexplained is {self.max_unexplained}; give a share of the influence, from 0 to 1")
         if not 0 <= self.probability <= 1:
@@ -71,7 +85,7 @@ class TraceSettings:
 
     def to_json(self) -> dict[str, Any]:
         """What a graph keeps of its settings."""
-        said = dict(vars(self))
+        said = {name: value for name, value in vars(self).items() if value is not None or name not in OF_NEURONS}
         requests = self.requests
         said["targets"] = None if requests is None else [described(request) for request in requests]
         said["products"] = None if self.products is None else str(self.products).removeprefix("torch.")

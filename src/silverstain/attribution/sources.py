@@ -10,6 +10,7 @@ from torch import Tensor
 
 from silverstain.attribution.edges import Sources, Writes, sort_writes
 from silverstain.attribution.flow import FrozenFlow
+from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.bases import ActiveUnits, Basis
 from silverstain.graphs import NodeLayout
 from silverstain.models import Recording
@@ -35,9 +36,9 @@ def sources_of(
     is lowest is brought as far up as pays, once for all targets: the embedding to the values of layer 0's attention,
     or, of a short prompt, behind that attention and with the writes of layer 0 to the values of the next.
     """
-    written = written_by(recording, basis, active) if written is None else written
+    written = written_by(recording, basis, active, flow) if written is None else written
     writes = tuple(
-        _writes_at(layer, recording, basis, active, columns, written[layer], layout)
+        _writes_at(layer, recording, basis, active, columns, written[layer], layout, flow)
         for layer in range(recording.n_layers)
     )
     positions = torch.arange(recording.n_positions, device=recording.embedding.device)
@@ -86,12 +87,22 @@ class Written(NamedTuple):
     """All of it together."""
 
 
-def written_by(recording: Recording, basis: Basis, active: ActiveUnits) -> list[Written]:
-    """What active features write, layer by layer. It does not depend on which of them are nodes."""
-    return [_written_at(target, basis, active, recording.mlp_outputs[target]) for target in range(basis.n_layers)]
+def written_by(
+    recording: Recording, basis: Basis, active: ActiveUnits, flow: FrozenFlow | None = None
+) -> list[Written]:
+    """What active features write, layer by layer, through the norm of the run's `flow` behind an MLP where they write
+    before it. It does not depend on which of them are nodes."""
+    return [
+        _written_at(
+            target, basis, active, recording.mlp_outputs[target], None if flow is None else flow.write_norm(target)
+        )
+        for target in range(basis.n_layers)
+    ]
 
 
-def _written_at(target: int, basis: Basis, active: ActiveUnits, like: Float[Tensor, "pos d_model"]) -> Written:
+def _written_at(
+    target: int, basis: Basis, active: ActiveUnits, like: Float[Tensor, "pos d_model"], norm: FrozenNorm | None
+) -> Written:
     tables, rows, members, n_rows = [], [], [], 0
     for layer in range(target + 1):
         if target not in basis.targets(layer):
@@ -105,6 +116,9 @@ def _written_at(target: int, basis: Basis, active: ActiveUnits, like: Float[Tens
         members.append(torch.arange(here.start, here.stop, device=row.device))
         n_rows += len(table)
     table, row, member = torch.cat(tables), torch.cat(rows), torch.cat(members)
+    if norm is not None:  # what becomes of a row depends on the position: none is shared
+        table = norm.linear_at(table[row], active.position[member].long())
+        row = torch.arange(len(table), device=table.device)
     return Written(table, row, member, _summed(table, row, member, active, like))
 
 
@@ -116,10 +130,12 @@ def _writes_at(
     columns: Int[Tensor, " active"],
     features: Written,
     layout: NodeLayout,
+    flow: FrozenFlow | None,
 ) -> Writes:
     """What is written at the MLP output of one layer: features, the decoder's bias, errors, real MLPs kept."""
     n_real, output = layout.n_real, recording.mlp_outputs[layer]
-    bias = basis.b_dec[layer].to(output)
+    bias = _decoder_bias(layer, basis, output, None if flow is None else flow.write_norm(layer))
+    bias = bias[n_real:] if len(bias) > 1 else bias
     constant = _add_skip(bias, basis.W_skip(layer), recording.mlp_inputs[layer, n_real:])
 
     # Recorded output − reconstruction, never the remainder of a sum of edges.
@@ -133,8 +149,9 @@ def _writes_at(
 
     positions = torch.arange(recording.n_positions, device=output.device)
     late, early = positions[n_real:], positions[:n_real]
-    rest = torch.cat([bias[None], errors, output[:n_real]])
-    rest_row = torch.cat([torch.zeros_like(late), 1 + torch.arange(len(rest) - 1, device=output.device)])
+    rest = torch.cat([bias, errors, output[:n_real]])
+    own = torch.arange(len(rest), device=output.device)
+    rest_row = torch.cat([own[: len(bias)].expand(len(late)), own[len(bias) :]])
     return sort_writes(
         torch.cat([features.table, rest]),
         torch.cat([features.row[shown], rest_row + len(features.table)]),
@@ -150,6 +167,14 @@ def _writes_at(
         torch.cat([at[shown], late, late, early]),
         recording.n_positions,
     )
+
+
+def _decoder_bias(
+    layer: int, basis: Basis, output: Float[Tensor, "pos d_model"], norm: FrozenNorm | None
+) -> Float[Tensor, "#pos d_model"]:
+    """What is written at a layer without any unit, its linear skip left out; what a norm behind the MLP adds to it."""
+    bias = basis.b_dec[layer].to(output)[None]
+    return bias if norm is None else norm.affine(bias.expand_as(output))
 
 
 def dense_writes(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,7 @@ from silverstain.attribution.room import saying_what_fits
 from silverstain.attribution.roots import cut_prompt, find_roots, likeliest, root_facts
 from silverstain.attribution.run import Progress, Run, attribute
 from silverstain.attribution.settings import TraceSettings
-from silverstain.bases import Basis
+from silverstain.bases import Basis, NeuronBasis, with_rule
 from silverstain.graphs import Graph
 from silverstain.models import LanguageModel
 from silverstain.resuming import ResumeStore
@@ -54,6 +55,7 @@ def trace_recorded(recorded: RecordedRun, settings: TraceSettings | None = None)
     """`trace` of a run that is recorded already, as it is recorded: to its last token."""
     start, settings = perf_counter(), settings or TraceSettings()
     _, places = cut_prompt(recorded.recording.token_ids.tolist(), settings.requests, settings.position)
+    recorded = replace(recorded, basis=with_rule(recorded.basis, settings.neuron_rule))
     return _traced(run_of(recorded, settings, places), None, start)
 
 
@@ -73,7 +75,7 @@ def _run(model: LanguageModel, basis: Basis, prompt: str | Sequence[int], settin
     """The prompt recorded up to the last token after which something is read, with what is asked about it."""
     tokens = model.tokenize(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
     tokens, places = cut_prompt(tokens, settings.requests, settings.position)
-    return run_of(record_run(model, basis, tokens), settings, places)
+    return run_of(record_run(model, with_rule(basis, settings.neuron_rule), tokens), settings, places)
 
 
 @torch.no_grad()
@@ -98,8 +100,10 @@ def _traced(
     """The graph of a run with what it is of and how well it holds; `start` is when recording began."""
     recorded = run.recorded
     facts = {"n_real": recorded.n_real, "dtype": str(recorded.model.dtype).removeprefix("torch.")}
+    if isinstance(recorded.basis, NeuronBasis):
+        facts["neuron_rule"] = recorded.basis.rule
     said = run.settings.to_json() | facts
-    meta = _meta(recorded, prompt)
+    meta = _meta(run, prompt)
     store = None if resume is None else ResumeStore(resume, json.dumps([meta, said], sort_keys=True))
     begun = perf_counter()
     with saying_what_fits(
@@ -122,8 +126,9 @@ def _traced(
     return graph.with_meta(meta)
 
 
-def _meta(recorded: RecordedRun, prompt: str | None) -> dict[str, Any]:
+def _meta(run: Run, prompt: str | None) -> dict[str, Any]:
     """What the graph is of: JSON can hold it."""
+    recorded = run.recorded
     model, basis, token_ids = recorded.model, recorded.basis, recorded.recording.token_ids.tolist()
     return {
         "prompt": model.tokenizer.decode(token_ids, skip_special_tokens=True) if prompt is None else prompt,
@@ -131,7 +136,8 @@ def _meta(recorded: RecordedRun, prompt: str | None) -> dict[str, Any]:
         "token_ids": token_ids,
         "model": {"name": model.name, "hash": model.hash},
         "dictionary": {"name": basis.name, "hash": basis.hash},
-        "active_features": len(recorded.active),
+        "active_features": run.n_active,
+        **({} if run.selection is None else {"rest": True, "share": run.selection.share}),
         "versions": {
             "silverstain": __version__,
             "torch": str(torch.__version__),

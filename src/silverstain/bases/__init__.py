@@ -5,16 +5,21 @@ from silverstain.bases.basis import Basis
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.fidelity_check import check_fidelity, fidelity
 from silverstain.bases.fitting import check_fits, check_made_for, fitted
+from silverstain.bases.neuron_rules import NEURON_RULES, NeuronRule
+from silverstain.bases.neurons import NeuronBasis, with_rule
 from silverstain.bases.reading import open_dictionary
 from silverstain.bases.replaced import edited_logits, replaced_logits
 from silverstain.bases.substitutes import ConstantSubstitute, NeuronSubstitute, TokenSubstitute
 from silverstain.bases.writing import save_dictionary
 
 __all__ = [
+    "NEURON_RULES",
     "ActiveUnits",
     "Basis",
     "ConstantSubstitute",
     "Dictionary",
+    "NeuronBasis",
+    "NeuronRule",
     "NeuronSubstitute",
     "TokenSubstitute",
     "check_fidelity",
@@ -26,4 +31,5 @@ __all__ = [
     "open_dictionary",
     "replaced_logits",
     "save_dictionary",
+    "with_rule",
 ]

@@ -13,7 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases.active_units import ActiveUnits
+from silverstain.bases.sites import WRITES_AT
 from silverstain.errors import UsageError
+from silverstain.models import LanguageModel
 
 
 class Readers(NamedTuple):
@@ -43,6 +45,21 @@ class Basis(ABC):
     @abstractmethod
     def reads_at(self) -> str:
         """Where in a block units read: see `sites`."""
+
+    @property
+    def writes_at(self) -> str:
+        """Where in a block units write: to what is added to the stream, or, before the norm that some architectures
+        have behind it, to the MLP's own output (see `sites`)."""
+        return WRITES_AT
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether about every unit is active at every token, so that units are chosen before edges are found."""
+        return False
+
+    def n_real(self, model: LanguageModel) -> int:
+        """Leading positions that keep their real MLP, and so have no units."""
+        return model.n_real
 
     @property
     @abstractmethod

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.formats.found import NAMES
 from silverstain.bases.lazy import Lazy, applied, summed
+from silverstain.bases.neurons import NeuronBasis
 from silverstain.bases.sites import BEFORE_NORM, MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
 from silverstain.bases.storage import FileSource, Key
 from silverstain.errors import UsageError
@@ -59,7 +60,15 @@ def _maybe_former(made: Made, model: Model | LanguageModel) -> str:
 
 
 def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
-    """UsageError unless it is a dictionary made for this model that reads and writes where we record."""
+    """UsageError unless it is a dictionary made for this model that reads and writes where we record, or its own
+    neurons."""
+    if isinstance(dictionary, NeuronBasis):
+        if dictionary.model is not model and dictionary.model.hash != model.hash:
+            raise UsageError(
+                f"these are the neurons of {dictionary.model.name} (hash {dictionary.model.hash}), not of {model.name} "
+                f"(hash {model.hash}); take those of this model"
+            )
+        return
     if not isinstance(dictionary, Dictionary):
         raise UsageError(
             f"a {type(dictionary).__name__} has no features that could be traced; give a per-layer or cross-layer "

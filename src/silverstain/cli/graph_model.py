@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from silverstain.cli import output
 from silverstain.cli.options import LoadingOptions
 from silverstain.printable import printable
-from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, is_organism
+from silverstain.references import NEURONS, ORGANISM, ORGANISM_DICTIONARIES, is_organism
 
 if TYPE_CHECKING:
     from silverstain.graphs import Graph
@@ -41,7 +41,7 @@ def _is_model(name: str) -> bool:
 
 
 def _is_dictionary(name: str, model: str) -> bool:
-    return (is_organism(model) and name in ORGANISM_DICTIONARIES) or _is_here(name)
+    return name == NEURONS or (is_organism(model) and name in ORGANISM_DICTIONARIES) or _is_here(name)
 
 
 def _is_here(name: str, file: str = "") -> bool:

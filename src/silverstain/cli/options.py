@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from silverstain.cli import output
 from silverstain.cli.quick_start import collect_as_usual
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
@@ -32,7 +33,9 @@ Json = Annotated[bool, typer.Option("--json/--no-json", help="Print one JSON obj
 DictionaryName = Annotated[
     str | None,
     typer.Option(
-        "--dictionary", help="cross-layer or per-layer for the organism; else a folder or hub id.", show_default=False
+        "--dictionary",
+        help="A folder, a hub id, or neurons, the model's own; cross-layer or per-layer for the organism.",
+        show_default=False,
     ),
 ]
 Threads = Annotated[
@@ -122,6 +125,8 @@ def load_replacement(options: LoadingOptions) -> "ReplacementModel":
     import silverstain
 
     dtype = _set_up(options)
+    if options.dictionary is None and not is_organism(options.model):
+        output.talk("no dictionary is named: reading the model's own neurons")
     loaded = silverstain.load(
         options.model,
         dictionary=options.dictionary,

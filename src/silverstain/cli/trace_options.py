@@ -33,7 +33,18 @@ class TraceOptions:
     most_targets: Annotated[int, typer.Option(min=1, help="… but no more tokens than these.")] = 10
     at: Annotated[int, typer.Option(help="The token after which the answer is read; negative from the end.")] = -1
     max_features: Annotated[
-        int | None, typer.Option(min=0, help="Room for features; the rest goes to error nodes.", show_default=False)
+        int | None,
+        typer.Option(min=0, help="Room for features; the rest goes to error nodes.", show_default="all; 500 neurons"),
+    ] = None
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of neurons: as few as carry this share of all contributions.", show_default=False
+        ),
+    ] = None
+    neuron_rule: Annotated[
+        str | None,
+        typer.Option(help="How neurons are made linear: half, up, derivative or ray.", show_default="half"),
     ] = None
     bound: Annotated[
         float, typer.Option(min=0, max=1, help="Stop when this share of the influence or less is left unexplained.")
@@ -64,6 +75,8 @@ class TraceOptions:
             probability=self.probability,
             most_targets=self.most_targets,
             max_features=self.max_features,
+            share=self.share,
+            neuron_rule=self.neuron_rule,
             max_unexplained=self.bound,
             norms=norms_named(self.norms),
             products=_product_dtype(self.products),

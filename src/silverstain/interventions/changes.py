@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import AnyEdit, DirectionEdit, Edit, PatternEdit, VectorEdit
 from silverstain.interventions.positions import resolved
@@ -147,16 +148,17 @@ def resolve_changes(
     lengths: Sequence[int],
     *,
     model: LanguageModel,
-    n_features: int,
+    basis: Basis,
     dtype: torch.dtype,
 ) -> Changes:
     """Lay out the edits of each row, whose prompt has lengths[row] tokens.
 
     UsageError for a place that does not exist and for two edits that change the same thing.
     """
+    n_real = basis.n_real(model)
     of_features = [[edit for edit in listed if isinstance(edit, Edit)] for listed in edits]
     sites = _resolved_features(
-        of_features, lengths, n_layers=model.n_layers, n_features=n_features, n_real=model.n_real,
+        of_features, lengths, n_layers=model.n_layers, n_features=basis.n_features, n_real=n_real,
         device=model.device, dtype=dtype,
     )  # fmt: skip
     tokens: list[VectorChange] = []
@@ -168,7 +170,7 @@ def resolve_changes(
         for edit in listed:
             if isinstance(edit, VectorEdit):
                 into = tokens if edit.layer is None else errors.setdefault(edit.layer, [])
-                into.extend(_vector_changes(edit, row, length, model, once))
+                into.extend(_vector_changes(edit, row, length, model, n_real, once))
             elif isinstance(edit, DirectionEdit):
                 directions.setdefault(edit.layer, []).append(_direction_change(edit, row, length, model, once))
             elif isinstance(edit, PatternEdit):
@@ -197,7 +199,12 @@ def _once() -> Callable[[Hashable, str, AnyEdit], None]:
 
 
 def _vector_changes(
-    edit: VectorEdit, row: int, length: int, model: LanguageModel, once: Callable[[Hashable, str, AnyEdit], None]
+    edit: VectorEdit,
+    row: int,
+    length: int,
+    model: LanguageModel,
+    n_real: int,
+    once: Callable[[Hashable, str, AnyEdit], None],
 ) -> list[VectorChange]:
     is_error = edit.layer is not None
     if is_error:
@@ -207,7 +214,7 @@ def _vector_changes(
             f"The donor of {edit} has {len(edit.donor)} numbers, but {model.name} has vectors of {model.d_model}; "
             "take it from a run of this model."
         )
-    positions = resolved(edit.positions, length, first=model.n_real if is_error else 0, edit=edit)
+    positions = resolved(edit.positions, length, first=n_real if is_error else 0, edit=edit)
     for position in positions:
         what = "the token" if edit.layer is None else f"the error of layer {edit.layer}"
         once((edit.layer, position), f"{what} at position {position}", edit)

@@ -22,7 +22,7 @@ def check_active(run: RecordedRun, edits: Sequence[AnyEdit]) -> None:
     basis = run.basis
     for edit in edits:
         if isinstance(edit, Edit) and edit.op in ("ablate", "scale"):
-            positions = resolved(edit.positions, run.n_positions, first=run.model.n_real, edit=edit)
+            positions = resolved(edit.positions, run.n_positions, first=run.n_real, edit=edit)
             for layer, feature in edit.features:
                 if layer >= basis.n_layers or feature >= basis.n_features:
                     raise UsageError(

@@ -34,7 +34,7 @@ class Donor:
 
     def patch_error(self, layer: int, position: int, *, to: int | None = None) -> VectorEdit:
         """The error node of (layer, to) writes what this run's error node of (layer, position) writes."""
-        self._check(layer, position, lowest=self.run.model.n_real)
+        self._check(layer, position, lowest=self.run.n_real)
         vector = tuple(self.run.errors[layer, position].tolist())
         return VectorEdit(op="patch", layer=layer, positions=(position if to is None else to,), donor=vector)
 

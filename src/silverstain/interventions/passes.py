@@ -118,7 +118,7 @@ class _Resolved:
         self, model: LanguageModel, basis: Basis, changes: Changes, twin: Int[Tensor, " batch"], regime: Regime
     ) -> None:
         self._basis, self._changes, self._twin, self._regime = basis, changes, twin, regime
-        self._n_real = max(0, model.n_real - changes.offset)
+        self._n_real = max(0, basis.n_real(model) - changes.offset)
         self._errors = _CleanErrors(basis, changes.errors, twin)
         self.changes_embedding = bool(changes.tokens)
         self.changed_streams = tuple(changes.directions)
@@ -273,7 +273,7 @@ def changes_for(
 ) -> Changes:
     """`resolve_changes` with the sizes and type of this model and basis."""
     dtype = model.dtype if model.dtype == torch.float64 else torch.float32
-    return resolve_changes(edits, lengths, model=model, n_features=basis.n_features, dtype=dtype)
+    return resolve_changes(edits, lengths, model=model, basis=basis, dtype=dtype)
 
 
 def sites_for(model: LanguageModel, basis: Basis, edits: Sequence[Sequence[AnyEdit]], lengths: Sequence[int]) -> Sites:

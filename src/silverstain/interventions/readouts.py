@@ -55,16 +55,17 @@ class Readouts:
     def check(self, model: LanguageModel, basis: Basis, n_positions: int) -> None:
         """UsageError for a feature, token or position that is not there."""
         position_in(self.position, n_positions)
+        n_real = basis.n_real(model)
         for layer, position, feature in self.places:
             if not (0 <= layer < basis.n_layers and 0 <= feature < basis.n_features):
                 raise UsageError(
                     f"The readout L{layer}.F{feature} is not in this dictionary of {basis.n_layers} layers of "
                     f"{basis.n_features} features; name one of those."
                 )
-            if not model.n_real <= position < n_positions:
+            if not n_real <= position < n_positions:
                 raise UsageError(
                     f"The readout L{layer}.F{feature} is at position {position}; features are at positions "
-                    f"{model.n_real} to {n_positions - 1} of this prompt."
+                    f"{n_real} to {n_positions - 1} of this prompt."
                 )
         wrong = [token for token in self.tokens if not 0 <= token < model.d_vocab]
         if wrong:

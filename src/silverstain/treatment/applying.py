@@ -81,7 +81,7 @@ class _Running:
         if not rules and not watched:
             return None
         activations = self._dictionary.encode_layer(layer, read)
-        n_real = max(0, self._model.n_real - self._past)  # these tokens keep their MLP: no features
+        n_real = max(0, self._dictionary.n_real(self._model) - self._past)  # these tokens keep their MLP: no features
         activations[:, :n_real] = 0
         for at in watched:
             self._remember(at, activations[..., at[1]] != 0)

@@ -70,9 +70,10 @@ def _constants_of(rule: Rule, model: LanguageModel, dictionary: Basis) -> Iterat
         unit = torch.tensor(edit.direction, dtype=torch.float64)
         yield edit.layer, (edit.rule[1] * unit / unit.norm()).to(model.device, torch.float32)
         return
-    if model.n_real:
+    n_real = dictionary.n_real(model)
+    if n_real:
         raise UsageError(
-            f"the rule {rule} leaves the first {model.n_real} tokens as they are, and a bias acts on all; use treated()"
+            f"the rule {rule} leaves the first {n_real} tokens as they are, and a bias acts on all; use treated()"
         )
     for layer, feature, _, constant in edit.rules():
         rows = dictionary.decoder_rows(layer, torch.tensor([feature], device=dictionary.device))[0]

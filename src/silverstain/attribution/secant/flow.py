@@ -13,9 +13,9 @@ from silverstain.attribution.frozen_norm import FrozenNorm, no_norm
 from silverstain.attribution.secant.attention import SecantAttention, secant_attention
 from silverstain.attribution.secant.rules import norm_rank_one
 from silverstain.attribution.secant.units import LayerUnits, NeuronUnits, dictionary_units, neuron_units
-from silverstain.bases import Basis
+from silverstain.bases import Basis, NeuronBasis
 from silverstain.brief import brief
-from silverstain.models import LanguageModel, Norm, neurons_of
+from silverstain.models import LanguageModel, Norm
 from silverstain.models.pairs import Pair
 from silverstain.models.recording import MLP_INPUT
 
@@ -173,8 +173,8 @@ class SecantFlow:
 
 
 @torch.no_grad()
-def secant_flow(model: LanguageModel, basis: Basis | None, pair: Pair) -> SecantFlow:
-    """The flow of a recorded pair, in the model's neurons (no basis), or in a dictionary."""
+def secant_flow(model: LanguageModel, basis: Basis, pair: Pair) -> SecantFlow:
+    """The flow of a recorded pair, in the model's neurons or in a dictionary."""
     layers, like = range(model.n_layers), pair.layers[0].stream[0]
     n_real = 0 if basis is None else min(model.n_real, pair.n_positions)
     units = _neurons(model, pair, like) if basis is None else _features(model, basis, pair, n_real)
@@ -219,12 +219,12 @@ def _norm(norm: Norm | None, read: Float[Tensor, "run pos d_model"], like: Float
     )
 
 
-def _neurons(model: LanguageModel, pair: Pair, like: Tensor) -> tuple[NeuronUnits, ...]:
+def _neurons(model: LanguageModel, basis: NeuronBasis, pair: Pair, like: Tensor) -> tuple[NeuronUnits, ...]:
     found = []
     for layer, paired in enumerate(pair.layers):
         norm = model.norm("mlp_output", layer)
         output_norm = None if norm is None else _norm(norm, paired.mlp_output, like)
-        found.append(neuron_units(layer, neurons_of(model, layer), paired.mlp_read, output_norm))
+        found.append(neuron_units(layer, basis.layer(layer), paired.mlp_read, output_norm))
     return tuple(found)
 
 
