@@ -176,11 +176,10 @@ class SecantFlow:
 def secant_flow(model: LanguageModel, basis: Basis, pair: Pair) -> SecantFlow:
     """The flow of a recorded pair, in the model's neurons or in a dictionary."""
     layers, like = range(model.n_layers), pair.layers[0].stream[0]
-    n_real = 0 if basis is None else min(model.n_real, pair.n_positions)
-    units = _neurons(model, pair, like) if basis is None else _features(model, basis, pair, n_real)
+    n_real, units = min(basis.n_real(model), pair.n_positions), _units(model, basis, pair, like)
     for layer, found in enumerate(units):
         found.change = torch.where(pair.is_same(layer)[found.position], 0.0, found.change)
-    skips = tuple(None if basis is None else basis.W_skip(layer) for layer in layers)
+    skips = tuple(basis.W_skip(layer) for layer in layers)
     return SecantFlow(
         model=model,
         pair=pair,
@@ -217,6 +216,12 @@ def _norm(norm: Norm | None, read: Float[Tensor, "run pos d_model"], like: Float
         is_centred=norm.kind.is_centred,
         along=norm_rank_one(base, contrast, mean),
     )
+
+
+def _units(model: LanguageModel, basis: Basis, pair: Pair, like: Tensor) -> tuple[LayerUnits, ...]:
+    if isinstance(basis, NeuronBasis):
+        return _neurons(model, basis, pair, like)
+    return _features(model, basis, pair, min(basis.n_real(model), pair.n_positions))
 
 
 def _neurons(model: LanguageModel, basis: NeuronBasis, pair: Pair, like: Tensor) -> tuple[NeuronUnits, ...]:
