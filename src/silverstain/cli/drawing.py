@@ -10,7 +10,7 @@ NARROWEST = 48
 BOX_LINES = 3
 LEGEND = "▲ raises  ┬ lowers  ±0.00 share of the box's input  % share of the influence on the answer"
 RUN_NAME = 10  # columns of base and contrast
-ATTENTION = "╔═╗ attention"
+ATTENTION = "╔═╗\u00a0attention"  # not to be parted
 INDIRECT = "* through units that are not drawn"
 STYLES = {"logit": "green", "feature": "", "token": "bold", "error": "grey", "attention": "magenta"}
 TRUST_STYLES = {"good": "green", "partial": "yellow", "poor": "alarm", "unknown": "yellow"}
@@ -40,7 +40,11 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     legend = [LEGEND, *([] if all(edge.is_direct for edge in circuit.edges) else [INDIRECT])]
     legend += [ATTENTION] if any(box.is_attention for box in circuit.nodes) else []
     lines = [*_runs(circuit, room), canvas.render(colour=colour), "", *_wrapped("  ".join(legend), room)]
-    named = [f"{box.label} is {box.name}" for box in circuit.nodes if box.is_named]
+    named = [
+        f"{box.name} is {box.label}" if box.is_attention else f"{box.label} is {box.name}"
+        for box in circuit.nodes
+        if box.is_named
+    ]
     lines += _wrapped("; ".join(named), room)
     if circuit.left_out >= 0.005:
         lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through {circuit.units} that are not drawn")

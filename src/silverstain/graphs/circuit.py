@@ -14,7 +14,7 @@ from silverstain.graphs.contrast import Contrast, contrast_of
 from silverstain.graphs.influence import influence
 from silverstain.graphs.kinds import ATTENTION, NODE_KINDS
 from silverstain.graphs.lettering import columns_of
-from silverstain.graphs.naming import attention_in_words, unit_name
+from silverstain.graphs.naming import attention_in_short, attention_in_words, unit_name
 from silverstain.graphs.scores import Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
@@ -54,6 +54,8 @@ class CircuitNode:
     n_members: int = 1
     name: str = ""
     """What a single feature or attention is called in commands: L3.F1501@9; empty for anything else."""
+    short: str = ""
+    """What stands in a box that is too narrow for the label, where that says more than the label's beginning."""
     is_attention: bool = False
     """Whether all members are attention: it stands before the features of its layer."""
 
@@ -218,6 +220,7 @@ def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tenso
     at_place = torch.zeros(len(places), dtype=weight.dtype).index_add_(0, which, weight)
     first_answer, only = graph.nodes.span("logit").start, group.members[0]
     is_unit = len(group.members) == 1 and bool(graph.nodes.is_unit[only])
+    words = attention_in_words(graph, only) if is_unit and group.kind == "attention" else None
     return CircuitNode(
         label=shown_name(group.label),
         kind=group.kind,
@@ -227,6 +230,7 @@ def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tenso
         share=graph.target_probabilities[only - first_answer] if group.kind == "logit" else share,
         n_members=len(group.members),
         name=unit_name(graph.nodes, only) if is_unit else "",
+        short=shown_name(attention_in_short(graph, only)) if group.label == words else "",
         is_attention=group.kind != "error" and bool((graph.nodes.kind[members] == ATTENTION).all()),
     )
 

@@ -106,7 +106,7 @@ def _pieces(tokens: Sequence[str], changed: Sequence[int], prompt: str) -> tuple
     for is_changed, run in groupby(range(first, len(tokens)), key=lambda at: at in different):
         text = between.join(_shown(tokens[at], keep_blanks=True) for at in run)
         pieces += _with_blanks_outside(text, is_changed, after=between if pieces else "")
-    return tuple(pieces)
+    return tuple([replace(pieces[0], text=pieces[0].text.lstrip(" ")), *pieces[1:]] if pieces else ())
 
 
 def _with_blanks_outside(text: str, is_changed: bool, *, after: str) -> Iterator[Piece]:

@@ -205,7 +205,12 @@ def _placed_word(texts: Mapping[int | None, str], box: CircuitNode, columns: lis
 def _text(box: CircuitNode, room: int) -> str:
     """The name, cut to the room there is, with its share or an answer's probability beside it."""
     share = "" if box.share is None else f"  {100 * box.share:.0f} %"
-    return shortened(box.label, max(room - len(share), 1)) + share
+    return label_in(box, max(room - len(share), 1)) + share
+
+
+def label_in(box: CircuitNode, room: int) -> str:
+    """The label in so many columns: what is short for it, or else cut."""
+    return shortened(box.short if box.short and columns_of(box.label) > room else box.label, room)
 
 
 def _spread(row: list[Placed], width: int) -> None:

@@ -29,6 +29,14 @@ def attention_in_words(graph: GraphArrays, node: int) -> str:
     return f"H{head} of L{layer}: {query} looks {change} at {'itself' if key == position else _token(graph, key)}"
 
 
+def attention_in_short(graph: GraphArrays, node: int) -> str:
+    """more: ' is' ← ' Spain'."""
+    nodes = graph.nodes
+    change = "less" if float(nodes.activation[node]) < 0 else "more"
+    key = -1 if nodes.key is None else int(nodes.key[node])
+    return f"{change}: {_token(graph, int(nodes.position[node]))} ← {_token(graph, key)}"
+
+
 def _token(graph: GraphArrays, position: int) -> str:
     tokens = graph.meta.get("tokens") or ()
-    return f"'{printable(str(tokens[position]), LONGEST_TOKEN)}'" if position < len(tokens) else f"@{position}"
+    return f"'{printable(str(tokens[position]), LONGEST_TOKEN)}'" if 0 <= position < len(tokens) else f"@{position}"

@@ -5,11 +5,11 @@ colour and by boxes without corners.
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from silverstain.graphs.circuit import Circuit, CircuitEdge, CircuitNode
 from silverstain.graphs.contrast import Side
-from silverstain.graphs.layout import Layout, Placed, lay_out
+from silverstain.graphs.layout import Layout, Placed, label_in, lay_out
 from silverstain.graphs.lettering import columns_of, shortened
 from silverstain.graphs.pen import LIGHT, cut_box, dark_style, fill, in_xml, rounded_box, stroke, text_at
 from silverstain.graphs.trust import Trust, trust_in
@@ -25,6 +25,8 @@ TIP, CUT = 8.0, 10.0
 """Of the end of a line, and off the corners of a box of attention."""
 RUN, RUN_NAME = 22.0, 68.0
 """Height of the line of one of two runs, and room for its name."""
+LEGEND_LETTER = 6.2
+"""Width of a letter of the legend."""
 THIN, THICK = 1.3, 6.0
 """Widths of a line of weight 0 and of weight 1."""
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
@@ -88,10 +90,13 @@ class _Sheet:
         said = circuit.prompt if circuit.contrast is None else circuit.contrast.explained
         self.header = _wrapped(said, (self.width - 2 * MARGIN) / 8.6, most=2)
         self.runs = () if circuit.contrast is None else circuit.contrast.sides
-        self.top = MARGIN + 24 * len(self.header) + RUN * len(self.runs) + (34 if self.header else 0)
+        runs = RUN * len(self.runs) + 6 if self.runs else 0
+        self.top = MARGIN + 24 * len(self.header) + runs + (34 if self.header else 0)
         self.bottom = self.top + (self.layout.n_rows - 1) * (BOX + CHANNEL) + WORDS
         self.notes = _wrapped(self.trust.line if self.trust else "", (self.width - 2 * MARGIN - 22) / 7.2, most=3)
-        self.height = self.bottom + 58 + 19 * len(self.notes) + MARGIN / 2
+        self.signs = self.legend_signs()
+        self.is_legend_long = self.signs[-1][1] + LEGEND_LETTER * len(self.legend_text()) > self.width - MARGIN
+        self.height = self.bottom + 58 + 19 * self.is_legend_long + 19 * len(self.notes) + MARGIN / 2
 
     def x(self, column: float) -> float:
         return MARGIN + GUTTER + column * COLUMN
@@ -137,7 +142,7 @@ class _Sheet:
             y += RUN
         read_by = " · ".join(name for name in (self.circuit.model, self.circuit.dictionary) if name)
         if self.header and read_by:
-            yield text_at(MARGIN, y, read_by, "muted", size=12)
+            yield text_at(MARGIN, y + (6 if self.runs else 0), read_by, "muted", size=12)
 
     def run(self, side: Side, y: float) -> str:
         """The prompt of one of two runs, what differs in it set off, and its answer."""
@@ -184,7 +189,7 @@ class _Sheet:
         look = f'class="f-{colour} s-{colour}" fill="{LIGHT[colour]}" stroke="{LIGHT[colour]}"'
         yield shape.format(f'{look} fill-opacity="{shade:.2f}" stroke-width="1.4"{dashes}')
         middle, letters = left + width / 2, place.width - 2
-        yield text_at(middle, top + 19, shortened(node.label, letters), "ink", size=13.5, weight=600, anchor="middle")
+        yield text_at(middle, top + 19, label_in(node, letters), "ink", size=13.5, weight=600, anchor="middle")
         detail = shortened(detail_of(node, self.circuit.units), letters + 2)
         yield text_at(middle, top + 35, detail, "muted", size=11.5, anchor="middle") + "</g>"
 
@@ -247,27 +252,38 @@ class _Sheet:
                 anchor="middle",
             )  # fmt: skip
 
+    def legend_signs(self) -> list[tuple[str, float, str]]:
+        """What each sign in the legend is called, where it ends, and how it looks."""
+        signs = [("raises", stroke("raises")), ("lowers", f'{stroke("lowers")} stroke-dasharray="7 4"')]
+        if not all(edge.is_direct for edge in self.circuit.edges):
+            signs.append(("* through units that are not drawn", f'{stroke("raises")} stroke-dasharray="2 4"'))
+        if any(node.is_attention for node in self.circuit.nodes):
+            colour = f'class="f-attention s-attention" fill="{LIGHT["attention"]}" stroke="{LIGHT["attention"]}"'
+            signs.append(("attention", f'{colour} fill-opacity="0.2" stroke-width="1.4"'))
+        ends = accumulate((36 + 7 * len(name) + 26 for name, _ in signs), initial=MARGIN)
+        return [(name, end, look) for (name, look), end in zip(signs, [*ends][1:], strict=True)]
+
+    def legend_text(self) -> str:
+        """What the numbers mean, and how much is not there."""
+        text = "numbers: share of the box's input · percentages: share of the influence on the answer"
+        if self.circuit.left_out >= 0.005:
+            text += f" · {percent(self.circuit.left_out)} in {self.circuit.units} not drawn"
+        return text
+
     def legend(self) -> Iterator[str]:
         y = self.bottom + 28
         yield f'<path {stroke("rule")} d="M{MARGIN:.0f} {y - 16:.1f}H{self.width - MARGIN:.0f}"/>'
         x = MARGIN
-        kinds = [("raises", "raises", ""), ("lowers", "lowers", "7 4")]
-        if not all(edge.is_direct for edge in self.circuit.edges):
-            kinds.append(("raises", "* through units that are not drawn", "2 4"))
-        for colour, name, dashes in kinds:
-            dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-            yield f'<path {stroke(colour)} stroke-width="3"{dashed} d="M{x:.0f} {y:.1f}h28"/>'
+        for name, end, look in self.signs:
+            if name == "attention":
+                yield cut_box(x, y - 7, 28, 14, 4).format(look)
+            else:
+                yield f'<path {look} stroke-width="3" d="M{x:.0f} {y:.1f}h28"/>'
             yield text_at(x + 36, y + 4, name, "muted", size=12)
-            x += 36 + 7 * len(name) + 26
-        if any(node.is_attention for node in self.circuit.nodes):
-            look = f'class="f-attention s-attention" fill="{LIGHT["attention"]}" stroke="{LIGHT["attention"]}"'
-            yield cut_box(x, y - 7, 28, 14, 4).format(f'{look} fill-opacity="0.2" stroke-width="1.4"')
-            yield text_at(x + 36, y + 4, "attention", "muted", size=12)
-            x += 36 + 7 * len("attention") + 26
-        text = "numbers: share of the box's input · percentages: share of the influence on the answer"
-        if self.circuit.left_out >= 0.005:
-            text += f" · {percent(self.circuit.left_out)} in {self.circuit.units} not drawn"
-        yield text_at(x, y + 4, text, "muted", size=12)
+            x = end
+        if self.is_legend_long:
+            x, y = MARGIN, y + 19
+        yield text_at(x, y + 4, self.legend_text(), "muted", size=12)
         if self.trust is not None:
             y += 27
             yield f'<circle {fill(self.trust.level)} cx="{MARGIN + 6:.0f}" cy="{y - 4:.1f}" r="5.5"/>'
