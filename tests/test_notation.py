@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silverstain.notation import NodeName, feature_name, name_of_id, read_node
+from silverstain.notation import NodeName, attention_name, feature_name, name_of_id, read_node
 
 counts, positions = st.integers(0, 10**6), st.none() | st.integers(-99, 10**6)
 
@@ -37,7 +37,46 @@ def test_every_form_is_read(text: str, written: str, fields: tuple):
     assert str(named) == written
 
 
-@pytest.mark.parametrize("text", ["", "austin", "L3", "F7", "3", "3_", "1_2_3_4", "L3.F1@x", "L3.F" + "9" * 30 + "@"])
+@given(layer=counts, head=counts | st.just(-1), position=counts, key=counts)
+def test_attention_reads_back_in_every_form(layer: int, head: int, position: int, key: int):
+    written = attention_name(layer, head, position, key)
+    named = read_node(written)
+    assert named is not None
+    assert (named.kind, named.layer, named.index, named.position) == ("attention", layer, head, position)
+    assert named.key == (None if head < 0 else key)
+    assert str(named) == written
+    assert read_node(written.replace("←", " < ").lower()) == named
+    node_id = f"{layer}_attn_{position}" if head < 0 else f"{layer}_attn{head}_{position}_{key}"
+    assert read_node(node_id) == named
+    assert name_of_id(node_id) == written
+
+
+def test_attention_is_written_as_a_head_with_query_and_key():
+    assert attention_name(12, 3, 9, 4) == "L12.H3@9←4"
+    assert read_node("attention L12.H3@9←4") == read_node("L12.H3@9<4") == read_node("12_attn3_9_4")
+    assert attention_name(12, -1, 9, -1) == "L12.attention@9"
+    head = read_node("L12.H3@9")
+    assert head is not None
+    assert head.kind == "head"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "austin",
+        "L3",
+        "F7",
+        "3",
+        "3_",
+        "1_2_3_4",
+        "L3.F1@x",
+        "L3.F" + "9" * 30 + "@",
+        "L3.F1@9<4",
+        "L3.H1@9<",
+        "3_attn",
+    ],
+)
 def test_what_names_no_node_is_none(text: str):
     assert read_node(text) is None
 

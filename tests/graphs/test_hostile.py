@@ -20,9 +20,10 @@ from silverstain.errors import UsageError
 from silverstain.graphs import Graph, circuit_of, open_graph, open_with_story
 from silverstain.graphs.arrays import checksum
 from silverstain.graphs.files import FORMAT
-from silverstain.graphs.nodes import LOGIT, TOKEN
+from silverstain.graphs.kinds import FILE_KINDS
 from silverstain.storage import read_tensors, save_tensors_whole
 
+TOKEN, LOGIT = FILE_KINDS.index("token"), FILE_KINDS.index("logit")
 Arrays = dict[str, torch.Tensor]
 
 

@@ -28,6 +28,7 @@ ANSI = {
     "cyan": "36",
     "red": "31",
     "yellow": "33",
+    "magenta": "35",
     "alarm": "1;31",
 }
 

@@ -9,10 +9,13 @@ GUTTER = 7  # columns at the left for the names of layers
 NARROWEST = 48
 BOX_LINES = 3
 LEGEND = "▲ raises  ┬ lowers  ±0.00 share of the box's input  % share of the influence on the answer"
+RUN_NAME = 10  # columns of base and contrast
+ATTENTION = "╔═╗\u00a0attention"  # not to be parted
 INDIRECT = "* through units that are not drawn"
-STYLES = {"logit": "green", "feature": "", "token": "bold", "error": "grey"}
+STYLES = {"logit": "green", "feature": "", "token": "bold", "error": "grey", "attention": "magenta"}
 TRUST_STYLES = {"good": "green", "partial": "yellow", "poor": "alarm", "unknown": "yellow"}
 SOLID, DOTTED = ("╭", "─", "╮", "│", "╰", "╯"), ("┌", "╌", "┐", "┆", "└", "┘")
+DOUBLE = ("╔", "═", "╗", "║", "╚", "╝")
 
 
 def draw(graph: Graph, story: Story, *, width: int = 100, colour: bool = False, max_boxes: int = 10) -> str:
@@ -34,16 +37,30 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     _draw_words(canvas, layout, tops[0])
     _draw_weights(canvas, circuit, layout, tops)
     room = max(NARROWEST, width)
-    legend = LEGEND if all(edge.is_direct for edge in circuit.edges) else f"{LEGEND}  {INDIRECT}"
-    lines = [canvas.render(colour=colour), "", *_wrapped(legend, room)]
-    named = [f"{box.label} is {box.name}" for box in circuit.nodes if box.is_named]
+    legend = [LEGEND, *([] if all(edge.is_direct for edge in circuit.edges) else [INDIRECT])]
+    legend += [ATTENTION] if any(box.is_attention for box in circuit.nodes) else []
+    lines = [*_runs(circuit, room), canvas.render(colour=colour), "", *_wrapped("  ".join(legend), room)]
+    named = [
+        f"{box.name} is {box.label}" if box.is_attention else f"{box.label} is {box.name}"
+        for box in circuit.nodes
+        if box.is_named
+    ]
     lines += _wrapped("; ".join(named), room)
     if circuit.left_out >= 0.005:
-        lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through features that are not drawn")
+        lines.append(f"{100 * circuit.left_out:.0f} % of the influence runs through {circuit.units} that are not drawn")
     if circuit.scores is not None:
-        trust = trust_in(circuit.scores, left_out=circuit.left_out, has_edges=circuit.has_edges)
+        about = {"left_out": circuit.left_out, "has_edges": circuit.has_edges, "is_rest": circuit.is_rest}
+        trust = trust_in(circuit.scores, **about)
         lines += [_styled(line, TRUST_STYLES[trust.level], colour) for line in _wrapped(trust.line, room)]
     return "\n".join(lines)
+
+
+def _runs(circuit: Circuit, room: int) -> list[str]:
+    """What a contrast explains, and its prompts one under the other, what differs in «marks»."""
+    if circuit.contrast is None:
+        return []
+    prompts = [f"{side.name:{RUN_NAME}}{side.line(room - RUN_NAME)}" for side in circuit.contrast.sides]
+    return [*_wrapped(circuit.contrast.explained, room), *prompts, ""]
 
 
 def _heights(circuit: Circuit, layout: Layout) -> tuple[list[int], list[dict[int, int]]]:
@@ -100,12 +117,17 @@ def _reach(span: tuple[int, list[int]]) -> tuple[int, int]:
     return min(below, *above), max(below, *above)
 
 
+def _style(place: Placed) -> str:
+    return STYLES["attention"] if place.box.is_attention else STYLES.get(place.box.kind, "cyan")
+
+
 def _draw_box(canvas: Canvas, place: Placed, top: int) -> None:
-    left, style = GUTTER + place.left, STYLES.get(place.box.kind, "cyan")
+    left, style = GUTTER + place.left, _style(place)
     inside = place.width - 2
     padding = inside - columns_of(place.text)
     text = " " * (padding // 2) + place.text + " " * (padding - padding // 2)
-    top_left, edge, top_right, side, bottom_left, bottom_right = DOTTED if place.box.kind == "error" else SOLID
+    frame = DOUBLE if place.box.is_attention else DOTTED if place.box.kind == "error" else SOLID
+    top_left, edge, top_right, side, bottom_left, bottom_right = frame
     canvas.write(top, left, top_left + edge * inside + top_right, style)
     canvas.write(top + 1, left, side + text + side, style)
     canvas.write(top + 2, left, bottom_left + edge * inside + bottom_right, style)
@@ -135,7 +157,7 @@ def _draw_channel(
             for column in above:
                 canvas.vertical(source, GUTTER + column, first, turn, dashed=(source, column) in lowered)
         if layout.placed[source].row == row - 1 and row > 1:
-            canvas.write(tops[row - 1], GUTTER + below, "┴", STYLES.get(layout.placed[source].box.kind, "cyan"))
+            canvas.write(tops[row - 1], GUTTER + below, "┴", _style(layout.placed[source]))
         if (source, row) in layout.passes:  # beside the boxes of this row
             canvas.vertical(source, GUTTER + layout.passes[source, row], tops[row] - 1, first)
 

@@ -90,7 +90,8 @@ def scores_in_words(graph: "Graph") -> str:
     from silverstain.graphs.scores import WHOLE
 
     found = graph.scores()
-    figures = {"replacement": found.replacement, "completeness over all rows": found.completeness_all_rows}
+    shown = "shown" if graph.meta.get("rest") else "replacement"
+    figures = {shown: found.replacement, "completeness over all rows": found.completeness_all_rows}
     known = ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items() if figure == figure)
     if found.of == WHOLE:
         return f"scores of the whole graph: {known}"

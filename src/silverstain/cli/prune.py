@@ -55,7 +55,8 @@ def prune(
         sides = {when: {**counts[when], "scores": scores[when]._asdict()} for when in counts}
         output.emit({"graph": str(destination), **sides})
         return
-    rows = [["", "nodes and edges", "replacement", "completeness"]]
+    shown = "shown" if before.meta.get("rest") else "replacement"
+    rows = [["", "nodes and edges", shown, "completeness"]]
     for when, value in (("before", before), ("after", after)):
         figures = scores[when]
         rows.append([when, size_in_words(value), f"{figures.replacement:.3f}", f"{figures.completeness:.3f}"])

@@ -49,6 +49,7 @@ def show(
         output.talk(f"Wrote {shown_path(out)}")
     if json:
         meta = {key: traced.meta.get(key) for key in ("prompt", "tokens", "targets")}
+        meta |= {key: traced.meta[key] for key in ("contrast", "rest") if traced.meta.get(key)}
         scores = {"scores": traced.scores()._asdict(), "groups": groups_of(traced, story)}
         evidence = {"evidence": list(story.evidence)}
         output.emit({"graph": str(graph), **meta, **counts_of(traced), **scores, **evidence})

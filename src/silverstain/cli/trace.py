@@ -26,7 +26,7 @@ from silverstain.references import is_organism
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
-    from silverstain.graphs import Graph, Scores
+    from silverstain.graphs import Graph
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -167,7 +167,7 @@ def figures(graph: "Graph") -> str:
     rows = [
         ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
         ["graph", size_in_words(graph)],
-        *(_score_rows(graph.scores()) if graph.n_edges else [["scores", NO_EDGES]]),
+        *(_score_rows(graph) if graph.n_edges else [["scores", NO_EDGES]]),
         ["exactness", _exactness(graph.exactness())],
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
@@ -175,12 +175,15 @@ def figures(graph: "Graph") -> str:
     return output.table(rows)
 
 
-def _score_rows(scores: "Scores") -> list[list[str]]:
+def _score_rows(graph: "Graph") -> list[list[str]]:
     """The scores that are known, with what they are of."""
     from silverstain.graphs.scores import WHOLE
 
+    scores, is_rest = graph.scores(), bool(graph.meta.get("rest"))
     of = "" if scores.of == WHOLE else "; in what the file kept, which says nothing of the whole graph"
     rows = [["replacement", f"{scores.replacement:.3f}  of the influence never passes an error{of}"]]
+    if is_rest:
+        rows = [["shown", f"{scores.replacement:.3f}  of the influence passes through nodes that are shown{of}"]]
     if scores.completeness == scores.completeness:
         rows.append(["completeness", f"{scores.completeness:.3f}  of what enters the nodes is explained{of}"])
     elif scores.completeness_all_rows == scores.completeness_all_rows:
@@ -191,7 +194,9 @@ def _score_rows(scores: "Scores") -> list[list[str]]:
 
 def size_in_words(graph: "Graph") -> str:
     """Nodes and edges, for a person."""
-    text = f"{graph.nodes.count()['feature']} features, {graph.n_nodes} nodes, {graph.n_edges} edges"
+    counts, units = graph.nodes.count(), "units" if graph.meta.get("rest") else "features"
+    attention = f"{counts['attention']} attention, " if "attention" in counts else ""
+    text = f"{counts['feature']} {units}, {attention}{graph.n_nodes} nodes, {graph.n_edges} edges"
     if graph.node_mask is None or graph.edge_mask is None:
         return text
     return f"{text}; kept {int(graph.node_mask.sum())} nodes, {int(graph.edge_mask.sum())} edges"

@@ -10,13 +10,16 @@ from torch import Tensor
 
 from silverstain.brief import brief
 from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.contrast import Contrast, contrast_of
 from silverstain.graphs.influence import influence
+from silverstain.graphs.kinds import ATTENTION, NODE_KINDS
+from silverstain.graphs.lettering import columns_of
+from silverstain.graphs.naming import attention_in_short, attention_in_words, unit_name
 from silverstain.graphs.scores import Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
 from silverstain.graphs.trust import GOOD
 from silverstain.graphs.ways import CircuitEdge, chosen_edges
-from silverstain.notation import feature_name
 from silverstain.pieces import word, word_spans
 from silverstain.printable import printable
 
@@ -24,6 +27,8 @@ NEGLIGIBLE = 0.02
 """Of the strongest unit's influence: a unit with less is not worth a box, however many boxes are free."""
 LONGEST_NAME = 80
 """Characters of a name or a token that a drawing looks at."""
+LONGEST_WORDS = 40
+"""Columns of what attention does, told in words."""
 LONGEST_PROMPT = 2000
 MOST_WORDS = 256
 """Words of the prompt, the most influential ones, that edges may come from."""
@@ -32,11 +37,12 @@ MOST_WORDS = 256
 @brief
 @dataclass(frozen=True, kw_only=True)
 class CircuitNode:
-    """A group, a single feature, what the dictionary does not explain, a word of the prompt or an answer."""
+    """A group, a single feature, attention of one head from one position to another, what no unit explains, a word of
+    the prompt or an answer."""
 
     label: str
     kind: str
-    """token, logit, error, or what the group's kind says; "feature" for a feature without a group."""
+    """token, logit, error, or what the group's kind says; "feature" and "attention" for those without a group."""
     layer: float
     """Mean over the members, weighted by influence; -1 for words, n_layers for answers."""
     position: int
@@ -47,11 +53,15 @@ class CircuitNode:
     """Of the influence on the answer; for an answer its probability, None if it is no token."""
     n_members: int = 1
     name: str = ""
-    """What a single feature is called in commands: L3.F1501@9; empty for anything else."""
+    """What a single feature or attention is called in commands: L3.F1501@9; empty for anything else."""
+    short: str = ""
+    """What stands in a box that is too narrow for the label, where that says more than the label's beginning."""
+    is_attention: bool = False
+    """Whether all members are attention: it stands before the features of its layer."""
 
     @property
     def is_named(self) -> bool:
-        """Whether a single feature has a label beside what it is called in commands."""
+        """Whether a single feature or attention has a label beside what it is called in commands."""
         return bool(self.name) and self.name not in self.label and not self.name.startswith(f"{self.label}@")
 
 
@@ -65,7 +75,7 @@ class Circuit:
     tokens: tuple[str, ...]
     """Of the prompt."""
     left_out: float
-    """Share of the influence that runs through features of no node of the circuit."""
+    """Share of the influence that runs through units of no node of the circuit."""
     scores: Scores | None = None
     """Of the graph."""
     has_edges: bool = True
@@ -73,14 +83,24 @@ class Circuit:
     prompt: str = ""
     model: str = ""
     dictionary: str = ""
+    contrast: Contrast | None = None
+    """Of a graph that explains the difference of two runs."""
+    is_rest: bool = False
+    """Whether nodes of kind error are all else of their layer and position, and no errors of a dictionary."""
+
+    @property
+    def units(self) -> str:
+        """What the graph's units are called, several of them."""
+        return "units" if self.is_rest else "features"
 
 
 def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_answers: int = 3) -> Circuit:
     """The `max_groups` units with the most influence, with words, answers and errors at their ends.
 
-    A unit is a group of the story or a single feature that is in no group; pruning, which keeps the strongest, changes
-    nothing here. Every one has a way on from words and to an answer: see `ways`. Error nodes are one more unit where
-    much of the influence passes through them, which is where the replacement score is below `trust.GOOD`.
+    A unit is a group of the story, or a single feature or attention that is in no group; pruning, which keeps the
+    strongest, changes nothing here. Every one has a way on from words and to an answer: see `ways`. Error nodes, the
+    rest of attention among them, are one more unit where much of the influence passes through them, which is where the
+    replacement score is below `trust.GOOD`.
     """
     reached, found = influence(graph), scores(graph)
     units = _strongest_units(graph, story, max_groups, reached)
@@ -95,10 +115,12 @@ def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_an
         nodes=tuple(_told_apart([nodes[i] for i in used])),
         edges=tuple(replace(e, source=new_index[e.source], target=new_index[e.target]) for e in edges),
         tokens=tuple(_tokens(graph)),
-        left_out=max(0.0, _share_of_features(graph, reached) - shown),
+        left_out=max(0.0, _share_of_units(graph, reached) - shown),
         scores=found,
         has_edges=graph.n_edges > 0,
         prompt=printable(str(graph.meta.get("prompt") or ""), LONGEST_PROMPT),
+        contrast=contrast_of(graph.meta, graph.target_names),
+        is_rest=bool(graph.meta.get("rest")),
         **{what: shown_name((graph.meta.get(what) or {}).get("name") or "") for what in ("model", "dictionary")},
     )
 
@@ -137,25 +159,25 @@ def _errors(graph: GraphArrays, found: Scores) -> list[Group]:
     """All error nodes as one source, if much passes through them."""
     if found.replacement is None or not found.replacement < GOOD:
         return []
-    span = graph.nodes.span("error")
-    members = tuple(range(span.start, span.stop))
-    return [Group(label="error nodes", members=members, kind="error")] if members else []
+    members = tuple(graph.nodes.is_rest.nonzero().flatten().tolist())
+    label = "all the rest" if graph.meta.get("rest") else "error nodes"
+    return [Group(label=label, members=members, kind="error")] if members else []
 
 
 def _strongest_units(graph: GraphArrays, story: Story, most: int, reached: Float64[Tensor, " node"]) -> list[Group]:
-    """The story's groups with features in them and the features in none of them, most influential first."""
-    is_feature = graph.nodes.is_kind("feature")
+    """The story's groups with features or attention in them, and those in none of them, most influential first."""
+    is_unit = graph.nodes.is_unit
     groups = [
-        replace(g, kind="word" if g.kind == "token" else g.kind, members=tuple(m for m in g.members if is_feature[m]))
+        replace(g, kind="word" if g.kind == "token" else g.kind, members=tuple(m for m in g.members if is_unit[m]))
         for g in story.groups_in(graph)
     ]
     groups = _without_overlaps([group for group in groups if group.kind != "logit"])
-    single = is_feature.clone()
+    single = is_unit.clone()
     single[[member for group in groups for member in group.members]] = False
     single &= reached > 0
     alone = torch.where(single, reached, 0.0).topk(min(most, int(single.sum()))).indices.tolist()
     labels = story.labels_in(graph.nodes)
-    units = [*groups, *(Group(label=labels[n] or _feature_name(graph, n), members=(n,), kind="feature") for n in alone)]
+    units = [*groups, *(_single(graph, node, labels[node]) for node in alone)]
     size = [float(reached[list(unit.members)].sum()) for unit in units]
     ranked = sorted(range(len(units)), key=lambda i: -size[i])
     return [units[i] for i in ranked if size[i] > 0 and size[i] >= NEGLIGIBLE * size[ranked[0]]][:most]
@@ -173,8 +195,13 @@ def _without_overlaps(groups: Sequence[Group]) -> list[Group]:
     return out
 
 
-def _feature_name(graph: GraphArrays, node: int) -> str:
-    return feature_name(int(graph.nodes.layer[node]), int(graph.nodes.feature[node]))
+def _single(graph: GraphArrays, node: int, label: str | None) -> Group:
+    """A unit without a group. Attention is told in words where they are short enough for a box."""
+    kind = NODE_KINDS[int(graph.nodes.kind[node])]
+    if label is None and kind == "attention":
+        words = attention_in_words(graph, node)
+        label = words if columns_of(shown_name(words)) <= LONGEST_WORDS else f"attention {unit_name(graph.nodes, node)}"
+    return Group(label=label or unit_name(graph.nodes, node, with_position=False), members=(node,), kind=kind)
 
 
 def _answers(graph: GraphArrays, most: int) -> list[Group]:
@@ -192,7 +219,8 @@ def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tenso
     places, which = position_of.unique(return_inverse=True)
     at_place = torch.zeros(len(places), dtype=weight.dtype).index_add_(0, which, weight)
     first_answer, only = graph.nodes.span("logit").start, group.members[0]
-    is_feature = len(group.members) == 1 and int(graph.nodes.feature[only]) >= 0
+    is_unit = len(group.members) == 1 and bool(graph.nodes.is_unit[only])
+    words = attention_in_words(graph, only) if is_unit and group.kind == "attention" else None
     return CircuitNode(
         label=shown_name(group.label),
         kind=group.kind,
@@ -201,12 +229,14 @@ def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tenso
         positions=tuple(places.tolist()),
         share=graph.target_probabilities[only - first_answer] if group.kind == "logit" else share,
         n_members=len(group.members),
-        name=f"{_feature_name(graph, only)}@{int(position_of[0])}" if is_feature else "",
+        name=unit_name(graph.nodes, only) if is_unit else "",
+        short=shown_name(attention_in_short(graph, only)) if group.label == words else "",
+        is_attention=group.kind != "error" and bool((graph.nodes.kind[members] == ATTENTION).all()),
     )
 
 
 def _told_apart(nodes: Sequence[CircuitNode]) -> list[CircuitNode]:
-    """Single features that would be called alike with their names beside: writes austin (L3.F2@9)."""
+    """Single units that would be called alike with their names beside: writes austin (L3.F2@9)."""
     times = Counter(node.label for node in nodes if node.kind != "token")
     return [
         replace(node, label=node.name if node.name.startswith(f"{node.label}@") else f"{node.label} ({node.name})")
@@ -220,6 +250,6 @@ def _of_kind(nodes: Sequence[CircuitNode], kind: str) -> set[int]:
     return {i for i, node in enumerate(nodes) if node.kind == kind}
 
 
-def _share_of_features(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> float:
+def _share_of_units(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> float:
     total = float(reached.sum())
-    return float(reached[graph.nodes.is_kind("feature")].sum()) / total if total > 0 else 0.0
+    return float(reached[graph.nodes.is_unit].sum()) / total if total > 0 else 0.0

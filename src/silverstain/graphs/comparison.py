@@ -64,7 +64,7 @@ class Comparison:
     """Two graphs side by side; `left` and `right` in the order they were given."""
 
     nodes: Mapping[str, Overlap]
-    """By kind."""
+    """By kind; attention only where there is any."""
     activations: ActivationAgreement
     edges: Mapping[str, EdgeAgreement]
     """All, and by the kind of their source: tools differ in what they count as a token's or an error's share."""
@@ -74,10 +74,11 @@ class Comparison:
 def compare(left: Graph, right: Graph, *, pruned: bool = False) -> Comparison:
     """Compare two graphs, or with `pruned` what pruning kept of them."""
     pairs = _shared_nodes(left, right, pruned)
+    nodes = {kind: _overlap(left, right, pairs, pruned, kind) for kind in NODE_KINDS}
     edges = {"all": _edges(left, right, pairs, pruned, None)}
     edges |= {kind: _edges(left, right, pairs, pruned, kind) for kind in NODE_KINDS if kind != "logit"}
     return Comparison(
-        nodes={kind: _overlap(left, right, pairs, pruned, kind) for kind in NODE_KINDS},
+        nodes={kind: overlap for kind, overlap in nodes.items() if any(overlap) or kind != "attention"},
         activations=_activations(left, right, pairs),
         edges={kind: agreement for kind, agreement in edges.items() if kind == "all" or any(agreement.count)},
         targets=_targets(left, right),

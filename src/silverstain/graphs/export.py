@@ -11,7 +11,8 @@ from typing import Any
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import cumulative_influence
-from silverstain.graphs.kinds import BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
+from silverstain.graphs.kinds import ATTENTION, BIAS, ERROR, FEATURE, LOGIT, NODE_KINDS, TOKEN
+from silverstain.graphs.naming import attention_in_words
 from silverstain.graphs.scores import WHOLE, Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.storage import write_text_whole
@@ -19,6 +20,7 @@ from silverstain.version import __version__
 
 FEATURE_TYPES = {
     FEATURE: "cross layer transcoder",  # also what the viewers expect for per-layer dictionaries
+    ATTENTION: "attention",  # of contrasts; no other tool has it
     ERROR: "mlp reconstruction error",
     TOKEN: "embedding",
     LOGIT: "logit",
@@ -95,6 +97,7 @@ def _metadata(graph: GraphArrays, slug: str, scan: str | None) -> dict[str, Any]
             "generator": {"name": "silverstain", "version": __version__},
             "model": model,
             "dictionary": dictionary,
+            **{key: meta[key] for key in ("rest", "contrast") if meta.get(key)},
         },
         "generation_settings": dict(meta.get("settings", {})),
         "pruning_settings": {
@@ -129,13 +132,13 @@ def _nodes(graph: GraphArrays, ids: list[str], story: Story) -> list[dict[str, A
                 "layer": "E" if kind == TOKEN else str(layer + 1 if is_logit else layer),
                 "ctx_idx": position,
                 "feature_type": FEATURE_TYPES.get(kind, NODE_KINDS[kind]),
-                "clerp": label or _default_label(graph, kind, layer, position, token),
+                "clerp": label or _default_label(graph, i, kind, layer, position, token),
                 "token_prob": activation if is_logit else 0.0,
                 "is_target_logit": i == first_logit,
                 "run_idx": 0,
                 "reverse_ctx_idx": 0,
                 "influence": None if is_logit else influence,
-                "activation": activation if kind == FEATURE else None,
+                "activation": activation if kind in (FEATURE, ATTENTION) else None,
             }
         )
     return nodes
@@ -150,11 +153,14 @@ def _feature_number(kind: int, layer: int, position: int, feature: int, token: i
     return -1 if kind != LOGIT else token if token >= 0 else rank
 
 
-def _default_label(graph: GraphArrays, kind: int, layer: int, position: int, token: int) -> str:
+def _default_label(graph: GraphArrays, node: int, kind: int, layer: int, position: int, token: int) -> str:
     tokens = graph.meta.get("tokens", [])
     if kind == TOKEN:
         return f'Emb: "{tokens[position] if position < len(tokens) else token}"'
-    return f"Err: layer {layer}" if kind == ERROR else ""
+    if kind == ATTENTION:
+        return attention_in_words(graph, node)
+    what = "Rest" if graph.meta.get("rest") else "Err"
+    return f"{what}: layer {layer}" if kind == ERROR else ""
 
 
 def _answers(graph: GraphArrays) -> list[str]:

@@ -14,8 +14,9 @@ from silverstain.errors import UsageError
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.json_nodes import JsonNode, read_nodes
 from silverstain.graphs.json_schema import GraphFile, GroupsFile, LinkFile, LinksFile, MetadataFile, QParamsFile
-from silverstain.graphs.kinds import BIAS, FEATURE, LOGIT, TOKEN
+from silverstain.graphs.kinds import ATTENTION, BIAS, FEATURE, LOGIT, TOKEN
 from silverstain.graphs.meta import token_names
+from silverstain.graphs.naming import attention_in_words
 from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.places import LARGEST_NUMBER, check_places
 from silverstain.graphs.story import Story, StoryGroup
@@ -73,7 +74,9 @@ def _table(nodes: Sequence[JsonNode]) -> NodeTable:
     def column(name: str) -> torch.Tensor:
         return torch.tensor([getattr(node, name) for node in nodes], dtype=torch.int32)
 
+    has_attention = any(node.kind == ATTENTION for node in nodes)
     return NodeTable(
+        key=column("key") if has_attention else None,
         kind=torch.tensor([node.kind for node in nodes], dtype=torch.int8),
         layer=column("layer"),
         position=column("position"),
@@ -104,9 +107,9 @@ def _edges(
         if link.source not in by_id or link.target not in by_id:
             raise ValueError(f"a link {_ends(link)} names a node that is not there")
         target = by_id[link.target][0]
-        if nodes[target].kind not in (FEATURE, LOGIT):
+        if not nodes[target].is_target:
             raise ValueError(f"a link {_ends(link)} ends at a node that is neither a feature nor a logit")
-        candidates = [at for at in by_id[link.source] if nodes[at].layer < nodes[target].layer]
+        candidates = [at for at in by_id[link.source] if nodes[at].depth < nodes[target].depth]
         if not candidates:
             raise ValueError(f"the link {_ends(link)} does not run from a lower layer to a higher one")
         seen = times.get((link.source, link.target), 0)
@@ -129,7 +132,7 @@ def _ends(link: LinkFile) -> str:
 
 
 def _graph(table: NodeTable, edges: dict[tuple[int, int], float], meta: dict[str, Any]) -> Graph:
-    row_nodes = table.is_kind("feature", "logit").nonzero().flatten()
+    row_nodes = (table.is_unit | table.is_kind("logit")).nonzero().flatten()
     ends = torch.tensor(list(edges), dtype=torch.long).reshape(-1, 2)
     order = (ends[:, 0] * len(table) + ends[:, 1]).argsort()
     counts = torch.bincount(ends[:, 0], minlength=len(table))
@@ -160,7 +163,16 @@ def _meta(metadata: MetadataFile, nodes: Sequence[JsonNode], n_ambiguous: int) -
         "targets": [_target(node) for node in nodes if node.kind == LOGIT],
         **{what: _named(metadata, what, scan) for what in ("model", "dictionary")},
         "imported": imported,
+        **_of_contrast(metadata),
     }
+
+
+def _of_contrast(metadata: MetadataFile) -> dict[str, Any]:
+    said = metadata.info
+    if said is None:
+        return {}
+    contrast = {} if said.contrast is None else {"contrast": said.contrast.model_dump()}
+    return {**contrast, **({"rest": True} if said.rest else {})}
 
 
 def _target(node: JsonNode) -> dict[str, Any]:
@@ -200,7 +212,11 @@ def _story(path: Path, graph: Graph, asked: QParamsFile, nodes: Sequence[JsonNod
     pins = pins.split(",") if isinstance(pins, str) else pins
     if isinstance(groups, str):
         groups = validated(GroupsFile, {"supernodes": parsed_json(groups)}, path).supernodes
-    labels = {i: node.label for i, node in zip(graph.nodes.ids(), nodes, strict=True) if node.kind in (FEATURE, BIAS)}
+    ids = graph.nodes.ids()
+    labels = {i: node.label for i, node in zip(ids, nodes, strict=True) if node.kind in (FEATURE, BIAS)}
+    for i in graph.nodes.is_kind("attention").nonzero().flatten().tolist():
+        if nodes[i].label != attention_in_words(graph, i):  # which says nothing that the node does not
+            labels[ids[i]] = nodes[i].label
     return Story(
         graph_hash=graph.hash,
         pins=tuple(dict.fromkeys(names[pin] for pin in pins if pin in names)),

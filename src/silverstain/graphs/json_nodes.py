@@ -15,7 +15,7 @@ from typing import NamedTuple
 from silverstain.errors import UsageError
 from silverstain.graphs.export import FEATURE_TYPES
 from silverstain.graphs.json_schema import GraphFile, NodeFile
-from silverstain.graphs.kinds import BIAS, FEATURE, LOGIT, TOKEN
+from silverstain.graphs.kinds import ATTENTION, BIAS, FEATURE, LOGIT, TOKEN
 from silverstain.graphs.places import LARGEST_NUMBER, MOST_LAYERS
 from silverstain.notation import read_node
 from silverstain.printable import printable
@@ -33,12 +33,15 @@ MOST_NAMED = 5
 
 
 class JsonNode(NamedTuple):
-    """In the order of `NodeTable`, which sorting follows: by kind, and in it by layer, position and feature."""
+    """In the order of `NodeTable`, which sorting follows: by kind, and in it by layer, position, feature and key."""
 
     kind: int
     layer: int
     position: int
     feature: int
+    """Or the head of attention, -1 for the rest of attention."""
+    key: int
+    """The position that attention reads from, else -1."""
     rank: int
     """Where it stands in the file: logits keep that order."""
     token: int
@@ -50,7 +53,17 @@ class JsonNode(NamedTuple):
 
     @property
     def sort_key(self) -> tuple[int, ...]:
-        return (self.kind, 0, 0, 0, self.rank) if self.kind == LOGIT else tuple(self[:5])
+        return (self.kind, 0, 0, 0, 0, self.rank) if self.kind == LOGIT else tuple(self[:6])
+
+    @property
+    def depth(self) -> int:
+        """As `NodeTable.depth` has it."""
+        return 2 * self.layer + (self.kind != ATTENTION)
+
+    @property
+    def is_target(self) -> bool:
+        """Whether links may end here."""
+        return self.kind in (FEATURE, LOGIT) or (self.kind == ATTENTION and self.feature >= 0)
 
 
 def read_nodes(path: Path, file: GraphFile) -> list[JsonNode]:
@@ -110,12 +123,14 @@ def _node(node: NodeFile, kind: int, layer: int, rank: int) -> JsonNode:
         raise ValueError(f"the activation of {printable(node.node_id, 60)!r} is larger than {LARGEST_NUMBER:.2g}")
     label = node.clerp or ""
     quoted = QUOTED.fullmatch(label) if kind in (LOGIT, TOKEN) else None
+    head, key = _head_and_key(node, layer) if kind == ATTENTION else (-1, -1)
     is_direction = kind == LOGIT and "direction" in node.node_id
     return JsonNode(
         kind=kind,
         layer=layer,
         position=node.ctx_idx,
-        feature=_feature_index(node, layer) if kind == FEATURE else -1,
+        feature=_feature_index(node, layer) if kind == FEATURE else head,
+        key=key,
         rank=rank,
         token=-1 if is_direction else _token_id(node, kind),
         activation=weight,
@@ -123,6 +138,14 @@ def _node(node: NodeFile, kind: int, layer: int, rank: int) -> JsonNode:
         node_id=node.node_id,
         is_direction=is_direction,
     )
+
+
+def _head_and_key(node: NodeFile, layer: int) -> tuple[int, int]:
+    """Out of the id `layer_attnhead_position_key`, or `layer_attn_position` of the rest; ValueError for another id."""
+    named = read_node(node.node_id)
+    if named is None or (named.kind, named.layer, named.position) != ("attention", layer, node.ctx_idx):
+        raise ValueError(f"the id of the attention {printable(node.node_id, 60)!r} does not say its head and key")
+    return (-1, -1) if named.key is None else (named.index, named.key)
 
 
 def _feature_index(node: NodeFile, layer: int) -> int:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from silverstain.graphs.meta import NamedFile, Share
+from silverstain.graphs.meta import ContrastFile, NamedFile, Share
 from silverstain.validation import LARGEST, Count, Finite, FromOutside, ShortText
 
 PAIRS = Annotated[int, Field(ge=-(2**62), le=2**62)]
@@ -12,10 +12,12 @@ PAIRS = Annotated[int, Field(ge=-(2**62), le=2**62)]
 
 
 class InfoFile(FromOutside):
-    """Ours names model and dictionary here."""
+    """Ours names model and dictionary here, and what else it knows of a contrast."""
 
     model: NamedFile | None = None
     dictionary: NamedFile | None = None
+    contrast: ContrastFile | None = None
+    rest: bool = False
 
 
 class MetadataFile(FromOutside):

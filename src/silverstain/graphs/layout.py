@@ -86,11 +86,13 @@ def lay_out(circuit: Circuit, width: int) -> Layout:
 def _rows(circuit: Circuit) -> list[int]:
     """By depth, and each target above its sources; words in row 0, answers in the last, no row empty."""
     boxes = circuit.nodes
-    level: list[float] = [-1 if box.kind == "token" else round(box.layer) for box in boxes]
+    level = [_level(box) for box in boxes]
     for _ in boxes:  # the longest path has fewer steps than there are boxes
         for arrow in circuit.edges:
             if boxes[arrow.source].kind != "error":
-                level[arrow.target] = max(level[arrow.target], level[arrow.source] + 1)
+                is_half = boxes[arrow.source].is_attention or boxes[arrow.target].is_attention
+                above = level[arrow.source] + (0.5 if is_half else 1)
+                level[arrow.target] = max(level[arrow.target], above)
     for i, box in enumerate(boxes):
         if box.kind == "error":  # it has no input: a row below the lowest box that it feeds, above the words
             fed = [level[arrow.target] for arrow in circuit.edges if arrow.source == i]
@@ -99,6 +101,13 @@ def _rows(circuit: Circuit) -> list[int]:
     level = [top if box.kind == "logit" else at for box, at in zip(boxes, level, strict=True)]
     used = {at: row for row, at in enumerate(sorted({-1, *level}))}
     return [used[at] for at in level]
+
+
+def _level(box: CircuitNode) -> float:
+    """Attention of a layer is half a step below its features."""
+    if box.kind == "token":
+        return -1
+    return round(box.layer) - 0.5 if box.is_attention else round(box.layer)
 
 
 def _not_too_long(circuit: Circuit, rows: list[int], incoming: list[int], width: int) -> list[int]:
@@ -196,7 +205,12 @@ def _placed_word(texts: Mapping[int | None, str], box: CircuitNode, columns: lis
 def _text(box: CircuitNode, room: int) -> str:
     """The name, cut to the room there is, with its share or an answer's probability beside it."""
     share = "" if box.share is None else f"  {100 * box.share:.0f} %"
-    return shortened(box.label, max(room - len(share), 1)) + share
+    return label_in(box, max(room - len(share), 1)) + share
+
+
+def label_in(box: CircuitNode, room: int) -> str:
+    """The label in so many columns: what is short for it, or else cut."""
+    return shortened(box.short if box.short and columns_of(box.label) > room else box.label, room)
 
 
 def _spread(row: list[Placed], width: int) -> None:

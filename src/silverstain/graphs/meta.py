@@ -89,6 +89,42 @@ class ImportedFile(FromOutside):
     scores: StatedScoresFile | None = None
 
 
+class AnswersFile(FromOutside):
+    """How probable the base answer and the contrast answer are in each run."""
+
+    base: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    contrast: Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+
+class ContrastFile(FromOutside):
+    """The two runs whose difference a graph explains; what `meta` says elsewhere is of the contrast run."""
+
+    prompt: str | None
+    contrast_prompt: str | None
+    tokens: Annotated[list[ShortText], Field(min_length=1)]
+    contrast_tokens: list[ShortText]
+    token_ids: list[Token]
+    contrast_token_ids: list[Token]
+    changed: list[Count]
+    """Positions at which the tokens differ."""
+    base: Finite
+    """The value of the target in the base run."""
+    contrast: Finite
+    answers: Annotated[list[ShortText], Field(min_length=2, max_length=2)]
+    """Of the base run and of the contrast run."""
+    probabilities: AnswersFile
+
+    @model_validator(mode="after")
+    def _runs_are_of_one_length(self) -> "ContrastFile":
+        n = len(self.tokens)
+        for name in ("contrast_tokens", "token_ids", "contrast_token_ids"):
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"{n} tokens of the base stand beside {len(getattr(self, name))} {name}")
+        if any(at >= n for at in self.changed):
+            raise ValueError(f"position {max(self.changed)} is said to have changed in prompts of {n} tokens")
+        return self
+
+
 class MetaFile(FromOutside):
     """The whole of it. A graph made in Python may say nothing at all."""
 
@@ -106,6 +142,9 @@ class MetaFile(FromOutside):
     seconds: dict[str, Finite] = Field(default_factory=dict)
     versions: dict[str, Any] = Field(default_factory=dict)
     imported: ImportedFile | None = None
+    contrast: ContrastFile | None = None
+    rest: bool = False
+    """Whether nodes of kind error are all else of their layer and position, and no errors of a dictionary."""
 
     @model_validator(mode="after")
     def _tokens_fit(self) -> "MetaFile":
@@ -113,6 +152,8 @@ class MetaFile(FromOutside):
             raise ValueError("the prompt has no tokens")
         if self.token_ids is not None and self.tokens and len(self.token_ids) != len(self.tokens):
             raise ValueError(f"{len(self.tokens)} tokens have {len(self.token_ids)} token ids")
+        if self.contrast is not None and self.tokens and len(self.contrast.tokens) != len(self.tokens):
+            raise ValueError(f"{len(self.tokens)} tokens are contrasted with {len(self.contrast.tokens)}")
         return self
 
 

@@ -1,7 +1,8 @@
 """A circuit as a page that needs nothing else: HTML for a browser, Markdown for a note."""
 
 from silverstain.graphs.circuit import Circuit, CircuitNode
-from silverstain.graphs.svg import circuit_svg, in_xml, percent, signed, trust_of
+from silverstain.graphs.pen import in_xml
+from silverstain.graphs.svg import circuit_svg, percent, signed, trust_of
 
 STYLE = """
 :root{color-scheme:light dark}
@@ -17,19 +18,19 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 NODE_COLUMNS = ("unit", "kind", "layer", "at", "share", "name")
 EDGE_COLUMNS = ("from", "to", "weight", "")
-SHAPES = {"logit": ('(["', '"])'), "token": ('["', '"]'), "error": ('{{"', '"}}')}
+SHAPES = {"logit": ('(["', '"])'), "token": ('["', '"]'), "error": ('{{"', '"}}'), "attention": ('[["', '"]]')}
 
 
 def circuit_html(circuit: Circuit) -> str:
     """A page with the picture, what it is worth, and its nodes and edges as tables; it loads and runs nothing."""
-    title, trust = circuit.prompt or "Circuit", trust_of(circuit)
+    title, trust = _title(circuit), trust_of(circuit)
     said = f'<p class="trust {trust.level}">{in_xml(trust.line)}</p>' if trust else ""
     read_by = " · ".join(name for name in (circuit.model, circuit.dictionary) if name)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{in_xml(title)}</title>\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{in_xml(POLICY)}">\n<style>{STYLE}</style></head><body>\n'
-        f"<h1>{in_xml(title)}</h1>\n<p>{in_xml(read_by)}</p>\n{said}\n<figure>{circuit_svg(circuit)}</figure>\n"
+        f"<h1>{in_xml(title)}</h1>\n{_html_runs(circuit)}<p>{in_xml(read_by)}</p>\n{said}\n<figure>{circuit_svg(circuit)}</figure>\n"
         f"<h2>Units</h2>\n{_html_table(NODE_COLUMNS, _node_rows(circuit), right=(4,))}\n"
         f"<h2>Edges</h2>\n{_html_table(EDGE_COLUMNS, _edge_rows(circuit), right=(2,))}\n</body></html>\n"
     )
@@ -39,7 +40,8 @@ def circuit_markdown(circuit: Circuit) -> str:
     """The prompt, a diagram in Mermaid's language, what it is worth, and its nodes and edges as tables."""
     trust = trust_of(circuit)
     parts = [
-        f"# {_in_markdown(circuit.prompt or 'Circuit')}",
+        f"# {_in_markdown(_title(circuit))}",
+        _markdown_runs(circuit),
         " · ".join(_in_markdown(name) for name in (circuit.model, circuit.dictionary) if name),
         f"> {_in_markdown(trust.line)}" if trust else "",
         f"```mermaid\n{circuit_mermaid(circuit)}\n```",
@@ -53,7 +55,7 @@ def circuit_mermaid(circuit: Circuit) -> str:
     """The circuit as a flow chart, words at the bottom; dashed arrows lower."""
     lines = ["flowchart BT"]
     for i, node in enumerate(circuit.nodes):
-        left, right = SHAPES.get(node.kind, ('("', '")'))
+        left, right = SHAPES.get("attention" if node.is_attention else node.kind, ('("', '")'))
         share = "" if node.share is None or node.kind == "token" else f"<br>{percent(node.share)}"
         lines.append(f"    n{i}{left}{_in_mermaid(node.label)}{share}{right}")
     for edge in circuit.edges:
@@ -62,18 +64,45 @@ def circuit_mermaid(circuit: Circuit) -> str:
     return "\n".join(lines)
 
 
+def _title(circuit: Circuit) -> str:
+    return (circuit.prompt if circuit.contrast is None else circuit.contrast.explained) or "Circuit"
+
+
+def _html_runs(circuit: Circuit) -> str:
+    """Both prompts of a contrast, what differs in them marked."""
+    rows = [
+        f'<tr><th scope="row">{side.name}</th><td>'
+        + "".join(f"<mark>{in_xml(p.text)}</mark>" if p.is_changed else in_xml(p.text) for p in side.pieces)
+        + f"</td><td>{in_xml(side.answer)}</td></tr>"
+        for side in (() if circuit.contrast is None else circuit.contrast.sides)
+    ]
+    return f"<table>{''.join(rows)}</table>\n" if rows else ""
+
+
+def _markdown_runs(circuit: Circuit) -> str:
+    lines = [
+        f"- {side.name}: "
+        + "".join(f"**{_in_markdown(p.text)}**" if p.is_changed else _in_markdown(p.text) for p in side.pieces)
+        + (f" → {_in_markdown(side.answer)}" if side.answer else "")
+        for side in (() if circuit.contrast is None else circuit.contrast.sides)
+    ]
+    return "\n".join(lines)
+
+
 def _node_rows(circuit: Circuit) -> list[list[str]]:
     """From the answers down, the strongest unit of a kind first."""
     rank = {"logit": 0, "token": 3, "error": 2}
     ordered = sorted(circuit.nodes, key=lambda node: (rank.get(node.kind, 1), -(node.share or 0.0)))
     return [
-        [node.label, _kind(node), _layer(node), _places(circuit, node), _share(node), node.name] for node in ordered
+        [node.label, _kind(circuit, node), _layer(node), _places(circuit, node), _share(node), node.name]
+        for node in ordered
     ]
 
 
-def _kind(node: CircuitNode) -> str:
-    known = {"token": "word", "logit": "answer", "feature": "feature", "error": "error"}
-    return known.get(node.kind, f"group of {node.n_members}" if node.n_members > 1 else "feature")
+def _kind(circuit: Circuit, node: CircuitNode) -> str:
+    unit = "attention" if node.is_attention else circuit.units.removesuffix("s")
+    known = {"token": "word", "logit": "answer", "feature": unit, "error": "rest" if circuit.is_rest else "error"}
+    return known.get(node.kind, f"group of {node.n_members}" if node.n_members > 1 else unit)
 
 
 def _layer(node: CircuitNode) -> str:

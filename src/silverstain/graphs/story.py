@@ -11,6 +11,7 @@ from typing import Any
 from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.kinds import FEATURE
 from silverstain.graphs.nodes import NodeTable
 from silverstain.graphs.story_schema import StoryFile, verification_in
 from silverstain.graphs.supernodes import Group
@@ -57,10 +58,11 @@ class Story:
 
     def labels_in(self, nodes: NodeTable) -> list[str | None]:
         """The label of every node."""
-        features = zip(nodes.layer.tolist(), nodes.feature.tolist(), strict=True)
+        is_feature = (nodes.kind == FEATURE).tolist()
+        columns = zip(nodes.ids(), is_feature, nodes.layer.tolist(), nodes.feature.tolist(), strict=True)
         return [
-            self.labels.get(node_id, self.labels.get(f"{layer}_{feature}") if feature >= 0 else None)
-            for node_id, (layer, feature) in zip(nodes.ids(), features, strict=True)
+            self.labels.get(node_id, self.labels.get(f"{layer}_{feature}") if has_index else None)
+            for node_id, has_index, layer, feature in columns
         ]
 
     def groups_in(self, graph: GraphArrays) -> list[Group]:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from silverstain.graphs.arrays import GraphArrays
+from silverstain.graphs.kinds import ATTENTION
+from silverstain.graphs.naming import attention_in_words
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import group_shares
 
@@ -37,7 +39,8 @@ def groups_of(graph: GraphArrays, story: Story) -> list[dict[str, Any]]:
 def node_columns(graph: GraphArrays, story: Story | None = None) -> dict[str, list[Any]]:
     """The columns of a table of nodes: id, kind, numbers, the text at the node's position and its label.
 
-    The text of an answer is its name. A label is what the story says, or of words and answers their text, else None.
+    The text of an answer is its name. A label is what the story says, or of words and answers their text, or what
+    attention does in words, else None.
     """
     table = graph.nodes
     columns: dict[str, list[Any]] = {name: column.tolist() for name, column in table.columns().items()}
@@ -47,4 +50,6 @@ def node_columns(graph: GraphArrays, story: Story | None = None) -> dict[str, li
     labels = (story or Story()).labels_in(table)
     words = table.is_kind("token", "logit").tolist()
     labels = [label or (text if is_word else None) for label, text, is_word in zip(labels, texts, words, strict=True)]
+    for node in (table.kind == ATTENTION).nonzero().flatten().tolist():
+        labels[node] = labels[node] or attention_in_words(graph, node)
     return {"id": table.ids(), **columns, "kind": table.kinds, "text": texts, "label": labels}

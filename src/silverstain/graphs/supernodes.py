@@ -12,6 +12,7 @@ from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import edge_shares, influence, row_sums
+from silverstain.graphs.kinds import FEATURE
 
 
 @brief
@@ -70,8 +71,9 @@ def group_shares(graph: GraphArrays, groups: Sequence[Group]) -> Float64[Tensor,
 def group_places(graph: GraphArrays, group: Group) -> list[tuple[int, int, int]]:
     """(layer, position, feature) of a group's features: what an intervention on the group edits."""
     columns = (graph.nodes.layer, graph.nodes.position, graph.nodes.feature)
-    places = (tuple(int(column[node]) for column in columns) for node in group.members)
-    return [(layer, position, feature) for layer, position, feature in places if feature >= 0]
+    features = [node for node in group.members if int(graph.nodes.kind[node]) == FEATURE]
+    places = (tuple(int(column[node]) for column in columns) for node in features)
+    return [(layer, position, feature) for layer, position, feature in places]
 
 
 def _group_of_nodes(graph: GraphArrays, groups: Sequence[Group]) -> Tensor:

@@ -1,17 +1,17 @@
 """A circuit as a picture: SVG, drawn by hand on the places that `layout` gives.
 
-Everything is set in attributes for a light page; a style sheet of a few lines changes the colours where the reader's
-system is dark. Sign is shown by colour, by dashes and by the end of the line, so that it can be read without colour.
+Sign is shown by colour, by dashes and by the end of the line, so that it can be read without colour; attention by its
+colour and by boxes without corners.
 """
 
-import re
 from collections.abc import Iterator
-from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from silverstain.graphs.circuit import Circuit, CircuitEdge, CircuitNode
-from silverstain.graphs.layout import Layout, Placed, lay_out
+from silverstain.graphs.contrast import Side
+from silverstain.graphs.layout import Layout, Placed, label_in, lay_out
 from silverstain.graphs.lettering import columns_of, shortened
+from silverstain.graphs.pen import LIGHT, cut_box, dark_style, fill, in_xml, rounded_box, stroke, text_at
 from silverstain.graphs.trust import Trust, trust_in
 
 COLUMNS = 112
@@ -21,31 +21,20 @@ COLUMN = 8.0
 MARGIN, GUTTER = 28.0, 40.0
 BOX, CHANNEL, WORDS = 44.0, 84.0, 30.0
 """Heights of a box, of the room for lines between two rows, and of the line of words."""
-TIP = 8.0
+TIP, CUT = 8.0, 10.0
+"""Of the end of a line, and off the corners of a box of attention."""
+RUN, RUN_NAME = 22.0, 68.0
+"""Height of the line of one of two runs, and room for its name."""
+LEGEND_LETTER = 6.2
+"""Width of a letter of the legend."""
 THIN, THICK = 1.3, 6.0
 """Widths of a line of weight 0 and of weight 1."""
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
-LIGHT = {
-    "page": "#ffffff", "ink": "#1d2733", "muted": "#66727f", "rule": "#e8ecf0", "raises": "#2b6cb0",
-    "lowers": "#c2410c", "unit": "#2b6cb0", "answer": "#15803d", "error": "#7a828c", "word": "#eef2f6",
-    "good": "#15803d", "partial": "#b7791f", "poor": "#c2410c", "unknown": "#b7791f",
-}  # fmt: skip
-DARK = {
-    "page": "#11161d", "ink": "#e8edf3", "muted": "#94a1af", "rule": "#222b36", "raises": "#6cb2f7",
-    "lowers": "#ff9b63", "unit": "#6cb2f7", "answer": "#5ed092", "error": "#9aa5b1", "word": "#1f2833",
-    "good": "#5ed092", "partial": "#f0be5c", "poor": "#ff9b63", "unknown": "#f0be5c",
-}  # fmt: skip
-NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def circuit_svg(circuit: Circuit, *, follows_theme: bool = True) -> str:
     """The picture as one SVG element that needs nothing else; without `follows_theme` it is light everywhere."""
     return "".join(_Sheet(circuit).elements(follows_theme))
-
-
-def in_xml(text: str) -> str:
-    """Text for XML or HTML, in content and in attributes."""
-    return escape(NOT_IN_XML.sub("\ufffd", text), quote=True)
 
 
 def percent(share: float) -> str:
@@ -58,7 +47,7 @@ def signed(edge: CircuitEdge) -> str:
     return f"{edge.weight:+.2f}".replace("-", "\u2212") + ("" if edge.is_direct else "*")
 
 
-def detail_of(node: CircuitNode) -> str:
+def detail_of(node: CircuitNode, units: str = "features") -> str:
     """The line under a name: its share, and what stands behind it."""
     share = "" if node.share is None else percent(node.share)
     behind = ""
@@ -67,7 +56,7 @@ def detail_of(node: CircuitNode) -> str:
     elif node.name:
         behind = f"@{node.position}"
     elif node.kind not in ("logit", "token"):
-        behind = f"{node.n_members} {'nodes' if node.kind == 'error' else 'features'}"
+        behind = f"{node.n_members} {'nodes' if node.kind == 'error' else units}"
     return " · ".join(part for part in (share, behind) if part)
 
 
@@ -75,7 +64,8 @@ def trust_of(circuit: Circuit) -> Trust | None:
     """The trust line of a circuit, if its scores came with it."""
     if circuit.scores is None:
         return None
-    return trust_in(circuit.scores, left_out=circuit.left_out, has_edges=circuit.has_edges)
+    about = {"left_out": circuit.left_out, "has_edges": circuit.has_edges, "is_rest": circuit.is_rest}
+    return trust_in(circuit.scores, **about)
 
 
 def in_words(circuit: Circuit) -> str:
@@ -83,7 +73,8 @@ def in_words(circuit: Circuit) -> str:
     names = [node.label for node in circuit.nodes]
     lines = [f"{names[e.target]} from {names[e.source]} {signed(e)}" for e in circuit.edges]
     trust = trust_of(circuit)
-    return "; ".join(lines[:40]) + ("." if lines else "") + (f" {trust.line}." if trust else "")
+    runs = [] if circuit.contrast is None else [f"{one.name}: {one.line()}. " for one in circuit.contrast.sides]
+    return "".join(runs) + "; ".join(lines[:40]) + ("." if lines else "") + (f" {trust.line}." if trust else "")
 
 
 class _Sheet:
@@ -96,11 +87,16 @@ class _Sheet:
         right = max([COLUMNS, *(place.right + 2 for place in self.layout.placed)])
         right = max([right, *(column + 2 for column in self.layout.passes.values())])
         self.width = 2 * MARGIN + GUTTER + right * COLUMN
-        self.header = _wrapped(circuit.prompt, (self.width - 2 * MARGIN) / 8.6, most=2)
-        self.top = MARGIN + 24 * len(self.header) + (34 if self.header else 0)
+        said = circuit.prompt if circuit.contrast is None else circuit.contrast.explained
+        self.header = _wrapped(said, (self.width - 2 * MARGIN) / 8.6, most=2)
+        self.runs = () if circuit.contrast is None else circuit.contrast.sides
+        runs = RUN * len(self.runs) + 6 if self.runs else 0
+        self.top = MARGIN + 24 * len(self.header) + runs + (34 if self.header else 0)
         self.bottom = self.top + (self.layout.n_rows - 1) * (BOX + CHANNEL) + WORDS
         self.notes = _wrapped(self.trust.line if self.trust else "", (self.width - 2 * MARGIN - 22) / 7.2, most=3)
-        self.height = self.bottom + 58 + 19 * len(self.notes) + MARGIN / 2
+        self.signs = self.legend_signs()
+        self.is_legend_long = self.signs[-1][1] + LEGEND_LETTER * len(self.legend_text()) > self.width - MARGIN
+        self.height = self.bottom + 58 + 19 * self.is_legend_long + 19 * len(self.notes) + MARGIN / 2
 
     def x(self, column: float) -> float:
         return MARGIN + GUTTER + column * COLUMN
@@ -117,8 +113,8 @@ class _Sheet:
         )
         yield f"<title>{in_xml(self.title())}</title><desc>{in_xml(in_words(self.circuit))}</desc>"
         if follows_theme:
-            yield f"<style>{_dark_style()}</style>"
-        yield f'<rect {_fill("page")} width="{width}" height="{height}" rx="10"/>'
+            yield f"<style>{dark_style()}</style>"
+        yield f'<rect {fill("page")} width="{width}" height="{height}" rx="10"/>'
         yield from self.heading()
         yield from self.rows()
         for edge in sorted(self.circuit.edges, key=lambda edge: -abs(edge.weight)):
@@ -138,10 +134,29 @@ class _Sheet:
 
     def heading(self) -> Iterator[str]:
         for i, line in enumerate(self.header):
-            yield _text(MARGIN, MARGIN + 12 + 24 * i, line, "ink", size=17, weight=650)
+            yield text_at(MARGIN, MARGIN + 12 + 24 * i, line, "ink", size=17, weight=650)
+        y = MARGIN + 8 + 24 * len(self.header)
+        for side in self.runs:
+            yield text_at(MARGIN, y + 4, side.name, "muted", size=12)
+            yield self.run(side, y + 4)
+            y += RUN
         read_by = " · ".join(name for name in (self.circuit.model, self.circuit.dictionary) if name)
         if self.header and read_by:
-            yield _text(MARGIN, MARGIN + 8 + 24 * len(self.header), read_by, "muted", size=12)
+            yield text_at(MARGIN, y + (6 if self.runs else 0), read_by, "muted", size=12)
+
+    def run(self, side: Side, y: float) -> str:
+        """The prompt of one of two runs, what differs in it set off, and its answer."""
+        room = int((self.width - 2 * MARGIN - RUN_NAME) / 7.6) - columns_of(side.answer) - 3
+        parts = [
+            f'<tspan class="f-attention" fill="{LIGHT["attention"]}" font-weight="700">{in_xml(piece.text)}</tspan>'
+            if piece.is_changed
+            else in_xml(piece.text)
+            for piece in side.fitted(max(room, 1))
+        ]
+        if side.answer:
+            parts.append(f'<tspan class="f-muted" fill="{LIGHT["muted"]}">{in_xml(f" → {side.answer}")}</tspan>')
+        place = f'x="{MARGIN + RUN_NAME:.1f}" y="{y:.1f}" font-size="14"'
+        return f'<text {fill("ink")} {place} xml:space="preserve">{"".join(parts)}</text>'
 
     def rows(self) -> Iterator[str]:
         for row in range(1, self.layout.n_rows):
@@ -151,13 +166,13 @@ class _Sheet:
             if layers:
                 middle = self.y(row) + BOX / 2
                 name = f"L{layers[0]}" if len(layers) == 1 else f"L{layers[0]}–{layers[-1]}"
-                yield f'<path {_stroke("rule")} d="M{MARGIN + GUTTER - 6:.0f} {middle:.1f}H{self.width - MARGIN:.0f}"/>'
-                yield _text(MARGIN, middle + 4, name, "muted", size=12)
+                yield f'<path {stroke("rule")} d="M{MARGIN + GUTTER - 6:.0f} {middle:.1f}H{self.width - MARGIN:.0f}"/>'
+                yield text_at(MARGIN, middle + 4, name, "muted", size=12)
 
     def box(self, place: Placed) -> Iterator[str]:
         node, left, top = place.box, self.x(place.left), self.y(place.row)
         width = place.width * COLUMN
-        colour = {"logit": "answer", "error": "error"}.get(node.kind, "unit")
+        colour = "attention" if node.is_attention else {"logit": "answer", "error": "error"}.get(node.kind, "unit")
         most = max(
             (n.share or 0.0 for n in self.circuit.nodes if n.kind not in ("token", "logit", "error")), default=1.0
         )
@@ -168,17 +183,15 @@ class _Sheet:
             if node.kind == "error"
             else 0.05 + 0.27 * (node.share or 0) / (most or 1)
         )
-        frame = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{BOX:.0f}" rx="9"'
+        shape = cut_box(left, top, width, BOX, CUT) if node.is_attention else rounded_box(left, top, width, BOX)
         dashes = ' stroke-dasharray="3 4"' if node.kind == "error" else ""
-        yield f"<g><title>{in_xml(_whole(node))}</title><rect {_fill('page')} {frame}/>"
+        yield f"<g><title>{in_xml(_whole(node, self.circuit.units))}</title>{shape.format(fill('page'))}"
         look = f'class="f-{colour} s-{colour}" fill="{LIGHT[colour]}" stroke="{LIGHT[colour]}"'
-        yield f'<rect {look} fill-opacity="{shade:.2f}" stroke-width="1.4"{dashes} {frame}/>'
+        yield shape.format(f'{look} fill-opacity="{shade:.2f}" stroke-width="1.4"{dashes}')
         middle, letters = left + width / 2, place.width - 2
-        yield _text(middle, top + 19, shortened(node.label, letters), "ink", size=13.5, weight=600, anchor="middle")
-        yield (
-            _text(middle, top + 35, shortened(detail_of(node), letters + 2), "muted", size=11.5, anchor="middle")
-            + "</g>"
-        )
+        yield text_at(middle, top + 19, label_in(node, letters), "ink", size=13.5, weight=600, anchor="middle")
+        detail = shortened(detail_of(node, self.circuit.units), letters + 2)
+        yield text_at(middle, top + 35, detail, "muted", size=11.5, anchor="middle") + "</g>"
 
     def waypoints(self, edge: CircuitEdge) -> list[tuple[float, float]]:
         """Where a line leaves its source, passes rows, and ends; from below upwards."""
@@ -202,7 +215,7 @@ class _Sheet:
         dashes = "" if edge.weight > 0 and edge.is_direct else f' stroke-dasharray="{_dashes(edge)}"'
         opacity = 0.45 + 0.5 * min(abs(edge.weight), 1.0)
         return (
-            f'<path {_stroke(colour)} fill="none" stroke-width="{width:.1f}" stroke-opacity="{opacity:.2f}"{dashes} '
+            f'<path {stroke(colour)} fill="none" stroke-width="{width:.1f}" stroke-opacity="{opacity:.2f}"{dashes} '
             f'd="{"".join(path)}"/>'
         )
 
@@ -212,11 +225,11 @@ class _Sheet:
         y -= TIP - 1
         if edge.weight > 0:
             half = 3.6 + 2.2 * min(abs(edge.weight), 1.0)
-            yield f'<path {_fill("raises")} d="M{x:.1f} {y:.1f}l{half:.1f} {TIP + 1}h{-2 * half:.1f}z"/>'
+            yield f'<path {fill("raises")} d="M{x:.1f} {y:.1f}l{half:.1f} {TIP + 1}h{-2 * half:.1f}z"/>'
         else:
             bar = f"M{x - 7:.1f} {y + 3:.1f}h14M{x:.1f} {y + 3:.1f}v6"
-            yield f'<path {_stroke("lowers")} stroke-width="2.6" d="{bar}"/>'
-        yield _text(
+            yield f'<path {stroke("lowers")} stroke-width="2.6" d="{bar}"/>'
+        yield text_at(
             x, y + 23, signed(edge), "raises" if edge.weight > 0 else "lowers", size=11.5, anchor="middle", halo=True
         )
 
@@ -226,7 +239,7 @@ class _Sheet:
         for place in self.layout.placed:
             if place.row == 0 and place.box.kind == "token":
                 yield (
-                    f'<rect {_fill("word")} x="{self.x(place.left) - 3:.1f}" y="{top:.1f}" '
+                    f'<rect {fill("word")} x="{self.x(place.left) - 3:.1f}" y="{top:.1f}" '
                     f'width="{place.width * COLUMN + 6:.1f}" height="{WORDS - 4:.0f}" rx="7"/>'
                 )
             elif place.row == 0:  # an error that has nothing below it
@@ -234,38 +247,54 @@ class _Sheet:
         for word in self.layout.words:
             is_read = word.position in read
             middle = self.x(word.left + columns_of(word.text) / 2)
-            yield _text(
+            yield text_at(
                 middle, top + 18, word.text, "ink" if is_read else "muted", size=13, weight=600 if is_read else 400,
                 anchor="middle",
             )  # fmt: skip
 
-    def legend(self) -> Iterator[str]:
-        y = self.bottom + 28
-        yield f'<path {_stroke("rule")} d="M{MARGIN:.0f} {y - 16:.1f}H{self.width - MARGIN:.0f}"/>'
-        x = MARGIN
-        kinds = [("raises", "raises", ""), ("lowers", "lowers", "7 4")]
+    def legend_signs(self) -> list[tuple[str, float, str]]:
+        """What each sign in the legend is called, where it ends, and how it looks."""
+        signs = [("raises", stroke("raises")), ("lowers", f'{stroke("lowers")} stroke-dasharray="7 4"')]
         if not all(edge.is_direct for edge in self.circuit.edges):
-            kinds.append(("raises", "* through units that are not drawn", "2 4"))
-        for colour, name, dashes in kinds:
-            dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-            yield f'<path {_stroke(colour)} stroke-width="3"{dashed} d="M{x:.0f} {y:.1f}h28"/>'
-            yield _text(x + 36, y + 4, name, "muted", size=12)
-            x += 36 + 7 * len(name) + 26
+            signs.append(("* through units that are not drawn", f'{stroke("raises")} stroke-dasharray="2 4"'))
+        if any(node.is_attention for node in self.circuit.nodes):
+            colour = f'class="f-attention s-attention" fill="{LIGHT["attention"]}" stroke="{LIGHT["attention"]}"'
+            signs.append(("attention", f'{colour} fill-opacity="0.2" stroke-width="1.4"'))
+        ends = accumulate((36 + 7 * len(name) + 26 for name, _ in signs), initial=MARGIN)
+        return [(name, end, look) for (name, look), end in zip(signs, [*ends][1:], strict=True)]
+
+    def legend_text(self) -> str:
+        """What the numbers mean, and how much is not there."""
         text = "numbers: share of the box's input · percentages: share of the influence on the answer"
         if self.circuit.left_out >= 0.005:
-            text += f" · {percent(self.circuit.left_out)} in features not drawn"
-        yield _text(x, y + 4, text, "muted", size=12)
+            text += f" · {percent(self.circuit.left_out)} in {self.circuit.units} not drawn"
+        return text
+
+    def legend(self) -> Iterator[str]:
+        y = self.bottom + 28
+        yield f'<path {stroke("rule")} d="M{MARGIN:.0f} {y - 16:.1f}H{self.width - MARGIN:.0f}"/>'
+        x = MARGIN
+        for name, end, look in self.signs:
+            if name == "attention":
+                yield cut_box(x, y - 7, 28, 14, 4).format(look)
+            else:
+                yield f'<path {look} stroke-width="3" d="M{x:.0f} {y:.1f}h28"/>'
+            yield text_at(x + 36, y + 4, name, "muted", size=12)
+            x = end
+        if self.is_legend_long:
+            x, y = MARGIN, y + 19
+        yield text_at(x, y + 4, self.legend_text(), "muted", size=12)
         if self.trust is not None:
             y += 27
-            yield f'<circle {_fill(self.trust.level)} cx="{MARGIN + 6:.0f}" cy="{y - 4:.1f}" r="5.5"/>'
+            yield f'<circle {fill(self.trust.level)} cx="{MARGIN + 6:.0f}" cy="{y - 4:.1f}" r="5.5"/>'
             for i, line in enumerate(self.notes):
-                yield _text(
+                yield text_at(
                     MARGIN + 22, y + 19 * i, line, "ink", size=13, weight=600 if self.trust.level == "poor" else 450
                 )
 
 
-def _whole(node: CircuitNode) -> str:
-    return f"{node.label} {detail_of(node)}".strip()
+def _whole(node: CircuitNode, units: str) -> str:
+    return f"{node.label} {detail_of(node, units)}".strip()
 
 
 def _dashes(edge: CircuitEdge) -> str:
@@ -284,38 +313,3 @@ def _wrapped(text: str, letters: float, *, most: int) -> list[str]:
         else:
             lines.append(shortened(word, int(letters)))
     return [line for line in lines if line]
-
-
-def _fill(colour: str) -> str:
-    return f'class="f-{colour}" fill="{LIGHT[colour]}"'
-
-
-def _stroke(colour: str) -> str:
-    return f'class="s-{colour}" stroke="{LIGHT[colour]}"'
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    colour: str,
-    *,
-    size: float,
-    weight: int = 400,
-    anchor: str = "start",
-    halo: bool = False,
-) -> str:
-    around = f' stroke="{LIGHT["page"]}" stroke-width="4" stroke-linejoin="round" paint-order="stroke"' if halo else ""
-    classes = f"f-{colour} halo" if halo else f"f-{colour}"
-    place = f'x="{x:.1f}" y="{y:.1f}"' + (f' text-anchor="{anchor}"' if anchor != "start" else "")
-    look = f'font-size="{size}"' + (f' font-weight="{weight}"' if weight != 400 else "")
-    drawn = f'class="{classes}" fill="{LIGHT[colour]}" {place} {look}{around}'
-    return f'<text {drawn} xml:space="preserve">{in_xml(text)}</text>'
-
-
-def _dark_style() -> str:
-    rules = "".join(
-        f".silverstain .f-{name}{{fill:{colour}}}.silverstain .s-{name}{{stroke:{colour}}}"
-        for name, colour in DARK.items()
-    )
-    return f"@media (prefers-color-scheme:dark){{{rules}.silverstain .halo{{stroke:{DARK['page']}}}}}"

@@ -28,14 +28,17 @@ class Trust:
         return self.line
 
 
-def trust_in(scores: Scores, *, left_out: float = 0.0, has_edges: bool = True) -> Trust:
+def trust_in(scores: Scores, *, left_out: float = 0.0, has_edges: bool = True, is_rest: bool = False) -> Trust:
     """What the scores say of a drawing that leaves out this share of the influence.
 
     A score that is not known (None or not a number: a file of another tool may not say) is not made up, and a high
-    one of the part of a graph that a file kept is not taken for one of the whole.
+    one of the part of a graph that a file kept is not taken for one of the whole. `is_rest` where
+    nodes of kind error are all else of their layer and position: nothing is replaced there, and no dictionary errs.
     """
     if not has_edges:
         return Trust(level="unknown", line=NO_EDGES)
+    if is_rest:
+        return _trust_beside_rest(scores, left_out)
     replacement, completeness = _known(scores.replacement), _known(scores.completeness)
     if replacement is None:
         return Trust(
@@ -57,6 +60,21 @@ def trust_in(scores: Scores, *, left_out: float = 0.0, has_edges: bool = True) -
         found = "most of the answer's influence is explained, but a good part of it by units that are not drawn here"
         return Trust(level="partial", line=f"{said}: {found}")
     return Trust(level="good", line=f"{said}: most of the answer's influence runs through what is drawn here")
+
+
+def _trust_beside_rest(scores: Scores, left_out: float) -> Trust:
+    shown = _known(scores.replacement)
+    if shown is None or (scores.of == KEPT and shown >= POOR):
+        line = "How much of the influence passes through nodes that are shown, this graph does not say"
+        return Trust(level="unknown", line=line)
+    said = f"{math.floor(100 * shown)} % of the influence passes through nodes that are shown"
+    if shown < POOR:
+        return Trust(level="poor", line=f"{said}: this is not the model's circuit")
+    if shown < GOOD:
+        return Trust(level="partial", line=f"{said}: this is a part of the model's circuit")
+    if left_out >= MUCH_LEFT_OUT:
+        return Trust(level="partial", line=f"{said}, but a good part of it through units that are not drawn here")
+    return Trust(level="good", line=said)
 
 
 def _known(score: float | None) -> float | None:

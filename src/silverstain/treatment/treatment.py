@@ -141,8 +141,8 @@ def from_graph(
 ) -> Treatment:
     """Scale the features of some nodes of a diagnosed graph (a group's members, the ends of an edge), wherever they
     fire or where `when` holds. Nodes that are no features are refused."""
-    n = len(graph.nodes)
-    wrong = [node for node in nodes if not 0 <= node < n or int(graph.nodes.feature[node]) < 0]
+    n, is_feature = len(graph.nodes), graph.nodes.is_kind("feature")
+    wrong = [node for node in nodes if not 0 <= node < n or not is_feature[node]]
     if wrong or not nodes:
         raise UsageError(f"nodes {wrong} of the graph are no features and cannot be treated; name nodes of features")
     features = tuple(sorted({(int(graph.nodes.layer[i]), int(graph.nodes.feature[i])) for i in nodes}))
