@@ -129,7 +129,7 @@ def _meta(recorded: RecordedRun, prompt: str | None) -> dict[str, Any]:
         "prompt": model.tokenizer.decode(token_ids, skip_special_tokens=True) if prompt is None else prompt,
         "tokens": model.token_strings(token_ids),
         "token_ids": token_ids,
-        "model": {"name": model.name, "hash": model.hash},
+        "model": model.about,
         "dictionary": {"name": basis.name, "hash": basis.hash},
         "active_features": len(recorded.active),
         "versions": {
