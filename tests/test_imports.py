@@ -9,9 +9,9 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "notation", "parts", "pieces",
-    "printable", "references", "resuming", "sealing", "statistics", "storage", "target_forms",
-    "torch_pickles", "validation", "version",
+    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "known_models", "model_origin",
+    "notation", "parts", "pieces", "pip_wheels", "printable", "references", "resuming", "sealing", "statistics",
+    "storage", "target_forms", "torch_pickles", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -23,6 +23,9 @@ LOWER: dict[str, set[str]] = {
     "errors": set(),
     "fetching": set(),
     "interruption": set(),
+    "known_models": set(),
+    "model_origin": set(),
+    "pip_wheels": set(),
     "notation": set(),
     "pieces": set(),
     "references": set(),
@@ -58,8 +61,8 @@ LOWER: dict[str, set[str]] = {
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
     "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "statistics", "printable", "parts",
-    "references", "target_forms", "storage", "sealing", "torch_pickles", "figure_files", "documents", "validation",
-    "resuming",
+    "known_models", "pip_wheels", "references", "target_forms", "storage", "sealing", "torch_pickles", "figure_files",
+    "documents", "validation", "model_origin", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

@@ -84,14 +84,14 @@ def load(
 ) -> ReplacementModel:
     """A model, its dictionary, and what is known of the dictionary's features.
 
-    `reference` is "organism" (the small model that comes along), "organism/SIBLING", a Hugging Face folder or a hub
-    id. For the organism, `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is
-    a folder or a hub id, of any format that `open_dictionary` reads, and where none is given the model is read in its
-    own neurons, as "neurons" says for every model. A dictionary that does not
-    carry the hash of its model is tried on a short text (`check_dictionary`): one that was trained elsewhere in the
-    block, or on other weights, gives no error by itself. `n_real` leading positions keep their real MLP; "chat": the
-    head of the model's chat template. UsageError if either is not there (said before anything is loaded, where that
-    can be known), or they do not belong to each other.
+    `reference` is "organism" (the small model that comes along), "organism/SIBLING", a known name such as
+    "smollm2-135m" (`silverstain models list`), a Hugging Face folder, a GGUF file or a hub id. For the organism,
+    `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is a folder or a hub id,
+    of any format that `open_dictionary` reads, and where none is given the model is read in its own neurons, as
+    "neurons" says for every model. A dictionary that does not carry the hash of its model is tried on a short text
+    (`check_dictionary`): one that was trained elsewhere in the block, or on other weights, gives no error by itself.
+    `n_real` leading positions keep their real MLP; "chat": the head of the model's chat template. UsageError if either
+    is not there (said before anything is loaded, where that can be known), or they do not belong to each other.
     """
     check_references(reference, dictionary)
     if reads_neurons(reference, dictionary):

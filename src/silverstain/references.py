@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from silverstain.errors import UsageError
+from silverstain.known_models import check_kept, is_known, nearest_known
 from silverstain.parts import shown_path
 from silverstain.printable import printable
 
@@ -11,6 +12,8 @@ ORGANISM = "organism"
 ORGANISM_DICTIONARIES = ("cross-layer", "per-layer")
 NEURONS = "neurons"
 """What a model's own neurons are called where a dictionary is named."""
+GGUF = ".gguf"
+_WAYS = "give a Hugging Face model folder, a GGUF file, a hub id, or a name (silverstain models list)"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 
 
@@ -38,17 +41,20 @@ def check_model_reference(model: str | Path) -> None:
     """The same of a model alone."""
     if is_organism(model):
         return
+    if is_known(model):
+        check_kept(str(model))
+        return
     there = _there(model)
     if there is not None:
-        if not (there / "config.json").is_file():
-            seen = "it has no config.json" if there.is_dir() else "it is not a folder"
-            raise UsageError(
-                f"there is no model at {shown_path(there)}: {seen}; give a Hugging Face model folder or a hub id"
-            )
+        if not (there / "config.json").is_file() and gguf_file(there) is None:
+            seen = "it has no config.json and no GGUF file" if there.is_dir() else "it is no folder and no GGUF file"
+            raise UsageError(f"there is no model at {shown_path(there)}: {seen}; {_WAYS}")
     elif _looks_local(model):
+        raise UsageError(f"there is no model at {shown_path(model)}: no such file or folder; {_WAYS}")
+    elif (near := nearest_known(str(model))) is not None:
         raise UsageError(
-            f"there is no model at {shown_path(model)}: it is not a folder; give a Hugging Face model folder or a hub "
-            "id"
+            f"there is no model {printable(str(model), 100)!r}; did you mean {near}? (silverstain models list says "
+            "which go by a name)"
         )
     elif not _HUB_ID.fullmatch(str(model)) or ".." in str(model) or "--" in str(model) or len(str(model)) > 96:
         raise UsageError(
@@ -60,6 +66,19 @@ def check_model_reference(model: str | Path) -> None:
 def reads_neurons(model: str | Path, dictionary: str | Path | None) -> bool:
     """Whether a model is read in its own neurons: where they are named, and where no dictionary is and it has none."""
     return str(dictionary) == NEURONS if dictionary is not None else not is_organism(model)
+
+
+def gguf_file(place: Path) -> Path | None:
+    """The GGUF file that a path is, or the only one of a folder that is no Hugging Face folder; None where there is
+    none. UsageError where a folder holds several."""
+    if place.is_file():
+        return place if place.suffix.lower() == GGUF else None
+    if not place.is_dir() or (place / "config.json").is_file():
+        return None
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() == GGUF and path.is_file())
+    if len(found) > 1:
+        raise UsageError(f"{shown_path(place)} holds {len(found)} GGUF files; give one of them: {shown_path(found[0])}")
+    return found[0] if found else None
 
 
 def is_organism(model: str | Path) -> bool:

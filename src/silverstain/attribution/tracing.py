@@ -134,7 +134,7 @@ def _meta(run: Run, prompt: str | None) -> dict[str, Any]:
         "prompt": model.tokenizer.decode(token_ids, skip_special_tokens=True) if prompt is None else prompt,
         "tokens": model.token_strings(token_ids),
         "token_ids": token_ids,
-        "model": {"name": model.name, "hash": model.hash},
+        "model": model.about,
         "dictionary": {"name": basis.name, "hash": basis.hash},
         "active_features": run.n_active,
         **({} if run.selection is None else {"rest": True, "share": run.selection.share}),

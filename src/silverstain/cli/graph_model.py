@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from silverstain.cli import output
 from silverstain.cli.options import LoadingOptions
+from silverstain.known_models import is_kept, is_known
 from silverstain.printable import printable
-from silverstain.references import NEURONS, ORGANISM, ORGANISM_DICTIONARIES, is_organism
+from silverstain.references import GGUF, NEURONS, ORGANISM, ORGANISM_DICTIONARIES, is_organism
 
 if TYPE_CHECKING:
     from silverstain.graphs import Graph
@@ -37,7 +38,9 @@ def _named(graph: "Graph", what: str) -> str:
 
 
 def _is_model(name: str) -> bool:
-    return is_organism(name) or _is_here(name, "config.json")
+    if is_organism(name) or _is_here(name, "config.json"):
+        return True
+    return (is_known(name) and is_kept(name)) or (name.lower().endswith(GGUF) and _is_here(name))
 
 
 def _is_dictionary(name: str, model: str) -> bool:

@@ -59,6 +59,7 @@ VERB_GROUPS = {
         "convert": "Write a published dictionary of any known format in the common layout.",
     },
     "This installation": {
+        "models": "Fetch real models that go by a name, list and remove them.",
         "doctor": "Check that this installation can do its work.",
         "completion": "Print the lines that let a shell complete verbs and flags.",
     },

@@ -79,9 +79,13 @@ GraphFile = Annotated[
 class ModelOptions:
     """Which model is loaded, and where it computes."""
 
-    model: Annotated[str, typer.Option(help="organism, organism/SIBLING, a Hugging Face folder or a hub id.")] = (
-        "organism"
-    )
+    model: Annotated[
+        str,
+        typer.Option(
+            help="organism, organism/SIBLING, a name of `silverstain models list`, a Hugging Face folder, a GGUF file or "
+            "a hub id."
+        ),
+    ] = "organism"
     threads: Threads = None
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1 …")] = "cpu"
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32"

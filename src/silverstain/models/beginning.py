@@ -1,9 +1,10 @@
 """How a text begins: with BOS, exactly once, wherever the tokenizer has one.
 
-Some tokenizers put it (Llama, Gemma), some have it and do not (GPT-2, Pythia, OLMo), some have none (Qwen). A model's
-first token gathers attention whatever it is, and keeps its real MLP under a replacement (`n_real`); with BOS there,
-it is no word. Prompts that are traced and contexts that dictionaries are trained on follow this one rule. Token ids
-that are given, and conversations, which a model's own template writes, are run as they are.
+Some tokenizers put it (Llama, Gemma), some have it and do not (GPT-2, Pythia, OLMo), some have none (Qwen), or call so
+what opens the turns of a conversation and no text (SmolLM2: <|im_start|>), which is none. A model's first token gathers
+attention whatever it is, and keeps its real MLP under a replacement (`n_real`); with BOS there, it is no word. Prompts
+that are traced and contexts that dictionaries are trained on follow this one rule. Token ids that are given, and
+conversations, which a model's own template writes, are run as they are.
 """
 
 import warnings
@@ -17,7 +18,15 @@ from silverstain.errors import Remark
 def bos_of(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The token that every text begins with, None where the tokenizer has none."""
     token = tokenizer.bos_token_id
-    return token if isinstance(token, int) else None
+    return token if isinstance(token, int) and not _only_opens_turns(tokenizer, token) else None
+
+
+def _only_opens_turns(tokenizer: PreTrainedTokenizerBase, bos: int) -> bool:
+    """Whether the token that is called BOS opens a turn of a conversation and no text: the tokenizer does not put it,
+    the chat template writes it, and it ends nothing, as a token between documents would."""
+    if str(tokenizer.bos_token) not in str(tokenizer.chat_template or "") or bos == tokenizer.eos_token_id:
+        return False
+    return bos not in tokenizer("", verbose=False)["input_ids"]
 
 
 def without_bos(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:

@@ -11,9 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from silverstain.errors import UsageError
+from silverstain.model_origin import ModelOrigin
 from silverstain.models.architecture import Architecture, architecture_of
 from silverstain.models.beginning import remark_on_beginning
 from silverstain.models.chat import Message, chat_tokens, conversation, head_length
+from silverstain.models.kept_hash import KeptHash
 from silverstain.models.norms import Norm
 from silverstain.models.rotary import factors_at
 from silverstain.models.settings import named_settings, unusual_settings
@@ -36,11 +38,14 @@ class LanguageModel:
         name: str,
         n_real: int = 1,
         known_words: Sequence[str] = (),
+        origin: ModelOrigin | None = None,
+        kept_hash: KeptHash | None = None,
     ) -> None:
         """Adopt `hf`: it is put into evaluation mode and its parameters stop asking for gradients.
 
         `n_real` leading positions keep their real MLP under a replacement: the first token, or the head of a chat
         template (`chat_head`). `known_words` are suggested beside the vocabulary when a prompt has unknown words.
+        `origin` says what the weights were made from; `kept_hash` is for a model just read from the file it is of.
         """
         if n_real < 0:
             raise UsageError(f"n_real is {n_real}; give the number of leading positions that keep their real MLP")
@@ -50,6 +55,9 @@ class LanguageModel:
         self.name = name
         self.n_real = n_real
         self.known_words: Sequence[str] = known_words
+        self.origin = origin
+        """What the weights were made from, where they are of a GGUF file."""
+        self._kept_hash = kept_hash
         config = self._config = hf.config.get_text_config()  # of the language model, where there is more
         self.n_layers: int = config.num_hidden_layers
         self.d_model: int = config.hidden_size
@@ -80,15 +88,33 @@ class LanguageModel:
     def hash(self) -> str:
         """Hash of the weights and of every setting that may change a logit (`models.settings`); the weights as float32,
         so that float64 copies of a model share it. It does not depend on what was run before."""
-        return self._hash_with(unusual_settings(self._config))
+        unusual = unusual_settings(self._config)
+        if self._kept_hash is None or self.dtype not in (torch.float32, torch.float64):
+            return self._hash_with(unusual)
+        outline = self._hash_with(unusual, with_weights=False)
+        if (kept := self._kept_hash.read(outline)) is not None:
+            return kept
+        found = self._hash_with(unusual)
+        self._kept_hash.write(outline, found)
+        return found
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What files that come of the model say it was."""
+        origin = {} if self.origin is None else {"origin": self.origin.facts()}
+        return {"name": self.name, "hash": self.hash} | origin
 
     @cached_property
     def former_hash(self) -> str:
         """What `hash` was while it left out unusual settings; the same where there are none."""
         return self._hash_with("") if unusual_settings(self._config) else self.hash
 
-    def _hash_with(self, unusual: str) -> str:
-        parameters = {name: p.to(torch.float32) for name, p in _whole_parameters(self.hf)}
+    def _hash_with(self, unusual: str, *, with_weights: bool = True) -> str:
+        """Of the weights and the settings; or, without the weights' numbers, of all but these."""
+        if with_weights:
+            parameters = {name: p.to(torch.float32) for name, p in _whole_parameters(self.hf)}
+        else:
+            parameters = {f"{name} {tuple(p.shape)}": torch.zeros(0) for name, p in self.hf.named_parameters()}
         parameters |= self._rotary_frequencies()
         parameters[f"settings:{named_settings(self._config)}"] = torch.zeros(0)
         if unusual:

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,19 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from silverstain.errors import UsageError, is_out_of_memory
+from silverstain.known_models import check_kept, is_known
+from silverstain.model_origin import ModelOrigin, read_origin
 from silverstain.models.architecture import check_supported
+from silverstain.models.beginning import remark
 from silverstain.models.chat import head_length
 from silverstain.models.folder import check_fits_files, check_folder, check_tokenizer_files, check_weights
+from silverstain.models.gguf import gguf_config, gguf_model, gguf_tokenizer, origin_of
+from silverstain.models.gguf_header import read_gguf_header
+from silverstain.models.kept_hash import KeptHash
+from silverstain.models.kept_tokenizer import kept_tokenizer
 from silverstain.models.language_model import LanguageModel
 from silverstain.models.quantised import check_plain, unpacked, ways_on_of, whole_config
+from silverstain.references import gguf_file
 
 COMPUTED_BY = ("_attn_implementation", "attn_implementation", "_experts_implementation", "experts_implementation")
 """Settings by which a configuration could name code of the hub to compute with."""
@@ -35,49 +44,121 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     n_real: int | Literal["chat"] = 1,
 ) -> LanguageModel:
-    """A model from a local folder or a hub id, its weights cast to `dtype` whatever they are stored in.
+    """A model from a local folder, a GGUF file, a hub id or a known name, its weights cast to `dtype` whatever they
+    are stored in.
 
     `n_real` leading positions keep their real MLP under a replacement; "chat": the head of its chat template.
-    Weights are read from safetensors only, no code of a folder or of the hub is run, and quantised weights are
+    Weights are read from safetensors or GGUF only, no code of a folder or of the hub is run, and quantised weights are
     unpacked, or refused (`models.quantised`). UsageError, in one line, for a folder or id that is not there, a type
     that is not supported, and settings, weights or tokenizers that are missing, damaged or do not fit each other.
     """
-    source, is_local = _source(reference)
+    return _loaded(_source(reference), device, dtype, n_real)
+
+
+def load_kept(folder: Path, name: str) -> LanguageModel:
+    """A known model from the folder that it was written into."""
+    check_folder(folder)
+    return _loaded(_Source(place=str(folder), known=name), "cpu", torch.float32, 1)
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ModelOrigin]:
+    """The parts of a model of a GGUF file; errors as of `load_model`."""
     with _quiet():
-        hf = _weights(source, dtype, is_local)
+        return _of_gguf(path, dtype)
+
+
+def _loaded(
+    source: "_Source", device: str | torch.device, dtype: torch.dtype, n_real: int | Literal["chat"]
+) -> LanguageModel:
+    kept_hash = None if source.known is None else KeptHash.of(Path(source.place))  # before the weights are read
+    origin = read_origin(Path(source.place)) if source.is_local else None
+    with _quiet():
+        if source.gguf is not None:
+            hf, tokenizer, origin = _of_gguf(source.gguf, dtype)
+        else:
+            hf = _weights(source.place, dtype, source.is_local)
+            tokenizer = _kept_tokenizer(source) if source.known else _tokenizer(source.place, source.is_local)
         nn.Module.to(hf, device=device)  # the typed method; the one of transformers is wrapped beyond recognition
-        tokenizer = _tokenizer(source, is_local)
-    name = _name(source, is_local)
+    if source.gguf is not None and origin is not None:
+        remark(f"{source.name} is read by transformers' reader of GGUF files: {origin.words}, as plain numbers")
+    name = source.name
     try:
         n_real = head_length(tokenizer, name) if n_real == "chat" else n_real
-        return LanguageModel(hf, tokenizer, name=name, n_real=n_real)
+        return LanguageModel(hf, tokenizer, name=name, n_real=n_real, origin=origin, kept_hash=kept_hash)
     except (AttributeError, KeyError, TypeError, ZeroDivisionError, RuntimeError, AssertionError) as error:
-        raise _cannot_load("model", source, error) from error
+        raise _cannot_load("model", source.place, error) from error
 
 
 def load_outline(reference: str | Path, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """A model without its weights, which are neither fetched nor read: for what follows from its shapes alone. Errors
     as of `load_model`; nothing can be run with it, and it has no hash."""
-    source, is_local = _source(reference)
+    source = _source(reference)
     with _quiet():
-        with _said("model", source):
-            hf = _outline(_config(source, is_local), dtype)
-        tokenizer = _tokenizer(source, is_local)
-    with _said("model", source):
-        return LanguageModel(hf, tokenizer, name=_name(source, is_local))
+        if source.gguf is not None:
+            header = read_gguf_header(source.gguf)
+            with _said("model", str(source.gguf)), _without_stderr():
+                hf = _outline(gguf_config(source.gguf), dtype)
+                tokenizer = gguf_tokenizer(source.gguf, header)
+        else:
+            with _said("model", source.place):
+                hf = _outline(_config(source.place, source.is_local), dtype)
+            tokenizer = _tokenizer(source.place, source.is_local)
+    with _said("model", source.place):
+        return LanguageModel(hf, tokenizer, name=source.name)
 
 
-def _source(reference: str | Path) -> tuple[str, bool]:
-    """What transformers is to be told, and whether it is a folder here, which is then looked at."""
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where a model is."""
+
+    place: str
+    """What transformers is to be told."""
+    is_local: bool = True
+    """Whether it is a folder here, which is then looked at."""
+    gguf: Path | None = None
+    """The file it is, or the one that its folder holds."""
+    known: str | None = None
+    """The name by which it is known."""
+
+    @property
+    def name(self) -> str:
+        if self.known is not None:
+            return self.known
+        if self.gguf is not None:
+            return self.gguf.name
+        return Path(self.place).resolve().name if self.is_local else self.place
+
+
+def _source(reference: str | Path) -> _Source:
+    if is_known(reference):
+        folder = check_kept(str(reference))
+        check_folder(folder)
+        return _Source(place=str(folder), known=str(reference))
     local = Path(reference).expanduser()
     is_local = _is_there(local) or isinstance(reference, Path) or str(reference).startswith((".", "/", "~"))
-    if is_local:
+    if not is_local:
+        return _Source(place=str(reference), is_local=False)
+    gguf = gguf_file(local)
+    if gguf is None:
         check_folder(local)
-    return str(local) if is_local else str(reference), is_local
+    return _Source(place=str(local), gguf=gguf)
 
 
-def _name(source: str, is_local: bool) -> str:
-    return Path(source).resolve().name if is_local else source
+def _of_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ModelOrigin]:
+    """The model of a GGUF file, every parameter of it read from the file."""
+    path = path.absolute()
+    header = read_gguf_header(path)
+    with _said("model", str(path)), _without_stderr():  # transformers draws a bar
+        config = gguf_config(path)
+        check_supported(config.model_type, str(path))
+        check_fits_files(path, _n_numbers(config), header.n_numbers)
+        hf, info = gguf_model(path, header, config, dtype)
+    _check_all_are_set(info, str(path))
+    check_plain(hf, str(path))
+    with _said("tokenizer", str(path)), _without_stderr():
+        tokenizer = gguf_tokenizer(path, header)
+        tokenizer("a b", verbose=False)
+    return hf, tokenizer, origin_of(path, header)
 
 
 def _config(source: str, is_local: bool) -> Any:
@@ -116,13 +197,18 @@ def _weights(source: str, dtype: torch.dtype, is_local: bool) -> PreTrainedModel
         hf, info = loaded
         hf = unpacked(hf, dtype)
     check_plain(hf, source)
+    _check_all_are_set(info, source)
+    return hf
+
+
+def _check_all_are_set(info: dict[str, Any], source: str) -> None:
+    """UsageError for parameters that are not in the file."""
     bad = {kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "mismatched_keys")}
     for kind, names in bad.items():  # transformers fills these with random numbers and goes on
         if names:
             what = "lack" if kind == "missing_keys" else "have other shapes than the configuration for"
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UsageError(f"the weights of {source} {what} {names[0]}{more}; fetch or grow the model again")
-    return hf
 
 
 def _use_own_attention(config: Any, source: str) -> None:
@@ -155,6 +241,15 @@ def _tokenizer(source: str, is_local: bool) -> PreTrainedTokenizerBase:
     if not tokenizer.get_vocab():
         raise UsageError(f"cannot load the tokenizer of {source}: its vocabulary is empty; fetch the files again")
     return tokenizer
+
+
+def _kept_tokenizer(source: _Source) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that we keep: what its file holds, without what transformers makes of it by its class,
+    which takes seconds for a vocabulary of 262,144 tokens."""
+    folder = Path(source.place)
+    check_tokenizer_files(folder)
+    with _said("tokenizer", source.place), _without_stderr():
+        return kept_tokenizer(folder)
 
 
 @contextmanager

@@ -32,6 +32,8 @@ class LayerUnits(ABC):
     layer: int
     position: Int[Tensor, " unit"]
     feature: Int[Tensor, " unit"]
+    values: Float[Tensor, "run unit"]
+    """Activations in both runs."""
     change: Float[Tensor, " unit"]
     """Δactivation."""
     constants: Float[Tensor, " unit"]
@@ -77,6 +79,7 @@ class NeuronUnits(LayerUnits):
     routing: Float[Tensor, "pos expert expert"] | None
     """Δw = routing · Δ(router's scores) + `chosen`, the change by the choice of experts."""
     constants: Float[Tensor, " unit"]
+    values: Float[Tensor, "run unit"]
     change: Float[Tensor, " unit"]
     position: Int[Tensor, " unit"]
     feature: Int[Tensor, " unit"]
@@ -161,6 +164,7 @@ def neuron_units(
         at_weight=at_weight,
         routing=routing,
         constants=constants.flatten(),
+        values=activations.flatten(1),
         change=change.flatten(),
         position=torch.arange(n_pos, device=change.device).repeat_interleave(n_units),
         feature=torch.arange(n_units, device=change.device).repeat(n_pos),
@@ -199,6 +203,7 @@ class DictionaryUnits(LayerUnits):
     basis: Basis
     slopes: Float[Tensor, " unit"]
     constants: Float[Tensor, " unit"]
+    values: Float[Tensor, "run unit"]
     change: Float[Tensor, " unit"]
     position: Int[Tensor, " unit"]
     feature: Int[Tensor, " unit"]
@@ -262,6 +267,7 @@ def dictionary_units(
         basis=basis,
         slopes=slopes,
         constants=constants,
+        values=torch.stack([a_b, a_c]),
         change=change,
         position=position,
         feature=feature,
