@@ -29,6 +29,7 @@ from silverstain.graphs import (
 )
 from silverstain.graphs.contrast import Piece, Side, contrast_of
 from silverstain.graphs.layout import lay_out
+from silverstain.graphs.lettering import columns_of
 
 SEEDS = st.integers(0, 2**31)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -71,6 +72,25 @@ def test_a_prompt_that_does_not_fit_keeps_what_differs(before: str, changed: str
     fitted = Side(name="base", pieces=pieces, answer="").fitted(40)
     assert sum(len(piece.marked) for piece in fitted) <= 41
     assert pieces[1] in fitted or len(fitted) == 1
+
+
+@given(
+    texts=st.lists(st.tuples(st.text(min_size=1, max_size=200), st.booleans()), max_size=90), room=st.integers(1, 90)
+)
+def test_any_prompt_fits_any_room(texts: list[tuple[str, bool]], room: int):
+    pieces = tuple(Piece(text=text, is_changed=changed) for text, changed in texts)
+    fitted = Side(name="base", pieces=pieces, answer="").fitted(room)
+    assert columns_of("".join(piece.marked for piece in fitted)) <= room
+
+
+def test_hostile_tokens_and_answers_are_fit_to_be_shown(contrast: Graph):
+    evil = '<script>"\x1b]0;x\x07\n\u202e\ud800'
+    hostile = {"tokens": [evil] * 4, "contrast_tokens": [evil] * 4, "answers": [evil, evil]}
+    graph = contrast.with_meta({**meta(**hostile), "tokens": [evil] * 4, "targets": [{"name": evil}]})
+    for shown in (draw(graph, Story()), graph.figure().svg(), graph.figure().html(), graph.figure().markdown()):
+        assert not re.search("[\x00-\x09\x0b-\x1f\u202e\ud800]", shown)
+    ElementTree.fromstring(graph.figure().svg())
+    assert "<script" not in graph.figure().html()
 
 
 def test_every_drawing_shows_both_prompts_and_what_is_explained(contrast: Graph):

@@ -27,11 +27,12 @@ def compare(
     from silverstain.graphs import compare as compare_graphs
     from silverstain.graphs import open_graph
 
-    comparison = compare_graphs(open_graph(left)[0], open_graph(right)[0], pruned=pruned)
+    graphs = open_graph(left)[0], open_graph(right)[0]
+    comparison = compare_graphs(*graphs, pruned=pruned)
     if json:
         output.emit({"left": str(left), "right": str(right), "pruned": pruned, **_plain(comparison)})
     else:
-        _tell(comparison)
+        _tell(comparison, is_rest=all(graph.meta.get("rest") for graph in graphs))
 
 
 def _plain(comparison: "Comparison") -> dict[str, Any]:
@@ -42,19 +43,21 @@ def _plain(comparison: "Comparison") -> dict[str, Any]:
     return report
 
 
-def _tell(comparison: "Comparison") -> None:
+def _tell(comparison: "Comparison", *, is_rest: bool) -> None:
+    """For a person; `is_rest` where nodes of kind error are no errors of a dictionary."""
+    called = {"error": "rest"} if is_rest else {}
     rows = [["nodes", "in both", "only A", "only B"]]
-    rows += [[kind, *map(str, overlap)] for kind, overlap in comparison.nodes.items() if any(overlap)]
+    rows += [[called.get(kind, kind), *map(str, overlap)] for kind, overlap in comparison.nodes.items() if any(overlap)]
     output.data(output.table(rows, right=(1, 2, 3)))
     found = comparison.activations
     output.data(
-        f"\n  activations of {found.n} features: correlation {_figure(found.correlation)}, "
+        f"\n  activations of {found.n} {'units' if is_rest else 'features'}: correlation {_figure(found.correlation)}, "
         f"largest relative difference {_figure(found.max_relative_difference)}\n"
     )
     rows = [["edges from", "in both", "only A", "only B", "difference", "cosine", "of A alone", "of B alone"]]
     rows += [
         [
-            kind,
+            called.get(kind, kind),
             *map(str, edges.count),
             _figure(edges.relative_difference),
             _figure(edges.cosine),

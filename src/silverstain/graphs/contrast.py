@@ -12,6 +12,10 @@ from silverstain.printable import printable
 LONGEST_TOKEN = 80
 MOST_TOKENS = 2000
 """Of a prompt, of which more is not looked at."""
+MOST_PIECES, SHORTEST = 64, 5
+"""Pieces that are fitted one by one, and letters of one that stays whole."""
+MOST_LEADING = 8
+"""Tokens that a tokenizer may put before every prompt."""
 GAP = "\u2026"
 MARKS = "«{}»"
 
@@ -44,10 +48,11 @@ class Side:
         """The pieces in so many columns: of the longest that both runs have, the middle gives way to a …."""
         pieces = list(self.pieces)
         while sum(columns_of(piece.marked) for piece in pieces) > columns:
-            longest = max(range(len(pieces)), key=lambda i: (not pieces[i].is_changed, len(pieces[i].text)))
-            pieces[longest] = replace(pieces[longest], text=_without_middle(pieces[longest].text))
-            if all(len(piece.text) <= 2 * len(GAP) + 1 for piece in pieces):
+            long = [i for i, piece in enumerate(pieces) if len(piece.text) > SHORTEST]
+            if not long or len(pieces) > MOST_PIECES:
                 return (Piece(text=shortened("".join(piece.marked for piece in pieces), columns)),)
+            longest = max(long, key=lambda i: (not pieces[i].is_changed, len(pieces[i].text)))
+            pieces[longest] = replace(pieces[longest], text=_without_middle(pieces[longest].text))
         return tuple(pieces)
 
     def line(self, columns: int | None = None) -> str:
@@ -101,7 +106,8 @@ def _pieces(tokens: Sequence[str], changed: Sequence[int], prompt: str) -> tuple
     before every prompt are left out."""
     tokens, different = tokens[:MOST_TOKENS], set(changed)
     between = "" if any(token.startswith((" ", "▁", "Ġ")) for token in tokens) else " "
-    first = next((at for at in range(len(tokens)) if between.join(tokens[at:]).strip() == prompt.strip()), 0)
+    leading = range(min(len(tokens), MOST_LEADING))
+    first = next((at for at in leading if between.join(tokens[at:]).strip() == prompt.strip()), 0)
     pieces: list[Piece] = []
     for is_changed, run in groupby(range(first, len(tokens)), key=lambda at: at in different):
         text = between.join(_shown(tokens[at], keep_blanks=True) for at in run)
