@@ -66,7 +66,7 @@ class RecordedRun:
         ordered = sorted(places)
         activation = self.activations(ordered)
         columns = torch.tensor(ordered, dtype=torch.long, device=activation.device).reshape(-1, 3)
-        layer, position, feature = columns[activation != 0].unbind(1)
+        layer, position, feature = columns[activation != 0].T.contiguous()
         return ActiveUnits(
             layer=layer,
             position=position,

@@ -4,7 +4,7 @@ from silverstain.bases.active_units import ActiveUnits
 from silverstain.bases.basis import Basis
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.fidelity_check import check_fidelity, fidelity
-from silverstain.bases.fitting import check_fits, check_made_for, fitted
+from silverstain.bases.fitting import check_fits, check_made_for, fitted, writes_before_norm
 from silverstain.bases.neuron_rules import NEURON_RULES, NeuronRule
 from silverstain.bases.neurons import NeuronBasis, with_rule
 from silverstain.bases.reading import open_dictionary
@@ -32,4 +32,5 @@ __all__ = [
     "replaced_logits",
     "save_dictionary",
     "with_rule",
+    "writes_before_norm",
 ]

@@ -6,6 +6,7 @@ error of that layer and position. A dictionary is a basis; neurons and attention
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from silverstain.bases.active_units import ActiveUnits
 from silverstain.bases.sites import WRITES_AT
+from silverstain.bases.storage import DecoderFunction
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
 
@@ -40,6 +42,11 @@ class Basis(ABC):
     @property
     @abstractmethod
     def hash(self) -> str: ...
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether what is activated is linear in the layer's input, whatever the run."""
+        return True
 
     @property
     @abstractmethod
@@ -113,6 +120,20 @@ class Basis(ABC):
     def b_dec(self) -> Float[Tensor, "layer d_model"]:
         """What is written to each layer without any unit, beside a skip."""
 
+    @abstractmethod
+    def with_decoder(self, rows: DecoderFunction) -> "Basis":
+        """A variant whose units write other rows: `rows(layer, features, own)` gives them, their own being given."""
+
+    @abstractmethod
+    def reordered(self, sources: Mapping[int, Tensor]) -> "Basis":
+        """A variant in which unit f of a layer writes the rows of unit `sources[layer][f]`."""
+
+    @abstractmethod
+    def decode_layer(
+        self, layer: int, activations: Float[Tensor, "*batch feature"]
+    ) -> Float[Tensor, "*batch target d_model"]:
+        """What dense activations of `layer` write to each of `targets(layer)`, without biases."""
+
     @property
     def is_cross_layer(self) -> bool:
         """Whether units write beyond their own layer."""
@@ -121,6 +142,18 @@ class Basis(ABC):
     def encode_layer(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
         """Activations of all units of one layer, in the basis' own type."""
         return self.activate(layer, self.pre_activations(layer, self.cast(x)))
+
+    def activations_of(
+        self, layer: int, x: Float[Tensor, "*batch d_model"], features: Int[Tensor, " some"]
+    ) -> Float[Tensor, "*batch some"]:
+        """Activations of some units of one layer."""
+        return self.encode_layer(layer, x)[..., features]
+
+    def response(
+        self, layer: int, clean: Float[Tensor, "pos d_model"], change: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos feature"]:
+        """By how much activations of a recorded run change with the layer's input, the basis taken by its word."""
+        return self.encode_layer(layer, clean + change) - self.encode_layer(layer, clean)
 
     def activations_at(
         self,

@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from silverstain.bases.basis import Basis
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.formats.found import NAMES
 from silverstain.bases.lazy import Lazy, applied, summed
@@ -86,6 +87,11 @@ def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
             f"the dictionary {dictionary.name} writes at {MLP_OUTPUT}, before the norm that {model.name} has behind "
             f"its MLP; supported is {WRITES_AT}, behind it"
         )
+
+
+def writes_before_norm(basis: Basis, model: LanguageModel) -> bool:
+    """Whether what units write passes a norm before it is added to the stream."""
+    return basis.writes_at == MLP_OUTPUT and _has_norm_behind_mlp(model)
 
 
 def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:

@@ -6,7 +6,8 @@ error; what no unit of a graph stands for is the rest of its layer and position.
 experts that did not run are 0, and the bias of each expert's output is one more unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from silverstain.bases.basis import Basis, Readers
 from silverstain.bases.neuron_rules import Hidden, NeuronRule, Slopes, rule_named, slopes
 from silverstain.bases.sites import MLP_OUTPUT, READS_AT
+from silverstain.bases.storage import DecoderFunction
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Neurons, neurons_of
 from silverstain.references import NEURONS
@@ -32,6 +34,7 @@ class NeuronBasis(Basis):
         """The neurons of a model, read in a run by a rule (`bases.neuron_rules`)."""
         self.model = model
         self.rule: NeuronRule = rule_named(rule)
+        self._decoder: DecoderFunction | None = None
         self.n_layers, self.d_model = model.n_layers, model.d_model
         self.n_features = self.layer(0).n_units
         odd = [layer for layer in range(self.n_layers) if self.layer(layer).n_units != self.n_features]
@@ -56,8 +59,21 @@ class NeuronBasis(Basis):
         """The same neurons read by another rule; by this one's where none is named."""
         if rule is None or rule_named(rule) == self.rule:
             return self
+        return self._variant(rule=rule_named(rule))
+
+    def with_decoder(self, rows: DecoderFunction) -> "NeuronBasis":
+        """A variant whose neurons write other rows: `rows(layer, features, own)` gives them, their own being given."""
+        return self._variant(_decoder=rows)
+
+    def reordered(self, sources: Mapping[int, Tensor]) -> "NeuronBasis":
+        """A variant in which neuron f of a layer writes the row of neuron `sources[layer][f]`."""
+        return self.with_decoder(
+            lambda layer, features, own: self.layer(layer).W_out[sources[layer].to(features.device)[features]]
+        )
+
+    def _variant(self, **changes: Any) -> "NeuronBasis":
         other = NeuronBasis.__new__(NeuronBasis)
-        other.__dict__.update(self.__dict__, rule=rule_named(rule))
+        other.__dict__.update(self.__dict__, **changes)
         return other
 
     # what a basis says of itself
@@ -90,6 +106,10 @@ class NeuronBasis(Basis):
     @property
     def is_dense(self) -> bool:
         return True
+
+    @property
+    def is_linear(self) -> bool:
+        return False
 
     @property
     def is_cross_layer(self) -> bool:
@@ -152,6 +172,35 @@ class NeuronBasis(Basis):
         )
         return slopes(self.rule, hidden, neurons.f, neurons.m)
 
+    def response(
+        self, layer: int, clean: Float[Tensor, "pos d_model"], change: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos unit"]:
+        """By how much neurons change with their layer's input, linear as the rule has them: what a graph claims."""
+        neurons, x, moved = self.layer(layer), self.cast(clean), self.cast(change)
+        made = self.slopes(layer, x)
+        found = made.gate * (moved @ neurons.W_gate.T)
+        if neurons.W_up is not None and made.up is not None:
+            found = found + made.up * (moved @ neurons.W_up.T)
+        if self.rule == "ray":
+            found = found + made.constant * ((moved * x).sum(-1) / _squared(x))[..., None]
+        return torch.nn.functional.pad(found, (0, neurons.n_units - neurons.n_neurons))
+
+    def activations_of(
+        self, layer: int, x: Float[Tensor, "*batch d_model"], features: Int[Tensor, " some"]
+    ) -> Float[Tensor, "*batch some"]:
+        """Activations of some neurons; where experts are routed, all are computed."""
+        neurons, x = self.layer(layer), self.cast(x)
+        if neurons.n_experts:
+            return self.encode_layer(layer, x)[..., features]
+        some = replace(
+            neurons,
+            W_gate=neurons.W_gate[features],
+            b_gate=None if neurons.b_gate is None else neurons.b_gate[features],
+            W_up=None if neurons.W_up is None else neurons.W_up[features],
+            b_up=None if neurons.b_up is None else neurons.b_up[features],
+        )
+        return some.activations(x)
+
     def pull(
         self,
         layer: int,
@@ -196,7 +245,17 @@ class NeuronBasis(Basis):
 
     def decoder_rows(self, layer: int, features: Int[Tensor, " k"]) -> Float[Tensor, "k target d_model"]:
         """What the last projection makes of each, before the norm behind the MLP where there is one."""
-        return self.layer(layer).W_out[features].unsqueeze(1)
+        own = self.layer(layer).W_out[features]
+        return (own if self._decoder is None else self._decoder(layer, features, own)).unsqueeze(1)
+
+    def decode_layer(
+        self, layer: int, activations: Float[Tensor, "*batch feature"]
+    ) -> Float[Tensor, "*batch target d_model"]:
+        """What all neurons of a layer write."""
+        W_out = self.layer(layer).W_out
+        if self._decoder is not None:
+            W_out = self._decoder(layer, torch.arange(len(W_out), device=W_out.device), W_out)
+        return (activations @ W_out).unsqueeze(-2)
 
     def W_skip(self, layer: int) -> None:
         return None

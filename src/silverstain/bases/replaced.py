@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from silverstain.bases.basis import Basis
+from silverstain.bases.fitting import writes_before_norm
 from silverstain.bases.substitutes import Substitute, as_substitute
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, MlpCall, harvest, mlps_through
@@ -42,7 +44,8 @@ def replaced_logits(
     added = [
         [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
     ]
-    function = _replaced(model, substitute, token_ids, mask, added)
+    is_before_norm = isinstance(dictionary, Basis) and writes_before_norm(dictionary, model)
+    function = _replaced(model, substitute, token_ids, mask, added, is_before_norm)
     with mlps_through(model, function, reads_at=substitute.reads_at):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 
@@ -54,7 +57,12 @@ def edited_logits(model: LanguageModel, token_ids: Tensor, deltas: Mapping[int, 
 
 
 def _replaced(
-    model: LanguageModel, substitute: Substitute, token_ids: Tensor, mask: Tensor | None, added: list[list[Tensor]]
+    model: LanguageModel,
+    substitute: Substitute,
+    token_ids: Tensor,
+    mask: Tensor | None,
+    added: list[list[Tensor]],
+    is_before_norm: bool,
 ) -> MlpFunction:
     """What takes the place of every MLP during one run, layer after layer."""
     n_real = model.n_real
@@ -71,6 +79,7 @@ def _replaced(
             pending[target] = pending[target] + part if target in pending else part
         out = x.new_zeros(x.shape[0] * x.shape[1], x.shape[2])
         out = out.index_copy(0, index, pending.pop(layer)).view_as(x)
+        out = call.behind(out) if is_before_norm else out
         early = call.real(x[:, :n_real].contiguous())  # GPT-2's products take views of their input
         out = torch.cat([early, out[:, n_real:]], dim=1)
         return sum(added[layer], start=out)

@@ -6,7 +6,7 @@ logit when the last norm's scale is 1. It ignores all layers in between, so it s
 about early ones.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis, writes_before_norm
 from silverstain.models import LanguageModel
 
 BY_CHANCE = 0.05
@@ -36,17 +36,20 @@ class OutputTokens(NamedTuple):
 
 
 def direct_effects(
-    model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"]
+    model: LanguageModel, dictionary: Basis, layer: int, features: Int[Tensor, " feature"]
 ) -> Float[Tensor, "feature d_vocab"]:
     """Demeaned direct effect of unit activation on every logit."""
     written = dictionary.decoder_rows(layer, features).sum(1).to(model.W_U)
+    behind = model.norm("mlp_output", layer) if writes_before_norm(dictionary, model) else None
+    if behind is not None:
+        written = behind.centred(written) * behind.weight
     norm = model.final_norm
     effects = (norm.centred(written) * norm.weight) @ model.W_U.T
     return effects - effects.mean(-1, keepdim=True)
 
 
 def output_tokens(
-    model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"], *, n: int = 5
+    model: LanguageModel, dictionary: Basis, layer: int, features: Int[Tensor, " feature"], *, n: int = 5
 ) -> OutputTokens:
     """The n tokens each feature promotes and suppresses most."""
     parts = [
@@ -67,7 +70,7 @@ def output_tokens(
 
 def mean_effect_on(
     model: LanguageModel,
-    dictionary: Dictionary,
+    dictionary: Basis,
     layer: int,
     features: Int[Tensor, " feature"],
     tokens: list[list[int]],
@@ -83,11 +86,15 @@ def mean_effect_on(
 
 
 def written_tokens(
-    model: LanguageModel, dictionary: Dictionary, features: Iterable[tuple[int, int]]
+    model: LanguageModel,
+    dictionary: Basis,
+    features: Iterable[tuple[int, int]],
+    *,
+    negative: Collection[tuple[int, int]] = (),
 ) -> dict[tuple[int, int], tuple[str, ...]]:
     """The tokens that each (layer, feature) writes, strongest first: at most MOST_WRITTEN, of those whose direct effect
     stands out of the vocabulary (BY_CHANCE) and is not far below the strongest (NEAR_THE_TOP). Features that write
-    none are left out.
+    none are left out. Of `negative` ones, whose activation is below 0, it is what that writes.
     """
     stands_out = NormalDist().inv_cdf(1 - BY_CHANCE / max(model.d_vocab, 2))  # 4.0 of 1,500 tokens, 5.1 of 250,000
     by_layer: dict[int, list[int]] = {}
@@ -97,6 +104,8 @@ def written_tokens(
     for layer, indices in by_layer.items():
         of_layer = torch.tensor(indices, device=dictionary.device)
         for first, effects in _chunks(model, dictionary, layer, of_layer):
+            signs = [-1.0 if (layer, feature) in negative else 1.0 for feature in indices[first : first + len(effects)]]
+            effects = effects * torch.tensor(signs).to(effects)[:, None]
             scaled = effects.float() / effects.float().std(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
             top = scaled.topk(min(MOST_WRITTEN, model.d_vocab))
             for row, (sizes, ids) in enumerate(zip(top.values.tolist(), top.indices.tolist(), strict=True)):
@@ -108,7 +117,7 @@ def written_tokens(
 
 
 def _chunks(
-    model: LanguageModel, dictionary: Dictionary, layer: int, features: Int[Tensor, " feature"]
+    model: LanguageModel, dictionary: Basis, layer: int, features: Int[Tensor, " feature"]
 ) -> Iterator[tuple[int, Float[Tensor, "chunk d_vocab"]]]:
     """(index of the first feature, effects) a few features at a time, as a whole layer's may not fit in memory."""
     size = max(1, 2**24 // model.d_vocab)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.features.cards import Cards
 from silverstain.features.grouping import group_nodes
 from silverstain.features.labels import written_label_of
@@ -23,7 +23,7 @@ MOST_NAMED = 256
 """Features, the most influential, of which it is asked what they write: each costs a product with the vocabulary."""
 
 
-def read_graph(graph: Graph, model: LanguageModel, dictionary: Dictionary, cards: Cards | None = None) -> Story:
+def read_graph(graph: Graph, model: LanguageModel, dictionary: Basis, cards: Cards | None = None) -> Story:
     """Groups from the cards, and labels of the features that pruning kept and of the strongest in any case."""
     is_feature, reached = graph.nodes.is_kind("feature"), influence(graph)
     ranked = torch.where(is_feature, reached, -1.0).argsort(descending=True, stable=True)[: int(is_feature.sum())]
@@ -39,7 +39,10 @@ def read_graph(graph: Graph, model: LanguageModel, dictionary: Dictionary, cards
         place for place, is_one in zip(zip(layers, features, strict=True), speaks.tolist(), strict=True) if is_one
     }
     unnamed = [place for place in places if place not in named and place in speakers][:MOST_NAMED]
-    written = written_tokens(model, dictionary, unnamed)
+    signs = zip(zip(layers, features, strict=True), graph.nodes.activation[ranked].tolist(), strict=True)
+    strongest = dict(reversed(list(signs)))
+    negative = {place for place, activation in strongest.items() if activation < 0}
+    written = written_tokens(model, dictionary, unnamed, negative=negative)
     labels = named | {place: written_label_of(tokens) for place, tokens in written.items()}
     return Story(
         graph_hash=graph.hash,

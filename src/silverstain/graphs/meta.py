@@ -62,6 +62,7 @@ class SettingsFile(FromOutside):
 
     norms: Literal["frozen", "linearised"] = "frozen"
     n_real: Count = 1
+    neuron_rule: Literal["half", "up", "derivative", "ray"] | None = None
 
 
 class PruningFile(FromOutside):

@@ -170,7 +170,7 @@ def resolve_changes(
         for edit in listed:
             if isinstance(edit, VectorEdit):
                 into = tokens if edit.layer is None else errors.setdefault(edit.layer, [])
-                into.extend(_vector_changes(edit, row, length, model, n_real, once))
+                into.extend(_vector_changes(edit, row, length, model, basis, once))
             elif isinstance(edit, DirectionEdit):
                 directions.setdefault(edit.layer, []).append(_direction_change(edit, row, length, model, once))
             elif isinstance(edit, PatternEdit):
@@ -203,18 +203,23 @@ def _vector_changes(
     row: int,
     length: int,
     model: LanguageModel,
-    n_real: int,
+    basis: Basis,
     once: Callable[[Hashable, str, AnyEdit], None],
 ) -> list[VectorChange]:
     is_error = edit.layer is not None
     if is_error:
         _check_layer(edit.layer, edit, model)
+        if basis.is_dense and edit.factor != 1:
+            raise UsageError(
+                f"{edit} changes an error, and the {basis.name} of {model.name} leave none: the rest of a layer and "
+                "position is neurons too; name those, or add a vector"
+            )
     if edit.donor is not None and len(edit.donor) != model.d_model:
         raise UsageError(
             f"The donor of {edit} has {len(edit.donor)} numbers, but {model.name} has vectors of {model.d_model}; "
             "take it from a run of this model."
         )
-    positions = resolved(edit.positions, length, first=n_real if is_error else 0, edit=edit)
+    positions = resolved(edit.positions, length, first=basis.n_real(model) if is_error else 0, edit=edit)
     for position in positions:
         what = "the token" if edit.layer is None else f"the error of layer {edit.layer}"
         once((edit.layer, position), f"{what} at position {position}", edit)

@@ -36,6 +36,8 @@ def check_active(run: RecordedRun, edits: Sequence[AnyEdit]) -> None:
 def _advice(run: RecordedRun, layer: int, feature: int, positions: Sequence[int], edit: Edit) -> str:
     where = "anywhere in this prompt" if edit.positions is None else f"at {_listed('position', positions)}"
     said = f"L{layer}.F{feature} is not active {where}, so {edit} changes nothing; "
+    if run.basis.is_dense:
+        return said + "name another, or another position."
     active = run.active[run.active.of_layer(layer)]
     elsewhere = active.position[active.feature == feature].tolist()
     if elsewhere:

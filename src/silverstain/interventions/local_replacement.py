@@ -16,7 +16,7 @@ from torch import Tensor
 from silverstain.attribution import FrozenFlow, RecordedRun
 from silverstain.attribution.freezing import norm_inputs, norms_read
 from silverstain.attribution.frozen_norm import FrozenNorm
-from silverstain.bases import Basis
+from silverstain.bases import Basis, NeuronBasis
 from silverstain.errors import UsageError
 from silverstain.interventions.changes import Changes, Sites
 from silverstain.interventions.running import FeatureChanges, add_writes_
@@ -36,6 +36,8 @@ class NormChanges(NamedTuple):
     attention_output: tuple[NormChange, ...]
     read: tuple[NormChange, ...]
     """Before the MLP of each layer, and the final norm at last."""
+    write: tuple[NormChange, ...]
+    """Behind the MLP of each layer, where units write before it."""
 
 
 def frozen_norms(flow: FrozenFlow) -> NormChanges:
@@ -48,15 +50,23 @@ def frozen_norms(flow: FrozenFlow) -> NormChanges:
         attention=tuple(map(linear, flow.attention_norms)),
         attention_output=tuple(map(linear, flow.attention_output_norms)),
         read=tuple(map(linear, flow.read_norms)),
+        write=tuple(linear(flow.write_norm(layer)) for layer in range(flow.n_layers)),
     )
 
 
 @torch.no_grad()
-def live_norms(model: LanguageModel, flow: FrozenFlow, recording: Recording) -> NormChanges:
+def live_norms(model: LanguageModel, flow: FrozenFlow, recording: Recording, basis: Basis) -> NormChanges:
     """Dividing by what the changed stream asks for."""
 
     def live(norm: Norm | None, clean: Tensor) -> NormChange:
         return (lambda change: change) if norm is None else lambda change: norm(clean + change) - norm(clean)
+
+    def written(layer: int) -> NormChange:
+        norm = model.norm("mlp_output", layer)
+        if norm is None or flow.write_norm(layer) is None or not isinstance(basis, NeuronBasis):
+            return lambda change: change
+        neurons = basis.layer(layer)
+        return live(norm, neurons.written(neurons.activations(recording.mlp_inputs[layer])))
 
     inputs = norm_inputs(model, recording, flow.norms)
     layers = range(flow.n_layers)
@@ -64,6 +74,7 @@ def live_norms(model: LanguageModel, flow: FrozenFlow, recording: Recording) -> 
         attention=tuple(live(model.norm("attention", i), inputs.attention[i]) for i in layers),
         attention_output=tuple(live(model.norm("attention_output", i), inputs.attention_output[i]) for i in layers),
         read=tuple(live(norm, x) for norm, x in zip(norms_read(model, recording), inputs.read, strict=True)),
+        write=tuple(map(written, layers)),
     )
 
 
@@ -96,12 +107,16 @@ def run_local_replacement(
         changed = norms.read[layer](stream if flow.is_parallel else mid)
         on_read(layer, changed)
         here = changes.sites.at_layer(layer)
-        found = _feature_changes(basis, layer, recording.mlp_inputs[layer], changed, here, flow.n_real, responding)
-        if found is not None:
+        change = _feature_changes(basis, layer, recording.mlp_inputs[layer], changed, here, flow.n_real, responding)
+        if change is not None and basis.is_dense:
+            pending[layer] = basis.decode_layer(layer, change)[..., 0, :].to(changed)
+        elif change is not None:
+            places = change.nonzero(as_tuple=True)
+            found = FeatureChanges(places[0], places[1], places[2], change[places])
             add_writes_(pending, basis, layer, found, like=changed)
         stream = mid + flow.skip(layer, changed)
         if layer in pending:
-            stream = stream + pending.pop(layer)
+            stream = stream + norms.write[layer](pending.pop(layer))
         for change in changes.errors.get(layer, ()):
             stream[change.row, change.position] += change.delta(torch.zeros_like(stream[0, 0]))
     on_read(flow.n_layers, norms.read[-1](stream))
@@ -115,8 +130,8 @@ def _feature_changes(
     here: Sites,
     n_real: int,
     responding: bool,
-) -> FeatureChanges | None:
-    """What is active otherwise than in the recording, and by how much.
+) -> Float[Tensor, "row pos feature"] | None:
+    """By how much what is active differs from the recording; None for nothing.
 
     Edited features end where their edit puts them; positions that keep their real MLP have no features.
     """
@@ -125,13 +140,12 @@ def _feature_changes(
     clean = basis.encode_layer(layer, clean_input)
     change = clean.new_zeros(len(changed), *clean.shape)
     if responding:
-        change = basis.encode_layer(layer, clean_input + changed) - clean
+        change = basis.response(layer, clean_input, changed)
         change[:, :n_real] = 0
     if len(here):
         wanted = here.change(clean[here.position, here.feature].to(here.factor))
         change[here.row, here.position, here.feature] = wanted.to(change)
-    places = change.nonzero(as_tuple=True)
-    return FeatureChanges(places[0], places[1], places[2], change[places])
+    return change
 
 
 def _check_changes(changes: Changes) -> None:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from silverstain.bases import Basis
+from silverstain.bases import Basis, NeuronBasis, writes_before_norm
 from silverstain.errors import UsageError
 from silverstain.interventions.changes import Changes, PatternChange, Sites, VectorChange, resolve_changes
 from silverstain.interventions.edits import AnyEdit, Edit
@@ -148,6 +148,9 @@ class _Resolved:
             output[row, position] += delta
         return output
 
+    def held(self, layer: int, output: Tensor) -> Tensor:
+        return output[self._twin] if layer in self._regime.held_layers else output
+
     def stream(self, layer: int, stream: Tensor) -> Tensor:
         """All components along directions are measured before any is changed."""
         edited = stream.clone()
@@ -265,6 +268,13 @@ def edit_deltas(
         if len(here):
             found = feature_changes(basis, layer, mlp_inputs[layer], here.row, here)
             add_writes_(deltas, basis, layer, found, like=mlp_inputs[layer])
+    if not isinstance(basis, NeuronBasis) or not writes_before_norm(basis, model):
+        return deltas
+    for layer, delta in deltas.items():
+        norm, neurons = model.norm("mlp_output", layer), basis.layer(layer)
+        if norm is not None:
+            clean = neurons.written(neurons.activations(mlp_inputs[layer]))
+            deltas[layer] = norm(clean + delta) - norm(clean)
     return deltas
 
 

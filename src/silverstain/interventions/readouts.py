@@ -104,6 +104,8 @@ class ReadoutSet:
     """What the targets read in the clean run."""
     active: Float[Tensor, " place"]
     """The activations of the features there."""
+    by_rule: bool = False
+    """Neurons are read as linear as their rule has them, not as they are."""
 
     @cached_property
     def numbers(self) -> Int[Tensor, " place"]:
@@ -148,6 +150,11 @@ class ReadoutChanges(NamedTuple):
         if basis.competes:  # all units of the layer must be known
             before, after = basis.encode_layer(layer, clean), basis.encode_layer(layer, clean + moved)
             self.active[:, which] = (after - before)[:, features].to(self.active)
+            return
+        if not basis.is_linear and not self.of.by_rule:  # its activation is all that a neuron has before it, too
+            before, after = (basis.activations_of(layer, x, features) for x in (clean, clean + moved))
+            self.active[:, which] = (after - before).to(self.active)
+            self.targets[:, which] = self.active[:, which]
             return
         before = basis.cast(self.of.values[which])
         after = before + basis.cast(self.targets[:, which])

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from silverstain.bases import Basis
+from silverstain.bases import Basis, writes_before_norm
 from silverstain.models import LanguageModel, MlpCall, attention_through, mlps_through
 
 
@@ -50,6 +50,10 @@ class Changing(Protocol):
         """The MLP's output before what changed features write is added."""
         ...
 
+    def held(self, layer: int, output: Float[Tensor, "batch pos d_model"]) -> Tensor:
+        """The MLP's own output that changes are added to, before a norm behind it: as it is, or that of other rows."""
+        ...
+
     def stream(self, layer: int, stream: Float[Tensor, "batch pos d_model"]) -> Tensor:
         """The stream as a block leaves it."""
         ...
@@ -61,16 +65,27 @@ class Changing(Protocol):
 
 @contextmanager
 def running_under(model: LanguageModel, basis: Basis, changing: Changing) -> Iterator[None]:
-    """A `with` in which every call of `model.hf` runs under the changes."""
+    """A `with` in which every call of `model.hf` runs under the changes.
+
+    Where units write before a norm behind the MLP, that norm sees the changed output.
+    """
     pending: dict[int, Tensor] = {}  # what is still to be added to the MLP output of each layer
+    is_before_norm = writes_before_norm(basis, model)
 
     def mlp(call: MlpCall) -> Tensor:
-        output = call.real(call.x)
+        own = call.output(call.x)
+        output = call.behind(own)
         found = changing.features(call.layer, call.read)
         if found is not None and len(found.change):
             add_writes_(pending, basis, call.layer, found, like=output)
         output = changing.mlp_output(call.layer, call.read, output)
-        return output + pending.pop(call.layer) if call.layer in pending else output
+        if call.layer not in pending:
+            return output
+        change = pending.pop(call.layer)
+        if is_before_norm:
+            held = changing.held(call.layer, own)
+            change = call.behind(held + change) - call.behind(held)
+        return output + change
 
     with ExitStack() as stack:
         stack.callback(model.hf.register_forward_pre_hook(lambda *_: pending.clear()).remove)  # of a call that failed

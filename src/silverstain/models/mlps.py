@@ -27,6 +27,10 @@ class MlpCall(NamedTuple):
     """What a dictionary reads: x, or the input of the norm before the MLP."""
     real: Callable[[Tensor], Tensor]
     """What the model itself would add to the stream for such an input."""
+    output: Callable[[Tensor], Tensor]
+    """The MLP's own output for such an input, before the norm that may be behind it."""
+    behind: Callable[[Tensor], Tensor]
+    """What is added to the stream for such an output: the norm's, or the output itself."""
 
 
 Forward = Callable[..., Any]
@@ -68,18 +72,22 @@ def _patches(
         out = mlp_forward(x)
         return out[0] if is_first else out
 
-    def written(x: Tensor, real: Callable[[Tensor], Tensor]) -> Tensor:
-        return function(MlpCall(layer, x, seen.pop() if seen else x, real))
+    def behind(out: Tensor) -> Tensor:
+        return out if writer is mlp else writer_forward(out)
+
+    def written(x: Tensor) -> Tensor:
+        read_of = seen.pop() if seen else x
+        return function(MlpCall(layer, x, read_of, lambda x: behind(output(x)), output, behind))
 
     if reader is not mlp:
         yield reader, read
     if writer is mlp:
         # nobody reads the router's scores
-        yield mlp, lambda x: (written(x, output), None) if is_first else written(x, output)
+        yield mlp, lambda x: (written(x), None) if is_first else written(x)
     else:
         # The MLP hands its input through, and the norm behind it computes the whole.
         yield mlp, lambda x: (x, None) if is_first else x
-        yield writer, lambda x: written(x, lambda x: writer_forward(output(x)))
+        yield writer, written
 
 
 @contextmanager

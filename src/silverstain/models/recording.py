@@ -204,11 +204,13 @@ def kept(
 
 
 def _keeper(found: dict[int, Tensor], index: int, inputs: bool) -> Callable[..., None]:
-    def keep(_: nn.Module, arguments: tuple, named: dict, output: Tensor | tuple[Tensor, ...]) -> None:
+    def keep(_: nn.Module, arguments: tuple, named: dict, output: Tensor | tuple[Tensor | None, ...]) -> None:
         if inputs:
             # blocks are called with the stream first, by position in some versions of transformers, by name in others
             found[index] = arguments[0] if arguments else named["hidden_states"]
         else:
-            found[index] = output[0] if isinstance(output, tuple) else output
+            first = output[0] if isinstance(output, tuple) else output
+            assert first is not None
+            found[index] = first
 
     return keep

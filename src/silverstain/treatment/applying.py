@@ -74,6 +74,9 @@ class _Running:
     def mlp_output(self, layer: int, read: Tensor, output: Tensor) -> Tensor:
         return output
 
+    def held(self, layer: int, output: Tensor) -> Tensor:
+        return output
+
     def features(self, layer: int, read: Float[Tensor, "batch pos d_model"]) -> FeatureChanges | None:
         """What the rules of features change in this layer; what conditions watch there is remembered."""
         rules = [(rule, edited) for rule in self._rules if (edited := _of_features(rule, layer))]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import DirectionEdit
 from silverstain.models import LanguageModel
@@ -53,7 +53,7 @@ class Material(NamedTuple):
 
 def compared(
     model: LanguageModel,
-    dictionary: Dictionary,
+    dictionary: Basis,
     treatment: Treatment,
     *,
     target: Sequence[Item],
@@ -103,7 +103,7 @@ def last_streams(model: LanguageModel, items: Sequence[Item], layer: int) -> Flo
 
 def best_steering(
     model: LanguageModel,
-    dictionary: Dictionary,
+    dictionary: Basis,
     target: Sequence[Item],
     reference: Sequence[Item],
     side: Sequence[Item],

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from silverstain.bases import Dictionary
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.interventions.edits import DirectionEdit, Edit, PatternEdit
 from silverstain.models import LanguageModel
@@ -33,7 +33,7 @@ def has_control(treatment: Treatment) -> bool:
 
 @contextmanager
 def randomly_treated(
-    model: LanguageModel, dictionary: Dictionary, treatment: Treatment, *, seed: int
+    model: LanguageModel, dictionary: Basis, treatment: Treatment, *, seed: int
 ) -> Iterator[LanguageModel]:
     """The model under a random control of the treatment; UsageError where it has none."""
     if not has_control(treatment):
@@ -62,7 +62,7 @@ def _random(rule: Rule, generator: torch.Generator) -> Rule:
     return rule
 
 
-def _writing_elsewhere(real: Dictionary, treatment: Treatment, generator: torch.Generator) -> Dictionary:
+def _writing_elsewhere(real: Basis, treatment: Treatment, generator: torch.Generator) -> Basis:
     """The dictionary, the features that a treatment edits writing along random vectors, as long as their own."""
     edits = [rule.edit for rule in treatment.rules if isinstance(rule.edit, Edit)]
     drawn: dict[tuple[int, int], Tensor] = {}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from silverstain.attribution import Targets, joined, unit_targets
 from silverstain.attribution.targets import inputs_of
+from silverstain.bases import with_rule
 from silverstain.interventions import Readouts
 from silverstain.models import MlpCall, mlps_through
 from silverstain.models.recording import kept
@@ -35,7 +36,8 @@ def gradients(
     columns = torch.tensor(readouts.features, dtype=torch.long, device=tested.model.device).reshape(-1, 3)
     layers, positions, features = columns.unbind(1)
     at = inputs_of(tested.run.recording, layers, positions)
-    targets = joined(unit_targets(tested.basis, layers, positions, features, at), tested.targets)
+    basis = tested.basis if tested.basis.is_linear else with_rule(tested.basis, "derivative")
+    targets = joined(unit_targets(basis, layers, positions, features, at), tested.targets)
     parts = []
     for first in range(0, len(targets), TARGETS_A_PASS):
         some = targets[torch.arange(first, min(first + TARGETS_A_PASS, len(targets)))]
@@ -87,4 +89,4 @@ def size(tested: GraphRun, nodes: Sequence[int]) -> float:
     columns = tested.graph.nodes
     errors = [node for node in nodes if bool(columns.is_kind("error")[node])]
     long = sum(float(tested.errors[int(columns.layer[n]), int(columns.position[n])].norm()) for n in errors)
-    return float(columns.activation[list(nodes)].sum()) + long
+    return float(columns.activation[list(nodes)].abs().sum()) + long

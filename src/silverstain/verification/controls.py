@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from silverstain.bases import Basis, Dictionary
-from silverstain.errors import UsageError
+from silverstain.bases import Basis
 from silverstain.interventions import VectorEdit
 from silverstain.verification.graph_run import GraphRun, vectors_added
 
@@ -38,8 +37,6 @@ def random_edits(
 def shuffled(tested: GraphRun, generator: torch.Generator) -> Basis:
     """The dictionary with the decoder rows of the graph's features exchanged within each layer."""
     basis, nodes, span = tested.basis, tested.graph.nodes, tested.graph.nodes.span("feature")
-    if not isinstance(basis, Dictionary):
-        raise UsageError(f"a {type(basis).__name__} has no decoder rows that could be exchanged; give a dictionary")
     layer, feature = nodes.layer[span], nodes.feature[span].long()
     sources: dict[int, Tensor] = {}
     for at in range(basis.n_layers):

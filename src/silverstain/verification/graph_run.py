@@ -1,7 +1,7 @@
 """A graph's prompt, run again: what the graph claims is predicted and measured on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from silverstain.attribution import (
     FrozenFlow,
+    Norms,
     Place,
     RecordedRun,
     Targets,
@@ -20,7 +21,7 @@ from silverstain.attribution import (
     record_run,
     unit_targets,
 )
-from silverstain.bases import Basis
+from silverstain.bases import Basis, with_rule
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.interventions import AnyEdit, Edit, Readouts, Regime, VectorEdit, sweep
@@ -70,7 +71,11 @@ class GraphRun:
     @cached_property
     def flow(self) -> FrozenFlow:
         """The frozen flow, its norms as the graph has them."""
-        return self.run.flow(norms=(self.graph.meta.get("settings") or {}).get("norms", "frozen"))
+        return self.run.flow(norms=self.graph_norms)
+
+    @property
+    def graph_norms(self) -> Norms:
+        return (self.graph.meta.get("settings") or {}).get("norms", "frozen")
 
     @cached_property
     def frozen(self) -> NormChanges:
@@ -78,13 +83,18 @@ class GraphRun:
 
     @cached_property
     def live(self) -> NormChanges:
-        return live_norms(self.model, self.flow, self.run.recording)
+        return live_norms(self.model, self.flow, self.run.recording, self.basis)
 
     @cached_property
     def errors(self) -> Float[Tensor, "layer pos d_model"]:
         """What error nodes write: all of an MLP's output that the graph's features do not."""
-        active, span = self.run.active, self.graph.nodes.span("feature")
+        norms, span = self.graph_norms, self.graph.nodes.span("feature")
         nodes = self.graph.nodes
+        if self.basis.is_dense:
+            columns = (nodes.layer, nodes.position, nodes.feature)
+            named = self.run.units(list(zip(*(c[span].tolist() for c in columns), strict=True)))
+            return self.run.errors_beside(named, norms)
+        active = self.run.active
         have = set(zip(*(c[span].tolist() for c in (nodes.layer, nodes.position, nodes.feature)), strict=True))
         places = zip(active.layer.tolist(), active.position.tolist(), active.feature.tolist(), strict=True)
         chosen = torch.tensor([i for i, place in enumerate(places) if place in have], dtype=torch.long)
@@ -93,7 +103,7 @@ class GraphRun:
                 f"{len(have) - len(chosen)} of the graph's {len(have)} features are not active when its prompt is run; "
                 "trace the prompt again with this dictionary"
             )
-        return self.run.errors_beside(active[chosen])
+        return self.run.errors_beside(active[chosen], norms)
 
     def place(self, node: int) -> Place:
         """(layer, position, feature) of a node; feature −1 for an error node."""
@@ -126,6 +136,9 @@ class GraphRun:
         if feature < 0:
             return self.errors[layer, position][None]
         rows = self.basis.decoder_rows(layer, torch.tensor([feature], device=self.basis.device))[0]
+        norm = self.flow.write_norm(layer)
+        if norm is not None:
+            rows = norm.linear_at(rows.to(self.errors), torch.tensor([position], device=rows.device))
         return float(self.graph.nodes.activation[node]) * rows.to(self.errors)
 
     def readouts(self, features: Int[Tensor, " feature"]) -> Readouts:
@@ -180,6 +193,7 @@ class GraphRun:
         recording = self.run.recording
         clean = {**dict(enumerate(recording.mlp_inputs)), self.model.n_layers: recording.final}
         of = readout_set(self.model, self.basis, readouts, clean, self.run.n_positions)
+        of = replace(of, by_rule=True)
         parts = []
         for first in range(0, len(edits), ROWS_A_PASS):
             some = edits[first : first + ROWS_A_PASS]
@@ -239,7 +253,10 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
                 f"the graph is of another {what} ({name}, {theirs}) than {ours.name} ({ours.hash}); load that one"
                 f"{_flags(graph)}"
             )
-    run = record_run(model, basis, token_ids) if run is None else run
+    basis = with_rule(basis, rule_of(graph))
+    run = (
+        record_run(model, basis, token_ids) if run is None else replace(run, basis=with_rule(run.basis, rule_of(graph)))
+    )
     if run.model is not model or run.basis.hash != basis.hash or run.recording.token_ids.tolist() != list(token_ids):
         raise UsageError(
             "the run that is given is of another model, dictionary or prompt than the graph; record it anew"
@@ -247,6 +264,11 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
     found = GraphRun(run=run, graph=graph)
     _ = found.errors  # says at once whether the graph's features are active
     return found
+
+
+def rule_of(graph: Graph) -> str | None:
+    """The rule by which a graph of neurons reads them; None for graphs of dictionaries."""
+    return (graph.meta.get("settings") or {}).get("neuron_rule")
 
 
 def _flags(graph: Graph) -> str:

@@ -94,6 +94,8 @@ def inhibited_features(
     graph's prompt, where it is recorded already.
     """
     tested = graph_run(model, basis, graph, run)
+    if tested.basis.is_dense:  # every unit is active
+        return ()
     sources, _ = endpoints_of(graph, [], max_sources)
     span = graph.nodes.span("logit")
     wanted = graph.nodes.position[span].tolist() if positions is None else positions
