@@ -125,7 +125,7 @@ def test_a_file_that_is_cut_short_is_refused(share, tmp_path):
     write_gguf(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UsageError, match="cannot read .*; give a whole GGUF file"):
+    with pytest.raises(UsageError, match=r"cannot read .*; give a whole GGUF file"):
         load_model(path)
 
 
@@ -138,11 +138,13 @@ def test_a_file_that_is_damaged_anywhere_in_front_ends_in_one_line(tmp_path):
         path.write_bytes(
             content[:place] + bytes(generator.integers(0, 256, size=8, dtype=np.uint8)) + content[place + 8 :]
         )
+        said = ""
         try:
             read_gguf_header(path)
         except UsageError as error:
-            assert "\n" not in str(error)
-            assert len(str(error)) < 700
+            said = str(error)
+        assert "\n" not in said
+        assert len(said) < 700
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
