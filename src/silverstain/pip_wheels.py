@@ -109,13 +109,14 @@ def _why_not(said: str, wanted: Sequence[str], again: str) -> str:
         return f"{what}: this Python has no pip; install it ({Path(sys.executable).name} -m ensurepip), {way}"
     if NO_ROOM.search(said):
         return f"{what}: no space left on the device; free some room, or set SILVERSTAIN_CACHE to another disk, {way}"
+    check = f"check the network and pip's settings (pip config list), {way}"
     if UNREACHABLE.search(said):
-        return (
-            f"{what}: the package index is out of reach; check the network and pip's settings (pip config list), {way}"
-        )
+        return f"{what}: the package index is out of reach; {check}"
+    if "(from versions: none)" in said:  # pip says so of an index that gives no answer, too
+        return f"{what}: the package index does not have it, or is out of reach; {check}"
     lines = [line for line in said.splitlines() if line.strip()]
     why = errors[-1] if errors else lines[-1] if lines else "it said nothing"
-    return f"{what}: {printable(why, 300).rstrip('. ')}; check the network and pip's settings (pip config list), {way}"
+    return f"{what}: {printable(why, 300).rstrip('. ')}; {check}"
 
 
 def _is_of(wheel: Path, name: str, version: str) -> bool:

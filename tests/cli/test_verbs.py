@@ -182,6 +182,15 @@ def test_doctor_names_what_it_saw(capsys: pytest.CaptureFixture[str]):
     assert {"python", "torch", "terminal", "devices"} <= {check["name"] for check in report["checks"]}
 
 
+def test_doctor_says_which_models_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("SILVERSTAIN_CACHE", str(tmp_path))
+    checks = {check["name"]: check for check in asked(capsys, "doctor", "--quick")["checks"]}
+    assert checks["models"]["ok"]
+    assert checks["models"]["seen"] == "none is fetched yet: silverstain models list"
+
+
 def test_organism_info_lists_the_litter(capsys: pytest.CaptureFixture[str]):
     report = asked(capsys, "organism", "info")
     assert [one["name"] for one in report["organisms"]] == ["general", "memorised", "mixed", "quirk", "untrained"]

@@ -30,6 +30,17 @@ def test_a_tokenizer_without_bos_begins_with_the_text():
     assert encode(tokenizer, "the bridge") == tokenizer("the bridge")["input_ids"]
 
 
+def test_a_bos_that_only_opens_turns_begins_no_text():
+    """As <|im_start|> of SmolLM2: the tokenizer does not put it, and the chat template does, before each turn."""
+    tokenizer = byte_tokenizer(puts_bos=False)
+    tokenizer.chat_template = "{% for m in messages %}<s>{{ m.content }}{% endfor %}"
+    assert encode(tokenizer, "the bridge") == tokenizer("the bridge")["input_ids"]
+    assert encode(tokenizer, "<s>the bridge") == tokenizer("<s>the bridge")["input_ids"]
+    puts = byte_tokenizer(puts_bos=True)
+    puts.chat_template = tokenizer.chat_template
+    assert encode(puts, "the bridge")[0] == 0
+
+
 def test_bos_inside_a_text_is_said():
     with pytest.warns(Remark, match="<s> stands in front of the prompt, and again at position"):
         encode(byte_tokenizer(), "the <s> bridge")

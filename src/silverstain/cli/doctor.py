@@ -9,10 +9,22 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.options import Json
+from silverstain.parts import shown_path
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "typer", "rich")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "typer",
+    "rich",
+    "gguf",
+    "accelerate",
+)
 SMALLEST_PYTHON = (3, 11)
 
 
@@ -32,7 +44,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check that this installation can do its work."""
-    checks = [_python(), *map(_package, PACKAGES), _torch(), _terminal()]
+    checks = [_python(), *map(_package, PACKAGES), _torch(), _terminal(), _models()]
     if not quick:
         checks.append(_organism())
     healthy = all(check.ok for check in checks)
@@ -74,6 +86,18 @@ def _terminal() -> Check:
     encoding = (sys.stdout.encoding or "ascii").lower()
     ok = encoding.startswith("utf")
     return Check("terminal", ok, encoding, "drawings need UTF-8: export PYTHONIOENCODING=utf-8")
+
+
+def _models() -> Check:
+    """Which real models are here. That none is, is no fault."""
+    from silverstain.known_models import KNOWN_MODELS, models_folder
+    from silverstain.model_origin import kept_origin
+
+    found = {name: kept_origin(model) for name, model in KNOWN_MODELS.items()}
+    here = [f"{name} ({origin.words})" for name, origin in found.items() if origin is not None]
+    if not here:
+        return Check("models", True, "none is fetched yet: silverstain models list")
+    return Check("models", True, f"{', '.join(here)} in {shown_path(models_folder())}")
 
 
 def _organism() -> Check:

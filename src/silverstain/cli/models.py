@@ -85,9 +85,7 @@ def get(
         output.talk(f"{name} is here, {words}, {output.size(_size(folder))}: {shown_path(folder)}")
     papers = ", ".join(origin.papers if origin else ())
     output.talk(f"Its licence is {model.licence}" + (f" ({papers} in that folder)." if papers else "."))
-    output.talk(
-        f'Next: silverstain train --model {name} --text FILE --out FOLDER, or silverstain.models.load_model("{name}")'
-    )
+    output.talk(f"Next: silverstain train --model {name} --text FILE --out FOLDER")
 
 
 @app.command()
@@ -131,7 +129,8 @@ def _agree(model: KnownModel, accepted: bool) -> None:
         return
     output.talk(fill(terms.summary, WORDS_WIDTH, break_on_hyphens=False, break_long_words=False))
     output.talk(
-        f"Full text: {terms.link}, and {terms.full_text} of the package {model.package}, which is put beside the model.\n"
+        f"Full text: {terms.link}, and {terms.full_text} of the package {model.package}, which is put beside the "
+        "model.\n"
     )
     if accepted:
         return

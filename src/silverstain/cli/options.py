@@ -82,8 +82,8 @@ class ModelOptions:
     model: Annotated[
         str,
         typer.Option(
-            help="organism, organism/SIBLING, a name of `silverstain models list`, a Hugging Face folder, a GGUF file or "
-            "a hub id."
+            help="organism, organism/SIBLING, a name of `silverstain models list`, a Hugging Face folder, a GGUF file "
+            "or a hub id."
         ),
     ] = "organism"
     threads: Threads = None

@@ -18,8 +18,8 @@ from silverstain.parts import shown_path
 from silverstain.printable import printable
 
 SPLIT_APART = frozenset(("smollm", "starcoder", "refact", "command-r", "codeshell"))
-"""Vocabularies (`tokenizer.ggml.pre`) that were learned with every digit by itself, then as GPT-2's. transformers 5 cuts
-text for them as GPT-2 does, which gives other tokens where a digit follows several spaces."""
+"""Vocabularies (`tokenizer.ggml.pre`) that were learned with every digit by itself, then as GPT-2's. transformers 5
+cuts text for them as GPT-2 does, which gives other tokens where a digit follows several spaces."""
 APART = frozenset(("output.weight",))
 """Tensors that the reader of some architectures takes without a name in its table."""
 

@@ -6,8 +6,9 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,7 +149,7 @@ def _of_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTraine
     """The model of a GGUF file, every parameter of it read from the file."""
     path = path.absolute()
     header = read_gguf_header(path)
-    with _said("model", str(path)), _without_stderr():  # transformers draws a bar
+    with _said("model", str(path)), redirect_stderr(StringIO()):  # transformers draws a bar
         config = gguf_config(path)
         check_supported(config.model_type, str(path))
         check_fits_files(path, _n_numbers(config), header.n_numbers)
