@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from silverstain.attribution import TraceSettings as TraceSettings
     from silverstain.attribution import trace as trace
+    from silverstain.attribution.secant import contrast as contrast
     from silverstain.graphs import Graph as Graph
     from silverstain.interventions import Edit as Edit
     from silverstain.loading import ReplacementModel as ReplacementModel
@@ -30,6 +31,7 @@ __all__ = [
     "TraceSettings",
     "UsageError",
     "__version__",
+    "contrast",
     "load",
     "trace",
     "verify",
@@ -43,6 +45,7 @@ __getattr__ = fetched(
         "Graph": "silverstain.graphs",
         "ReplacementModel": "silverstain.loading",
         "TraceSettings": "silverstain.attribution",
+        "contrast": "silverstain.attribution.secant",
         "load": "silverstain.loading",
         "trace": "silverstain.attribution",
         "verify": "silverstain.loading",

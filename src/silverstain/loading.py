@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from silverstain.attribution import Plan, TraceSettings, plan_trace, trace
+from silverstain.attribution.secant import contrast as contrast_runs
 from silverstain.bases import Basis, Dictionary, NeuronBasis, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.bases.layout import CARDS
 from silverstain.brief import brief
@@ -47,6 +48,16 @@ class ReplacementModel:
     ) -> Graph:
         """The attribution graph of a prompt: see `silverstain.trace`."""
         return trace(self.model, self.dictionary, prompt, settings, resume=resume, on_progress=on_progress, **keywords)
+
+    def contrast(
+        self,
+        base: str | Sequence[int],
+        contrast: str | Sequence[int],
+        settings: TraceSettings | None = None,
+        **keywords: Any,
+    ) -> Graph:
+        """Why two prompts of one length are answered differently, exactly: see `silverstain.contrast`."""
+        return contrast_runs(self.model, self.dictionary, base, contrast, settings, **keywords)
 
     def plan(self, prompt: str | Sequence[int], settings: TraceSettings | None = None, **keywords: Any) -> Plan:
         """What a trace of the prompt would take: see `silverstain.attribution.plan_trace`."""

@@ -224,6 +224,23 @@ class NeuronBasis(Basis):
             constant = constant + (gradient[..., n:] * neurons.routing(x)[0]).sum(-1)
         return into, constant.sum(-1)
 
+    def activations_at(
+        self,
+        layer: int,
+        x: Float[Tensor, "batch pos d_model"],
+        rows: Int[Tensor, " unit"],
+        positions: Int[Tensor, " unit"],
+        features: Int[Tensor, " unit"],
+    ) -> Float[Tensor, " unit"]:
+        """The activation of each of some units, computed one by one where they are few: there is no threshold that
+        rounding could carry one across."""
+        neurons = self.layer(layer)
+        if neurons.n_experts or len(rows) * 2 > x.shape[0] * x.shape[1] * neurons.n_units // self.d_model:
+            return super().activations_at(layer, x, rows, positions, features)
+        at = x[rows, positions]
+        a = neurons.f(_each(neurons.W_gate, neurons.b_gate, features, at))
+        return a if neurons.W_up is None else a * neurons.up_of(_each(neurons.W_up, neurons.b_up, features, at))
+
     def pre_activations(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
         """The activations: nothing is applied to them."""
         return self.layer(layer).activations(x)

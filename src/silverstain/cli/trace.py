@@ -9,6 +9,7 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.chat_options import ChatOptions
+from silverstain.cli.contrasts import other_prompt
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import (
     Boxes,
@@ -26,7 +27,10 @@ from silverstain.references import is_organism
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
+    from silverstain.attribution import TraceSettings
     from silverstain.graphs import Graph
+    from silverstain.loading import ReplacementModel
+    from silverstain.models import Prompt
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -49,6 +53,14 @@ def trace(
     ] = None,
     token_ids: Annotated[
         str | None, typer.Option(help="Token ids instead of text, as 0,17,…; run as they are.", show_default=False)
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            help="A second prompt of as many tokens: why is it answered differently? Or auto, for the likely change of "
+            "one token that moves the answer most.",
+            show_default=False,
+        ),
     ] = None,
     talk: ChatOptions,
     tracing: TraceOptions,
@@ -74,6 +86,8 @@ def trace(
         raise UsageError("--chat is for a prompt of text; give one, instead of --token-ids or --prompts")
     if prompts is not None and dry_run:
         raise UsageError("--dry-run is of one prompt; give one instead of --prompts")
+    if contrast is not None and (prompts is not None or dry_run):
+        raise UsageError("--contrast compares one prompt with another; leave --prompts and --dry-run out")
     if prompts is None and out is not None and not dry_run:
         check_writable(out)
     check_graph_suffix(None if prompts is not None else out)
@@ -95,8 +109,11 @@ def trace(
         return
     parts = None if out is None else out.with_name(out.name + ".parts")
     kept = f"What was found is in {parts}; the same command goes on from there"
-    with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
-        graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
+    if contrast is not None:
+        graph = _contrast(replacement, request, contrast, talk, settings)
+    else:
+        with output.kept_after_interruption(parts, kept), output.progress("tracing", quiet=json) as on_progress:
+            graph = replacement.trace(request, settings, resume=parts, on_progress=on_progress)
     traced = perf_counter()
     if ids is not None:
         replacement.model.check_beginning(ids)
@@ -125,6 +142,16 @@ def trace(
         output.data("")
         output.data(figures(graph))
         _tell_rest(graph, out, seconds, loading)
+
+
+def _contrast(
+    replacement: "ReplacementModel", base: "Prompt", contrast: str, talk: ChatOptions, settings: "TraceSettings"
+) -> "Graph":
+    """The graph of why two prompts are answered differently."""
+    other = other_prompt(replacement, base, contrast, settings.position)
+    if isinstance(other, str):
+        other = talk.prompt(replacement.model, other) if isinstance(base, str) or talk.chat else _token_ids(other)
+    return replacement.contrast(base, other, settings)
 
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:

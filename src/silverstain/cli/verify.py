@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from silverstain.cli import output
+from silverstain.cli.contrasts import tell_proof
 from silverstain.cli.graph_model import as_graph_says
 from silverstain.cli.option_values import takes_option_values
 from silverstain.cli.options import GraphFile, Json, LoadingOptions, load_replacement
+from silverstain.errors import UsageError
 from silverstain.notation import name_of_id
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ def verify(
     ] = 10,
     ghosts: Annotated[int | None, typer.Option(hidden=True, min=0, help="The old name of --inhibited.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Claims in the table.")] = 12,
+    from_layer: Annotated[int, typer.Option(min=0, help="Of a contrast: patch units from this layer on alone.")] = 0,
+    after_change: Annotated[
+        bool, typer.Option("--after-change", help="Of a contrast: patch units behind the changed tokens alone.")
+    ] = False,
     loading: LoadingOptions,
     json: Json = False,
 ) -> None:
@@ -53,6 +59,19 @@ def verify(
     traced, story = open_with_story(graph)
     loaded = load_replacement(as_graph_says(loading, traced))
     model, dictionary = loaded.model, loaded.dictionary
+    if traced.meta.get("contrast"):
+        from silverstain.verification.contrast import Region
+
+        region = Region(from_layer=from_layer, after_change=after_change)
+        tell_proof(
+            loaded, traced, story, region, sources=sources, seed=seed, rows=rows, json=json, file=graph, write=write
+        )
+        return
+    if from_layer or after_change:
+        raise UsageError(
+            "--from-layer and --after-change are for the graph of a contrast, and this is of one prompt; trace one "
+            "with --contrast"
+        )
     recorded = graph_run(model, dictionary, traced).run
     with output.progress("verifying", quiet=json) as progress:
         found = run(
