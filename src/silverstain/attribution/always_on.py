@@ -1,8 +1,9 @@
 """Neurons that contribute about as much whatever the prompt says: a part of every circuit, and evidence of none.
 
 They are found by a rule, for each model once: over a few fixed prompts that have nothing in common, the neuron's share
-of all contributions never falls below LEAST, which is MANY times the average neuron's at least, and varies little, its
-standard deviation being at most STEADY times its mean. Nothing is dropped because of it: graphs say which of their neurons it holds for.
+of all contributions never falls below LEAST, nor below MANY times that of an average neuron, and varies little, its
+standard deviation being at most STEADY times its mean. Nothing is dropped because of it: graphs say which of their
+neurons it holds for.
 """
 
 from weakref import WeakKeyDictionary
