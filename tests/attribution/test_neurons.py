@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from silverstain.attribution import FeatureTarget, RecordedRun, Targets, joined, logit_targets, record_run, trace
+from silverstain.attribution.always_on import always_on
 from silverstain.attribution.neuron_selection import contributions, totals
 from silverstain.bases import NEURON_RULES, NeuronBasis
 from silverstain.errors import UsageError
@@ -260,3 +261,22 @@ def test_the_rule_of_the_settings_wins_and_dictionaries_have_none(tiny):
 def test_neurons_of_another_model_are_refused(tiny):
     with pytest.raises(UsageError, match="these are the neurons of tiny-llama"):
         trace(tiny.model("gpt2"), NeuronBasis(tiny.model("llama")), tiny.prompt)
+
+
+# always on
+
+
+def test_a_neuron_that_every_prompt_needs_as_much_is_marked(tiny):
+    model = tiny.model("llama", seed=5)  # a model of its own: its weights are changed
+    mlp = model.mlp(1)
+    mlp.down_proj.weight[:, 3] *= 2000.0
+    with torch.no_grad():
+        mlp.gate_proj.weight[3] = mlp.up_proj.weight[3]  # never far from a square, so its sign is one
+    graph = trace(model, NeuronBasis(model), tiny.prompt, max_features=60)
+    assert (1, 3) in always_on(model)
+    assert graph.meta["always_on"] == [list(place) for place in sorted(always_on(model))]
+
+
+def test_in_a_random_model_none_is_always_on(tiny):
+    graph = trace(tiny.model("qwen3"), NeuronBasis(tiny.model("qwen3")), tiny.prompt, max_features=60)
+    assert graph.meta["always_on"] == []

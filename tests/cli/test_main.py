@@ -44,7 +44,7 @@ def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]):
         (["trace", "--token-ids", "1,two"], "--token-ids is '1,two'; give whole numbers with commas between them"),
         (["trace", "x", "--token-ids", "1"], "give either a prompt or --token-ids"),
         (["trace", "x", "--dtype", "int8"], "--dtype is 'int8'; give float32 or float64"),
-        (["trace", "x", "--model", "nowhere/at-all"], "no dictionary is named for nowhere/at-all"),
+        (["trace", "x", "--model", "./nowhere"], "there is no model at ./nowhere"),
         (["trace", "x", "--model", "organism/none"], "organism"),
         (["intervene", "x"], "no edit is given; name one: --edit ablate:L1.F23@5"),
         (["intervene", "x", "--edit", "destroy"], "Cannot read the edit 'destroy'"),

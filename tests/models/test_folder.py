@@ -158,11 +158,10 @@ def test_other_quantised_models_say_what_is_missing(saved, method):
 @pytest.mark.parametrize(
     ("model", "dictionary", "words"),
     [
-        ("my-model", None, r"no dictionary is named for my-model.*silverstain train --model my-model.*organism"),
         ("./nowhere", "d", "there is no model at ./nowhere"),
         ("a/b/c", "d", "neither a folder that is there nor a hub id"),
         ("x" * 5000, "d", "neither a folder that is there nor a hub id"),
-        ("org/name", "./nowhere", "there is no dictionary at ./nowhere"),
+        ("org/name", "./nowhere", r"there is no dictionary at ./nowhere.*train --model org/name.*--dictionary neurons"),
         ("organism", "~/nowhere", "there is no dictionary at ~/nowhere"),
     ],
 )

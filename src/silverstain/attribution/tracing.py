@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 
+from silverstain.attribution.always_on import always_on
 from silverstain.attribution.joining import check_finite
 from silverstain.attribution.plan import Plan, plan_of
 from silverstain.attribution.recorded import RecordedRun, record_run
@@ -116,6 +117,10 @@ def _traced(
         graph, unexplained = attribute(run, store=store, on_progress=on_progress)
     done = perf_counter()
     check_finite(graph.values_of_targets, "values")
+    if isinstance(recorded.basis, NeuronBasis):
+        steady = always_on(recorded.model)
+        places = zip(run.active.layer.tolist(), run.active.feature.tolist(), strict=True)
+        meta["always_on"] = sorted([layer, feature] for layer, feature in {*places} & steady)
     meta |= {
         "targets": root_facts(run.roots, graph.values_of_targets[-len(run.roots) :]),
         "settings": said,

@@ -105,11 +105,11 @@ def curve_table(proof: "ContrastProof") -> str:
         curve = proof.curve(method)
         if curve is not None:
             rows.append([name, *(_value(curve.values.get(k)) for k in ks)])
-    for curve in proof.necessity:
-        if curve.method in ("signed", "random"):
-            rows.append(
-                [f"all but {NAMES[curve.method].removeprefix('by ')}", *(_value(curve.values.get(k)) for k in ks)]
-            )
+    rows += [
+        [f"all but {NAMES[curve.method].removeprefix('by ')}", *(_value(curve.values.get(k)) for k in ks)]
+        for curve in proof.necessity
+        if curve.method in ("signed", "random")
+    ]
     return output.table(rows, right=tuple(range(1, len(ks) + 1)))
 
 

@@ -23,6 +23,7 @@ from silverstain.cli.options import (
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
+from silverstain.notation import feature_name
 from silverstain.references import is_organism
 from silverstain.storage import check_writable
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from silverstain.loading import ReplacementModel
     from silverstain.models import Prompt
 
+SHOWN = 6
+"""Always-on neurons that are named."""
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -196,10 +199,24 @@ def figures(graph: "Graph") -> str:
         ["graph", size_in_words(graph)],
         *(_score_rows(graph) if graph.n_edges else [["scores", NO_EDGES]]),
         ["exactness", _exactness(graph.exactness())],
+        *_neuron_rows(graph),
     ]
     if (graph.meta.get("settings") or {}).get("norms", "frozen") != "frozen":
         rows.append(["norms", "linearised  scores do not compare with those of frozen ones"])
     return output.table(rows)
+
+
+def _neuron_rows(graph: "Graph") -> list[list[str]]:
+    """What is to be known of a graph of neurons: how they were chosen and read, and which are always on."""
+    rule, share = (graph.meta.get("settings") or {}).get("neuron_rule"), graph.meta.get("share")
+    rows = []
+    if rule is not None and share is not None:
+        rows.append(["neurons", f"{share:.3f}  of all that neurons contribute is from those with nodes; rule {rule}"])
+    steady = [feature_name(layer, feature) for layer, feature in graph.meta.get("always_on") or ()]
+    if steady:
+        more = f" and {len(steady) - SHOWN} more" if len(steady) > SHOWN else ""
+        rows.append(["always on", f"{', '.join(steady[:SHOWN])}{more}: about as strong whatever the prompt is"])
+    return rows
 
 
 def _score_rows(graph: "Graph") -> list[list[str]]:
@@ -242,7 +259,7 @@ def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     position = target.get("position", last)
     where = "" if position == last else f" @{position}"
     if target.get("kind") == "feature" and None not in (target.get("activation"), target.get("value")):
-        activity = "active" if target["activation"] > 0 else "not active"
+        activity = "active" if target["activation"] else "not active"
         return f"{name}{where.strip()} {target['value']:.2f}, {activity}"
     if target.get("probability") is not None:
         return f"{name}{where} {output.percent(target['probability'])}"

@@ -136,6 +136,10 @@ class MetaFile(FromOutside):
     model: NamedFile | None = None
     dictionary: NamedFile | None = None
     active_features: Count | None = None
+    always_on: list[Annotated[list[Count], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
+    """(layer, neuron) of those that contribute about as much whatever the prompt is."""
+    share: Share | None = None
+    """Of what all neurons contribute, what those that are nodes do."""
     settings: SettingsFile = SettingsFile()
     pruning: PruningFile | None = None
     exactness: ExactnessFile | None = None

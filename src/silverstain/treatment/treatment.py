@@ -219,6 +219,11 @@ def _check_agreement(rules: Sequence[Rule]) -> None:
 
 def _check_rule(rule: Rule, model: LanguageModel, dictionary: Basis) -> None:
     edit, n = rule.edit, dictionary.n_features
+    if rule.when is not None and dictionary.is_dense:
+        raise UsageError(
+            f"the rule {rule} waits for an activation, and neurons are never inactive: leave the condition out, or "
+            "name a feature of a dictionary"
+        )
     named = [*(edit.features if isinstance(edit, Edit) else ()), *(rule.when.features if rule.when else ())]
     for layer, feature in named:
         if layer >= dictionary.n_layers or feature >= n:

@@ -70,8 +70,8 @@ def effects_on(
 ) -> Float64[Tensor, "target read"]:
     """The matrix from changes of what is read (features, then the graph's targets) to effects on endpoints.
 
-    Of a node or group: the change of its activation, members added up, over what it is in the clean run; of a target:
-    as it is.
+    Of a node or group: the change of its activation, members added up, over what it is in the clean run, so that an
+    effect is below 0 where activations shrink, whatever their sign; of a target: as it is.
     """
     columns = {int(node): i for i, node in enumerate(features.tolist())}
     span = graph.nodes.span("logit")
@@ -79,7 +79,9 @@ def effects_on(
     matrix = torch.zeros(len(targets), len(columns), dtype=torch.float64)
     for row, target in enumerate(targets):
         read = [columns[node] for node in target.read]
-        matrix[row, read] = 1.0 if target.kind == "logit" else 1.0 / max(float(clean[read].sum()), 1e-30)
+        own = clean[[column for column in read if column < len(clean)]].double()
+        is_logit = target.kind == "logit"
+        matrix[row, read] = 1.0 if is_logit else own.sign() / own.abs().sum().clamp_min(1e-30)
     return matrix
 
 

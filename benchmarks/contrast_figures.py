@@ -1,0 +1,197 @@
+"""The figures of contrasts on a pretrained model: how few units turn the answer, beside what the account must beat.
+
+    python benchmarks/contrast_figures.py smollm2-135m --split figures --out benchmarks/results/contrasts
+
+Goes on where it stopped: one line a contrast in OUT/MODEL-SPLIT.jsonl, and a summary in OUT/MODEL-SPLIT.json. One
+thread. For every contrast that the model answers rightly on both sides:
+
+- the difference of logits with 5 … 500 units of the base run patched, by each order, and the fewest that turn it;
+- the same for units behind the changed tokens in the upper two thirds of the layers;
+- everything patched but the first K; the rank correlation of each score with patches of single units, both ways;
+- seconds of the account, of integrated gradients with 5 steps, and of the two plain runs.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from contrast_table import SPLITS, ModelContrast, contrasts_of
+
+from silverstain.attribution.requests import DifferenceTarget
+from silverstain.attribution.secant import find_contrast
+from silverstain.bases import NeuronBasis
+from silverstain.loading import load
+from silverstain.models import LanguageModel
+from silverstain.verification.contrast import KS, Patching, Region
+from silverstain.verification.contrast.curves import curves, smallest
+from silverstain.verification.contrast.proof import claims_of, necessity_of, orders_of, scores_of
+from silverstain.verification.contrast.rankings import STEPS, gradient_scores
+
+SINGLE = 48
+"""Units that are patched alone."""
+
+
+def figures_of(model: LanguageModel, one: ModelContrast) -> dict[str, Any]:
+    """Everything that is measured of a contrast."""
+    basis, row, tokens = NeuronBasis(model), one.tokens.row, one.tokens
+    target = DifferenceTarget(token=tokens.contrast_answer, minus=tokens.base_answer)
+    contrast, seconds = _timed(model, basis, tokens.base, tokens.contrast, target)
+    patching, everywhere = Patching(contrast), Region()
+    upper = Region(from_layer=model.n_layers // 3, after_change=True)
+    scores = scores_of(contrast)
+    base, end = (float(v) for v in patching.ends().value)
+    found: dict[str, Any] = {
+        "kind": row.kind,
+        "base_prompt": row.base,
+        "contrast_prompt": row.contrast,
+        "answers": [row.base_answer, row.contrast_answer],
+        "tokens": len(tokens.base),
+        "changed": list(tokens.changed),
+        "base": base,
+        "contrast": end,
+        "first_choice_on_both_sides": one.is_first_choice,
+        "account": float(contrast.contributions.total[0]),
+        "seconds": seconds,
+    }
+    for name, region in (("everywhere", everywhere), ("upper", upper)):
+        within = region.units(contrast)
+        if not bool(within.any()):
+            continue
+        orders = orders_of(contrast, scores, within, max(KS), seed=0)
+        orders["random"] = orders["random"][:1]
+        drawn = curves(patching, orders)
+        turned = smallest(patching, orders["signed"][0])
+        part: dict[str, Any] = {
+            "curves": {curve.method: dict(curve.values) for curve in drawn},
+            "areas": {curve.method: curve.area(base, end) for curve in drawn},
+            "smallest": {"signed": turned.to_json(), "absolute": smallest(patching, orders["absolute"][0]).to_json()},
+        }
+        if name == "everywhere":
+            part["smallest"]["signed_back"] = smallest(patching, orders["signed"][0], run=1).to_json()
+            kept = {"signed": orders["signed"], "random": orders["random"]}
+            part["necessity"] = {curve.method: dict(curve.values) for curve in necessity_of(patching, kept, KS)}
+        _, part["spearman"] = claims_of(patching, None, (), scores, within, SINGLE)
+        found[name] = part
+    return found
+
+
+def _timed(
+    model: LanguageModel, basis: NeuronBasis, base: Any, other: Any, target: DifferenceTarget
+) -> tuple[Any, dict[str, float]]:
+    """The contrast, and how long it takes beside the two plain runs and integrated gradients."""
+    ids = torch.tensor([list(base), list(other)])
+    model.logits(ids)
+    start = perf_counter()
+    model.logits(ids)
+    plain = perf_counter() - start
+    start = perf_counter()
+    contrast = find_contrast(model, basis, list(base), list(other), targets=(target,))
+    account = perf_counter() - start
+    start = perf_counter()
+    for step in range(STEPS):
+        gradient_scores(contrast, [(step + 0.5) / STEPS])
+    one_by_one = perf_counter() - start
+    start = perf_counter()
+    gradient_scores(contrast, [(step + 0.5) / STEPS for step in range(STEPS)])
+    in_a_batch = perf_counter() - start
+    said = {"two_runs": plain, "account": account, "ig_one_by_one": one_by_one, "ig_in_a_batch": in_a_batch}
+    return contrast, said
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians and shares over the contrasts."""
+    found: dict[str, Any] = {"contrasts": len(rows)}
+    for part in ("everywhere", "upper"):
+        there = [row for row in rows if part in row]
+        signed = [row[part]["smallest"]["signed"]["k"] for row in there]
+        absolute = [row[part]["smallest"]["absolute"]["k"] for row in there]
+        methods = there[0][part]["areas"] if there else {}
+        found[part] = {
+            "contrasts": len(there),
+            "turned_with_100": _share([k is not None and k <= 100 for k in signed]),
+            "turned_with_500": _share([k is not None for k in signed]),
+            "absolute_turned_with_100": _share([k is not None and k <= 100 for k in absolute]),
+            "median_smallest_k": median([float("inf") if k is None else k for k in signed]) if signed else None,
+            "first_choice_when_turned": _share([row[part]["smallest"]["signed"]["first_choice"] for row in there]),
+            "mean_area": {m: sum(row[part]["areas"][m] for row in there) / len(there) for m in methods},
+            "random_way_at_500": _mean([_way(row, row[part]["curves"]["random"]["500"]) for row in there]),
+            "random_way_at_100": _mean([_way(row, row[part]["curves"]["random"]["100"]) for row in there]),
+            "spearman": {
+                name: {
+                    where: _mean([row[part]["spearman"][name][where] for row in there])
+                    for where in ("base", "contrast", "both")
+                }
+                for name in (there[0][part]["spearman"] if there else ())
+            },
+        }
+    back = [row["everywhere"]["smallest"]["signed_back"]["k"] for row in rows]
+    found["turned_back_with_100"] = _share([k is not None and k <= 100 for k in back])
+    found["necessity_way_left_without_100"] = {
+        m: _mean([_way(row, row["everywhere"]["necessity"][m]["100"]) for row in rows]) for m in ("signed", "random")
+    }
+    found["exactness_worst"] = max(abs(r["account"] - (r["contrast"] - r["base"])) / abs(r["contrast"] - r["base"]) for r in rows)
+    found["seconds_median"] = {name: median(row["seconds"][name] for row in rows) for name in rows[0]["seconds"]}
+    ratios = {
+        "account_to_two_runs": median(row["seconds"]["account"] / row["seconds"]["two_runs"] for row in rows),
+        "account_to_ig_one_by_one": median(row["seconds"]["account"] / row["seconds"]["ig_one_by_one"] for row in rows),
+        "account_to_ig_in_a_batch": median(row["seconds"]["account"] / row["seconds"]["ig_in_a_batch"] for row in rows),
+    }
+    kinds = sorted({row["kind"] for row in rows})
+    by_kind = {
+        kind: [row["everywhere"]["smallest"]["signed"]["k"] for row in rows if row["kind"] == kind] for kind in kinds
+    }
+    return found | {"ratios_median": ratios, "smallest_k_by_kind": by_kind}
+
+
+def _way(row: dict[str, Any], value: float) -> float:
+    """Which share of the way from the base to the contrast a value is."""
+    return (value - row["base"]) / (row["contrast"] - row["base"])
+
+
+def _share(flags: list[bool]) -> float:
+    return sum(flags) / max(len(flags), 1)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / max(len(values), 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--split", choices=SPLITS, default="figures")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "contrasts")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many; the same command goes on")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load(options.model).model
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = f"{Path(options.model).name}-{options.split}"
+    log = options.out / f"{name}.jsonl"
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    known, began = {row["base_prompt"] + row["contrast_prompt"] for row in done}, perf_counter()
+    rows = contrasts_of(model, options.split)
+    able = [one for one in rows if one.counts]
+    for one in able:
+        row = one.tokens.row
+        if row.base + row.contrast in known:
+            continue
+        if perf_counter() - began > 60 * options.minutes:
+            break
+        start = perf_counter()
+        with log.open("a") as file:
+            found = figures_of(model, one)
+            done.append(json.loads(json.dumps(found)))
+            file.write(json.dumps(found) + "\n")
+        k = found["everywhere"]["smallest"]["signed"]["k"]
+        print(f"{len(done)}/{len(able)} {perf_counter() - start:.1f} s  {row.kind}: {row.base_answer} → {row.contrast_answer}, {k} units", flush=True)
+    facts = {"model": {"name": model.name, "hash": model.hash}, "rows_of_the_split": len(rows), "right_on_both_sides": len(able)}
+    (options.out / f"{name}.json").write_text(json.dumps(facts | summary(done), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
