@@ -85,7 +85,8 @@ def random_attention(seed: int, n: int, n_layers: int, n_positions: int) -> dict
     rests = torch.cat([rests, torch.full_like(rests, -1)], dim=1)
     rows = torch.tensor(sorted(torch.cat([chosen, rests]).tolist()))
     change = torch.randn(len(rows), generator=generator, dtype=torch.float64)
-    columns = dict(zip(("layer", "position", "head", "key"), rows.unbind(1), strict=True))
+    names = ("layer", "position", "head", "key")
+    columns: dict[str, torch.Tensor] = dict(zip(names, rows.unbind(1), strict=True))
     columns["activation"] = torch.where(columns["head"] < 0, 0.0, change)
     return {f"attention_{name}": column for name, column in columns.items()}
 

@@ -187,7 +187,9 @@ def test_json_with_attention_comes_back_as_it_went(make_graph, tmp_path: Path, s
     agreement = compare(graph, found, pruned=True)
     assert all(agreement.nodes[kind][2] == 0 for kind in agreement.nodes)
     assert agreement.edges["all"].count == (graph.edge_mask.sum(), 0, 0)
-    attention = graph.nodes.is_kind("attention") & graph.node_mask & graph.nodes.is_unit
+    assert graph.nodes.key is not None
+    assert found.nodes.key is not None
+    attention = graph.nodes.is_kind("attention") & graph.kept_nodes() & graph.nodes.is_unit
     ids = {node_id: i for i, node_id in enumerate(found.nodes.ids())}
     names = graph.nodes.ids()
     for node in attention.nonzero().flatten().tolist():
