@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from contrast_table import SPLITS, ModelContrast, contrasts_of
+from contrast_table import SPLITS, Answered, contrasts_of
 
 from silverstain.attribution.requests import DifferenceTarget
 from silverstain.attribution.secant import find_contrast
@@ -35,7 +35,7 @@ SINGLE = 48
 """Units that are patched alone."""
 
 
-def figures_of(model: LanguageModel, one: ModelContrast) -> dict[str, Any]:
+def figures_of(model: LanguageModel, one: Answered) -> dict[str, Any]:
     """Everything that is measured of a contrast."""
     basis, row, tokens = NeuronBasis(model), one.tokens.row, one.tokens
     target = DifferenceTarget(token=tokens.contrast_answer, minus=tokens.base_answer)
@@ -133,7 +133,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found["necessity_way_left_without_100"] = {
         m: _mean([_way(row, row["everywhere"]["necessity"][m]["100"]) for row in rows]) for m in ("signed", "random")
     }
-    found["exactness_worst"] = max(abs(r["account"] - (r["contrast"] - r["base"])) / abs(r["contrast"] - r["base"]) for r in rows)
+    found["exactness_worst"] = max(
+        abs(row["account"] - (row["contrast"] - row["base"])) / abs(row["contrast"] - row["base"]) for row in rows
+    )
     found["seconds_median"] = {name: median(row["seconds"][name] for row in rows) for name in rows[0]["seconds"]}
     ratios = {
         "account_to_two_runs": median(row["seconds"]["account"] / row["seconds"]["two_runs"] for row in rows),
@@ -188,8 +190,13 @@ def main() -> None:
             done.append(json.loads(json.dumps(found)))
             file.write(json.dumps(found) + "\n")
         k = found["everywhere"]["smallest"]["signed"]["k"]
-        print(f"{len(done)}/{len(able)} {perf_counter() - start:.1f} s  {row.kind}: {row.base_answer} → {row.contrast_answer}, {k} units", flush=True)
-    facts = {"model": {"name": model.name, "hash": model.hash}, "rows_of_the_split": len(rows), "right_on_both_sides": len(able)}
+        said = f"{row.kind}: {row.base_answer} → {row.contrast_answer}, {k} units"
+        print(f"{len(done)}/{len(able)} {perf_counter() - start:.1f} s  {said}", flush=True)
+    facts = {
+        "model": {"name": model.name, "hash": model.hash},
+        "rows_of_the_split": len(rows),
+        "right_on_both_sides": len(able),
+    }
     (options.out / f"{name}.json").write_text(json.dumps(facts | summary(done), indent=1) + "\n")
 
 

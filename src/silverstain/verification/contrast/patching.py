@@ -80,6 +80,11 @@ class Patching:
                 on_progress(len(some))
         return Measured(value=torch.cat(value), first=torch.cat(first))
 
+    def ends(self) -> Measured:
+        """Both runs as they are, the base first."""
+        nothing = torch.zeros(0, dtype=torch.long)
+        return self.run([Patch(run=run, units=nothing) for run in (BASE, CONTRAST)])
+
     def _value(self, logits: Float[Tensor, "patch d_vocab"]) -> Float[Tensor, " patch"]:
         root = self.contrast.roots[0]
         plus, minus = root.facts["ids"]

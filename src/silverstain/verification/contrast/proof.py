@@ -226,13 +226,13 @@ def prove(
         for run in (BASE, CONTRAST)
     }
     step()
-    necessity = _necessity(patching, {name: orders[name] for name in ("signed", "absolute", "random")}, ks)
+    necessity = necessity_of(patching, {name: orders[name] for name in ("signed", "absolute", "random")}, ks)
     whole = patching.run([Patch(run=BASE, units=within.nonzero().flatten())]) if not region.is_everywhere else None
     step()
-    claims, correlations = _claims(patching, graph, groups, scores, within, max_sources)
+    claims, correlations = claims_of(patching, graph, groups, scores, within, max_sources)
     step()
     root = contrast.roots[0]
-    values = patching.run([Patch(run=run, units=within.new_zeros(0, dtype=torch.long)) for run in (BASE, CONTRAST)])
+    values = patching.ends()
     texts = contrast.model.token_strings([root.facts["ids"][1], root.facts["ids"][0]])
     base, other = values.value.tolist()
     return ContrastProof(
@@ -252,7 +252,7 @@ def prove(
     )
 
 
-def _necessity(patching: Patching, orders: Mapping[str, list[Tensor]], ks: Sequence[int]) -> list[Curve]:
+def necessity_of(patching: Patching, orders: Mapping[str, list[Tensor]], ks: Sequence[int]) -> list[Curve]:
     """Everything patched into the base but the first K."""
     names = [(name, k, order, len(listed)) for name, listed in orders.items() for order in listed for k in ks]
     patches = [Patch(run=BASE, units=order[:k], all_but=True) for _, k, order, _ in names]
@@ -276,7 +276,7 @@ def _share(contrast: Contrast, within: Bool[Tensor, " unit"]) -> float:
     return best / whole if whole else 0.0
 
 
-def _claims(
+def claims_of(
     patching: Patching,
     graph: Graph | None,
     groups: Sequence[Group],
