@@ -12,8 +12,8 @@ from torch import Tensor
 from silverstain.verification.contrast.patching import BASE, Patch, Patching
 
 KS = (5, 10, 20, 50, 100, 200, 500)
-FIRST_KS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 70, 100, 140, 200, 280, 400, 500)
-"""Where the smallest number that turns the answer is looked for first."""
+BETWEEN = 6
+"""Numbers of units that are tried between two others at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +72,35 @@ class Turned:
         return {"k": self.k, "first_choice": self.is_first}
 
 
-def smallest(patching: Patching, order: Int[Tensor, " some"], *, run: int = BASE) -> Turned:
-    """The smallest K with which the other run's answer is above this one's: first on a grid, then between its
-    points."""
+def smallest(patching: Patching, order: Int[Tensor, " some"], *, run: int = BASE, known: Curve | None = None) -> Turned:
+    """The smallest K with which the other run's answer is above this one's: between the first of KS that turns it and
+    the one before, narrowed down. A `known` curve of the same order spares the first runs."""
     wanted = patching.contrast.roots[0].facts["ids"][0 if run == BASE else 1]
     sign = 1 if run == BASE else -1
 
-    def turned(ks: Sequence[int]) -> list[tuple[int, bool, bool]]:
-        found = patching.run([Patch(run=run, units=order[:k]) for k in ks])
-        values, first = (sign * found.value).tolist(), found.first.tolist()
-        return [(k, value > 0, token == wanted) for k, value, token in zip(ks, values, first, strict=True)]
+    def turning(ks: Sequence[int]) -> list[tuple[int, bool]]:
+        values = patching.run([Patch(run=run, units=order[:k]) for k in ks]).value if ks else torch.zeros(0)
+        return [(k, sign * value > 0) for k, value in zip(ks, values.tolist(), strict=True)]
 
-    tried = turned([k for k in FIRST_KS if k <= len(order)] or [len(order)])
+    most = len(order)
+    if known is None:
+        tried = turning([k for k in KS if k < most] + [most] if most else [])
+    else:
+        tried = [(min(k, most), sign * value > 0) for k, value in known.values.items()]
     while True:
-        good = [row for row in tried if row[1]]
+        good = [k for k, is_turned in tried if is_turned]
         if not good:
             return Turned(k=None, is_first=False)
         best = min(good)
-        below = max((k for k, is_turned, _ in tried if k < best[0] and not is_turned), default=0)
-        between = list(range(below + 1, best[0]))
+        below = max((k for k, is_turned in tried if k < best and not is_turned), default=0)
+        between = range(below + 1, best)
         if not between:
-            return Turned(k=best[0], is_first=best[2])
-        step = max(1, len(between) // 8)
-        tried += turned(between[::step])
+            first = patching.run([Patch(run=run, units=order[:best])]).first
+            return Turned(k=best, is_first=int(first[0]) == wanted)
+        tried += turning(between[:: -(-len(between) // BETWEEN)])
+
+
+def first_turned(curve: Curve, *, run: int = BASE) -> int | None:
+    """The first K of a curve with which the answer is turned; None where none does."""
+    sign = 1 if run == BASE else -1
+    return min((k for k, value in curve.values.items() if sign * value > 0), default=None)
