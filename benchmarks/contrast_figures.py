@@ -26,8 +26,9 @@ from silverstain.attribution.secant import find_contrast
 from silverstain.bases import NeuronBasis
 from silverstain.loading import load
 from silverstain.models import LanguageModel
-from silverstain.verification.contrast import KS, Patching, Region
-from silverstain.verification.contrast.curves import curves, smallest
+from silverstain.verification.contrast import KS, Patch, Patching, Region
+from silverstain.verification.contrast.curves import curves, first_turned, smallest
+from silverstain.verification.contrast.patching import BASE, CONTRAST
 from silverstain.verification.contrast.proof import claims_of, necessity_of, orders_of, scores_of
 from silverstain.verification.contrast.rankings import STEPS, gradient_scores
 
