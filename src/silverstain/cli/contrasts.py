@@ -1,5 +1,6 @@
 """The contrast of two prompts, as `trace --contrast` and `verify` have it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from silverstain.graphs import Graph, Story
     from silverstain.loading import ReplacementModel
     from silverstain.models import Prompt
-    from silverstain.verification.contrast import ContrastProof, Region
+    from silverstain.verification.contrast import ContrastProof, Curve, Region
 
 AUTO = "auto"
 NAMES = {
@@ -99,18 +100,21 @@ def _where(region: "Region") -> str:
 
 def curve_table(proof: "ContrastProof") -> str:
     """The difference of logits with K units patched into the base, by each order; and without them."""
-    ks = sorted({k for curve in proof.curves for k in curve.values})
-    rows = [["units patched into the base", *map(str, ks)]]
-    for method, name in NAMES.items():
-        curve = proof.curve(method)
-        if curve is not None:
-            rows.append([name, *(_value(curve.values.get(k)) for k in ks)])
-    rows += [
-        [f"all but {NAMES[curve.method].removeprefix('by ')}", *(_value(curve.values.get(k)) for k in ks)]
+    there = [curve for method in NAMES if (curve := proof.curve(method)) is not None]
+    without = {
+        f"all but {NAMES[curve.method].removeprefix('by ')}": curve
         for curve in proof.necessity
         if curve.method in ("signed", "random")
-    ]
-    return output.table(rows, right=tuple(range(1, len(ks) + 1)))
+    }
+    return curves_in_rows({NAMES[curve.method]: curve for curve in there} | without)
+
+
+def curves_in_rows(curves: "Mapping[str, Curve]", *, indent: str = "  ") -> str:
+    """A row a curve, by name, a column a number of units."""
+    ks = sorted({k for curve in curves.values() for k in curve.values})
+    rows = [["units patched into the base", *map(str, ks)]]
+    rows += [[name, *(_value(curve.values.get(k)) for k in ks)] for name, curve in curves.items()]
+    return output.table(rows, right=tuple(range(1, len(ks) + 1)), indent=indent)
 
 
 def _value(value: float | None) -> str:
