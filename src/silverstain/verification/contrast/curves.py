@@ -14,6 +14,8 @@ from silverstain.verification.contrast.patching import BASE, Patch, Patching
 KS = (5, 10, 20, 50, 100, 200, 500)
 FIRST_KS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 70, 100, 140, 200, 280, 400, 500)
 """Where the smallest number that turns the answer is looked for first."""
+ALL_BELOW = 50
+"""Up to this number, every K below the one that was found is tried too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +32,10 @@ class Curve:
         most 1 counts (what overshoots gains nothing)."""
         points = [(0.0, 0.0)]
         for k, value in sorted(self.values.items()):
-            share = (value - start) / (end - start)
+            share = (value - start) / (end - start) if end != start else 0.0
             points.append((float(torch.tensor(float(k)).log()), min(max(share, 0.0), 1.0)))
         total = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
-        return total / points[-1][0]
+        return total / points[-1][0] if points[-1][0] else points[-1][1]
 
 
 def curves(
@@ -64,7 +66,8 @@ class Turned:
     """The fewest units that turn the answer, in one direction."""
 
     k: int | None
-    """None where none of those tried does."""
+    """0 where the run as it is gives the other answer, None where none of those tried does. With one unit less the
+    answer does not turn; above `ALL_BELOW` a smaller number may that was not tried."""
     is_first: bool
     """Whether the other run's answer is then the likeliest token of all."""
 
@@ -73,8 +76,8 @@ class Turned:
 
 
 def smallest(patching: Patching, order: Int[Tensor, " some"], *, run: int = BASE) -> Turned:
-    """The smallest K with which the other run's answer is above this one's: first on a grid, then between its
-    points."""
+    """The smallest K with which the other run's answer is above this one's: first on a grid, then between its points,
+    and at last every smaller one up to `ALL_BELOW`, as a further unit may also turn the answer back."""
     wanted = patching.contrast.roots[0].facts["ids"][0 if run == BASE else 1]
     sign = 1 if run == BASE else -1
 
@@ -83,15 +86,16 @@ def smallest(patching: Patching, order: Int[Tensor, " some"], *, run: int = BASE
         values, first = (sign * found.value).tolist(), found.first.tolist()
         return [(k, value > 0, token == wanted) for k, value, token in zip(ks, values, first, strict=True)]
 
-    tried = turned([k for k in FIRST_KS if k <= len(order)] or [len(order)])
+    n = len(order)
+    tried = turned([0, *(k for k in FIRST_KS if k < n), *([n] if n else [])])
     while True:
         good = [row for row in tried if row[1]]
-        if not good:
-            return Turned(k=None, is_first=False)
-        best = min(good)
+        best = min(good) if good else (n + 1, False, False)
         below = max((k for k, is_turned, _ in tried if k < best[0] and not is_turned), default=0)
         between = list(range(below + 1, best[0]))
-        if not between:
-            return Turned(k=best[0], is_first=best[2])
-        step = max(1, len(between) // 8)
-        tried += turned(between[::step])
+        done = {k for k, _, _ in tried}
+        smaller = [k for k in range(1, min(best[0], ALL_BELOW + 1)) if k not in done]
+        missing = between[:: max(1, len(between) // 8)] or smaller
+        if not missing:
+            return Turned(k=best[0] if good else None, is_first=best[2])
+        tried += turned(missing)
