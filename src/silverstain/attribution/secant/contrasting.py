@@ -24,6 +24,7 @@ from silverstain.attribution.secant.edges import (
 from silverstain.attribution.secant.flow import Contributions, SecantFlow, secant_flow
 from silverstain.attribution.secant.rules import slope
 from silverstain.attribution.secant.selection import MOST_NODES, Selection, select
+from silverstain.attribution.secant.units import NeuronUnits
 from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.targets import Targets, joined
 from silverstain.bases import Basis
@@ -73,7 +74,8 @@ class Contrast:
         """By how much each root really differs between the two runs, in float64 before it is rounded."""
         targets = self.targets
         read = torch.stack([self._read(int(i), int(p)) for i, p in zip(targets.layers, targets.positions, strict=True)])
-        return (targets.vectors.double() * (read[:, 1] - read[:, 0]).double()).sum(-1).to(targets.vectors)
+        change = (targets.vectors.double() * (read[:, 1].double() - read[:, 0].double())).sum(-1)
+        return (change + targets.constants.double()).to(targets.vectors)
 
     def _read(self, layer: int, position: int) -> Float[Tensor, "run d_model"]:
         read = self.pair.final if layer == self.model.n_layers else self.pair.read(layer)
@@ -123,8 +125,8 @@ def find_contrast(
     asked = [answers_apart(model, pair, position)] if requests is None else list(requests)
     run = RecordedRun(model=model, basis=basis, recording=pair.recording(model, 1))
     places = [_place(position if r.position is None else r.position, pair.n_positions) for r in asked]
-    roots = tuple(_between(model, pair, root) for root in find_roots(run, asked, places))
     flow = secant_flow(model, basis, pair)
+    roots = tuple(_between(flow, root) for root in find_roots(run, asked, places))
     targets = joined(*(root.target for root in roots))
     contributions = flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
     texts = [p if isinstance(p, str) else model.tokenizer.decode(i) for p, i in zip((base, other), ids, strict=True)]
@@ -166,9 +168,14 @@ def _place(position: int, n_positions: int) -> int:
     return position % n_positions
 
 
-def _between(model: LanguageModel, pair: Pair, root: Root) -> Root:
-    """A root as a reader of changes: constants drop out, and soft-capped logits are read by their exact slopes."""
+def _between(flow: SecantFlow, root: Root) -> Root:
+    """A root as a reader of changes: constants drop out, soft-capped logits are read by their exact slopes, and neurons
+    as the flow reads them."""
+    model, pair = flow.model, flow.pair
     target = replace(root.target, constants=torch.zeros_like(root.target.constants))
+    if root.kind == "feature" and isinstance(units := flow.units[root.layer], NeuronUnits):
+        read = units.reads(torch.tensor([units.at(root.position, root.facts["feature"])], device=target.vectors.device))
+        target = replace(target, vectors=read.vectors, constants=read.constants)
     if model.softcap is not None and root.kind == "difference":
         cap, ids = model.softcap, list(root.facts["ids"])
         plain = pair.final[:, root.position] @ model.W_U[ids].T.to(pair.final)
