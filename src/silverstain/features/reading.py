@@ -1,7 +1,10 @@
 """A first reading of a graph: its features grouped by what they mean, and each called by a name that has support.
 
-One rule for every drawing: a concept names a feature if the feature cards support it (`labels.is_supported`); else the
+One rule for every feature: a concept names a feature if the feature cards support it (`labels.is_supported`); else the
 tokens that it writes do (`output.written_tokens`); else it has no name but its own, L3.F1501.
+
+Neurons are many and small, so all of them are grouped, by where they stand, what they read and what they say
+(`placing`); and so is attention.
 """
 
 import torch
@@ -13,12 +16,15 @@ from silverstain.features.cards import Cards
 from silverstain.features.grouping import group_nodes
 from silverstain.features.labels import written_label_of
 from silverstain.features.output import written_tokens
-from silverstain.graphs import Graph, Story, edge_shares, influence, story_groups, target_weights
+from silverstain.features.placing import place_groups, told_apart
+from silverstain.graphs import Graph, Group, Story, edge_shares, influence, story_groups, target_weights
 from silverstain.models import LanguageModel
 
 SPEAKS = 0.8
 """Share of a feature's influence that must reach the answer directly before what it writes names it: what an early
 feature writes is read by later layers, and its effect on the vocabulary says little."""
+MOST_GROUPED = 4096
+"""Units, the most influential, that are grouped by their places."""
 MOST_NAMED = 256
 """Features, the most influential, of which it is asked what they write: each costs a product with the vocabulary."""
 
@@ -46,9 +52,25 @@ def read_graph(graph: Graph, model: LanguageModel, dictionary: Basis, cards: Car
     labels = named | {place: written_label_of(tokens) for place, tokens in written.items()}
     return Story(
         graph_hash=graph.hash,
-        groups=() if cards is None else story_groups(graph, group_nodes(graph, cards)),
+        groups=story_groups(graph, first_groups(graph, model, dictionary, cards, reached)),
         labels={f"{layer}_{feature}": labels[layer, feature] for layer, feature in sorted(labels)},
     )
+
+
+def first_groups(
+    graph: Graph, model: LanguageModel, dictionary: Basis, cards: Cards | None, reached: Float64[Tensor, " node"]
+) -> list[Group]:
+    """Groups from the cards and, of a graph of neurons or of a contrast, of the strongest units that are in none."""
+    groups = [] if cards is None else group_nodes(graph, cards)
+    is_neurons = dictionary.is_dense
+    if not is_neurons and not graph.meta.get("contrast"):
+        return groups
+    left = graph.nodes.is_unit & (reached > 0)
+    left[[member for group in groups for member in group.members]] = False
+    ranked = torch.where(left, reached, -1.0).argsort(descending=True, stable=True)[: min(int(left.sum()), MOST_GROUPED)]
+    nodes = sorted(ranked.tolist())
+    more = place_groups(graph, model, dictionary, nodes, reached, direct_shares(graph), by_place=is_neurons)
+    return [*groups, *told_apart([*groups, *more])[len(groups) :]]
 
 
 def direct_shares(graph: Graph) -> Float64[Tensor, " node"]:

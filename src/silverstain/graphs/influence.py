@@ -62,6 +62,17 @@ def edge_shares(graph: GraphArrays, kept: Bool[Tensor, " edge"] | None = None) -
     return shares_of_rows(graph.indptr, graph.values, is_left_out)
 
 
+def signed_shares(graph: GraphArrays, kept: Bool[Tensor, " edge"] | None = None) -> Float64[Tensor, " edge"]:
+    """`edge_shares`, below 0 where an edge works against its target.
+
+    Into an answer the sign is the edge's own. Into a unit, whose activation (or change of one) may itself be below 0,
+    an edge drives it or works against it: its sign is the edge's times the activation's.
+    """
+    signs = graph.values.double().sign()
+    is_turned = graph.nodes.is_unit & (graph.nodes.activation < 0)
+    return edge_shares(graph, kept) * torch.where(is_turned[graph.targets], -signs, signs)
+
+
 def influence(
     graph: GraphArrays,
     shares: Float[Tensor, " edge"] | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor
 from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
-from silverstain.graphs.influence import edge_shares, influence, row_sums
+from silverstain.graphs.influence import influence, row_sums, signed_shares
 from silverstain.graphs.kinds import FEATURE
 
 
@@ -40,13 +40,15 @@ class GroupGraph(NamedTuple):
 def collapse(graph: GraphArrays, groups: Sequence[Group], *, pruned: bool = False) -> GroupGraph:
     """The graph between groups: adj(T, S) = Σ_t f(t) Σ_s A'[t, s] / Σ_t f(t), for t in T and s in S.
 
-    A' is the signed edge divided by Σ |edges| into its target (biases apart), and f(t) is the share of |input| of t
-    that comes from outside T, so that members which only relay their own group count little. A group has no edge to
-    itself. With `pruned`, only edges that pruning kept count. Groups must not overlap: UsageError.
+    A' is the signed edge divided by Σ |edges| into its target (biases apart), its sign being that of `signed_shares`,
+    and f(t) is the share of |input| of t that comes from outside T, so that members which only relay their own group
+    count little. A group has no edge to itself. With `pruned`, only edges that pruning kept count. Groups must not
+    overlap: UsageError.
     """
     group_of = _group_of_nodes(graph, groups)
     kept = graph.edge_mask if pruned else None
-    shares = edge_shares(graph, kept)
+    signed = signed_shares(graph, kept)
+    shares = signed.abs()
     target_group, source_group = group_of[graph.targets], group_of[graph.indices]
     from_outside = row_sums(graph.indptr, torch.where(target_group != source_group, shares, 0.0))
 
@@ -55,7 +57,7 @@ def collapse(graph: GraphArrays, groups: Sequence[Group], *, pruned: bool = Fals
     row_group = group_of[graph.row_nodes]
     weight.index_add_(0, row_group[row_group >= 0], from_outside[row_group >= 0])
     edges = (target_group >= 0) & (source_group >= 0) & (target_group != source_group)
-    flow = (from_outside[graph.edge_rows] * shares * graph.values.double().sign())[edges]
+    flow = (from_outside[graph.edge_rows] * signed)[edges]
     total.index_put_((target_group[edges], source_group[edges]), flow, accumulate=True)
     weights = torch.where(weight[:, None] > 0, total / weight[:, None], 0.0)
     return GroupGraph(tuple(groups), weights, group_shares(graph, groups))

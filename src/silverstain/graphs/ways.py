@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from silverstain.graphs.arrays import GraphArrays
-from silverstain.graphs.influence import edge_shares, influence
+from silverstain.graphs.influence import influence, signed_shares
 from silverstain.graphs.supernodes import GroupGraph
 
 SMALLEST_SHARE = 0.05
@@ -132,7 +132,7 @@ class _Ways:
             open_to_paths = torch.ones(graph.n_nodes, dtype=torch.bool)
             open_to_paths[[member for group in groups for member in group.members]] = False
             open_to_paths[members] = True
-            shares = edge_shares(graph) * graph.values.double().sign()
+            shares = signed_shares(graph)
             goal = torch.zeros(graph.n_nodes, dtype=torch.float64)
             goal[members] = 1 / len(members)
             reached = influence(graph, torch.where(open_to_paths[graph.targets], shares, 0.0), goal)

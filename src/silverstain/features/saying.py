@@ -1,0 +1,140 @@
+"""Units that say an answer or take it back, told by what they write.
+
+A unit speaks if most of its influence reaches the answer directly from where the answer is given. What it writes is its
+direct effect on every token (`output.direct_effects`) times its activation, or the change of it: a neuron that goes down
+and suppresses Madrid says Madrid. It belongs to an answer if its effect on that token stands WRITES standard deviations
+out of its effects on the vocabulary. Among hundreds of units some do so for any token, so the group is named only if
+what it writes on its token is more than what the units that write any other token would, for all but BY_CHANCE of the
+vocabulary; and, where the difference of two tokens is explained, if more of the group's effect is on its own token than
+on the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from silverstain.bases import Basis
+from silverstain.features.output import BY_CHANCE, direct_effects
+from silverstain.features.prompt_words import named
+from silverstain.graphs import Graph, Group
+from silverstain.models import LanguageModel
+
+SPEAKS_MOSTLY = 0.5
+"""Share of a unit's influence that must reach the answer directly."""
+WRITES = 2.0
+MOST_ANSWERS = 2
+WORTH_SAYING = 0.1
+"""An answer with less than this of the weight of the first one gets no groups."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A token that the graph's targets are about."""
+
+    token: int
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """A group of units that write one answer up or down, and what supports its name."""
+
+    group: Group
+    answer: Answer
+    effect: float
+    """On the answer, by its members together, less the mean over the vocabulary; in units of the logit at scale 1."""
+    rank: float
+    """Share of the vocabulary on which units chosen for that token have less effect."""
+
+
+def answers_of(graph: Graph) -> list[Answer]:
+    """The tokens of the strongest targets: both of a difference, the first ones of several answers."""
+    targets = list(graph.meta.get("targets") or ())
+    last = len(graph.meta.get("tokens") or ()) - 1
+    if is_difference(graph):
+        return [Answer(token=int(token), position=targets[0].get("position", last)) for token in targets[0]["ids"]]
+    tokens = [target for target in targets if target.get("kind", "token") == "token" and target.get("id") is not None]
+    weight = [float(target.get("weight", target.get("probability")) or 0.0) for target in tokens]
+    ranked = sorted(range(len(tokens)), key=lambda i: -weight[i])[:MOST_ANSWERS]
+    return [
+        Answer(token=int(tokens[i]["id"]), position=tokens[i].get("position", last))
+        for i in ranked
+        if weight[i] >= WORTH_SAYING * weight[ranked[0]]
+    ]
+
+
+def is_difference(graph: Graph) -> bool:
+    """Whether the graph explains the difference of two tokens, and nothing else."""
+    targets = list(graph.meta.get("targets") or ())
+    return len(targets) == 1 and targets[0].get("kind") == "difference" and len(targets[0].get("ids") or ()) == 2
+
+
+@torch.no_grad()
+def spoken(
+    graph: Graph, model: LanguageModel, dictionary: Basis, units: Sequence[int], direct: Float64[Tensor, " node"]
+) -> list[Spoken]:
+    """Groups of those of the feature nodes `units` that say one of the answers, or take one back.
+
+    `direct` is the share of each node's influence that reaches the targets directly.
+    """
+    answers = answers_of(graph)
+    if not answers:
+        return []
+    are_compared = is_difference(graph)
+    position, places = graph.nodes.position.tolist(), {answer.position for answer in answers}
+    speakers = [u for u in units if float(direct[u]) >= SPEAKS_MOSTLY and position[u] in places]
+    if not speakers:
+        return []
+    written = _Written(graph, model, dictionary, speakers, [answer.token for answer in answers])
+    names = [named([text]) for text in model.token_strings([answer.token for answer in answers])]
+    found = []
+    for which, answer in enumerate(answers):
+        for sign, verb in ((1, "say"), (-1, "less")):
+            here = [i for i, node in enumerate(speakers) if position[node] == answer.position]
+            chosen = [i for i in here if written.belongs(i) == (which, sign)]
+            effects = written.effects[chosen].sum(0)
+            mass = written.up if sign > 0 else written.down
+            own = float(written.effects[chosen, which].abs().sum())
+            rank = float((mass < own).double().mean())
+            is_own = not are_compared or float(effects[which].abs()) >= float(effects[1 - which].abs())
+            if chosen and is_own and rank >= 1 - BY_CHANCE:
+                members = tuple(speakers[i] for i in chosen)
+                group = Group(label=f"{verb} {names[which]}", kind="output", members=members)
+                found.append(Spoken(group=group, answer=answer, effect=float(effects[which]), rank=rank))
+    return found
+
+
+class _Written:
+    """What some units write: on a few tokens, and of every token how much is written by units that write it."""
+
+    def __init__(
+        self, graph: Graph, model: LanguageModel, dictionary: Basis, nodes: Sequence[int], tokens: Sequence[int]
+    ) -> None:
+        some = torch.tensor(nodes)
+        layers, features = graph.nodes.layer[some], graph.nodes.feature[some].long()
+        activation = graph.nodes.activation[some]
+        self.effects: Float[Tensor, "unit token"] = torch.zeros(len(nodes), len(tokens))
+        self.scaled: Float[Tensor, "unit token"] = torch.zeros(len(nodes), len(tokens))
+        self.up: Float[Tensor, " d_vocab"] = torch.zeros(model.d_vocab)
+        self.down: Float[Tensor, " d_vocab"] = torch.zeros(model.d_vocab)
+        size = max(1, 2**24 // model.d_vocab)
+        for layer in layers.unique().tolist():
+            for here in (layers == layer).nonzero().flatten().split(size):
+                rows = direct_effects(model, dictionary, layer, features[here].to(dictionary.device)).float().cpu()
+                rows = rows * activation[here, None].to(rows)
+                least = WRITES * rows.std(-1, keepdim=True)
+                self.effects[here] = rows[:, list(tokens)]
+                self.scaled[here] = rows[:, list(tokens)] / least.clamp_min(torch.finfo(rows.dtype).tiny)
+                self.up += torch.where(rows >= least, rows, 0.0).sum(0)
+                self.down += torch.where(-rows >= least, -rows, 0.0).sum(0)
+
+    def belongs(self, unit: int) -> tuple[int, int] | None:
+        """The token that a unit writes most, and with which sign; None if none of them stands out."""
+        row = self.scaled[unit]
+        which = int(row.abs().argmax())
+        if float(row[which].abs()) < 1:
+            return None
+        return which, 1 if float(row[which]) > 0 else -1
