@@ -167,6 +167,7 @@ def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict
         "prompt": graph.meta["prompt"],
         "tokens": graph.meta["tokens"],
         "targets": graph.meta["targets"],
+        **({"contrast": dict(graph.meta["contrast"])} if graph.meta.get("contrast") else {}),
         **counts_of(graph),
         "scores": graph.scores()._asdict(),
         "exactness": graph.meta["exactness"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from time import perf_counter
 from typing import Any
 
@@ -31,6 +32,7 @@ from silverstain.bases import Basis
 from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
+from silverstain.graphs.lettering import columns_of
 from silverstain.models import LanguageModel
 from silverstain.models.pairs import Pair, record_pair
 from silverstain.version import __version__
@@ -141,10 +143,17 @@ def check_pair(model: LanguageModel, base: Sequence[int], other: Sequence[int]) 
     if list(base) == list(other):
         raise UsageError("the two prompts are the same, so nothing differs; change a word in one of them")
     if len(base) != len(other):
-        rows = [" ".join(repr(text) for text in model.token_strings(ids)) for ids in (base, other)]
+        texts = [list(map(repr, model.token_strings(ids))) for ids in (base, other)]
+        pairs = [*zip_longest(*texts, fillvalue="")]
+        widths = [max(map(columns_of, pair)) for pair in pairs]
+        rows = [
+            " ".join(text + " " * (width - columns_of(text)) for text, width in zip(side, widths, strict=True)).rstrip()
+            for side in zip(*pairs, strict=True)
+        ]
         raise UsageError(
             f"the prompts have {len(base)} and {len(other)} tokens, and only prompts of one length can be compared; "
-            f"choose words of as many tokens:\n  {rows[0]}\n  {rows[1]}"
+            "choose words of as many tokens",
+            shown=tuple(rows),
         )
 
 
@@ -298,6 +307,7 @@ def _meta(found: Contrast, selection: Selection) -> dict[str, Any]:
         "targets": root_facts(found.roots, found.changes),
         "settings": found.settings.to_json() | {"n_real": found.flow.n_real, "dtype": str(model.dtype).split(".")[-1]},
         "share": selection.share,
+        "active_features": sum(int((units.change != 0).sum()) for units in found.flow.units),
         "unexplained_influence": 0.0,
         "versions": {
             "silverstain": __version__,
