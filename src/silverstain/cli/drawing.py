@@ -9,6 +9,8 @@ GUTTER = 7  # columns at the left for the names of layers
 NARROWEST = 48
 BOX_LINES = 3
 LEGEND = "▲ raises  ┬ lowers  ±0.00 share of the box's input  % share of the influence on the answer"
+OF_A_CONTRAST = ("▲ raises  ┬ lowers", "▲ adds to the box's change  ┬ takes from it")
+SIGNS = "↑ ↓ what a box does to it in all"
 RUN_NAME = 10  # columns of base and contrast
 ATTENTION = "╔═╗\u00a0attention"  # not to be parted
 INDIRECT = "* through units that are not drawn"
@@ -37,7 +39,9 @@ def draw_circuit(circuit: Circuit, *, width: int = 100, colour: bool = False) ->
     _draw_words(canvas, layout, tops[0])
     _draw_weights(canvas, circuit, layout, tops)
     room = max(NARROWEST, width)
-    legend = [LEGEND, *([] if all(edge.is_direct for edge in circuit.edges) else [INDIRECT])]
+    said = LEGEND if circuit.contrast is None else LEGEND.replace(*OF_A_CONTRAST)
+    legend = [said, *([SIGNS] if any(box.sign for box in circuit.nodes) else [])]
+    legend += [*([] if all(edge.is_direct for edge in circuit.edges) else [INDIRECT])]
     legend += [ATTENTION] if any(box.is_attention for box in circuit.nodes) else []
     lines = [*_runs(circuit, room), canvas.render(colour=colour), "", *_wrapped("  ".join(legend), room)]
     named = [

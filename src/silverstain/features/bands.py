@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-MOST_BANDS = 3
+MOST_BANDS = 2
 FIT = 0.85
 """Share of the spread of layers that a split must explain to be enough."""
-NARROW = 0.1
+NARROW = 0.06
 """Of a model's depth: units whose layers spread less than this (a standard deviation) are one band."""
 
 

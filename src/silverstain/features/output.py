@@ -6,7 +6,7 @@ logit when the last norm's scale is 1. It ignores all layers in between, so it s
 about early ones.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -39,13 +39,32 @@ def direct_effects(
     model: LanguageModel, dictionary: Basis, layer: int, features: Int[Tensor, " feature"]
 ) -> Float[Tensor, "feature d_vocab"]:
     """Demeaned direct effect of unit activation on every logit."""
+    effects = written_vectors(model, dictionary, layer, features) @ model.W_U.T
+    return effects - effects.mean(-1, keepdim=True)
+
+
+def written_vectors(
+    model: LanguageModel, dictionary: Basis, layer: int, features: Int[Tensor, " feature"]
+) -> Float[Tensor, "feature d_model"]:
+    """What unit activation of each feature gives to the unembedding, the last norm's scale being 1."""
     written = dictionary.decoder_rows(layer, features).sum(1).to(model.W_U)
     behind = model.norm("mlp_output", layer) if writes_before_norm(dictionary, model) else None
     if behind is not None:
         written = behind.centred(written) * behind.weight
-    norm = model.final_norm
-    effects = (norm.centred(written) * norm.weight) @ model.W_U.T
-    return effects - effects.mean(-1, keepdim=True)
+    return model.final_norm.centred(written) * model.final_norm.weight
+
+
+def scaled_vectors(
+    model: LanguageModel, dictionary: Basis, places: Sequence[tuple[int, int]], scales: Sequence[float]
+) -> Float[Tensor, "place d_model"]:
+    """`written_vectors` of features (layer, feature) of any layers, each times a number: an activation, or a sign."""
+    found = torch.zeros(len(places), model.d_model, dtype=model.W_U.dtype, device=model.W_U.device)
+    for layer in sorted({layer for layer, _ in places}):
+        here = [i for i, place in enumerate(places) if place[0] == layer]
+        features = torch.tensor([places[i][1] for i in here], device=dictionary.device)
+        by = torch.tensor([scales[i] for i in here], dtype=found.dtype, device=found.device)
+        found[here] = written_vectors(model, dictionary, layer, features) * by[:, None]
+    return found
 
 
 def output_tokens(
@@ -97,22 +116,22 @@ def written_tokens(
     none are left out. Of `negative` ones, whose activation is below 0, it is what that writes.
     """
     stands_out = NormalDist().inv_cdf(1 - BY_CHANCE / max(model.d_vocab, 2))  # 4.0 of 1,500 tokens, 5.1 of 250,000
-    by_layer: dict[int, list[int]] = {}
-    for layer, feature in sorted(set(features)):
-        by_layer.setdefault(layer, []).append(feature)
+    places = sorted(set(features))
     found: dict[tuple[int, int], list[int]] = {}
-    for layer, indices in by_layer.items():
-        of_layer = torch.tensor(indices, device=dictionary.device)
-        for first, effects in _chunks(model, dictionary, layer, of_layer):
-            signs = [-1.0 if (layer, feature) in negative else 1.0 for feature in indices[first : first + len(effects)]]
-            effects = effects * torch.tensor(signs).to(effects)[:, None]
-            scaled = effects.float() / effects.float().std(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-            top = scaled.topk(min(MOST_WRITTEN, model.d_vocab))
-            for row, (sizes, ids) in enumerate(zip(top.values.tolist(), top.indices.tolist(), strict=True)):
-                least = max(stands_out, NEAR_THE_TOP * sizes[0])
-                written = [token for size, token in zip(sizes, ids, strict=True) if size >= least]
-                if written:
-                    found[layer, indices[first + row]] = written
+    if not places:
+        return {}
+    vectors = scaled_vectors(model, dictionary, places, [-1.0 if place in negative else 1.0 for place in places])
+    size = max(1, 2**24 // model.d_vocab)  # all layers together: the vocabulary is long to read
+    for first, some in zip(range(0, len(places), size), vectors.split(size), strict=True):
+        effects = (some @ model.W_U.T).float()
+        effects -= effects.mean(-1, keepdim=True)
+        effects /= effects.std(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        top = effects.topk(min(MOST_WRITTEN, model.d_vocab))
+        for row, (sizes, ids) in enumerate(zip(top.values.tolist(), top.indices.tolist(), strict=True)):
+            least = max(stands_out, NEAR_THE_TOP * sizes[0])
+            written = [token for size, token in zip(sizes, ids, strict=True) if size >= least]
+            if written:
+                found[places[first + row]] = written
     return {place: tuple(model.token_strings(tokens)) for place, tokens in found.items()}
 
 

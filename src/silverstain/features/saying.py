@@ -1,12 +1,13 @@
 """Units that say an answer or take it back, told by what they write.
 
 A unit speaks if most of its influence reaches the answer directly from where the answer is given. What it writes is its
-direct effect on every token (`output.direct_effects`) times its activation, or the change of it: a neuron that goes down
-and suppresses Madrid says Madrid. It belongs to an answer if its effect on that token stands WRITES standard deviations
-out of its effects on the vocabulary. Among hundreds of units some do so for any token, so the group is named only if
-what it writes on its token is more than what the units that write any other token would, for all but BY_CHANCE of the
-vocabulary; and, where the difference of two tokens is explained, if more of the group's effect is on its own token than
-on the other.
+direct effect on every token (`output.written_vectors`) times its activation, or the change of it: a neuron that goes
+down and suppresses Madrid says Madrid. It belongs to an answer if its effect on that token stands WRITES standard
+deviations out of its effects on the vocabulary.
+
+Among hundreds of units some do so for any token. So a group has its name only if what it writes on its token is more
+than what the units that write another token write on that, for all but BY_CHANCE of the tokens it is compared with;
+and, where the difference of two tokens is explained, if it has no more effect on the other one.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from silverstain.bases import Basis
-from silverstain.features.output import BY_CHANCE, direct_effects
+from silverstain.features.output import BY_CHANCE, scaled_vectors
 from silverstain.features.prompt_words import named
 from silverstain.graphs import Graph, Group
 from silverstain.models import LanguageModel
@@ -26,6 +27,8 @@ SPEAKS_MOSTLY = 0.5
 """Share of a unit's influence that must reach the answer directly."""
 WRITES = 2.0
 MOST_ANSWERS = 2
+MOST_COMPARED = 4096
+"""Tokens, evenly spread over the vocabulary, that an answer is compared with."""
 WORTH_SAYING = 0.1
 """An answer with less than this of the weight of the first one gets no groups."""
 
@@ -47,7 +50,7 @@ class Spoken:
     effect: float
     """On the answer, by its members together, less the mean over the vocabulary; in units of the logit at scale 1."""
     rank: float
-    """Share of the vocabulary on which units chosen for that token have less effect."""
+    """Share of other tokens on which units chosen for that token have less effect."""
 
 
 def answers_of(graph: Graph) -> list[Answer]:
@@ -108,28 +111,24 @@ def spoken(
 
 
 class _Written:
-    """What some units write: on a few tokens, and of every token how much is written by units that write it."""
+    """What some units write on a few tokens, and how much is written by the units that write any other token."""
 
     def __init__(
         self, graph: Graph, model: LanguageModel, dictionary: Basis, nodes: Sequence[int], tokens: Sequence[int]
     ) -> None:
-        some = torch.tensor(nodes)
-        layers, features = graph.nodes.layer[some], graph.nodes.feature[some].long()
-        activation = graph.nodes.activation[some]
-        self.effects: Float[Tensor, "unit token"] = torch.zeros(len(nodes), len(tokens))
-        self.scaled: Float[Tensor, "unit token"] = torch.zeros(len(nodes), len(tokens))
-        self.up: Float[Tensor, " d_vocab"] = torch.zeros(model.d_vocab)
-        self.down: Float[Tensor, " d_vocab"] = torch.zeros(model.d_vocab)
-        size = max(1, 2**24 // model.d_vocab)
-        for layer in layers.unique().tolist():
-            for here in (layers == layer).nonzero().flatten().split(size):
-                rows = direct_effects(model, dictionary, layer, features[here].to(dictionary.device)).float().cpu()
-                rows = rows * activation[here, None].to(rows)
-                least = WRITES * rows.std(-1, keepdim=True)
-                self.effects[here] = rows[:, list(tokens)]
-                self.scaled[here] = rows[:, list(tokens)] / least.clamp_min(torch.finfo(rows.dtype).tiny)
-                self.up += torch.where(rows >= least, rows, 0.0).sum(0)
-                self.down += torch.where(-rows >= least, -rows, 0.0).sum(0)
+        layers, features, activation = (
+            column.tolist() for column in (graph.nodes.layer, graph.nodes.feature, graph.nodes.activation)
+        )
+        places = [(layers[node], features[node]) for node in nodes]
+        rows = scaled_vectors(model, dictionary, places, [activation[node] for node in nodes])
+        others = compared_tokens(model.d_vocab, tokens)
+        W_U = model.W_U[[*tokens, *others]] - model.mean_W_U.to(model.W_U)
+        effects = (rows @ W_U.T).float().cpu()
+        all_effects, self.effects = effects[:, len(tokens) :], effects[:, : len(tokens)]
+        least = WRITES * all_effects.std(-1, keepdim=True).clamp_min(torch.finfo(effects.dtype).tiny)
+        self.scaled: Float[Tensor, "unit token"] = self.effects / least
+        self.up: Float[Tensor, " other"] = torch.where(all_effects >= least, all_effects, 0.0).sum(0)
+        self.down: Float[Tensor, " other"] = torch.where(-all_effects >= least, -all_effects, 0.0).sum(0)
 
     def belongs(self, unit: int) -> tuple[int, int] | None:
         """The token that a unit writes most, and with which sign; None if none of them stands out."""
@@ -138,3 +137,8 @@ class _Written:
         if float(row[which].abs()) < 1:
             return None
         return which, 1 if float(row[which]) > 0 else -1
+
+
+def compared_tokens(d_vocab: int, tokens: Sequence[int]) -> list[int]:
+    """Tokens evenly spread over the vocabulary, without those that are asked about."""
+    return [token for token in range(0, d_vocab, max(1, d_vocab // MOST_COMPARED)) if token not in set(tokens)]

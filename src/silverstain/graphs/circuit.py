@@ -16,6 +16,7 @@ from silverstain.graphs.kinds import ATTENTION, NODE_KINDS
 from silverstain.graphs.lettering import columns_of
 from silverstain.graphs.naming import attention_in_short, attention_in_words, unit_name
 from silverstain.graphs.scores import Scores, scores
+from silverstain.graphs.signs import directions
 from silverstain.graphs.story import Story
 from silverstain.graphs.supernodes import Group, collapse
 from silverstain.graphs.trust import GOOD
@@ -25,6 +26,8 @@ from silverstain.printable import printable
 
 NEGLIGIBLE = 0.02
 """Of the strongest unit's influence: a unit with less is not worth a box, however many boxes are free."""
+ONE_WAY = 0.2
+"""Of all that a unit adds to an answer, up or down, so much must be left over for it to have a sign."""
 LONGEST_NAME = 80
 """Characters of a name or a token that a drawing looks at."""
 LONGEST_WORDS = 40
@@ -51,6 +54,9 @@ class CircuitNode:
     """All positions of the members."""
     share: float | None
     """Of the influence on the answer; for an answer its probability, None if it is no token."""
+    sign: int = 0
+    """In a contrast: 1 if all its members together raise what is explained, −1 if they lower it, 0 if what they do goes
+    both ways; 0 of all else, too."""
     n_members: int = 1
     name: str = ""
     """What a single feature or attention is called in commands: L3.F1501@9; empty for anything else."""
@@ -58,6 +64,11 @@ class CircuitNode:
     """What stands in a box that is too narrow for the label, where that says more than the label's beginning."""
     is_attention: bool = False
     """Whether all members are attention: it stands before the features of its layer."""
+
+    @property
+    def arrow(self) -> str:
+        """How the sign is written beside the share: ↑ or ↓."""
+        return {1: " ↑", -1: " ↓"}.get(self.sign, "")
 
     @property
     def is_named(self) -> bool:
@@ -106,7 +117,11 @@ def circuit_of(graph: GraphArrays, story: Story, *, max_groups: int = 10, max_an
     units = _strongest_units(graph, story, max_groups, reached)
     groups = [*_words(graph, reached), *_errors(graph, found), *units, *_answers(graph, max_answers)]
     between = collapse(graph, groups)
-    nodes = [_node(graph, group, share, reached) for group, share in zip(groups, between.shares.tolist(), strict=True)]
+    signs = [0] * len(groups)
+    if graph.meta.get("contrast"):
+        signs = [_sign(group, one) for group, one in zip(groups, directions(graph, groups), strict=True)]
+    shares = between.shares.tolist()
+    nodes = [_node(graph, *one, reached) for one in zip(groups, shares, signs, strict=True)]
     edges = chosen_edges(graph, between, [node.kind for node in nodes])
     used = sorted({end for edge in edges for end in (edge.source, edge.target)} | _of_kind(nodes, "logit"))
     new_index = {old: new for new, old in enumerate(used)}
@@ -208,10 +223,17 @@ def _answers(graph: GraphArrays, most: int) -> list[Group]:
     """The likeliest targets."""
     span, names = graph.nodes.span("logit"), graph.target_names
     ranked = sorted(range(span.start, span.stop), key=lambda node: -float(graph.nodes.activation[node]))
+    if graph.meta.get("contrast"):  # Madrid − Paris, without the blanks that tokens begin with
+        names = [" ".join(name.split()) for name in names]
     return [Group(label=names[node - span.start], members=(node,), kind="logit") for node in ranked[:most]]
 
 
-def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tensor, " node"]) -> CircuitNode:
+def _sign(group: Group, direction: float) -> int:
+    is_unit = group.kind not in ("token", "logit", "error")
+    return 0 if not is_unit or abs(direction) < ONE_WAY else 1 if direction > 0 else -1
+
+
+def _node(graph: GraphArrays, group: Group, share: float, sign: int, reached: Float64[Tensor, " node"]) -> CircuitNode:
     members = torch.tensor(group.members)
     weight = reached[members].double()
     weight = weight / weight.sum() if float(weight.sum()) > 0 else torch.full_like(weight, 1 / len(members))
@@ -228,6 +250,7 @@ def _node(graph: GraphArrays, group: Group, share: float, reached: Float64[Tenso
         position=int(places[int(at_place.argmax())]),
         positions=tuple(places.tolist()),
         share=graph.target_probabilities[only - first_answer] if group.kind == "logit" else share,
+        sign=sign,
         n_members=len(group.members),
         name=unit_name(graph.nodes, only) if is_unit else "",
         short=shown_name(attention_in_short(graph, only)) if group.label == words else "",

@@ -204,7 +204,7 @@ def _placed_word(texts: Mapping[int | None, str], box: CircuitNode, columns: lis
 
 def _text(box: CircuitNode, room: int) -> str:
     """The name, cut to the room there is, with its share or an answer's probability beside it."""
-    share = "" if box.share is None else f"  {100 * box.share:.0f} %"
+    share = "" if box.share is None else f"  {100 * box.share:.0f} %{box.arrow}"
     return label_in(box, max(room - len(share), 1)) + share
 
 

@@ -56,7 +56,7 @@ def circuit_mermaid(circuit: Circuit) -> str:
     lines = ["flowchart BT"]
     for i, node in enumerate(circuit.nodes):
         left, right = SHAPES.get("attention" if node.is_attention else node.kind, ('("', '")'))
-        share = "" if node.share is None or node.kind == "token" else f"<br>{percent(node.share)}"
+        share = "" if node.share is None or node.kind == "token" else f"<br>{percent(node.share)}{node.arrow}"
         lines.append(f"    n{i}{left}{_in_mermaid(node.label)}{share}{right}")
     for edge in circuit.edges:
         arrow = "-->" if edge.weight > 0 else "-.->"
@@ -118,7 +118,7 @@ def _places(circuit: Circuit, node: CircuitNode) -> str:
 
 
 def _share(node: CircuitNode) -> str:
-    return "" if node.share is None else percent(node.share)
+    return "" if node.share is None else percent(node.share) + node.arrow
 
 
 def _edge_rows(circuit: Circuit) -> list[list[str]]:

@@ -49,7 +49,7 @@ def signed(edge: CircuitEdge) -> str:
 
 def detail_of(node: CircuitNode, units: str = "features") -> str:
     """The line under a name: its share, and what stands behind it."""
-    share = "" if node.share is None else percent(node.share)
+    share = "" if node.share is None else percent(node.share) + node.arrow
     behind = ""
     if node.is_named:
         behind = node.name
@@ -254,7 +254,8 @@ class _Sheet:
 
     def legend_signs(self) -> list[tuple[str, float, str]]:
         """What each sign in the legend is called, where it ends, and how it looks."""
-        signs = [("raises", stroke("raises")), ("lowers", f'{stroke("lowers")} stroke-dasharray="7 4"')]
+        up, down = ("raises", "lowers") if self.circuit.contrast is None else ("adds to its change", "takes from it")
+        signs = [(up, stroke("raises")), (down, f'{stroke("lowers")} stroke-dasharray="7 4"')]
         if not all(edge.is_direct for edge in self.circuit.edges):
             signs.append(("* through units that are not drawn", f'{stroke("raises")} stroke-dasharray="2 4"'))
         if any(node.is_attention for node in self.circuit.nodes):
@@ -266,6 +267,8 @@ class _Sheet:
     def legend_text(self) -> str:
         """What the numbers mean, and how much is not there."""
         text = "numbers: share of the box's input · percentages: share of the influence on the answer"
+        if any(node.sign for node in self.circuit.nodes):
+            text += " · ↑ ↓: what a box does to it in all"
         if self.circuit.left_out >= 0.005:
             text += f" · {percent(self.circuit.left_out)} in {self.circuit.units} not drawn"
         return text

@@ -22,6 +22,8 @@ SMALLEST_WAY = 0.005
 """A direct edge below this would be drawn as 0.00; the paths through units that are not drawn say more."""
 MOST_INPUTS = 4
 """Edges into one node of the circuit that are chosen by their strength."""
+MOST_FROM_ERRORS = 3
+"""Edges out of errors, or of all the rest."""
 SOURCES = ("token", "error")
 
 
@@ -40,17 +42,23 @@ def chosen_edges(graph: GraphArrays, between: GroupGraph, kinds: Sequence[str]) 
     """The edges to draw between the groups, strongest first, without cycles; all of them lead to an answer."""
     weights = between.weights
     order = _Order(len(kinds))
-    edges = order.without_cycles(_strong_edges(weights, kinds))
+    strong = _strong_edges(weights, kinds)
+    from_errors = [edge for edge in strong if kinds[edge.source] == "error"][:MOST_FROM_ERRORS]
+    edges = order.without_cycles([edge for edge in strong if kinds[edge.source] != "error" or edge in from_errors])
     ways = _Ways(graph, between)
     strongest = sorted(range(len(kinds)), key=lambda i: -float(between.shares[i]))
     for unit in strongest:
         if kinds[unit] not in (*SOURCES, "logit") and not any(edge.source == unit for edge in edges):
             targets = [t for t in range(len(kinds)) if kinds[t] not in SOURCES and not order.reaches[t, unit]]
             edges += order.without_cycles(ways.out_of(unit, targets, kinds))
+    errors = [i for i, kind in enumerate(kinds) if kind == "error"]
     for unit in strongest:
-        if kinds[unit] not in SOURCES and not any(edge.target == unit for edge in edges):
-            sources = [s for s in range(len(kinds)) if kinds[s] != "logit" and not order.reaches[unit, s]]
-            edges += order.without_cycles(ways.into(unit, sources))
+        entering = {kinds[edge.source] for edge in edges if edge.target == unit}
+        if kinds[unit] in SOURCES or entering - {"error"}:
+            continue
+        sources = [s for s in range(len(kinds)) if kinds[s] not in ("logit", "error") and not order.reaches[unit, s]]
+        found = ways.into(unit, sources) or (ways.into(unit, errors) if not entering else [])
+        edges += order.without_cycles(found)
     return sorted(_towards_answers(edges, kinds), key=lambda edge: (-abs(edge.weight), edge.target, edge.source))
 
 
