@@ -135,14 +135,14 @@ def find_contrast(
 
 
 def check_pair(model: LanguageModel, base: Sequence[int], other: Sequence[int]) -> None:
-    """UsageError for prompts that are equal, or of other lengths: with the tokens of both under each other."""
+    """UsageError for prompts that are equal, or of other lengths: with the tokens of both."""
     if list(base) == list(other):
         raise UsageError("the two prompts are the same, so nothing differs; change a word in one of them")
     if len(base) != len(other):
         rows = [" ".join(repr(text) for text in model.token_strings(ids)) for ids in (base, other)]
         raise UsageError(
             f"the prompts have {len(base)} and {len(other)} tokens, and only prompts of one length can be compared; "
-            f"choose words of as many tokens:\n  {rows[0]}\n  {rows[1]}"
+            f"choose words of as many tokens; the first is {rows[0]}, the second {rows[1]}"
         )
 
 
