@@ -23,7 +23,9 @@ def graph_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     file = tmp_path / "towns.safetensors"
     code, out, err = run(capsys, "trace", BASE, "--contrast", OTHER, "--dictionary", "neurons", "--out", str(file))
     assert code == 0, err
-    assert "base" in out and "contrast" in out and "oakland" in out
+    assert "base" in out
+    assert "contrast" in out
+    assert "oakland" in out
     return file
 
 
@@ -54,25 +56,31 @@ def test_verify_patches_in_both_directions(graph_file: Path, capsys: pytest.Capt
 def test_verify_tells_the_proof_and_show_repeats_it(graph_file: Path, capsys: pytest.CaptureFixture[str]):
     code, out, _ = run(capsys, "verify", str(graph_file), "--sources", "4")
     assert code == 0
-    assert "units patched into the base" in out and "random units" in out and "rank correlation" in out
+    assert "units patched into the base" in out
+    assert "random units" in out
+    assert "rank correlation" in out
     code, out, _ = run(capsys, "show", str(graph_file))
-    assert code == 0 and "oakland" in out
+    assert code == 0
+    assert "oakland" in out
 
 
 def test_a_region_without_units_is_refused(graph_file: Path, capsys: pytest.CaptureFixture[str]):
     code, out, _ = run(
         capsys, "verify", str(graph_file), "--sources", "2", "--after-change", "--from-layer", "1", "--json"
     )
-    assert code == 0 and json.loads(out)["region"]["from_layer"] == 1
+    assert code == 0
+    assert json.loads(out)["region"]["from_layer"] == 1
     code, _, err = run(capsys, "verify", str(graph_file), "--from-layer", "4")
-    assert code == 2 and "there is no unit from layer 4 on" in err
+    assert code == 2
+    assert "there is no unit from layer 4 on" in err
 
 
 def test_regions_are_for_contrasts_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "one.safetensors"
     assert run(capsys, "trace", BASE, "--max-features", "20", "--out", str(file))[0] == 0
     code, _, err = run(capsys, "verify", str(file), "--after-change")
-    assert code == 2 and "--from-layer and --after-change are for the graph of a contrast" in err
+    assert code == 2
+    assert "--from-layer and --after-change are for the graph of a contrast" in err
 
 
 def test_the_change_that_moves_the_answer_most_is_found(capsys: pytest.CaptureFixture[str]):
@@ -85,7 +93,7 @@ def test_the_change_that_moves_the_answer_most_is_found(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "arguments, words",
+    ("arguments", "words"),
     [
         ((BASE, "--contrast", BASE), "the two prompts are the same"),
         ((BASE, "--contrast", "the capital of texas is"), "tokens, and only prompts of one length can be compared"),
@@ -96,19 +104,23 @@ def test_the_change_that_moves_the_answer_most_is_found(capsys: pytest.CaptureFi
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]):
     code, out, err = run(capsys, "trace", *arguments)
-    assert code == 2 and words in err and not out
+    assert code == 2
+    assert words in err
+    assert not out
     assert "Traceback" not in err
 
 
 def test_unequal_lengths_show_both_rows_of_tokens(capsys: pytest.CaptureFixture[str]):
     _, _, err = run(capsys, "trace", BASE, "--contrast", "the capital of texas is")
     lines = err.splitlines()
-    assert any("'dal'" in line for line in lines) and any("'texas'" in line for line in lines)
+    assert any("'dal'" in line for line in lines)
+    assert any("'texas'" in line for line in lines)
 
 
 def test_a_graph_of_another_model_is_refused(graph_file: Path, capsys: pytest.CaptureFixture[str]):
     code, _, err = run(capsys, "verify", str(graph_file), "--model", "organism/memorised", "--dictionary", "neurons")
-    assert code == 2 and "the graph is of the model" in err
+    assert code == 2
+    assert "the graph is of the model" in err
 
 
 def test_the_demo_says_how_to_fetch_a_real_model(
@@ -124,5 +136,6 @@ def test_the_demo_proves_a_contrast_of_a_real_model(
 ):
     show_real(tmp_path, 1, 100)
     out = capsys.readouterr().out
-    assert "turn Paris into Madrid" in out and "random units" in out
+    assert "turn Paris into Madrid" in out
+    assert "random units" in out
     assert (tmp_path / "capital.safetensors").exists()

@@ -65,6 +65,8 @@ def tell_proof(
     output.data("")
     output.data(curve_table(proof))
     output.data("")
+    output.data(necessity_table(proof))
+    output.data("")
     output.data(claims_table(proof, rows))
     output.data("")
     output.data(agreement_table(proof))
@@ -99,20 +101,23 @@ def _where(region: "Region") -> str:
 
 
 def curve_table(proof: "ContrastProof") -> str:
-    """The difference of logits with K units patched into the base, by each order; and without them."""
+    """The difference of logits with K units patched into the base, by each order."""
     there = [curve for method in NAMES if (curve := proof.curve(method)) is not None]
-    without = {
-        f"all but {NAMES[curve.method].removeprefix('by ')}": curve
-        for curve in proof.necessity
-        if curve.method in ("signed", "random")
-    }
-    return curves_in_rows({NAMES[curve.method]: curve for curve in there} | without)
+    return curves_in_rows({NAMES[curve.method]: curve for curve in there})
 
 
-def curves_in_rows(curves: "Mapping[str, Curve]", *, indent: str = "  ") -> str:
+def necessity_table(proof: "ContrastProof") -> str:
+    """The difference of logits with everything patched into the base but K units."""
+    without = {NAMES[one.method]: one for one in proof.necessity if one.method in ("signed", "random")}
+    return curves_in_rows(without, what="all patched but these")
+
+
+def curves_in_rows(
+    curves: "Mapping[str, Curve]", *, what: str = "units patched into the base", indent: str = "  "
+) -> str:
     """A row a curve, by name, a column a number of units."""
     ks = sorted({k for curve in curves.values() for k in curve.values})
-    rows = [["units patched into the base", *map(str, ks)]]
+    rows = [[what, *map(str, ks)]]
     rows += [[name, *(_value(curve.values.get(k)) for k in ks)] for name, curve in curves.items()]
     return output.table(rows, right=tuple(range(1, len(ks) + 1)), indent=indent)
 

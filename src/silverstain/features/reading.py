@@ -67,15 +67,8 @@ def first_groups(
         return groups
     left = graph.nodes.is_unit & (reached > 0)
     left[[member for group in groups for member in group.members]] = False
-<<<<<<< HEAD
-    ranked = torch.where(left, reached, -1.0).argsort(descending=True, stable=True)[
-        : min(int(left.sum()), MOST_GROUPED)
-    ]
-    nodes = sorted(ranked.tolist())
-=======
     ranked = torch.where(left, reached, -1.0).argsort(descending=True, stable=True)
     nodes = sorted(ranked[: min(int(left.sum()), MOST_GROUPED)].tolist())
->>>>>>> p-reading
     more = place_groups(graph, model, dictionary, nodes, reached, direct_shares(graph), by_place=is_neurons)
     return [*groups, *told_apart([*groups, *more])[len(groups) :]]
 

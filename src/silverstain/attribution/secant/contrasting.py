@@ -139,7 +139,7 @@ def find_contrast(
 
 
 def check_pair(model: LanguageModel, base: Sequence[int], other: Sequence[int]) -> None:
-    """UsageError for prompts that are equal, or of other lengths: with the tokens of both under each other."""
+    """UsageError for prompts that are equal, or of other lengths: with the tokens of both."""
     if list(base) == list(other):
         raise UsageError("the two prompts are the same, so nothing differs; change a word in one of them")
     if len(base) != len(other):
