@@ -21,7 +21,7 @@ def drawn(seed: int, *shape: int, size: float = 1.0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * size
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seed=SEEDS, size=SIZES, which=st.sampled_from(range(6)))
 def test_a_slope_times_the_change_of_the_input_is_the_change_of_the_output(seed: int, size: float, which: int):
     function = (SMOOTH + BENT)[which]
@@ -53,7 +53,7 @@ def test_a_slope_of_float32_is_that_of_the_same_numbers_in_float64(seed: int, si
         torch.testing.assert_close(slope(function, base, contrast).double(), exact, rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seed=SEEDS, size=SIZES, is_centred=st.booleans(), has_outlier=st.booleans())
 def test_a_norm_passes_a_change_exactly(seed: int, size: float, is_centred: bool, has_outlier: bool):
     base = drawn(seed, 4, 12)
@@ -99,7 +99,7 @@ def weights_of(base: Tensor, contrast: Tensor) -> Tensor:
     return logarithmic_mean(log_b.exp(), log_c.exp(), log_b, log_c)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(
     seed=SEEDS,
     size=st.sampled_from([1e-8, 1e-4, 0.05, 1.0, 30.0, 1000.0]),
@@ -130,7 +130,7 @@ def test_the_softmax_rule_is_its_own_transpose(seed: int, size: float):
         torch.testing.assert_close(matrix.sum(-1), torch.zeros_like(row), rtol=0, atol=1e-14)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(a=st.floats(-80, 0), t=st.floats(-50, 50))
 def test_the_logarithmic_mean_lies_between_the_geometric_and_the_arithmetic(a: float, t: float):
     logs = torch.tensor([a, a + t], dtype=torch.float64)

@@ -82,7 +82,7 @@ class NeuronUnits(LayerUnits):
     at_gate: Float[Tensor, "pos neuron"]
     """Coefficients of Δgate, Δup, and of the change of the router's weight."""
     at_up: Float[Tensor, "pos neuron"] | None
-    at_weight: Float[Tensor, "pos unit"] | None
+    at_weight: Float[Tensor, "pos each"] | None
     routing: Float[Tensor, "pos expert expert"] | None
     """Δw = routing · Δ(router's scores) + `chosen`, the change by the choice of experts."""
     constants: Float[Tensor, " unit"]
@@ -244,7 +244,7 @@ class DictionaryUnits(LayerUnits):
             pulled.index_add_(1, self.position[some], at_units[:, some, None] * vectors)
         return pulled
 
-    def pieces(self, times: int = 1) -> tuple[Int[Tensor, " some"], ...]:
+    def pieces(self, times: int = 1) -> tuple[Int[Tensor, " _"], ...]:
         """All units, as many together as vectors of `times` each have room."""
         at_once = max(1, PIECE_BYTES // max(1, times * self.rest[:1].nbytes))
         return torch.arange(len(self), device=self.position.device).split(at_once)
