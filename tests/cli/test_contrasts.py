@@ -97,7 +97,7 @@ def test_the_change_that_moves_the_answer_most_is_found(capsys: pytest.CaptureFi
     [
         ((BASE, "--contrast", BASE), "the two prompts are the same"),
         ((BASE, "--contrast", "the capital of texas is"), "tokens, and only prompts of one length can be compared"),
-        ((BASE, "--contrast", "the capital of the state containing houston is"), "name what is to be explained"),
+        ((BASE, "--contrast", "the capital of the state containing dunlas is"), "name what is to be explained"),
         ((BASE, "--contrast", OTHER, "--dry-run"), "--contrast compares one prompt with another"),
         (("--token-ids", "1,5,6", "--contrast", "1,x,6"), "give whole numbers with commas between them"),
     ],
