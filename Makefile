@@ -18,7 +18,8 @@ export TOKENIZERS_PARALLELISM ?= false
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
 
-demo: $(INSTALLED)  ## trace, draw and prove one answer of the organism
+demo: $(INSTALLED)  ## trace, draw and prove one answer of the organism, and a contrast of a real model
+	@$(BIN)/silverstain models get smollm2-135m || echo "It is shown without a real model." >&2
 	@$(BIN)/silverstain demo
 
 test: $(INSTALLED)  ## the whole default test run

@@ -6,7 +6,7 @@ Goes on where it stopped: one line a contrast in OUT/MODEL-SPLIT.jsonl, and a su
 thread. For every contrast that the model answers rightly on both sides:
 
 - the difference of logits with 5 … 500 units of the base run patched, by each order, and the fewest that turn it;
-- the same for units behind the changed tokens in the upper two thirds of the layers;
+- the same curves for units behind the changed tokens in the upper two thirds of the layers;
 - everything patched but the first K; the rank correlation of each score with patches of single units, both ways;
 - seconds of the account, of integrated gradients with 5 steps, and of the two plain runs.
 """
@@ -26,8 +26,9 @@ from silverstain.attribution.secant import find_contrast
 from silverstain.bases import NeuronBasis
 from silverstain.loading import load
 from silverstain.models import LanguageModel
-from silverstain.verification.contrast import KS, Patching, Region
-from silverstain.verification.contrast.curves import curves, smallest
+from silverstain.verification.contrast import KS, Patch, Patching, Region
+from silverstain.verification.contrast.curves import curves, first_turned, smallest
+from silverstain.verification.contrast.patching import BASE, CONTRAST
 from silverstain.verification.contrast.proof import claims_of, necessity_of, orders_of, scores_of
 from silverstain.verification.contrast.rankings import STEPS, gradient_scores
 
@@ -63,18 +64,21 @@ def figures_of(model: LanguageModel, one: Answered) -> dict[str, Any]:
             continue
         orders = orders_of(contrast, scores, within, max(KS), seed=0)
         orders["random"] = orders["random"][:1]
-        drawn = curves(patching, orders)
-        turned = smallest(patching, orders["signed"][0])
+        drawn = {curve.method: curve for curve in curves(patching, orders)}
         part: dict[str, Any] = {
-            "curves": {curve.method: dict(curve.values) for curve in drawn},
-            "areas": {curve.method: curve.area(base, end) for curve in drawn},
-            "smallest": {"signed": turned.to_json(), "absolute": smallest(patching, orders["absolute"][0]).to_json()},
+            "curves": {method: dict(curve.values) for method, curve in drawn.items()},
+            "areas": {method: curve.area(base, end) for method, curve in drawn.items()},
+            "first_of_the_curve": {method: first_turned(curve) for method, curve in drawn.items()},
         }
-        if name == "everywhere":
-            part["smallest"]["signed_back"] = smallest(patching, orders["signed"][0], run=1).to_json()
+        if not region.is_everywhere:
+            part["all_of_it"] = float(patching.run([Patch(run=BASE, units=within.nonzero().flatten())]).value[0])
+        else:
+            part["smallest"] = smallest(patching, orders["signed"][0], known=drawn["signed"]).to_json()
+            (back,) = curves(patching, {"signed": orders["signed"]}, run=CONTRAST)
+            part["back"] = {"curve": dict(back.values), "first": first_turned(back, run=CONTRAST)}
             kept = {"signed": orders["signed"], "random": orders["random"]}
             part["necessity"] = {curve.method: dict(curve.values) for curve in necessity_of(patching, kept, KS)}
-        _, part["spearman"] = claims_of(patching, None, (), scores, within, SINGLE)
+            _, part["spearman"] = claims_of(patching, None, (), scores, within, SINGLE)
         found[name] = part
     return found
 
@@ -106,30 +110,23 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians and shares over the contrasts."""
     found: dict[str, Any] = {"contrasts": len(rows)}
     for part in ("everywhere", "upper"):
-        there = [row for row in rows if part in row]
-        signed = [row[part]["smallest"]["signed"]["k"] for row in there]
-        absolute = [row[part]["smallest"]["absolute"]["k"] for row in there]
-        methods = there[0][part]["areas"] if there else {}
+        there = [row[part] | {"base": row["base"], "contrast": row["contrast"]} for row in rows if part in row]
+        methods = there[0]["areas"] if there else {}
         found[part] = {
             "contrasts": len(there),
-            "turned_with_100": _share([k is not None and k <= 100 for k in signed]),
-            "turned_with_500": _share([k is not None for k in signed]),
-            "absolute_turned_with_100": _share([k is not None and k <= 100 for k in absolute]),
-            "median_smallest_k": median([float("inf") if k is None else k for k in signed]) if signed else None,
-            "first_choice_when_turned": _share([row[part]["smallest"]["signed"]["first_choice"] for row in there]),
-            "mean_area": {m: sum(row[part]["areas"][m] for row in there) / len(there) for m in methods},
-            "random_way_at_500": _mean([_way(row, row[part]["curves"]["random"]["500"]) for row in there]),
-            "random_way_at_100": _mean([_way(row, row[part]["curves"]["random"]["100"]) for row in there]),
-            "spearman": {
-                name: {
-                    where: _mean([row[part]["spearman"][name][where] for row in there])
-                    for where in ("base", "contrast", "both")
-                }
-                for name in (there[0][part]["spearman"] if there else ())
-            },
+            "turned_with_100": {m: _share([_within(row, m, 100) for row in there]) for m in methods},
+            "turned_with_500": {m: _share([_within(row, m, 500) for row in there]) for m in methods},
+            "mean_area": {m: _mean([row["areas"][m] for row in there]) for m in methods},
+            "way_at_100": {m: _mean([_way(row, row["curves"][m]["100"]) for row in there]) for m in methods},
         }
-    back = [row["everywhere"]["smallest"]["signed_back"]["k"] for row in rows]
-    found["turned_back_with_100"] = _share([k is not None and k <= 100 for k in back])
+    smallest_k = [row["everywhere"]["smallest"]["k"] for row in rows]
+    found["median_smallest_k"] = median(1e9 if k is None else k for k in smallest_k)
+    found["first_choice_when_turned"] = _share([row["everywhere"]["smallest"]["first_choice"] for row in rows])
+    found["turned_back_with_100"] = _share([(row["everywhere"]["back"]["first"] or 1e9) <= 100 for row in rows])
+    found["spearman"] = {
+        name: {w: _mean([row["everywhere"]["spearman"][name][w] for row in rows]) for w in ("base", "contrast", "both")}
+        for name in rows[0]["everywhere"]["spearman"]
+    }
     found["necessity_way_left_without_100"] = {
         m: _mean([_way(row, row["everywhere"]["necessity"][m]["100"]) for row in rows]) for m in ("signed", "random")
     }
@@ -143,10 +140,14 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "account_to_ig_in_a_batch": median(row["seconds"]["account"] / row["seconds"]["ig_in_a_batch"] for row in rows),
     }
     kinds = sorted({row["kind"] for row in rows})
-    by_kind = {
-        kind: [row["everywhere"]["smallest"]["signed"]["k"] for row in rows if row["kind"] == kind] for kind in kinds
-    }
+    by_kind = {kind: [row["everywhere"]["smallest"]["k"] for row in rows if row["kind"] == kind] for kind in kinds}
     return found | {"ratios_median": ratios, "smallest_k_by_kind": by_kind}
+
+
+def _within(row: dict[str, Any], method: str, most: int) -> bool:
+    """Whether a curve turns the answer with so many units."""
+    first = row["first_of_the_curve"][method]
+    return first is not None and first <= most
 
 
 def _way(row: dict[str, Any], value: float) -> float:
@@ -189,7 +190,7 @@ def main() -> None:
             found = figures_of(model, one)
             done.append(json.loads(json.dumps(found)))
             file.write(json.dumps(found) + "\n")
-        k = found["everywhere"]["smallest"]["signed"]["k"]
+        k = found["everywhere"]["smallest"]["k"]
         said = f"{row.kind}: {row.base_answer} → {row.contrast_answer}, {k} units"
         print(f"{len(done)}/{len(able)} {perf_counter() - start:.1f} s  {said}", flush=True)
     facts = {

@@ -6,7 +6,8 @@ The blocks of a page run in their order, in one folder and one Python session. `
 `$ ` (those that end in a backslash go on in the next); the lines below each are what it prints on stdout. `python` is
 run, and a `text` block titled "prints" behind it is what it prints. A block whose title is the name of a file is
 written to that file. `<!-- varies -->` above a block says that what it prints is another thing on every machine, and
-is shown without being compared.
+is shown without being compared. `<!-- needs smollm2-135m -->` says that a block runs only where that model has been
+fetched (`silverstain models get`); elsewhere it is left as it is, and so are the other blocks that need it.
 """
 
 import contextlib
@@ -22,9 +23,10 @@ from typing import Any
 from unittest import mock
 
 from silverstain.cli import main
+from silverstain.known_models import is_kept
 
 FENCE = re.compile(
-    r"^(?P<varies><!-- varies -->\n+)?```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
+    r"^(?P<marks>(?:<!-- (?:varies|needs [\w.-]+) -->\n+)*)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 PRINTS = "prints"
@@ -43,6 +45,8 @@ class Block:
     title: str | None
     text: str
     varies: bool
+    needs: str | None
+    """The model that must have been fetched."""
     start: int
     end: int
 
@@ -53,6 +57,10 @@ class Block:
     @property
     def runs(self) -> bool:
         return self.is_file or self.language in ("console", "python")
+
+    @property
+    def is_left_out(self) -> bool:
+        return self.needs is not None and not is_kept(self.needs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +85,19 @@ class Session:
         return out.getvalue()
 
 
+def missing_models(page: str) -> list[str]:
+    """Models that blocks of a page need, and that are not here."""
+    return sorted({str(block.needs) for block in blocks_of(page) if block.is_left_out})
+
+
 def blocks_of(page: str) -> list[Block]:
     return [
         Block(
             language=found["language"],
             title=found["title"],
             text=found["text"],
-            varies=found["varies"] is not None,
+            varies="<!-- varies -->" in found["marks"],
+            needs=next(iter(re.findall(r"needs ([\w.-]+)", found["marks"])), None),
             start=found.start("text"),
             end=found.end("text"),
         )
@@ -135,6 +149,8 @@ def run_page(page: str, name: str) -> tuple[str, list[Shown]]:
     at, before, last = 0, None, ""
     for block in blocks:
         text = block.text
+        if block.is_left_out:
+            continue
         if block.is_file:
             Path(str(block.title)).write_text(text, encoding="utf-8")
         elif block.language == "console":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from tests.documented import blocks_of, difference, run_page
+from tests.documented import blocks_of, difference, missing_models, run_page
 from tests.test_imports import FORMER, SOURCE, dotted
 
 from silverstain import __version__
@@ -50,7 +50,7 @@ every_page = pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=n
 @needs_organism
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(block.runs for block in blocks_of(page.read_text("utf-8")))],
+    [page for page in [*PAGES, ROOT / "README.md"] if any(one.runs for one in blocks_of(page.read_text("utf-8")))],
     ids=name_of,
 )
 def test_examples_run_and_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -59,6 +59,18 @@ def test_examples_run_and_print_what_is_shown(page: Path, tmp_path: Path, monkey
     for one in found:
         if not one.varies:
             assert (wrong := difference(one.shown, one.came)) is None, f"{one.what}\n{wrong}"
+    if missing := missing_models(page.read_text("utf-8")):
+        pytest.skip(f"the rest ran; some examples need a model: silverstain models get {missing[0]}")
+
+
+def test_a_block_that_needs_a_model_which_is_not_here_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SILVERSTAIN_CACHE", str(tmp_path))
+    page = "<!-- needs smollm2-135m -->\n```python\nraise SystemExit\n```\n\n```python\nprint(1)\n```\n"
+    prints = '\n```text title="prints"\n{}\n```\n'
+    written, found = run_page(page + prints.format(2), "page")
+    assert written == page + prints.format(1)
+    assert [(one.shown, one.came) for one in found] == [("2\n", "1\n")]
+    assert missing_models(page) == ["smollm2-135m"]
 
 
 @every_page

@@ -6,7 +6,14 @@ class SilverstainError(Exception):
 
 
 class UsageError(SilverstainError):
-    """A mistake the user can correct: one line saying what was wrong, what was seen and what to do (exit code 2)."""
+    """A mistake the user can correct: one line saying what was wrong, what was seen and what to do (exit code 2).
+
+    Where a line cannot show what was seen, `shown` has further lines, which stand under each other.
+    """
+
+    def __init__(self, text: str = "", *, shown: tuple[str, ...] = ()) -> None:
+        super().__init__("\n  ".join((text, *shown)))
+        self.shown = shown
 
 
 class Remark(UserWarning):

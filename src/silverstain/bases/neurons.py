@@ -7,6 +7,7 @@ experts that did not run are 0, and the bias of each expert's output is one more
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -72,8 +73,8 @@ class NeuronBasis(Basis):
         )
 
     def _variant(self, **changes: Any) -> "NeuronBasis":
-        other = NeuronBasis.__new__(NeuronBasis)
-        other.__dict__.update(self.__dict__, **changes)
+        other = copy(self)
+        vars(other).update(changes)
         return other
 
     # what a basis says of itself

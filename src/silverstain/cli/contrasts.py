@@ -1,5 +1,6 @@
 """The contrast of two prompts, as `trace --contrast` and `verify` have it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from silverstain.graphs import Graph, Story
     from silverstain.loading import ReplacementModel
     from silverstain.models import Prompt
-    from silverstain.verification.contrast import ContrastProof, Region
+    from silverstain.verification.contrast import ContrastProof, Curve, Region
 
 AUTO = "auto"
 NAMES = {
@@ -64,6 +65,8 @@ def tell_proof(
     output.data("")
     output.data(curve_table(proof))
     output.data("")
+    output.data(necessity_table(proof))
+    output.data("")
     output.data(claims_table(proof, rows))
     output.data("")
     output.data(agreement_table(proof))
@@ -98,19 +101,25 @@ def _where(region: "Region") -> str:
 
 
 def curve_table(proof: "ContrastProof") -> str:
-    """The difference of logits with K units patched into the base, by each order; and without them."""
-    ks = sorted({k for curve in proof.curves for k in curve.values})
-    rows = [["units patched into the base", *map(str, ks)]]
-    for method, name in NAMES.items():
-        curve = proof.curve(method)
-        if curve is not None:
-            rows.append([name, *(_value(curve.values.get(k)) for k in ks)])
-    rows += [
-        [f"all but {NAMES[curve.method].removeprefix('by ')}", *(_value(curve.values.get(k)) for k in ks)]
-        for curve in proof.necessity
-        if curve.method in ("signed", "random")
-    ]
-    return output.table(rows, right=tuple(range(1, len(ks) + 1)))
+    """The difference of logits with K units patched into the base, by each order."""
+    there = [curve for method in NAMES if (curve := proof.curve(method)) is not None]
+    return curves_in_rows({NAMES[curve.method]: curve for curve in there})
+
+
+def necessity_table(proof: "ContrastProof") -> str:
+    """The difference of logits with everything patched into the base but K units."""
+    without = {NAMES[one.method]: one for one in proof.necessity if one.method in ("signed", "random")}
+    return curves_in_rows(without, what="all patched but these")
+
+
+def curves_in_rows(
+    curves: "Mapping[str, Curve]", *, what: str = "units patched into the base", indent: str = "  "
+) -> str:
+    """A row a curve, by name, a column a number of units."""
+    ks = sorted({k for curve in curves.values() for k in curve.values})
+    rows = [[what, *map(str, ks)]]
+    rows += [[name, *(_value(curve.values.get(k)) for k in ks)] for name, curve in curves.items()]
+    return output.table(rows, right=tuple(range(1, len(ks) + 1)), indent=indent)
 
 
 def _value(value: float | None) -> str:

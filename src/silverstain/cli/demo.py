@@ -8,6 +8,7 @@ import typer
 
 from silverstain.cli import output
 from silverstain.cli.options import DictionaryName, Json, LoadingOptions, Threads, Width, load_replacement
+from silverstain.cli.real_demo import real_report, show_real
 
 if TYPE_CHECKING:
     from silverstain.studies import Demo
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog="It needs no network and no GPU, writes two files and ends.")
+@app.command(epilog="It needs no network and no GPU, writes a few files and ends.")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the graph and the story.")] = Path("runs/demo"),
     dictionary: DictionaryName = None,
+    real: Annotated[
+        bool, typer.Option(help="Also show a real model, if `silverstain models get smollm2-135m` has fetched it.")
+    ] = True,
     threads: Threads = None,
     width: Width = None,
     json: Json = False,
 ) -> None:
-    """Trace, draw and prove one answer of the organism, a small language model that comes along."""
+    """Trace, draw and prove one answer of the organism, a small language model that comes along; then of a real one."""
     start = perf_counter()
     loaded = load_replacement(LoadingOptions(dictionary=dictionary, threads=threads))
     ready = perf_counter()
@@ -37,11 +41,15 @@ def demo(
     shown.graph.save(file)
     shown.story.save(story_beside(file))
     if json:
-        output.emit(_report(shown, file, seconds))
-    else:
-        n_weights = sum(p.numel() for p in loaded.model.hf.parameters())
-        output.data(page(shown, n_weights, output.terminal_width(width), colour=output.has_colour()))
-        output.talk(farewell(file, shown, seconds))
+        report = _report(shown, file, seconds)
+        output.emit(report | {"real_model": real_report(out, threads) if real else None})
+        return
+    n_weights = sum(p.numel() for p in loaded.model.hf.parameters())
+    columns = output.terminal_width(width)
+    output.data(page(shown, n_weights, columns, colour=output.has_colour()))
+    if real:
+        show_real(out, threads, columns)
+    output.talk(farewell(file, shown, seconds))
 
 
 def page(shown: "Demo", n_weights: int, width: int, *, colour: bool = False) -> str:

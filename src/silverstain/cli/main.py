@@ -210,6 +210,11 @@ def _explained(error: BaseException) -> int:
         return _explain_words(error)
     if isinstance(error, OutOfMemory):
         return _say(str(error), OUT_OF_MEMORY)
+    if isinstance(error, UsageError) and error.shown:
+        lines = ["  " + printable(abridged(line, LONGEST_LINE)) for line in error.shown]
+        code = _say(str(error).partition("\n")[0], MISTAKE)
+        written("\n".join(lines), sys.stderr)
+        return code
     if isinstance(error, SilverstainError):
         return _say(str(error), MISTAKE)
     if is_out_of_memory(error):

@@ -85,7 +85,8 @@ def get(
         output.talk(f"{name} is here, {words}, {output.size(_size(folder))}: {shown_path(folder)}")
     papers = ", ".join(origin.papers if origin else ())
     output.talk(f"Its licence is {model.licence}" + (f" ({papers} in that folder)." if papers else "."))
-    output.talk(f"Next: silverstain train --model {name} --text FILE --out FOLDER")
+    pair = '"The capital of France is" --contrast "The capital of Spain is"'
+    output.talk(f"Next: silverstain trace {pair} --model {name}")
 
 
 @app.command()

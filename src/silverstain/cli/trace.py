@@ -23,8 +23,9 @@ from silverstain.cli.options import (
 from silverstain.cli.plans import tell_plan
 from silverstain.cli.trace_options import TraceOptions
 from silverstain.errors import UsageError
+from silverstain.known_models import is_known
 from silverstain.notation import feature_name
-from silverstain.references import is_organism
+from silverstain.references import NEURONS, is_organism
 from silverstain.storage import check_writable
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict
         "prompt": graph.meta["prompt"],
         "tokens": graph.meta["tokens"],
         "targets": graph.meta["targets"],
+        **({"contrast": dict(graph.meta["contrast"])} if graph.meta.get("contrast") else {}),
         **counts_of(graph),
         "scores": graph.scores()._asdict(),
         "exactness": graph.meta["exactness"],
@@ -186,7 +188,8 @@ def _tell_rest(graph: "Graph", out: Path | None, seconds: dict[str, float], load
     verb = "verify" if is_tested else "show"  # a direction's vector is not kept in the graph
     flags = {"--model": loading.model, "--dictionary": loading.dictionary}
     given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-    words = [str(out), *(given if is_tested and not is_organism(loading.model) else ())]
+    goes_by_name = is_organism(loading.model) or (is_known(loading.model) and loading.dictionary in (None, NEURONS))
+    words = [str(out), *(given if is_tested and not goes_by_name else ())]  # a name is in the graph
     output.talk(f"Wrote {out}. Next: silverstain {verb} {shlex.join(words)}")
 
 
@@ -195,7 +198,10 @@ def figures(graph: "Graph") -> str:
     from silverstain.graphs.trust import NO_EDGES
 
     rows = [
-        ["answer", ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ()))],
+        [
+            "change" if graph.meta.get("contrast") else "answer",
+            ", ".join(_in_words(target, graph) for target in graph.meta.get("targets", ())),
+        ],
         ["graph", size_in_words(graph)],
         *(_score_rows(graph) if graph.n_edges else [["scores", NO_EDGES]]),
         ["exactness", _exactness(graph.exactness())],
@@ -255,6 +261,8 @@ def _exactness(error: float) -> str:
 def _in_words(target: dict[str, Any], graph: "Graph") -> str:
     """A target with what it came to: a token's probability, the value of anything else."""
     name = target.get("name", target.get("token"))
+    if target.get("kind") == "difference":  # of tokens, which may begin with a blank
+        name = " ".join(str(name).split())
     last = len(graph.meta.get("tokens", ())) - 1
     position = target.get("position", last)
     where = "" if position == last else f" @{position}"

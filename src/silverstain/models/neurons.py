@@ -81,6 +81,15 @@ class Neurons:
         up = None if self.W_up is None else nn.functional.linear(x, self.W_up, self.b_up)
         return Factors(gate, up, None if self.W_router is None else self.routing(x)[0])
 
+    def factors_from(self, x: Float[Tensor, "*batch d_model"], projections: tuple[Tensor, ...]) -> Factors:
+        """The same where what the first projections gave is there (`projection_names`)."""
+        if not projections:
+            return self.factors(x)
+        if self.W_up is None:
+            return Factors(projections[0], None, None)
+        gate, up = projections if len(projections) > 1 else projections[0].chunk(2, dim=-1)
+        return Factors(gate, up, None)
+
     def routing(self, x: Float[Tensor, "*batch d_model"]) -> tuple[Tensor, Bool[Tensor, "*batch expert"]]:
         """The router's weight of each expert, and which experts run."""
         assert self.W_router is not None
@@ -114,6 +123,15 @@ class Neurons:
         """What the units write with these activations, before the norm behind the MLP."""
         out = activations @ self.W_out
         return out if self.b_out is None else out + self.b_out
+
+
+def projection_names(model: LanguageModel) -> tuple[str, ...]:
+    """The modules of an MLP that its neurons are made of, each once; none for experts, which are no modules."""
+    parts = model.architecture.neurons
+    if parts.experts is not None:
+        return ()
+    names = (parts.gate,) if parts.up in (None, parts.gate) else (parts.gate, parts.up)
+    return tuple(name for name in names if name is not None)
 
 
 def neurons_of(model: LanguageModel, layer: int) -> Neurons:

@@ -14,6 +14,7 @@ from silverstain.errors import UsageError
 from silverstain.models.attention import AttentionCall, attention_calls, causal_pattern
 from silverstain.models.language_model import LanguageModel
 from silverstain.models.mlps import forwards_of
+from silverstain.models.neurons import projection_names
 from silverstain.models.norms import Norm
 from silverstain.models.recording import MLP_INPUT, Recording, check_ids, kept, readers
 
@@ -37,6 +38,8 @@ class PairedLayer:
     """Before the norm behind the MLP, where there is one."""
     mlp_written: Float[Tensor, "run pos d_model"]
     """What the MLP adds to the stream."""
+    projections: tuple[Tensor, ...]
+    """What the MLP's first projections gave, in the order of its entry in the architecture table; empty for experts."""
 
     def scores(self) -> Float[Tensor, "run head query key"]:
         """Attention scores before any soft-cap and mask."""
@@ -65,6 +68,10 @@ class Pair:
     """What the final norm reads."""
     final: Float[Tensor, "run pos d_model"]
     logits: Float[Tensor, "run pos d_vocab"]
+    reached: Bool[Tensor, "layer_and_end pos"]
+    """Where the change of tokens can have come when a layer's block reads the stream (at last, the final norm).
+    Elsewhere both runs are the same computation, and every tensor here has the same numbers in both: products of
+    matrices round each row in their own way, and what looks like a change there is none."""
     reads_at: str = MLP_INPUT
 
     @property
@@ -77,12 +84,9 @@ class Pair:
         return (self.token_ids[0] != self.token_ids[1]).nonzero().flatten().tolist()
 
     def is_same(self, layer: int) -> Bool[Tensor, " pos"]:
-        """Where what a basis reads in a layer is the same in both runs, so that nothing of the layer changes there:
-        before the first changed token, and where the numbers are equal. Products of matrices round each row in its own
-        way, and what looks like a change there is none."""
+        """Where what a basis reads in a layer is the same in both runs, so that no unit of the layer changes there."""
         base, contrast = self.read(layer)
-        before = torch.arange(self.n_positions, device=base.device) < min(self.changed, default=self.n_positions)
-        return before | (base == contrast).all(dim=-1)
+        return (base == contrast).all(dim=-1)
 
     def read(self, layer: int) -> Float[Tensor, "run pos d_model"]:
         """What a basis reads in a layer."""
@@ -143,6 +147,10 @@ def record_pair(
         mlp_reads = stack.enter_context(kept(mlps, inputs=True))
         mlp_outputs = stack.enter_context(kept(mlps, inputs=False))
         written = stack.enter_context(kept({i: model.mlp_writer(i) for i in layers}, inputs=False))
+        projected = [
+            stack.enter_context(kept({i: model.mlp(i).get_submodule(name) for i in layers}, inputs=False))
+            for name in projection_names(model)
+        ]
         end = stack.enter_context(kept({0: model.final_norm.module}, inputs=True))
         final = stack.enter_context(kept({0: model.final_norm.module}, inputs=False))
         batch = torch.stack(ids)
@@ -157,26 +165,51 @@ def record_pair(
             f"{model.name} computes its attention in a way that gives no patterns; load it with transformers' own "
             "attention (attn_implementation='eager')"
         )
+    reached = _reached(batch, [calls[i] for i in layers])
+
+    def same(found: Tensor, where: Bool[Tensor, " pos"]) -> Tensor:
+        found = found.detach().reshape(*batch.shape, -1).clone()
+        found[1, ~where] = found[0, ~where]
+        return found
+
+    def at_mlp(layer: int) -> Bool[Tensor, " pos"]:
+        return reached[layer] if model.is_parallel else reached[layer + 1]
+
     return Pair(
         token_ids=batch,
         layers=tuple(
             PairedLayer(
-                stream=streams[i],
+                stream=same(streams[i], reached[i]),
                 attention_read=reads[i],
                 attention=calls[i],
-                attention_output=attention_outputs[i].detach(),
-                middle=middles[i],
-                mlp_read=mlp_reads[i],
-                mlp_output=mlp_outputs[i],
-                mlp_written=written[i],
+                attention_output=same(attention_outputs[i], reached[i + 1]),
+                middle=same(middles[i], at_mlp(i)),
+                mlp_read=same(mlp_reads[i], at_mlp(i)),
+                mlp_output=same(mlp_outputs[i], at_mlp(i)),
+                mlp_written=same(written[i], at_mlp(i)),
+                projections=tuple(same(each[i], at_mlp(i)) for each in projected),
             )
             for i in layers
         ),
-        end=end[0],
-        final=final[0],
+        end=same(end[0], reached[-1]),
+        final=same(final[0], reached[-1]),
         logits=logits,
+        reached=reached,
         reads_at=reads_at,
     )
+
+
+def _reached(token_ids: Tensor, calls: Sequence[AttentionCall]) -> Bool[Tensor, "layer_and_end pos"]:
+    """Where the change of tokens can have come, layer by layer: from every key to the queries that see it."""
+    reached = [token_ids[0] != token_ids[1]]
+    for call in calls:
+        now = reached[-1]
+        if call.mask is None:
+            sees = torch.ones(len(now), len(now), dtype=torch.bool, device=now.device)
+        else:
+            sees = call.mask[0, 0, :, : len(now)] == 0
+        reached.append(now | (sees & now).any(dim=-1))
+    return torch.stack(reached)
 
 
 def _leaf(reads: dict[int, Tensor], layer: int) -> Any:

@@ -69,6 +69,17 @@ class SecantAttention:
         pieces = [self._pull_some(some) for some in at_patterns.split(TARGETS_AT_ONCE)]
         return torch.cat(pieces) if pieces else at_patterns.new_zeros(0, *self.layer.attention_read.shape[1:])
 
+    def pull_pairs(
+        self, heads: Int[Tensor, " pair"], queries: Int[Tensor, " pair"], keys: Int[Tensor, " pair"]
+    ) -> Float[Tensor, "pair pos d_model"]:
+        """From changes of single patterns to what the attention reads: `pull_patterns` for rows of one 1 each, without
+        the zeros around it."""
+        some = [
+            self._pull_few(*few)
+            for few in zip(*(part.split(TARGETS_AT_ONCE) for part in (heads, queries, keys)), strict=True)
+        ]
+        return torch.cat(some) if some else self.change.new_zeros(0, *self.layer.attention_read.shape[1:])
+
     def written(
         self, heads: Int[Tensor, " node"], keys: Int[Tensor, " node"], change: Float[Tensor, " node"]
     ) -> Float[Tensor, "node d_model"]:
@@ -88,21 +99,37 @@ class SecantAttention:
         call, n_keys = self.layer.attention, at_patterns.shape[-1]
         if self.weights.shape[-1] > n_keys:
             at_patterns = torch.nn.functional.pad(at_patterns, (0, self.weights.shape[-1] - n_keys))
-        at_scores = softmax_pull(at_patterns, self.weights)[..., :n_keys] * self._score_slope()
+        at_scores = softmax_pull(at_patterns, self.weights)[..., :n_keys] * self._score_slope_everywhere()
         query, key = call.query.detach().mean(dim=0), call.key.detach().mean(dim=0)
         at_query = torch.einsum("thqk,hke->thqe", at_scores, key.repeat_interleave(self.group, dim=0))
         at_key = torch.einsum("thqk,hqe->thke", at_scores, query)
         at_key = at_key.unflatten(1, (len(key), self.group)).sum(dim=2)
         return _through_history(self.layer, at_query, at_key)
 
-    def _score_slope(self) -> Tensor | float:
+    def _pull_few(self, heads: Tensor, queries: Tensor, keys: Tensor) -> Float[Tensor, "few pos d_model"]:
+        call, n_keys = self.layer.attention, self.change.shape[-1]
+        kv, few = heads // self.group, torch.arange(len(heads), device=heads.device)
+        weights = self.weights[heads, queries]
+        one = torch.zeros_like(weights)
+        one[few, keys] = 1.0
+        query, key = call.query.detach()[:, heads, queries], call.key.detach()[:, kv]
+        scores = torch.einsum("rne,rnke->rnk", query, key) * call.scaling
+        at_scores = softmax_pull(one, weights)[:, :n_keys] * self._score_slope(scores)
+        at_query = query.new_zeros(len(heads), *call.query.shape[1:])
+        at_query[few, heads, queries] = torch.einsum("nk,nke->ne", at_scores, key.mean(dim=0))
+        at_key = key.new_zeros(len(heads), *call.key.shape[1:])
+        at_key[few, kv] = torch.einsum("nk,ne->nke", at_scores, query.mean(dim=0))
+        return _through_history(self.layer, at_query, at_key)
+
+    def _score_slope_everywhere(self) -> Tensor | float:
+        return self._score_slope(self.layer.scores()) if self.layer.attention.softcap else self.layer.attention.scaling
+
+    def _score_slope(self, scores: Float[Tensor, "run *batch key"]) -> Tensor | float:
         """Δ of the capped score over Δ of q · k."""
-        call = self.layer.attention
-        cap = call.softcap
+        cap, scaling = self.layer.attention.softcap, self.layer.attention.scaling
         if cap is None:
-            return call.scaling
-        base, contrast = self.layer.scores()
-        return call.scaling * slope(lambda s: cap * torch.tanh(s / cap), base, contrast)
+            return scaling
+        return scaling * slope(lambda s: cap * torch.tanh(s / cap), scores[0], scores[1])
 
 
 def secant_attention(model: LanguageModel, layer: int, pair: Pair) -> SecantAttention:
@@ -111,7 +138,7 @@ def secant_attention(model: LanguageModel, layer: int, pair: Pair) -> SecantAtte
     base, contrast = _with_sink(paired)
     (p_b, p_c), n_keys = (base.exp(), contrast.exp()), paired.stream.shape[1]
     change = (p_c - p_b)[..., :n_keys]
-    change[:, : min(pair.changed, default=n_keys)] = 0  # see `Pair.is_same`
+    change[:, ~pair.reached[layer + 1]] = 0
     return SecantAttention(
         layer=paired,
         W_V=model.W_V(layer),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from time import perf_counter
 from typing import Any
 
@@ -24,12 +25,14 @@ from silverstain.attribution.secant.edges import (
 from silverstain.attribution.secant.flow import Contributions, SecantFlow, secant_flow
 from silverstain.attribution.secant.rules import slope
 from silverstain.attribution.secant.selection import MOST_NODES, Selection, select
+from silverstain.attribution.secant.units import NeuronUnits
 from silverstain.attribution.settings import TraceSettings
 from silverstain.attribution.targets import Targets, joined
 from silverstain.bases import Basis
 from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, NodeLayout, NodeTable, node_table
+from silverstain.graphs.lettering import columns_of
 from silverstain.models import LanguageModel
 from silverstain.models.pairs import Pair, record_pair
 from silverstain.version import __version__
@@ -73,7 +76,8 @@ class Contrast:
         """By how much each root really differs between the two runs, in float64 before it is rounded."""
         targets = self.targets
         read = torch.stack([self._read(int(i), int(p)) for i, p in zip(targets.layers, targets.positions, strict=True)])
-        return (targets.vectors.double() * (read[:, 1] - read[:, 0]).double()).sum(-1).to(targets.vectors)
+        change = (targets.vectors.double() * (read[:, 1].double() - read[:, 0].double())).sum(-1)
+        return (change + targets.constants.double()).to(targets.vectors)
 
     def _read(self, layer: int, position: int) -> Float[Tensor, "run d_model"]:
         read = self.pair.final if layer == self.model.n_layers else self.pair.read(layer)
@@ -123,8 +127,8 @@ def find_contrast(
     asked = [answers_apart(model, pair, position)] if requests is None else list(requests)
     run = RecordedRun(model=model, basis=basis, recording=pair.recording(model, 1))
     places = [_place(position if r.position is None else r.position, pair.n_positions) for r in asked]
-    roots = tuple(_between(model, pair, root) for root in find_roots(run, asked, places))
     flow = secant_flow(model, basis, pair)
+    roots = tuple(_between(flow, root) for root in find_roots(run, asked, places))
     targets = joined(*(root.target for root in roots))
     contributions = flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
     texts = [p if isinstance(p, str) else model.tokenizer.decode(i) for p, i in zip((base, other), ids, strict=True)]
@@ -135,14 +139,21 @@ def find_contrast(
 
 
 def check_pair(model: LanguageModel, base: Sequence[int], other: Sequence[int]) -> None:
-    """UsageError for prompts that are equal, or of other lengths: with the tokens of both under each other."""
+    """UsageError for prompts that are equal, or of other lengths: with the tokens of both."""
     if list(base) == list(other):
         raise UsageError("the two prompts are the same, so nothing differs; change a word in one of them")
     if len(base) != len(other):
-        rows = [" ".join(repr(text) for text in model.token_strings(ids)) for ids in (base, other)]
+        texts = [list(map(repr, model.token_strings(ids))) for ids in (base, other)]
+        pairs = [*zip_longest(*texts, fillvalue="")]
+        widths = [max(map(columns_of, pair)) for pair in pairs]
+        rows = [
+            " ".join(text + " " * (width - columns_of(text)) for text, width in zip(side, widths, strict=True)).rstrip()
+            for side in zip(*pairs, strict=True)
+        ]
         raise UsageError(
             f"the prompts have {len(base)} and {len(other)} tokens, and only prompts of one length can be compared; "
-            f"choose words of as many tokens:\n  {rows[0]}\n  {rows[1]}"
+            "choose words of as many tokens",
+            shown=tuple(rows),
         )
 
 
@@ -166,9 +177,14 @@ def _place(position: int, n_positions: int) -> int:
     return position % n_positions
 
 
-def _between(model: LanguageModel, pair: Pair, root: Root) -> Root:
-    """A root as a reader of changes: constants drop out, and soft-capped logits are read by their exact slopes."""
+def _between(flow: SecantFlow, root: Root) -> Root:
+    """A root as a reader of changes: constants drop out, soft-capped logits are read by their exact slopes, and neurons
+    as the flow reads them."""
+    model, pair = flow.model, flow.pair
     target = replace(root.target, constants=torch.zeros_like(root.target.constants))
+    if root.kind == "feature" and isinstance(units := flow.units[root.layer], NeuronUnits):
+        read = units.reads(torch.tensor([units.at(root.position, root.facts["feature"])], device=target.vectors.device))
+        target = replace(target, vectors=read.vectors, constants=read.constants)
     if model.softcap is not None and root.kind == "difference":
         cap, ids = model.softcap, list(root.facts["ids"])
         plain = pair.final[:, root.position] @ model.W_U[ids].T.to(pair.final)
@@ -291,6 +307,7 @@ def _meta(found: Contrast, selection: Selection) -> dict[str, Any]:
         "targets": root_facts(found.roots, found.changes),
         "settings": found.settings.to_json() | {"n_real": found.flow.n_real, "dtype": str(model.dtype).split(".")[-1]},
         "share": selection.share,
+        "active_features": sum(int((units.change != 0).sum()) for units in found.flow.units),
         "unexplained_influence": 0.0,
         "versions": {
             "silverstain": __version__,

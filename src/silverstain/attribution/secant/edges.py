@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.attribution.edges import Sources, Writes, add_writes_, groups_of
-from silverstain.attribution.secant.attention import TARGETS_AT_ONCE
 from silverstain.attribution.secant.flow import SecantFlow
 from silverstain.attribution.secant.selection import AttentionPairs, Selection
 from silverstain.attribution.sources import dense_writes
@@ -158,8 +157,8 @@ def _at_streams(flow: SecantFlow, pairs: AttentionPairs, group: Int[Tensor, " so
     """The gradient of each pair at the stream that its block reads, layer by layer."""
     layers, counts = pairs.layer[group].unique_consecutive(return_counts=True)
     for layer, some in zip(layers.tolist(), group.split(counts.tolist()), strict=True):
-        attention = flow.attentions[layer]
-        for few in some.split(TARGETS_AT_ONCE):
-            one = attention.change.new_zeros(len(few), *attention.change.shape)
-            one[torch.arange(len(few)), pairs.head[few], pairs.query[few], pairs.key[few]] = 1.0
-            yield flow.attention_norms[layer].pull(attention.pull_patterns(one), 0)
+        head, query, key = (
+            part[some].to(flow.embedding_change.device) for part in (pairs.head, pairs.query, pairs.key)
+        )
+        pulled = flow.attentions[layer].pull_pairs(head, query, key)
+        yield flow.attention_norms[layer].pull(pulled, 0)

@@ -12,7 +12,13 @@ from silverstain.attribution.flow import FrozenFlow
 from silverstain.attribution.frozen_norm import FrozenNorm, no_norm
 from silverstain.attribution.secant.attention import SecantAttention, secant_attention
 from silverstain.attribution.secant.rules import norm_rank_one
-from silverstain.attribution.secant.units import LayerUnits, NeuronUnits, dictionary_units, neuron_units
+from silverstain.attribution.secant.units import (
+    DictionaryUnits,
+    LayerUnits,
+    NeuronUnits,
+    dictionary_units,
+    neuron_units,
+)
 from silverstain.bases import Basis, NeuronBasis
 from silverstain.brief import brief
 from silverstain.models import LanguageModel, Norm
@@ -177,8 +183,6 @@ def secant_flow(model: LanguageModel, basis: Basis, pair: Pair) -> SecantFlow:
     """The flow of a recorded pair, in the model's neurons or in a dictionary."""
     layers, like = range(model.n_layers), pair.layers[0].stream[0]
     n_real, units = min(basis.n_real(model), pair.n_positions), _units(model, basis, pair, like)
-    for layer, found in enumerate(units):
-        found.change = torch.where(pair.is_same(layer)[found.position], 0.0, found.change)
     skips = tuple(basis.W_skip(layer) for layer in layers)
     return SecantFlow(
         model=model,
@@ -229,11 +233,11 @@ def _neurons(model: LanguageModel, basis: NeuronBasis, pair: Pair, like: Tensor)
     for layer, paired in enumerate(pair.layers):
         norm = model.norm("mlp_output", layer)
         output_norm = None if norm is None else _norm(norm, paired.mlp_output, like)
-        found.append(neuron_units(layer, basis.layer(layer), paired.mlp_read, output_norm))
+        found.append(neuron_units(layer, basis.layer(layer), paired, output_norm))
     return tuple(found)
 
 
-def _features(model: LanguageModel, basis: Basis, pair: Pair, n_real: int) -> tuple[LayerUnits, ...]:
+def _features(model: LanguageModel, basis: Basis, pair: Pair, n_real: int) -> tuple[DictionaryUnits, ...]:
     """Features of every layer, and what they, with a skip, leave of the change of each MLP's output."""
     found = [dictionary_units(layer, basis, pair.read(layer), n_real) for layer in range(model.n_layers)]
     rests = [paired.mlp_written[1] - paired.mlp_written[0] for paired in pair.layers]
@@ -241,8 +245,9 @@ def _features(model: LanguageModel, basis: Basis, pair: Pair, n_real: int) -> tu
         if units.W_skip is not None:
             base, contrast = pair.read(layer)
             rests[layer] = rests[layer] - (contrast - base) @ units.W_skip.to(base).T
-        for target, rows in units.writes(torch.arange(len(units), device=rests[0].device)):
-            rests[target] = rests[target].index_add(0, units.position, -rows)
+        for some in units.pieces(len(basis.targets(layer))):
+            for target, rows in units.writes(some):
+                rests[target] = rests[target].index_add(0, units.position[some], -rows)
     for units, rest in zip(found, rests, strict=True):
         rest[:n_real] = 0
         units.rest = rest

@@ -9,23 +9,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-NEAR = 1e-3
-"""Where an input changes by less than this share of its size, a slope is the derivative in the middle: a quotient of
-two small numbers would be mostly rounding, and the derivative is wrong by the square of this only."""
-NEAR_IN_FLOAT64 = 1e-6
+NEAR = 1e-6
+"""Where an input changes by less than this share of its size, a slope is a derivative: a quotient of two small numbers
+would be mostly rounding, and the derivative is wrong by the square of this only."""
+KINK = 1e-3
+"""Where derivatives at two near inputs differ by more than this, the function bends between them (ReLU, a clamp), and
+only the quotient is right."""
 
 
 def slope(function: Callable[[Tensor], Tensor], base: Tensor, contrast: Tensor) -> Tensor:
-    """σ = Δf/Δx of an elementwise function, the derivative at x̄ where Δx is tiny; in float64 on the way."""
+    """σ = Δf/Δx of an elementwise function, the mean of both derivatives where Δx is tiny; in float64 on the way."""
     b, c = base.double(), contrast.double()
-    difference, middle = c - b, (b + c) / 2
-    near = NEAR_IN_FLOAT64 if base.dtype == torch.float64 else NEAR
-    is_near = difference.abs() <= near * (1e-3 + middle.abs())
+    difference = c - b
+    is_near = difference.abs() <= NEAR * (1e-3 + (b + c).abs() / 2)
+    found = (function(c) - function(b)) / torch.where(difference == 0, 1.0, difference)
+    at_b, at_c = derivative(function, b[is_near]), derivative(function, c[is_near])
+    bends = ((at_b - at_c).abs() > KINK) & (difference[is_near] != 0)
+    found[is_near] = torch.where(bends, found[is_near], (at_b + at_c) / 2)
+    return found.to(base.dtype)
+
+
+def derivative(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """f′ of an elementwise function."""
     with torch.enable_grad():
-        at = middle.requires_grad_()
-        (derivative,) = torch.autograd.grad(function(at).sum(), at)
-    quotient = (function(c) - function(b)) / torch.where(is_near, 1.0, difference)
-    return torch.where(is_near, derivative, quotient).to(base.dtype)
+        at = x.detach().clone().requires_grad_()
+        (found,) = torch.autograd.grad(function(at).sum(), at)
+    return found
 
 
 def norm_rank_one(
@@ -48,15 +57,15 @@ def logarithmic_mean(base: Tensor, contrast: Tensor, log_base: Tensor, log_contr
     of them is 0."""
     t = (log_contrast - log_base) / 2
     is_near = t.abs() < 0.05
-    near = (base * contrast).sqrt() * (1 + t.square() / 6 * (1 + t.square() / 20))
+    near = base.sqrt() * contrast.sqrt() * (1 + t.square() / 6 * (1 + t.square() / 20))
     far = (contrast - base) / torch.where(is_near, 1.0, 2 * t)
     mean = torch.where(is_near, near, far)
     return torch.where(mean.isfinite(), mean, 0.0)
 
 
 def softmax_pull(
-    gradient: Float[Tensor, "*batch key"], weights: Float[Tensor, "*batch key"]
-) -> Float[Tensor, "*batch key"]:
+    gradient: Float[Tensor, "target head query key"], weights: Float[Tensor, "head query key"]
+) -> Float[Tensor, "target head query key"]:
     """The gradient at the scores, given the one at ΔP, with P̃ the logarithmic means of the two patterns:
 
     ΔP_j = P̃_j (Δs_j − Σ_i P̃_i Δs_i / Σ_i P̃_i), whose matrix is its own transpose.

@@ -17,6 +17,13 @@ from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.attribution.secant.rules import logarithmic_mean, slope
 from silverstain.bases.basis import Basis
 from silverstain.models.neurons import Factors, Neurons
+from silverstain.models.pairs import PairedLayer
+
+PIECE_BYTES = 64 * 2**20
+"""Room for the vectors of units of a dictionary that are computed together."""
+STILL, STILL_IN_FLOAT64 = 1e-4, 1e-7
+"""A pre-activation that changes by less than this share of its size does not account for a feature that starts or
+stops: the slope would be a jump over almost nothing, and what comes in by it mostly rounding."""
 
 
 class Read(NamedTuple):
@@ -85,6 +92,10 @@ class NeuronUnits(LayerUnits):
     feature: Int[Tensor, " unit"]
     rest: Float[Tensor, "pos d_model"]
 
+    def at(self, position: int, neuron: int) -> int:
+        """The index of a neuron."""
+        return position * self.neurons.n_units + neuron
+
     def at_units(self, gradients: Sequence[Tensor | None]) -> Tensor:
         gradient = gradients[self.layer]
         assert gradient is not None
@@ -126,11 +137,10 @@ class NeuronUnits(LayerUnits):
         return [(self.layer, rows)]
 
 
-def neuron_units(
-    layer: int, neurons: Neurons, read: Float[Tensor, "run pos d_model"], output_norm: FrozenNorm | None
-) -> NeuronUnits:
+def neuron_units(layer: int, neurons: Neurons, paired: PairedLayer, output_norm: FrozenNorm | None) -> NeuronUnits:
     """The neurons of a layer between two runs."""
-    both = neurons.factors(read)
+    read = paired.mlp_read
+    both = neurons.factors_from(read, paired.projections)
     base, contrast = (Factors(*(None if part is None else part[i] for part in both)) for i in (0, 1))
     a_b, a_c = neurons.f(base.gate), neurons.f(contrast.gate)
     at_gate = slope(neurons.f, base.gate, contrast.gate)
@@ -143,6 +153,8 @@ def neuron_units(
         at_up = (a_b + a_c) / 2
         at_up = at_up if neurons.m is None else at_up * slope(neurons.m, base.up, contrast.up)
     activations = neurons.activations_of(both)
+    is_same = (read[0] == read[1]).all(dim=-1)
+    activations[1, is_same] = activations[0, is_same]
     change = activations[1] - activations[0]
     constants, at_weight, routing = torch.zeros_like(change), None, None
     if base.weights is not None and contrast.weights is not None:
@@ -153,7 +165,7 @@ def neuron_units(
         at_weight = torch.cat([product, torch.ones_like(base.weights)], dim=-1)
         routing, chosen = _routing(neurons, read, base.weights, contrast.weights)
         units = torch.arange(change.shape[-1], device=change.device)
-        constants = at_weight * chosen[:, neurons.expert(units)]
+        constants = (at_weight * chosen[:, neurons.expert(units)]).masked_fill(is_same[:, None], 0.0)
     n_pos, n_units = change.shape
     return NeuronUnits(
         layer=layer,
@@ -214,19 +226,28 @@ class DictionaryUnits(LayerUnits):
     def at_units(self, gradients: Sequence[Tensor | None]) -> Tensor:
         features, which = self.feature.unique(return_inverse=True)
         rows = self.basis.decoder_rows(self.layer, features)
-        total = None
+        first = gradients[self.layer]
+        assert first is not None
+        total = first.new_zeros(len(first), len(self))
         for k, target in enumerate(self.basis.targets(self.layer)):
             gradient = gradients[target]
             assert gradient is not None
-            found = (gradient[:, self.position] * rows[which, k].to(gradient)).sum(-1)
-            total = found if total is None else total + found
-        assert total is not None
+            for some in self.pieces(len(first)):
+                at = self.position[some]
+                total[:, some] += (gradient[:, at] * rows[which[some], k].to(gradient)).sum(-1)
         return total
 
     def pull(self, at_units: Tensor) -> Tensor:
-        read = self.reads(torch.arange(len(self), device=at_units.device))
-        pulled = at_units.new_zeros(len(at_units), len(self.rest), read.vectors.shape[-1])
-        return pulled.index_add_(1, self.position, at_units[..., None] * read.vectors.to(at_units))
+        pulled = at_units.new_zeros(len(at_units), *self.rest.shape)
+        for some in self.pieces(len(at_units)):
+            vectors = self.reads(some).vectors.to(at_units)
+            pulled.index_add_(1, self.position[some], at_units[:, some, None] * vectors)
+        return pulled
+
+    def pieces(self, times: int = 1) -> tuple[Int[Tensor, " some"], ...]:
+        """All units, as many together as vectors of `times` each have room."""
+        at_once = max(1, PIECE_BYTES // max(1, times * self.rest[:1].nbytes))
+        return torch.arange(len(self), device=self.position.device).split(at_once)
 
     def reads(self, some: Tensor) -> Read:
         features = self.feature[some]
@@ -247,15 +268,18 @@ def dictionary_units(
     read: Float[Tensor, "run pos d_model"],
     n_real: int,
 ) -> DictionaryUnits:
-    """The features of a layer between two runs; `rest` is filled in by `dictionary_rests`."""
+    """The features of a layer between two runs; `rest` is filled in by who knows all layers."""
     z = basis.pre_activations(layer, basis.cast(read)).to(read)
+    is_same = (read[0] == read[1]).all(dim=-1)
+    z[1, is_same] = z[0, is_same]
     a = basis.activate(layer, basis.cast(z)).to(read)
     a[:, :n_real] = 0
     position, feature = ((a[0] != 0) | (a[1] != 0)).nonzero().unbind(1)
     (z_b, z_c), (a_b, a_c) = z[:, position, feature], a[:, position, feature]
     change, moved = a_c - a_b, z_c - z_b
     in_both = (a_b != 0) & (a_c != 0)
-    is_still = moved.abs() <= 1e-12 * (z_b.abs() + z_c.abs())
+    still = STILL_IN_FLOAT64 if read.dtype == torch.float64 else STILL
+    is_still = moved.abs() <= still * (z_b.abs() + z_c.abs())
     # Inactive though it would be active by itself: others were stronger.
     inactive = torch.where(a_b == 0, z_b, z_c)
     outdone = ~in_both & (inactive > 0) & basis.competes

@@ -12,8 +12,10 @@ from torch import Tensor
 from silverstain.verification.contrast.patching import BASE, Patch, Patching
 
 KS = (5, 10, 20, 50, 100, 200, 500)
-FIRST_KS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50, 70, 100, 140, 200, 280, 400, 500)
-"""Where the smallest number that turns the answer is looked for first."""
+BETWEEN = 6
+"""Numbers of units that are tried between two others at a time."""
+ALL_BELOW = 20
+"""Up to this number, every K below the one that was found is tried too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +32,10 @@ class Curve:
         most 1 counts (what overshoots gains nothing)."""
         points = [(0.0, 0.0)]
         for k, value in sorted(self.values.items()):
-            share = (value - start) / (end - start)
+            share = (value - start) / (end - start) if end != start else 0.0
             points.append((float(torch.tensor(float(k)).log()), min(max(share, 0.0), 1.0)))
         total = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
-        return total / points[-1][0]
+        return total / points[-1][0] if points[-1][0] else points[-1][1]
 
 
 def curves(
@@ -64,7 +66,8 @@ class Turned:
     """The fewest units that turn the answer, in one direction."""
 
     k: int | None
-    """None where none of those tried does."""
+    """0 where the run as it is gives the other answer, None where none of those tried does. With one unit less the
+    answer does not turn; above `ALL_BELOW` a smaller number may that was not tried."""
     is_first: bool
     """Whether the other run's answer is then the likeliest token of all."""
 
@@ -72,26 +75,39 @@ class Turned:
         return {"k": self.k, "first_choice": self.is_first}
 
 
-def smallest(patching: Patching, order: Int[Tensor, " some"], *, run: int = BASE) -> Turned:
-    """The smallest K with which the other run's answer is above this one's: first on a grid, then between its
-    points."""
+def smallest(patching: Patching, order: Int[Tensor, " some"], *, run: int = BASE, known: Curve | None = None) -> Turned:
+    """The smallest K with which the other run's answer is above this one's: between the first of KS that turns it and
+    the one before, narrowed down, and at last every smaller one up to `ALL_BELOW`, as a further unit may also turn the
+    answer back. A `known` curve of the same order spares the first runs."""
     wanted = patching.contrast.roots[0].facts["ids"][0 if run == BASE else 1]
     sign = 1 if run == BASE else -1
 
-    def turned(ks: Sequence[int]) -> list[tuple[int, bool, bool]]:
-        found = patching.run([Patch(run=run, units=order[:k]) for k in ks])
-        values, first = (sign * found.value).tolist(), found.first.tolist()
-        return [(k, value > 0, token == wanted) for k, value, token in zip(ks, values, first, strict=True)]
+    def turning(ks: Sequence[int]) -> dict[int, bool]:
+        values = patching.run([Patch(run=run, units=order[:k]) for k in ks]).value
+        return {k: sign * value > 0 for k, value in zip(ks, values.tolist(), strict=True)}
 
-    tried = turned([k for k in FIRST_KS if k <= len(order)] or [len(order)])
+    most = len(order)
+    if known is None:
+        tried = turning([0, *(k for k in KS if k < most), *([most] if most else [])])
+    else:
+        tried = turning([0]) | {min(k, most): sign * value > 0 for k, value in known.values.items()}
     while True:
-        good = [row for row in tried if row[1]]
-        if not good:
-            return Turned(k=None, is_first=False)
-        best = min(good)
-        below = max((k for k, is_turned, _ in tried if k < best[0] and not is_turned), default=0)
-        between = list(range(below + 1, best[0]))
-        if not between:
-            return Turned(k=best[0], is_first=best[2])
-        step = max(1, len(between) // 8)
-        tried += turned(between[::step])
+        good = [k for k, is_turned in tried.items() if is_turned]
+        best = min(good, default=most + 1)
+        below = max((k for k, is_turned in tried.items() if k < best and not is_turned), default=0)
+        between = range(below + 1, min(best, most + 1))
+        smaller = [k for k in range(1, min(best, ALL_BELOW + 1, most + 1)) if k not in tried]
+        missing = list(between[:: -(-len(between) // BETWEEN)]) if good and between else smaller
+        if not missing:
+            break
+        tried |= turning(missing)
+    if not good:
+        return Turned(k=None, is_first=False)
+    first = patching.run([Patch(run=run, units=order[:best])]).first
+    return Turned(k=best, is_first=int(first[0]) == wanted)
+
+
+def first_turned(curve: Curve, *, run: int = BASE) -> int | None:
+    """The first K of a curve with which the answer is turned; None where none does."""
+    sign = 1 if run == BASE else -1
+    return min((k for k, value in curve.values.items() if sign * value > 0), default=None)

@@ -220,8 +220,9 @@ def prove(
     }
     back = curves(patching, back_orders, run=CONTRAST, ks=ks)
     step()
+    drawn = {(curve.method, curve.run): curve for curve in (*there, *back)}
     turned = {
-        f"{name}{'_back' if run else ''}": smallest(patching, orders[name][0], run=run)
+        f"{name}{'_back' if run else ''}": smallest(patching, orders[name][0], run=run, known=drawn[name, run])
         for name in ("signed", "absolute")
         for run in (BASE, CONTRAST)
     }
