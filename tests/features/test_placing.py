@@ -77,7 +77,7 @@ def test_neurons_that_are_always_on_are_a_group_of_their_own():
     graph, model = graph_of("one run", "llama"), tiny_model("llama")
     node = int(graph.influence().masked_fill(~graph.nodes.is_kind("feature"), -1).argmax())
     place = [int(graph.nodes.layer[node]), int(graph.nodes.feature[node])]
-    story = read_graph(graph.with_meta({"always_on": [place]}), model, NeuronBasis(model))
+    story = read_graph(graph.with_meta({**graph.meta, "always_on": [place]}), model, NeuronBasis(model))
     (group,) = [group for group in story.groups_in(graph) if group.kind == ALWAYS_ON]
     assert group.label.startswith("always on (L")
     assert all([int(graph.nodes.layer[m]), int(graph.nodes.feature[m])] == place for m in group.members)
@@ -135,10 +135,10 @@ def test_bands_are_the_best_split_there_is(weights: list[float]):
 
 
 def test_words_are_whole_and_each_has_its_own_name():
-    words = PromptWords(["<s>", "The", " mayor", " of", " Xav", "ier", " of", " of", " ", "\x1b"])
-    assert words.names == ["<s>", "The", "mayor", "of", "Xavier", "2nd of", "3rd of", "' '", words.names[-1]]
+    words = PromptWords(["The", " mayor", " of", " Xav", "ier", " of", " of", " ", "\x1b"])
+    assert words.names == ["The", "mayor", "of", "Xavier", "2nd of", "3rd of", "' '", words.names[-1]]
     assert "\x1b" not in words.names[-1]
-    assert [words.at(4), words.at(5), words.at(99), words.at(-1)] == [4, 4, -1, -1]
+    assert [words.at(3), words.at(4), words.at(99), words.at(-1)] == [3, 3, -1, -1]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,7 +156,7 @@ def test_what_a_neuron_writes_is_turned_where_it_goes_down(name: str):
             assert norm is not None
             alone = basis.encode_layer(layer, norm(model.W_E))[:, int(feature)] * (-1 if one.activation < 0 else 1)
             assert one.driven_by[0] == model.token_strings([int(alone.argmax())])[0]
-    shares = word_shares(graph)
+    shares = word_shares(graph)[graph.nodes.is_unit]
     assert float(shares.min()) >= 0
     assert float(shares.sum(1).max()) <= 1 + 1e-9
     assert bool((shares[:, [0, 1, 2]] == 0).all())  # what does not differ gives nothing to the difference
