@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from silverstain.features.corpus import word_starts
 from silverstain.pieces import CONTINUES, whole, word_spans
@@ -19,7 +20,7 @@ class PromptWords:
         cut = {at for span in word_spans(tokens) for at in span[1:]}  # inside of a split character
         begins = word_starts(tokens).tolist() if tokens else []
         starts = [at for at, is_start in enumerate(begins) if at == 0 or (is_start and at not in cut)]
-        self.spans = [range(a, b) for a, b in zip(starts, [*starts[1:], len(tokens)], strict=True)]
+        self.spans = [range(a, b) for a, b in pairwise([*starts, len(tokens)])]
         self.of_position = [word for word, span in enumerate(self.spans) for _ in span]
         texts = [named(tokens[span.start : span.stop]) for span in self.spans]
         times, self.names = Counter[str](), list[str]()
