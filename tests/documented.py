@@ -26,7 +26,8 @@ from silverstain.cli import main
 from silverstain.known_models import is_kept
 
 FENCE = re.compile(
-    r"^(?P<marks>(?:<!-- (?:varies|needs [\w.-]+) -->\n+)*)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
+    r"^(?P<marks>(?:<!-- (?:varies|needs [\w.-]+) -->\n+)*)"
+    r"```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 PRINTS = "prints"
