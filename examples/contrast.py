@@ -29,11 +29,8 @@ def main(arguments: list[str]) -> None:
     proof = prove_contrast(loaded.model, loaded.dictionary, graph)
     turned, back = proof.smallest["signed"], proof.smallest["signed_back"]
     print(f"neurons that turn {one} into {other}: {turned.k}; that turn it back: {back.k}")
-    by_account, by_chance = (proof.curve(method) for method in ("signed", "random"))
-    assert by_account is not None
-    assert by_chance is not None
-    for k in by_account.values:
-        print(f"  {k:3} patched: {by_account.values[k]:+7.2f}   as many random ones: {by_chance.values[k]:+7.2f}")
+    for row in proof.to_json()["curve"]:
+        print(f"  {row['k']:3} patched: {row['signed']:+7.2f}   as many random ones: {row['random']:+7.2f}")
 
     print("\none at a time: the account, and what patching it does in the base")
     for claim in sorted(proof.claims, key=lambda claim: -abs(claim.measured))[:SHOWN]:

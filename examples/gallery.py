@@ -1,8 +1,8 @@
-"""Draw the circuits of the documentation's gallery: one answer of the organism each, as SVG.
+"""Draw the circuits of the documentation's gallery, as SVG: a contrast of a real model, and answers of the organism.
 
     python examples/gallery.py docs/gallery
 
-Without an argument: in the folder `gallery`.
+Without an argument: in the folder `gallery`. What needs a model that is not here is left out.
 """
 
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import silverstain
 from silverstain.attribution import read_target
+from silverstain.known_models import is_kept, is_known
 
 WIDEST_FILE = 50_000
 """Bytes of a picture at most, as pictures are part of the documentation."""
@@ -24,11 +25,25 @@ class Picture:
     name: str
     prompt: str
     targets: tuple[str, ...] | None = None
+    contrast: str | None = None
+    """Another prompt, which is answered differently."""
     model: str = "organism"
+    dictionary: str | None = None
     boxes: int = 5
+
+    @property
+    def can_be_drawn(self) -> bool:
+        return not is_known(self.model) or is_kept(self.model)
 
 
 PICTURES = (
+    Picture(
+        name="capital",
+        prompt="The capital of France is",
+        contrast="The capital of Spain is",
+        model="smollm2-135m",
+        dictionary="neurons",
+    ),
     Picture(name="two-hops", prompt="the capital of the state containing dallas is"),
     Picture(
         name="why-not-the-other",
@@ -48,9 +63,12 @@ load = cache(silverstain.load)
 
 def drawn(picture: Picture, folder: Path) -> None:
     """Trace the picture's prompt, keep what carries most of the influence, and draw that."""
-    loaded = load(picture.model)
+    loaded = load(picture.model, dictionary=picture.dictionary)
     targets = None if picture.targets is None else [read_target(text) for text in picture.targets]
-    graph = loaded.trace(picture.prompt, targets=targets).prune()
+    if picture.contrast is None:
+        graph = loaded.trace(picture.prompt, targets=targets).prune()
+    else:
+        graph = loaded.contrast(picture.prompt, picture.contrast, targets=targets).prune()
     path = folder / f"{picture.name}.svg"
     graph.figure(loaded.read(graph), boxes=picture.boxes).save(path)
     if path.stat().st_size > WIDEST_FILE:
@@ -62,7 +80,10 @@ def main(arguments: list[str]) -> None:
     folder = Path(arguments[0] if arguments else "gallery")
     folder.mkdir(parents=True, exist_ok=True)
     for picture in PICTURES:
-        drawn(picture, folder)
+        if picture.can_be_drawn:
+            drawn(picture, folder)
+        else:
+            print(f"{picture.name} is not drawn; it needs a model: silverstain models get {picture.model}")
 
 
 if __name__ == "__main__":
