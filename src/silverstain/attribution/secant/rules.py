@@ -55,8 +55,8 @@ def logarithmic_mean(base: Tensor, contrast: Tensor, log_base: Tensor, log_contr
 
 
 def softmax_pull(
-    gradient: Float[Tensor, "*batch key"], weights: Float[Tensor, "*batch key"]
-) -> Float[Tensor, "*batch key"]:
+    gradient: Float[Tensor, "target *batch key"], weights: Float[Tensor, "*batch key"]
+) -> Float[Tensor, "target *batch key"]:
     """The gradient at the scores, given the one at ΔP, with P̃ the logarithmic means of the two patterns:
 
     ΔP_j = P̃_j (Δs_j − Σ_i P̃_i Δs_i / Σ_i P̃_i), whose matrix is its own transpose.
