@@ -37,7 +37,7 @@ from torch import Tensor
 import silverstain
 from silverstain.attribution.requests import DifferenceTarget
 from silverstain.attribution.secant import Contrast, find_contrast
-from silverstain.bases import Dictionary, NeuronBasis
+from silverstain.bases import Basis, Dictionary, NeuronBasis
 from silverstain.interventions import Edit, intervene_many
 from silverstain.models import LanguageModel, harvest
 from silverstain.organism.families.geography import TWO_HOP
@@ -55,10 +55,10 @@ from town_pairs import (
     Case,
     Outputs,
     Site,
-    asked,
     draw_cases,
     of_state,
     outputs,
+    questions_of,
     sites_of,
     stream_mean_differences,
     streams_of,
@@ -76,7 +76,7 @@ MEAN_OF_OTHERS = "mean of the other pairs"
 # the account of one pair, and its units patched
 
 
-def contrast_of(model: LanguageModel, basis: Dictionary | NeuronBasis, case: Case) -> Contrast:
+def contrast_of(model: LanguageModel, basis: Basis, case: Case) -> Contrast:
     target = DifferenceTarget(token=case.answers[1], minus=case.answers[0])
     return find_contrast(model, basis, *case.token_ids, targets=(target,))
 
@@ -133,11 +133,10 @@ def swaps(contrast: Contrast, wanted: int, seed: int) -> dict[str, dict[str, Any
     return found
 
 
-def unit_mean_differences(
-    found: Outputs, basis: Dictionary | NeuronBasis, questions: ByTemplate
-) -> dict[str, dict[str, Any]]:
+def unit_mean_differences(found: Outputs, basis: Basis, questions: ByTemplate) -> dict[str, dict[str, Any]]:
     """Units at the last word moved from what they do for the town to their mean over towns of the contrast's state: in
     all layers by means over all relations, and behind the first block by means over the same question."""
+    assert isinstance(basis, Dictionary | NeuronBasis)
     model, layers = found.model, range(basis.n_layers)
     at = {}
     for template, every in questions.items():
@@ -242,16 +241,12 @@ def measure_exchanges(found: Outputs) -> dict[str, Any]:
             "share_of_the_change": dict(zip(DIRECTIONS, shares.tolist(), strict=True)),
             "turned": wilson(found.turned(logits)),
         }
-    moved = stream_mean_differences(found, questions_of(found.model))
+    moved = stream_mean_differences(found, questions_of(found.cases, found.model))
     return {"exchanged": exchanged, "mean_difference": {name: wilson(hits) for name, hits in moved.items()}}
 
 
 def named(site: Site) -> str:
     return f"{site[0]} {site[1]}"
-
-
-def questions_of(model: LanguageModel) -> ByTemplate:
-    return {template: asked(model, template) for template in range(len(TWO_HOP))}
 
 
 def measure_basis(found: Outputs, name: str) -> dict[str, Any]:
@@ -271,7 +266,7 @@ def measure_basis(found: Outputs, name: str) -> dict[str, Any]:
         wording: [one for one, case in zip(swapped, cases, strict=True) if case.template == template]
         for template, wording in enumerate(TWO_HOP)
     }
-    moved = unit_mean_differences(found, basis, questions_of(loaded.model))
+    moved = unit_mean_differences(found, basis, questions_of(found.cases, loaded.model))
     return {
         "exactness_worst": exactness,
         "outputs": outputs_agree(found, torch.tensor(accounts).T),

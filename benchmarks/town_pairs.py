@@ -187,7 +187,7 @@ def outputs(model: LanguageModel, cases: Cases) -> Outputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Every town asked for every relation in one wording."""
+    """Towns asked for every relation in one wording."""
 
     token_ids: Int[Tensor, "prompt pos"]
     towns: Sequence[Town]
@@ -203,12 +203,11 @@ class Asked:
         return torch.tensor(rows)
 
 
-def asked(model: LanguageModel, template: int) -> Asked:
-    """All questions of a wording."""
-    towns = [town for town in default_geography().towns for _ in RELATIONS]
-    relations = list(RELATIONS) * len(default_geography().towns)
-    prompts = [two_hop(town, r, template=template).prompt for town, r in zip(towns, relations, strict=True)]
-    return Asked(token_ids=torch.tensor([model.tokenize(p) for p in prompts]), towns=towns, relations=relations)
+def asked(model: LanguageModel, template: int, towns: Sequence[Town]) -> Asked:
+    """All questions about some towns in a wording."""
+    each, relations = [town for town in towns for _ in RELATIONS], list(RELATIONS) * len(towns)
+    prompts = [two_hop(town, r, template=template).prompt for town, r in zip(each, relations, strict=True)]
+    return Asked(token_ids=torch.tensor([model.tokenize(p) for p in prompts]), towns=each, relations=relations)
 
 
 ByTemplate = Mapping[int, Asked]
@@ -216,6 +215,13 @@ ByTemplate = Mapping[int, Asked]
 
 def of_state(town: Town) -> list[Town]:
     return [other for other in default_geography().towns if other.state is town.state]
+
+
+def questions_of(cases: Cases, model: LanguageModel) -> ByTemplate:
+    """All questions about towns of the states that the cases are about, in their wordings."""
+    names = {town.state.name for case in cases.cases for town in case.towns}
+    towns = [town for town in default_geography().towns if town.state.name in names]
+    return {template: asked(model, template, towns) for template in sorted({case.template for case in cases.cases})}
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """What comes through each place of the stream, and through what attention and MLPs add to it."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,10 +14,11 @@ from silverstain.models import LanguageModel
 from ..byte_level import byte_tokenizer  # noqa: TID252 - tests are no package that could be named
 from ..zoo import build  # noqa: TID252
 
-PROMPTS = "the bridge of oslo is", "the bridge of lima is"
+PROMPTS = (0, 287, 293, 284, 286, 281), (0, 287, 293, 290, 286, 281)
+"""<s> the bridge of oslo is, with another word for `of`."""
 
 
-def between(architecture: str, base: str, other: str) -> Contrast:
+def between(architecture: str, base: Sequence[int], other: Sequence[int]) -> Contrast:
     hf = build(architecture, vocab_size=330, max_position_embeddings=64).double()
     model = LanguageModel(hf, byte_tokenizer(), name="tiny")
     return find_contrast(model, NeuronBasis(model), base, other, targets=(DifferenceTarget(token=65, minus=66),))

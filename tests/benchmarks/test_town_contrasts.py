@@ -9,18 +9,19 @@ from benchmarks.town_contrasts import (
     account_at,
     account_of_streams,
     agreement,
-    asked,
     contrast_of,
     draw_cases,
     layer_units,
     of_state,
     outputs,
     pearson,
+    questions_of,
     sites_of,
     streams_of,
     swaps,
     unit_mean_differences,
 )
+from benchmarks.town_pairs import run
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
@@ -90,10 +91,7 @@ def test_gradients_expect_what_a_small_step_does(found: town_contrasts.Outputs):
     for site, one in zip(sites, expected, strict=True):
         step = 1e-2 * (found.at[site][found.partner] - found.at[site])
         with torch.no_grad():
-            up, down = (
-                town_contrasts.run(found.model, found.cases.ids, {site: lambda out, by=by: out + by})
-                for by in (step, -step)
-            )
+            up, down = (run(found.model, found.cases.ids, {site: lambda out, by=by: out + by}) for by in (step, -step))
         slope = (found.values(up) - found.values(down)) / 2e-2
         torch.testing.assert_close(torch.stack([slope[0], -slope[1]]), one[:2], rtol=0.02, atol=0.02)
 
@@ -124,22 +122,23 @@ def test_more_units_than_there_are_is_all_of_them_and_all_neurons_are_all_mlps(
         assert swapped["signed"]["all"]["units"] < 4 * 384
 
 
-def test_questions_are_of_all_towns_and_relations(loaded: ReplacementModel):
-    every = asked(loaded.model, 1)
-    dallas = next(town for town in every.towns if town.name == "dallas")
-    assert len(every.token_ids) == 200 * len(RELATIONS)
-    (row,) = every.rows([dallas], ["bird"]).tolist()
-    text = loaded.model.tokenizer.decode(every.token_ids[row], skip_special_tokens=True)
-    assert text == "dallas belongs to a state with the bird"
-    assert {town.state.name for town in of_state(dallas)} == {"texas"}
-    assert len(every.rows(of_state(dallas), RELATIONS)) == 4 * len(RELATIONS)
+def test_questions_are_about_all_towns_of_the_states(loaded: ReplacementModel, found: town_contrasts.Outputs):
+    questions = questions_of(found.cases, loaded.model)
+    assert list(questions) == [0, 1]
+    every, (town, other) = questions[1], found.cases.cases[1].towns
+    (row,) = every.rows([town], ["bird"]).tolist()
+    text = loaded.model.tokenizer.decode(every.token_ids[row].tolist()[1:])
+    assert text.replace(" ##", "") == f"{town.name} belongs to a state with the bird"
+    assert {one.state for one in of_state(town)} == {town.state}
+    for some in (town, other):
+        assert len(every.rows(of_state(some), RELATIONS)) == 4 * len(RELATIONS)
 
 
 def test_units_are_moved_to_their_mean_over_the_other_state(
     loaded: ReplacementModel, found: town_contrasts.Outputs, monkeypatch: pytest.MonkeyPatch
 ):
-    """Where the other state is the town alone, nothing is moved; otherwise neurons of the layers behind the first."""
-    questions = {template: asked(loaded.model, template) for template in (0, 1)}
+    """Where the town alone stands for the other state, nothing is moved."""
+    questions = questions_of(found.cases, loaded.model)
     moved = unit_mean_differences(found, loaded.dictionary, questions)
     assert moved["through the state"]["units"] == [4 * 384] * 3
     assert moved["behind the first block"]["units"] == [3 * 384] * 3
@@ -158,7 +157,7 @@ def test_agreement_is_that_of_scipy():
     assert found["spearman"]["value"] == pytest.approx(spearmanr(predicted.flatten(), measured.flatten())[0])
     assert found["pearson"]["low"] < found["pearson"]["value"] < found["pearson"]["high"]
     assert found["spearman_at_each_site"][2] == pytest.approx(spearmanr(predicted[2], measured[2])[0])
-    in_pairs = [spearmanr(p, m)[0] for p, m in zip(predicted.T, measured.T, strict=True)]
+    in_pairs = [float(spearmanr(p, m)[0]) for p, m in zip(predicted.T, measured.T, strict=True)]
     assert found["mean_spearman_in_a_pair"] == pytest.approx(sum(in_pairs) / 30)
     assert float(pearson(moments(predicted[0], -predicted[0])[None])) == pytest.approx(-1)
     assert agreement(torch.ones(2, 5), torch.rand(2, 5, generator=draw))["mean_spearman_in_a_pair"] is None

@@ -26,8 +26,8 @@ class Contributions:
     """How much of each target's change comes through each place, paths of every length counted: h-difference times the
     gradient there. Those of one layer's units and rest, with what goes round them, add up to the whole."""
 
-    units: tuple[Float[Tensor, "target unit"], ...]
-    """Of a layer, in the order of its `LayerUnits`."""
+    units: tuple[Float[Tensor, "target _"], ...]
+    """Of each layer, [target, unit] in the order of its `LayerUnits`."""
     rests: Float[Tensor, "layer target pos"]
     attention: tuple[Float[Tensor, "target head query key"], ...]
     """Of each ΔP."""

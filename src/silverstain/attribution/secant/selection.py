@@ -32,7 +32,7 @@ class AttentionPairs:
 class Selection:
     """The nodes of a contrast graph, and how much they carry."""
 
-    units: tuple[Int[Tensor, " some"], ...]
+    units: tuple[Int[Tensor, " _"], ...]
     """Of each layer, rising indices into its `LayerUnits`."""
     pairs: AttentionPairs
     """Sorted by layer, query, head and key."""

@@ -35,7 +35,7 @@ class Patch:
     run: int
     units: Int[Tensor, " some"]
     """Indices into all units, layer after layer (`Unit.offsets`)."""
-    pairs: Int[Tensor, "some four"] = field(default_factory=lambda: torch.zeros(0, 4, dtype=torch.long))
+    pairs: Int[Tensor, "pair four"] = field(default_factory=lambda: torch.zeros(0, 4, dtype=torch.long))
     """(layer, head, query, key) of patterns that are patched."""
     all_but: bool = False
     """Every unit has the other run's activation but these, which stay live; so has what no unit stands for."""
