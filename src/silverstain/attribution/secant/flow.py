@@ -42,6 +42,13 @@ class Contributions:
     """Of MLPs that are kept at leading positions."""
     constants: Float[Tensor, "layer target"]
     """Of what units gain or lose by a choice among them (of features by TopK, of experts by a router)."""
+    attention_outputs: Float[Tensor, "layer target pos"]
+    """Of all that attention adds to the stream there, by changed patterns and by changed values."""
+    mlp_outputs: Float[Tensor, "layer target pos"]
+    """Of all that the MLP adds to the stream there."""
+    streams: Float[Tensor, "layer target pos"]
+    """Of the stream that the block reads there. These three tell where the change is on its way, and are no parts of
+    one sum: layers hand it on to each other."""
 
     @property
     def total(self) -> Float[Tensor, " target"]:
@@ -109,6 +116,7 @@ class SecantFlow:
         patterns: list[Tensor] = [like.new_zeros(0)] * n
         rests, kept = (like.new_zeros(n, len(vectors), self.n_positions) for _ in range(2))
         constants = like.new_zeros(n, len(vectors))
+        at_attention, at_mlps, at_streams = (torch.zeros_like(rests) for _ in range(3))
         for layer in range(n - 1, -1, -1):
             behind[layer] = stream
             at_units = self.units[layer].at_units(behind)
@@ -116,8 +124,8 @@ class SecantFlow:
             constants[layer] = at_units @ self.units[layer].constants
             rests[layer] = (stream * self.units[layer].rest).sum(-1)
             rests[layer, :, : self.n_real] = 0
-            real = self.written_change(layer)[: self.n_real]
-            kept[layer, :, : self.n_real] = (stream[:, : self.n_real] * real).sum(-1)
+            at_mlps[layer] = (stream * self.written_change(layer)).sum(-1)
+            kept[layer, :, : self.n_real] = at_mlps[layer, :, : self.n_real]
             at_read = self.units[layer].pull(at_units) + self._skipped(layer, stream)
             through_mlp = self.read_norms[layer].pull(at_read, 0)
             entering = torch.zeros_like(stream)
@@ -125,18 +133,25 @@ class SecantFlow:
             middle = stream if self.model.is_parallel else stream + through_mlp + entering
             output_norm = self.attention_output_norms[layer]
             gradient = middle if output_norm is None else output_norm.pull(middle, 0)
+            base, contrast = self.pair.layers[layer].attention_output
+            at_attention[layer] = (gradient * (contrast - base)).sum(-1)
             pulled = self.attentions[layer].pull(gradient)
             patterns[layer] = pulled.at_patterns * self.attentions[layer].change
             stream = middle + self.attention_norms[layer].pull(pulled.at_read, 0)
             if self.model.is_parallel:
                 stream = stream + through_mlp + entering
+            base, contrast = self.pair.layers[layer].stream
+            at_streams[layer] = (stream * (contrast - base)).sum(-1)
         return Contributions(
             units=tuple(units),
             rests=rests,
             attention=tuple(patterns),
-            tokens=(stream * self.embedding_change).sum(-1),
+            tokens=at_streams[0],
             real_mlps=kept,
             constants=constants,
+            attention_outputs=at_attention,
+            mlp_outputs=at_mlps,
+            streams=at_streams,
         )
 
     def written_change(self, layer: int) -> Float[Tensor, "pos d_model"]:
