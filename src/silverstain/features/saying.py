@@ -12,6 +12,7 @@ and, where the difference of two tokens is explained, if it has no more effect o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
@@ -55,7 +56,7 @@ class Spoken:
 
 def answers_of(graph: Graph) -> list[Answer]:
     """The tokens of the strongest targets: both of a difference, the first ones of several answers."""
-    targets = list(graph.meta.get("targets") or ())
+    targets: list[dict[str, Any]] = list(graph.meta.get("targets") or ())
     last = len(graph.meta.get("tokens") or ()) - 1
     if is_difference(graph):
         return [Answer(token=int(token), position=targets[0].get("position", last)) for token in targets[0]["ids"]]
@@ -71,7 +72,7 @@ def answers_of(graph: Graph) -> list[Answer]:
 
 def is_difference(graph: Graph) -> bool:
     """Whether the graph explains the difference of two tokens, and nothing else."""
-    targets = list(graph.meta.get("targets") or ())
+    targets: list[dict[str, Any]] = list(graph.meta.get("targets") or ())
     return len(targets) == 1 and targets[0].get("kind") == "difference" and len(targets[0].get("ids") or ()) == 2
 
 
