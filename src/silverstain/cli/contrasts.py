@@ -78,19 +78,18 @@ def proof_in_words(proof: "ContrastProof") -> str:
     """How few units turn the answer, and whether others do."""
     base, other = (printable(answer).strip() for answer in proof.answers)
     k, back = proof.smallest["signed"], proof.smallest["signed_back"]
-    where = _where(proof.region)
     lines = [
         f"  logit of {other} less that of {base}: {proof.base:+.2f} in the base, {proof.contrast:+.2f} in the contrast"
     ]
+    if not proof.region.is_everywhere:
+        lines.append(f"  patched are units{_where(proof.region)} alone; all of them come to {proof.region_whole:+.2f}")
     if k.k is None:
-        lines.append(f"  patched into the base, no number of units{where} that was tried turns the answer")
+        lines.append("  patched into the base, no number of units that was tried turns the answer")
     else:
         first = ", then also the first choice" if k.is_first else ""
-        lines.append(f"  patched into the base, {k.k} units{where} turn it to {other}{first}")
+        lines.append(f"  patched into the base, {k.k} units turn it to {other}{first}")
     if back.k is not None:
         lines.append(f"  patched back into the contrast, {back.k} units turn it to {base}")
-    if not proof.region.is_everywhere:
-        lines.append(f"  all units{where} together come to {proof.region_whole:+.2f}")
     return "\n".join(lines)
 
 
