@@ -83,11 +83,6 @@ class Pair:
         """The positions whose tokens differ."""
         return (self.token_ids[0] != self.token_ids[1]).nonzero().flatten().tolist()
 
-    def is_same(self, layer: int) -> Bool[Tensor, " pos"]:
-        """Where what a basis reads in a layer is the same in both runs, so that no unit of the layer changes there."""
-        base, contrast = self.read(layer)
-        return (base == contrast).all(dim=-1)
-
     def read(self, layer: int) -> Float[Tensor, "run pos d_model"]:
         """What a basis reads in a layer."""
         return self.layers[layer].mlp_read if self.reads_at == MLP_INPUT else self.layers[layer].middle

@@ -244,11 +244,13 @@ def _units(model: LanguageModel, basis: Basis, pair: Pair, like: Tensor) -> tupl
 
 
 def _neurons(model: LanguageModel, basis: NeuronBasis, pair: Pair, like: Tensor) -> tuple[NeuronUnits, ...]:
-    found = []
+    found, n_units = [], basis.n_features
+    position = torch.arange(pair.n_positions, device=like.device).repeat_interleave(n_units)
+    feature = torch.arange(n_units, device=like.device).repeat(pair.n_positions)
     for layer, paired in enumerate(pair.layers):
         norm = model.norm("mlp_output", layer)
         output_norm = None if norm is None else _norm(norm, paired.mlp_output, like)
-        found.append(neuron_units(layer, basis.layer(layer), paired, output_norm))
+        found.append(neuron_units(layer, basis.layer(layer), paired, output_norm, position, feature))
     return tuple(found)
 
 

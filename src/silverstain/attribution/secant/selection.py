@@ -57,14 +57,20 @@ def select(
 ) -> Selection:
     """The units and pairs with the largest |contribution|: at most so many, or as few as carry a share of all."""
     units, pairs = weighted(contributions, weights)
-    sizes = torch.cat([part.abs().flatten() for part in (*units, *pairs)])
-    whole = float(sizes.sum())
-    ranked = sizes.topk(min(most, len(sizes)))
-    count = int((ranked.values > 0).sum())
+    sizes, places, first, whole = [], [], 0, 0.0
+    for part in (*units, *pairs):  # one after the other, as all together may be hundreds of millions
+        best = part.abs().flatten().topk(min(most, part.numel()))
+        sizes.append(best.values)
+        places.append(best.indices + first)
+        first += part.numel()
+        whole += float(part.abs().sum())
+    ranked = torch.cat(sizes).sort(descending=True, stable=True)
+    ranked_places = torch.cat(places)[ranked.indices]
+    count = min(int((ranked.values > 0).sum()), most)
     if share is not None:
-        reached = ranked.values.double().cumsum(0) >= share * whole
-        count = min(count, int(reached.int().argmax()) + 1 if bool(reached.any()) else len(reached))
-    chosen = ranked.indices[:count].sort().values
+        carried_by = ranked.values[:count].double().cumsum(0)
+        count = min(count, int((carried_by < share * whole).sum()) + 1) if share > 0 else 0
+    chosen = ranked_places[:count].sort().values
     kept_units, first = [], 0
     for part in units:
         here = chosen[(chosen >= first) & (chosen < first + len(part))] - first

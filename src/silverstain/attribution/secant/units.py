@@ -137,8 +137,16 @@ class NeuronUnits(LayerUnits):
         return [(self.layer, rows)]
 
 
-def neuron_units(layer: int, neurons: Neurons, paired: PairedLayer, output_norm: FrozenNorm | None) -> NeuronUnits:
-    """The neurons of a layer between two runs."""
+def neuron_units(
+    layer: int,
+    neurons: Neurons,
+    paired: PairedLayer,
+    output_norm: FrozenNorm | None,
+    position: Int[Tensor, " unit"],
+    feature: Int[Tensor, " unit"],
+) -> NeuronUnits:
+    """The neurons of a layer between two runs; `position` and `feature` of all of them are the same in every layer, and
+    held once."""
     read = paired.mlp_read
     both = neurons.factors_from(read, paired.projections)
     base, contrast = (Factors(*(None if part is None else part[i] for part in both)) for i in (0, 1))
@@ -156,7 +164,7 @@ def neuron_units(layer: int, neurons: Neurons, paired: PairedLayer, output_norm:
     is_same = (read[0] == read[1]).all(dim=-1)
     activations[1, is_same] = activations[0, is_same]
     change = activations[1] - activations[0]
-    constants, at_weight, routing = torch.zeros_like(change), None, None
+    constants, at_weight, routing = change.new_zeros(()).expand(change.shape), None, None
     if base.weights is not None and contrast.weights is not None:
         each = neurons.n_neurons // neurons.n_experts
         mean = ((base.weights + contrast.weights) / 2).repeat_interleave(each, dim=-1)
@@ -175,11 +183,11 @@ def neuron_units(layer: int, neurons: Neurons, paired: PairedLayer, output_norm:
         at_up=at_up,
         at_weight=at_weight,
         routing=routing,
-        constants=constants.flatten(),
+        constants=constants.flatten() if routing is not None else change.new_zeros(()).expand(n_pos * n_units),
         values=activations.flatten(1),
         change=change.flatten(),
-        position=torch.arange(n_pos, device=change.device).repeat_interleave(n_units),
-        feature=torch.arange(n_units, device=change.device).repeat(n_pos),
+        position=position,
+        feature=feature,
         rest=torch.zeros_like(read[0]),
     )
 

@@ -353,9 +353,8 @@ def _of_graph(
         place = pair(node)
         none = torch.zeros(0, dtype=torch.long)
         found.append((name_of_id(ids[node]), none, torch.tensor([place]), through(*place), "attention"))
-    place_of = {name: i for i, name in enumerate(ids)}
     for group in groups:
-        members = [place_of[name] for name in group.members if name in place_of]
+        members = group.members
         units = [indices[i] for i in members if int(nodes.kind[i]) == FEATURE and i in indices]
         pairs = [pair(i) for i in members if int(nodes.kind[i]) == ATTENTION and int(nodes.feature[i]) >= 0]
         if not units and not pairs:
