@@ -153,7 +153,7 @@ def test_the_rest_is_not_called_an_error(contrast: Graph):
             0.41,
             0.0,
             "poor",
-            "41 % of the influence passes through nodes that are shown: this is not the model",
+            "41 % of the influence passes through nodes that are shown: this is a small",
         ),
         (
             0.7,

@@ -139,7 +139,7 @@ def _difference(model: LanguageModel, request: DifferenceTarget, place: int) -> 
     if token == minus:
         raise UsageError(f"the difference of {request.token!r} and {request.minus!r} is of one token; name two")
     texts = model.token_strings([token, minus])
-    name = f"{texts[0]} − {texts[1]}"
+    name = " − ".join(text.strip() or text for text in texts)
     return Root(
         kind="difference",
         name=name,

@@ -69,7 +69,7 @@ def _trust_beside_rest(scores: Scores, left_out: float) -> Trust:
         return Trust(level="unknown", line=line)
     said = f"{math.floor(100 * shown)} % of the influence passes through nodes that are shown"
     if shown < POOR:
-        return Trust(level="poor", line=f"{said}: this is not the model's circuit")
+        return Trust(level="poor", line=f"{said}: this is a small part of the model's circuit")
     if shown < GOOD:
         return Trust(level="partial", line=f"{said}: this is a part of the model's circuit")
     if left_out >= MUCH_LEFT_OUT:
