@@ -13,6 +13,7 @@ from silverstain.attribution.secant import contrast as contrast_runs
 from silverstain.bases import Basis, Dictionary, NeuronBasis, check_fidelity, check_fits, fitted, open_dictionary
 from silverstain.bases.layout import CARDS
 from silverstain.brief import brief
+from silverstain.errors import UsageError
 from silverstain.features import Cards, read_graph
 from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
@@ -36,6 +37,16 @@ class ReplacementModel:
         check_fits(self.dictionary, self.model)
         if self.cards is not None and isinstance(self.dictionary, Dictionary):
             self.cards.check_fits(self.dictionary)
+
+    @property
+    def trained(self) -> Dictionary:
+        """The dictionary, where one stands in for the MLPs; UsageError where the model is read in its own neurons."""
+        if not isinstance(self.dictionary, Dictionary):
+            raise UsageError(
+                f"{self.model.name} is read in its own neurons, which replace nothing; name a dictionary that was "
+                "trained on it (--dictionary FOLDER or hub id)"
+            )
+        return self.dictionary
 
     def trace(
         self,

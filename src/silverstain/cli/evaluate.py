@@ -80,7 +80,7 @@ def _opened(loading: LoadingOptions, dictionary: str) -> "tuple[LanguageModel, D
     folder = Path(dictionary).expanduser()
     if not (folder / FACTS).exists():
         loaded = load_replacement(loading)
-        return loaded.model, loaded.dictionary
+        return loaded.model, loaded.trained
     from silverstain.bases import check_made_for
 
     host = load_model_alone(loading)

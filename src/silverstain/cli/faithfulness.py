@@ -53,7 +53,7 @@ def faithfulness(
     asked = _asked(loaded.model, prompts, n_prompts, seed)
     with output.progress("prompts", quiet=json) as bar:
         found = faithfulness_report(
-            loaded.model, loaded.dictionary, asked, n_prompts=n_prompts, n_changes=changes, n_sources=sources,
+            loaded.model, loaded.trained, asked, n_prompts=n_prompts, n_changes=changes, n_sources=sources,
             n_edits=edits, seed=seed, on_progress=bar,
         )  # fmt: skip
         hops = hops_of(loaded, edits, seed=seed, on_progress=bar)

@@ -24,7 +24,7 @@ def tell_faithfulness(
     loaded: "ReplacementModel", found: "FaithfulnessReport", hops: "HopSkips | None", notes: "Sequence[str]"
 ) -> None:
     """Print everything."""
-    about = title(loaded.dictionary, loaded.model.name)
+    about = title(loaded.trained, loaded.model.name)
     output.data(f"{about}\n{found.n_prompts} prompts traced; in brackets 95 % intervals\n")
     if found.passed_on:
         output.data(output.table(passed_on_rows(found.passed_on), right=(1, 2)) + "\n")

@@ -155,7 +155,8 @@ def _contrast(
     other = other_prompt(replacement, base, contrast, settings.position)
     if isinstance(other, str):
         other = talk.prompt(replacement.model, other) if isinstance(base, str) or talk.chat else _token_ids(other)
-    return replacement.contrast(base, other, settings)
+    as_given = [prompt if isinstance(prompt, str) else [int(token) for token in prompt] for prompt in (base, other)]
+    return replacement.contrast(as_given[0], as_given[1], settings)
 
 
 def summary(graph: "Graph", out: Path | None, seconds: dict[str, float]) -> dict[str, Any]:

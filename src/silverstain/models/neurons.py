@@ -9,7 +9,7 @@ experts, where it is the weight that the router gives to the neuron's expert: 0 
 = clamp(u) + 1, and the bias of each expert's output is one more neuron, whose activation is the router's weight.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +35,11 @@ class Factors(NamedTuple):
     """None where there is no gate, so that the one projection there is passes through f."""
     weights: Float[Tensor, "*batch expert"] | None
     """The router's, 0 for experts that do not run; None where there is no router."""
+
+    def run(self, index: int) -> "Factors":
+        """Of one entry of the first axis."""
+        up = None if self.up is None else self.up[index]
+        return Factors(self.gate[index], up, None if self.weights is None else self.weights[index])
 
 
 @brief
@@ -81,7 +86,7 @@ class Neurons:
         up = None if self.W_up is None else nn.functional.linear(x, self.W_up, self.b_up)
         return Factors(gate, up, None if self.W_router is None else self.routing(x)[0])
 
-    def factors_from(self, x: Float[Tensor, "*batch d_model"], projections: tuple[Tensor, ...]) -> Factors:
+    def factors_from(self, x: Float[Tensor, "*batch d_model"], projections: Sequence[Tensor]) -> Factors:
         """The same where what the first projections gave is there (`projection_names`)."""
         if not projections:
             return self.factors(x)

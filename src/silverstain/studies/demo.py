@@ -104,7 +104,7 @@ def demonstrate(
 ) -> Demo:
     """Trace the question's prompt, read the circuit, and swap the state in its middle for another."""
     graph = loaded.trace(question.prompt, on_progress=on_progress).prune()
-    model, dictionary = loaded.model, loaded.dictionary
+    model, dictionary = loaded.model, loaded.trained
     recorded = RecordedQuestions.of(model, dictionary, questions(model, like=question.prompt))
     one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
     change = state_swap_edits(recorded, question.prompt, one, other)

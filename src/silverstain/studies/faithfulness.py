@@ -40,8 +40,7 @@ def faithfulness(
 ) -> Faithfulness:
     """Both measures, on `n` edits of each sort and, of a model that knows the towns, on half as many questions."""
     edits, foreign = (
-        unseen_edits(loaded.model, loaded.dictionary, prompts, n=n, within=within, seed=seed)
-        for within in (True, False)
+        unseen_edits(loaded.model, loaded.trained, prompts, n=n, within=within, seed=seed) for within in (True, False)
     )
     hops = hops_of(loaded, n, seed=seed, on_progress=on_progress)
     return Faithfulness(edits=edits, foreign_edits=foreign, hops=hops)
@@ -53,4 +52,4 @@ def hops_of(
     """Hop-skips of half as many questions as edits; None for no edits, and for a model that knows no towns."""
     if not n_edits or not knows_towns(loaded.model):
         return None
-    return hop_skips(loaded.model, loaded.dictionary, n=max(n_edits // 2, 1), seed=seed, on_progress=on_progress)
+    return hop_skips(loaded.model, loaded.trained, n=max(n_edits // 2, 1), seed=seed, on_progress=on_progress)

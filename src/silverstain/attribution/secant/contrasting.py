@@ -131,7 +131,9 @@ def find_contrast(
     roots = tuple(_between(flow, root) for root in find_roots(run, asked, places))
     targets = joined(*(root.target for root in roots))
     contributions = flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
-    texts = [p if isinstance(p, str) else model.tokenizer.decode(i) for p, i in zip((base, other), ids, strict=True)]
+    texts = [
+        p if isinstance(p, str) else str(model.tokenizer.decode(i)) for p, i in zip((base, other), ids, strict=True)
+    ]
     return Contrast(
         flow=flow, basis=basis, settings=settings, roots=roots, contributions=contributions,
         prompts=(texts[0], texts[1]),

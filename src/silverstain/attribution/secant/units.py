@@ -16,7 +16,7 @@ from torch import Tensor
 from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.attribution.secant.rules import logarithmic_mean, slope
 from silverstain.bases.basis import Basis
-from silverstain.models.neurons import Factors, Neurons
+from silverstain.models.neurons import Neurons
 from silverstain.models.pairs import PairedLayer
 
 PIECE_BYTES = 64 * 2**20
@@ -149,7 +149,7 @@ def neuron_units(
     held once."""
     read = paired.mlp_read
     both = neurons.factors_from(read, paired.projections)
-    base, contrast = (Factors(*(None if part is None else part[i] for part in both)) for i in (0, 1))
+    base, contrast = both.run(0), both.run(1)
     a_b, a_c = neurons.f(base.gate), neurons.f(contrast.gate)
     at_gate = slope(neurons.f, base.gate, contrast.gate)
     at_up = None
