@@ -186,7 +186,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a pickle of more than tensors": (
         "openmoss jumprelu .pt",
         lambda f: torch.save(Path("/tmp"), next(f.rglob("*.pt"))),
-        "cannot read",
+        "which no weights need",
     ),
     "settings that are no object": (
         "saelens jumprelu",

@@ -75,7 +75,6 @@ def test_the_lines_for_a_shell_are_printed(shell: str, capsys: pytest.CaptureFix
         ("treat bake nowhere.json --out x", "there is no file nowhere.json"),
         ("trace x --out graph.json", "ends in .json; give --out graph.safetensors"),
         ("trace x --model organism/qirk", "there are: general, memorised, mixed, quirk, untrained"),
-        ("trace x --model org/name", "train one (silverstain train --model org/name"),
         ("trace x --model ./nowhere --dictionary d", "there is no model at ./nowhere"),
     ],
 )
