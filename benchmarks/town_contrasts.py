@@ -65,6 +65,8 @@ from town_pairs import (
 )
 from town_tables import shown
 
+sys.path.remove(str(Path(__file__).parent))  # what imports this keeps its own path
+
 RESULTS = Path(__file__).parent / "results" / "town_contrasts.json"
 FORMAT = "silverstain.town-contrasts/1"
 BASES = ("neurons", "cross-layer", "per-layer")
