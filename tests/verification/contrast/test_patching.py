@@ -20,7 +20,7 @@ from silverstain.graphs import Group
 from silverstain.models import attention_through
 from silverstain.verification.contrast.curves import ALL_BELOW, Curve, Turned, curves, smallest
 from silverstain.verification.contrast.patching import BASE, CONTRAST, Measured, Patch, Patching
-from silverstain.verification.contrast.proof import METHODS, prove, prove_contrast, scores_of
+from silverstain.verification.contrast.proof import prove, prove_contrast, scores_of
 from silverstain.verification.contrast.rankings import (
     DRAWS,
     Region,
@@ -32,6 +32,8 @@ from silverstain.verification.contrast.rankings import (
     random_orders,
     write_sizes,
 )
+
+METHODS = ("signed", "absolute", "random", "largest_change", "gradient", "ig", "half")
 
 SHAPES = ["gpt2", "gpt_neox", "gemma2", "phi3", "llama-biased"]
 PROMPTS = [0, 11, 5, 23, 5, 40, 17], [0, 11, 7, 23, 5, 40, 17]

@@ -204,7 +204,7 @@ def contrast_graph(found: Contrast, start: float | None = None) -> Graph:
     begun = perf_counter()
     flow, settings = found.flow, found.settings
     most = MOST_NODES if settings.max_features is None else settings.max_features
-    selection = select(flow, found.contributions, found.weights, most=most, share=getattr(settings, "share", None))
+    selection = select(flow, found.contributions, found.weights, most=most, share=settings.share)
     layout = NodeLayout(
         n_features=sum(map(len, selection.units)),
         n_attention=len(selection.pairs) + flow.n_layers * flow.n_positions,

@@ -171,7 +171,7 @@ def neuron_units(
         at_gate = at_gate * mean
         at_up = None if at_up is None else at_up * mean
         at_weight = torch.cat([product, torch.ones_like(base.weights)], dim=-1)
-        routing, chosen = _routing(neurons, read, base.weights, contrast.weights)
+        routing, chosen = _routing(base.weights, contrast.weights)
         units = torch.arange(change.shape[-1], device=change.device)
         constants = (at_weight * chosen[:, neurons.expert(units)]).masked_fill(is_same[:, None], 0.0)
     n_pos, n_units = change.shape
@@ -193,7 +193,7 @@ def neuron_units(
 
 
 def _routing(
-    neurons: Neurons, read: Float[Tensor, "run pos d_model"], base: Tensor, contrast: Tensor
+    base: Float[Tensor, "pos expert"], contrast: Float[Tensor, "pos expert"]
 ) -> tuple[Float[Tensor, "pos expert expert"], Float[Tensor, "pos expert"]]:
     """Δw of a router's softmax as a matrix of Δscores, and a constant: what an expert gains or loses by being chosen
     in one run only, with what the others then share.

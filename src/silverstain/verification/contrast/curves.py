@@ -1,6 +1,6 @@
 """How many units turn the answer: K of them patched, by each order, in both directions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -44,16 +44,17 @@ def curves(
     *,
     run: int = BASE,
     ks: Sequence[int] = KS,
-    on_progress: Callable[[int], None] | None = None,
+    all_but: bool = False,
 ) -> list[Curve]:
-    """The target with the first K units of each order patched; several orders of one method are averaged."""
+    """The target with the first K units of each order patched, or everything but them; several orders of one method
+    are averaged."""
     patches, names = [], []
     for method, listed in orders.items():
         for order in listed:
             for k in ks:
-                patches.append(Patch(run=run, units=order[:k]))
+                patches.append(Patch(run=run, units=order[:k], all_but=all_but))
                 names.append((method, k, len(listed)))
-    measured = patching.run(patches, on_progress).value.tolist()
+    measured = patching.run(patches).value.tolist()
     values: dict[str, dict[int, float]] = {}
     for (method, k, n), value in zip(names, measured, strict=True):
         at = values.setdefault(method, {})

@@ -34,7 +34,6 @@ from silverstain.verification.contrast.rankings import (
 )
 
 Progress = Callable[[int, int], None]
-METHODS = ("signed", "absolute", "random", "largest_change", "gradient", "ig", "half")
 
 
 @brief
@@ -214,11 +213,8 @@ def prove(
     there = curves(patching, orders, run=BASE, ks=ks)
     step()
     # in the contrast run the same order undoes the change; the gradient is taken there
-    back_scores = scores | {"gradient": gradient_scores(contrast, [1.0])}
-    back_orders = {name: orders[name] for name in orders} | {
-        "gradient": [order_by(back_scores["gradient"], within, max(ks))]
-    }
-    back = curves(patching, back_orders, run=CONTRAST, ks=ks)
+    there_gradient = {"gradient": [order_by(gradient_scores(contrast, [1.0]), within, max(ks))]}
+    back = curves(patching, orders | there_gradient, run=CONTRAST, ks=ks)
     step()
     drawn = {(curve.method, curve.run): curve for curve in (*there, *back)}
     turned = {
@@ -255,13 +251,7 @@ def prove(
 
 def necessity_of(patching: Patching, orders: Mapping[str, list[Tensor]], ks: Sequence[int]) -> list[Curve]:
     """Everything patched into the base but the first K."""
-    names = [(name, k, order, len(listed)) for name, listed in orders.items() for order in listed for k in ks]
-    patches = [Patch(run=BASE, units=order[:k], all_but=True) for _, k, order, _ in names]
-    values: dict[str, dict[int, float]] = {}
-    for (name, k, _, n), value in zip(names, patching.run(patches).value.tolist(), strict=True):
-        at = values.setdefault(name, {})
-        at[k] = at.get(k, 0.0) + value / n
-    return [Curve(method=name, run=BASE, values=found) for name, found in values.items()]
+    return curves(patching, orders, ks=ks, all_but=True)
 
 
 def _share(contrast: Contrast, within: Bool[Tensor, " unit"]) -> float:
