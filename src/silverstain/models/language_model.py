@@ -193,6 +193,14 @@ class LanguageModel:
             logits = self.hf(input_ids=batch, use_cache=False).logits
         return logits.reshape(*token_ids.shape, -1)
 
+    def logits_of(self, final: Float[Tensor, "*batch d_model"], ids: Sequence[int] | None = None) -> Tensor:
+        """The logits of the final norm's output, of all tokens or of some, soft-capped where the model does so."""
+        some = slice(None) if ids is None else list(ids)
+        logits = final @ self.W_U[some].T.to(final)
+        if self.b_U is not None:
+            logits = logits + self.b_U[some]
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
     # parts, for hooks
 
     def block(self, layer: int) -> nn.Module:

@@ -73,7 +73,7 @@ class Patching:
         for start in range(0, len(patches), at_once):
             some = patches[start : start + at_once]
             final = self._final(some)
-            logits = _logits(self.contrast, final)
+            logits = self.contrast.model.logits_of(final)
             value.append(self._value(logits))
             first.append(logits.argmax(dim=-1))
             if on_progress is not None:
@@ -123,15 +123,6 @@ class Patching:
             return edited
 
         return patched
-
-
-def _logits(contrast: Contrast, final: Float[Tensor, "patch d_model"]) -> Float[Tensor, "patch d_vocab"]:
-    """What the model says, soft-capped where it does so."""
-    model = contrast.model
-    logits = final @ model.W_U.T.to(final)
-    if model.b_U is not None:
-        logits = logits + model.b_U
-    return logits if model.softcap is None else model.softcap * torch.tanh(logits / model.softcap)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -94,7 +94,8 @@ def gradient_scores(contrast: Contrast, shares: Sequence[float]) -> Float[Tensor
         handle = model.final_norm.module.register_forward_hook(lambda *parts: final.append(parts[2]))
         stack.callback(handle.remove)
         model.hf(input_ids=ids, use_cache=False, logits_to_keep=1)
-        value = _difference(contrast, final[-1][:, root.position]).sum()
+        logits = model.logits_of(final[-1][:, root.position], root.facts["ids"])
+        value = (logits[:, 0] - logits[:, 1]).sum()
         gradients = torch.autograd.grad(value, [written[i] for i in layers], allow_unused=True)
     found = []
     means = [
@@ -108,17 +109,6 @@ def gradient_scores(contrast: Contrast, shares: Sequence[float]) -> Float[Tensor
             at_units = units.at_units([mean[None] for mean in means])[0]
         found.append(at_units * units.change)
     return torch.cat(found).detach()
-
-
-def _difference(contrast: Contrast, final: Float[Tensor, "row d_model"]) -> Float[Tensor, " row"]:
-    """The target's difference of logits."""
-    model, ids = contrast.model, list(contrast.roots[0].facts["ids"])
-    logits = final @ model.W_U[ids].T.to(final)
-    if model.b_U is not None:
-        logits = logits + model.b_U[ids]
-    if model.softcap is not None:
-        logits = model.softcap * torch.tanh(logits / model.softcap)
-    return logits[:, 0] - logits[:, 1]
 
 
 def _entering(embedding: Tensor) -> Any:
