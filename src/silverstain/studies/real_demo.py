@@ -13,6 +13,7 @@ from silverstain.verification.contrast import Patching, Region, Turned
 from silverstain.verification.contrast.curves import Curve, curves, smallest
 from silverstain.verification.contrast.patching import CONTRAST
 from silverstain.verification.contrast.rankings import account, order_by, random_orders, write_sizes
+from silverstain.verification.counting import counting
 
 MODEL = "smollm2-135m"
 BASE, OTHER = "The capital of France is", "The capital of Spain is"
@@ -38,7 +39,7 @@ def demonstrate_contrast(
     loaded: ReplacementModel, *, on_progress: Callable[[int, int], None] | None = None
 ) -> RealDemo:
     """Two prompts that differ in a word: the circuit of the difference, and how few units turn the answer."""
-    steps = _counting(on_progress, 4)
+    steps = counting(on_progress, 4)
     found = find_contrast(loaded.model, loaded.dictionary, BASE, OTHER)
     graph = contrast_graph(found).prune()
     steps()
@@ -58,15 +59,3 @@ def demonstrate_contrast(
     back = smallest(patching, signed, run=CONTRAST)
     steps()
     return RealDemo(contrast=found, graph=graph, story=story, curves=tuple(drawn), turned=turned, turned_back=back)
-
-
-def _counting(on_progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if on_progress is not None:
-            on_progress(done, total)
-
-    return step

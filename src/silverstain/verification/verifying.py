@@ -24,6 +24,7 @@ from silverstain.verification.arithmetic import direct_error
 from silverstain.verification.baselines import BASELINES, STEPS, by_gradient, gradients, size
 from silverstain.verification.claims import Claim, Dose, counted, verdict
 from silverstain.verification.controls import random_edits, shuffled
+from silverstain.verification.counting import counting
 from silverstain.verification.endpoints import Endpoint, effects_on, endpoints_of, logit_endpoints
 from silverstain.verification.graph_run import GraphRun, Responses, graph_run
 from silverstain.verification.linear import reached, total_effects
@@ -106,7 +107,7 @@ def verify(
     tested = graph_run(model, basis, graph, run)
     generator = torch.Generator().manual_seed(seed)
     sources, features = endpoints_of(graph, groups, max_sources)
-    step = _counting(on_progress, 6)
+    step = counting(on_progress, 6)
     results = _effects(tested, sources, features, n_controls, generator, step)
     claims = list(_claims(tested, sources, results))
     return Verification(
@@ -240,15 +241,3 @@ def _within(claims: Sequence[Claim], most: int, generator: torch.Generator) -> I
     far = [i for i in order if pairs[i].is_indirect][: most // 2 + most % 2]
     near = [i for i in order if not pairs[i].is_indirect][: most - len(far)]
     yield from (pairs[i] for i in sorted((*far, *near)))
-
-
-def _counting(on_progress: Progress | None, total: int) -> Callable[[], None]:
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if on_progress is not None:
-            on_progress(done, total)
-
-    return step

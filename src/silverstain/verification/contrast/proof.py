@@ -32,6 +32,7 @@ from silverstain.verification.contrast.rankings import (
     random_orders,
     write_sizes,
 )
+from silverstain.verification.counting import counting
 
 Progress = Callable[[int, int], None]
 
@@ -206,7 +207,7 @@ def prove(
             f"there is no unit from layer {region.from_layer} on behind the changed tokens; the last token that "
             f"differs is at {max(contrast.pair.changed)} of {contrast.pair.n_positions}"
         )
-    step = _counting(on_progress, 6)
+    step = counting(on_progress, 6)
     scores = scores_of(contrast)
     orders = orders_of(contrast, scores, within, max(ks), seed)
     step()
@@ -371,15 +372,3 @@ def _unit_indices(patching: Patching, graph: Graph) -> dict[int, int]:
             if is_there:
                 found[node] = patching.offsets[layer] + index
     return found
-
-
-def _counting(on_progress: Progress | None, total: int) -> Callable[[], None]:
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if on_progress is not None:
-            on_progress(done, total)
-
-    return step
