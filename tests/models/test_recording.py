@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.golden.cases import LLAMA, cases
 
 from silverstain.errors import UsageError
-from silverstain.models import attention_through, harvest, record
+from silverstain.models import attention_through, harvest, harvest_mlps, record
 from silverstain.storage import read_tensors
 
 PROMPT = [1, 5, 9, 3, 3, 12, 7]
@@ -85,6 +85,13 @@ def test_harvest_of_a_right_padded_batch_equals_recording_each_row(any_model, se
         torch.testing.assert_close(seen.mlp_inputs[:, row, :length], run.mlp_inputs, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(seen.mlp_outputs[:, row, :length], run.mlp_outputs, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(seen.logits[row, :length], run.logits, atol=1e-5, rtol=1e-4)
+
+
+def test_a_harvest_of_mlps_alone_sees_what_the_whole_harvest_sees(any_model):
+    batch = torch.randint(3, any_model.d_vocab, (3, 6), generator=torch.Generator().manual_seed(0))
+    whole, mlps = harvest(any_model, batch), harvest_mlps(any_model, batch)
+    assert torch.equal(mlps.mlp_inputs, whole.mlp_inputs)
+    assert torch.equal(mlps.mlp_outputs, whole.mlp_outputs)
 
 
 @pytest.mark.parametrize(

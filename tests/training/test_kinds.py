@@ -27,6 +27,7 @@ BASE = TrainingConfig(
 KINDS = {
     "skip": {"skip": True},
     "per-layer skip": {"kind": "per-layer", "skip": True},
+    "affine skip": {"kind": "per-layer", "skip": True, "skip_starts": "affine"},
     "reach": {"reach": 2},
     "widths": {"widths": (16, 32)},
     "topk": {"activation": "topk"},
@@ -254,3 +255,25 @@ def test_an_observer_sees_every_step_and_changes_nothing(model, tmp_path):
     alone = train_dictionary(model, batches(1), config, tmp_path / "b")
     assert [step for step, _ in seen] == list(range(1, 10))
     assert watched.hash == alone.hash
+
+
+def test_a_skip_may_begin_as_the_best_affine_map_and_features_as_what_it_leaves(model):
+    pool = harvested_rows(model, 120)
+    config = TrainingConfig(
+        kind="per-layer", skip=True, skip_starts="affine", n_features=8, l0=2, rows=20, pool_rows=40
+    )
+    weights = Learner.start(pool, config).weights
+    assert weights.W_skip is not None
+    for layer in range(model.n_layers):
+        x = weights.scales.scale_inputs(layer, pool.inputs[layer])
+        y = weights.scales.scale_outputs(layer, pool.outputs[layer])
+        ones = torch.cat([x, torch.ones(len(x), 1)], 1).double()
+        best = torch.linalg.lstsq(ones, y.double()).solution
+        left = (y - ones @ best).square().sum()
+        assert float((y - weights.constant(layer, x)).square().sum()) < 1.02 * float(left)
+        assert float(left) < 0.9 * float(y.square().sum())
+
+
+def test_an_affine_start_without_a_skip_is_refused():
+    with pytest.raises(UsageError, match="skip_starts is affine, but there is no skip"):
+        TrainingConfig(skip_starts="affine")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from silverstain.bases.basis import Basis
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel, TokenBatch, harvest
+from silverstain.models import LanguageModel, TokenBatch, harvest_mlps
 from silverstain.models.recording import MLP_INPUT
 
 
@@ -179,7 +179,7 @@ class TokenSubstitute(Substitute):
         count = torch.zeros(model.d_vocab, device=model.device)
         for batch in batches:
             ids = batch.token_ids[batch.mask]
-            total.index_add_(1, ids, harvest(model, batch.token_ids).mlp_outputs[:, batch.mask].to(total.dtype))
+            total.index_add_(1, ids, harvest_mlps(model, batch.token_ids).mlp_outputs[:, batch.mask].to(total.dtype))
             count += torch.bincount(ids, minlength=model.d_vocab)
         if not count.any():
             raise UsageError("there are no tokens to fit a look-up on; give at least one batch")

@@ -22,7 +22,7 @@ from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.evaluation.calibration import DoseResponse, PassedOn, calibrated, passed_on_by_distance
 from silverstain.interventions import Edit, agreement_under_edits
-from silverstain.models import LanguageModel, harvest
+from silverstain.models import LanguageModel, harvest_mlps
 from silverstain.models.prompts import Prompt, as_ids
 from silverstain.statistics import Estimate, Interval, interval_of_mean
 from silverstain.verification.doses import Response, dose_responses
@@ -233,7 +233,7 @@ def _pair(rng: random.Random, prompts: Sequence[tuple[str, Prompt]], *, within: 
 
 
 def _last_inputs(model: LanguageModel, dictionary: Dictionary, prompt: Prompt) -> Float[Tensor, "layer d_model"]:
-    return harvest(model, as_ids(model, prompt)[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
+    return harvest_mlps(model, as_ids(model, prompt)[None], reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
 
 
 def _exchange(

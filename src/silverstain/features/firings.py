@@ -47,7 +47,7 @@ def collect_firings(
     Sentences are batched by length, padded on the right (attention looks left only, so pads change nothing).
     `on_progress(done, total)` counts sentences.
     """
-    from silverstain.models import harvest
+    from silverstain.models import harvest_mlps
     from silverstain.models.prompts import side_by_side
 
     lengths = np.diff(corpus.starts)
@@ -60,7 +60,7 @@ def collect_firings(
         rows = order[numbers]
         n_done += len(rows)
         token_ids, place = _padded(corpus, rows)
-        mlp_inputs, *_ = harvest(model, token_ids.to(model.device), reads_at=dictionary.reads_at)
+        mlp_inputs, _ = harvest_mlps(model, token_ids.to(model.device), reads_at=dictionary.reads_at)
         counted = (place >= 0) & corpus.counted[place]
         kept = torch.from_numpy(counted).to(mlp_inputs.device)
         for layer in range(dictionary.n_layers):

@@ -19,7 +19,7 @@ from silverstain.interventions.changes import Changes, PatternChange, Sites, Vec
 from silverstain.interventions.edits import AnyEdit, Edit
 from silverstain.interventions.regimes import Regime
 from silverstain.interventions.running import FeatureChanges, add_writes_, running_under
-from silverstain.models import LanguageModel, Norm, harvest
+from silverstain.models import LanguageModel, Norm, harvest_mlps
 from silverstain.models.mlps import forwards_of
 
 
@@ -262,7 +262,7 @@ def edit_deltas(
     deltas: dict[int, Tensor] = {}
     if not len(sites):
         return deltas
-    mlp_inputs = harvest(model, prompts, reads_at=basis.reads_at).mlp_inputs
+    mlp_inputs = harvest_mlps(model, prompts, reads_at=basis.reads_at).mlp_inputs
     for layer in range(basis.n_layers):
         here = sites.at_layer(layer)
         if len(here):

@@ -9,7 +9,7 @@ from silverstain.models.mlps import MlpCall, mlps_through
 from silverstain.models.neurons import Neurons, neurons_of
 from silverstain.models.norms import Norm
 from silverstain.models.prompts import Prompt, as_ids, padded, position_in
-from silverstain.models.recording import Harvest, Recording, harvest, record
+from silverstain.models.recording import Harvest, MlpHarvest, Recording, harvest, harvest_mlps, record
 
 __all__ = [
     "ARCHITECTURES",
@@ -26,6 +26,7 @@ __all__ = [
     "attention_through",
     "causal_pattern",
     "harvest",
+    "harvest_mlps",
     "load_model",
     "mlps_through",
     "neurons_of",

@@ -59,8 +59,16 @@ class Recording:
 
 
 @brief
-class Harvest(NamedTuple):
+class MlpHarvest(NamedTuple):
     """What a dictionary reads and imitates: a batch of sequences seen by every MLP."""
+
+    mlp_inputs: Float[Tensor, "layer batch pos d_model"]
+    mlp_outputs: Float[Tensor, "layer batch pos d_model"]
+
+
+@brief
+class Harvest(NamedTuple):
+    """The same, and what the model says."""
 
     mlp_inputs: Float[Tensor, "layer batch pos d_model"]
     mlp_outputs: Float[Tensor, "layer batch pos d_model"]
@@ -140,6 +148,21 @@ def harvest(
     `added` (by layer) joins what an MLP adds to the stream, and is no part of the outputs. Values at padded positions
     are what the model computes on the padding; leave them out of what you train on.
     """
+    mlps, logits = _harvested(model, token_ids, reads_at, added or {}, logits_of=0)
+    return Harvest(*mlps, logits)
+
+
+def harvest_mlps(model: LanguageModel, token_ids: Tensor, *, reads_at: str = MLP_INPUT) -> MlpHarvest:
+    """`harvest` without the logits: the unembedding, a fifth of a small model's work, is run at the last position
+    alone."""
+    mlps, _ = _harvested(model, token_ids, reads_at, {}, logits_of=1)
+    return mlps
+
+
+def _harvested(
+    model: LanguageModel, token_ids: Tensor, reads_at: str, added: Mapping[int, Tensor], *, logits_of: int
+) -> tuple[MlpHarvest, Tensor]:
+    """What every MLP sees, and the logits at so many last positions; 0: at all, as transformers counts."""
     ids = token_ids.to(device=model.device, dtype=torch.long)
     if ids.ndim != 2:
         raise UsageError(
@@ -151,11 +174,11 @@ def harvest(
         stack.enter_context(torch.no_grad())
         inputs = stack.enter_context(kept(dict(enumerate(readers(model, reads_at))), inputs=True))
         outputs = stack.enter_context(kept(dict(enumerate(writers)), inputs=False))  # before what is added
-        for layer, delta in (added or {}).items():
+        for layer, delta in added.items():
             stack.callback(writers[layer].register_forward_hook(_adding(delta)).remove)
-        logits = model.hf(input_ids=ids, use_cache=False).logits
+        logits = model.hf(input_ids=ids, use_cache=False, logits_to_keep=logits_of).logits
         read, written = (torch.stack([one[i] for i in range(model.n_layers)]) for one in (inputs, outputs))
-        return Harvest(read, written, logits)
+        return MlpHarvest(read, written), logits
 
 
 def _adding(delta: Tensor) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from torch import nn
 from silverstain.bases import Dictionary
 from silverstain.interventions import Edit
 from silverstain.interventions.edits import DirectionEdit, PatternEdit
-from silverstain.models import LanguageModel, harvest
+from silverstain.models import LanguageModel, harvest_mlps
 from silverstain.models.prompts import padded
 from silverstain.organism.batches import tokens_of
 from silverstain.organism.families.couplets import ADJECTIVES, CoupletsFamily, rhymes
@@ -123,7 +123,7 @@ def marking_feature(
         ids = padded([item.prompt for item in items], model.device)
         real = torch.tensor([[i < len(item.prompt) for i in range(ids.shape[1])] for item in items])
         real[:, : model.n_real] = False
-        return dictionary.encode_layer(0, harvest(model, ids).mlp_inputs[0]), real
+        return dictionary.encode_layer(0, harvest_mlps(model, ids).mlp_inputs[0]), real
 
     there, elsewhere = activations(prompts)[0][:, at], activations(others)
     always = (there > 0).float().mean(0)
@@ -185,7 +185,7 @@ def features_for_word(
     """(layer, feature) of those that raise the items' answer most at the last token: mean activation times direct
     effect on its logit against the mean of all."""
     ids = padded([item.prompt for item in items], model.device)
-    inputs = harvest(model, ids, reads_at=dictionary.reads_at).mlp_inputs
+    inputs = harvest_mlps(model, ids, reads_at=dictionary.reads_at).mlp_inputs
     last = torch.tensor([len(item.prompt) - 1 for item in items])
     raised = (model.W_U[items[0].answer] - model.W_U.mean(0)) * _gain(model.final_norm.module)
     found = []

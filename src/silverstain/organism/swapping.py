@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.interventions import Edit
-from silverstain.models import harvest
+from silverstain.models import harvest_mlps
 from silverstain.organism.two_hop import RecordedQuestions
 
 SHARE_MOVED = 0.9
@@ -22,7 +22,7 @@ def state_swap_edits(
     """Edits at the last position, in every layer, by the mean over questions `other` less that over questions `one`."""
     model, dictionary = recorded.model, recorded.dictionary
     ids = torch.tensor([model.tokenize(prompt)])
-    inputs = harvest(model, ids, reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
+    inputs = harvest_mlps(model, ids, reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
     edits: list[Edit] = []
     for layer in range(dictionary.n_layers):
         activation, everyone = dictionary.encode_layer(layer, inputs[layer]), recorded.activations(layer, -1)

@@ -30,7 +30,7 @@ from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph
 from silverstain.interventions import Place
-from silverstain.models import LanguageModel, harvest
+from silverstain.models import LanguageModel, harvest_mlps
 from silverstain.organism.world import RELATIONS, Geography, default_geography
 
 Variable = Literal["relation", "state", "answer", "town", "wording"]
@@ -97,7 +97,7 @@ class RecordedQuestions:
     @classmethod
     def of(cls, model: LanguageModel, dictionary: Dictionary, asked: Questions) -> "RecordedQuestions":
         parts = [
-            harvest(model, ids, reads_at=dictionary.reads_at).mlp_inputs
+            harvest_mlps(model, ids, reads_at=dictionary.reads_at).mlp_inputs
             for ids in asked.token_ids.split(PROMPTS_A_PASS)
         ]
         return cls(model=model, dictionary=dictionary, asked=asked, mlp_inputs=torch.cat(parts, dim=1))

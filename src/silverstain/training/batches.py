@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.errors import UsageError
-from silverstain.models import LanguageModel, TokenBatch, harvest
+from silverstain.models import LanguageModel, TokenBatch, harvest_mlps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,5 +77,5 @@ class Source:
 
 def harvest_rows(model: LanguageModel, batch: TokenBatch) -> Activations:
     """The activations of a batch at the positions that count."""
-    harvested = harvest(model, batch.token_ids)
+    harvested = harvest_mlps(model, batch.token_ids)
     return Activations(inputs=harvested.mlp_inputs[:, batch.mask], outputs=harvested.mlp_outputs[:, batch.mask])

@@ -10,7 +10,7 @@ names, shapes and types of the tensors against those of the run that is to go on
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -58,6 +58,7 @@ class State(FromOutside):
     step: Count
     drawn_at: Count
     dead: Annotated[float, Field(ge=0, le=1)]
+    products: Literal["float32", "bfloat16"] = "float32"
     pool: PoolPlace
     stability: Calm
 

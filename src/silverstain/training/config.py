@@ -110,6 +110,10 @@ class TrainingConfig:
     """Share of the first phase after which a skip begins to learn. From the first step on it would take the linear part
     of what features do, and of known features fewer were found (benchmarks/planted.py)."""
 
+    skip_starts: Literal["zero", "affine"] = "zero"
+    """"affine": a skip begins as the best affine map of its layer, and features as what that leaves. A short run gets
+    much further from there; of known features fewer are found."""
+
     end_to_end: str | None = "kl"
     """What the second phase lowers: "kl", the divergence from what the model says; "ce", the surprise at the text's
     next token; None: there is no second phase."""
@@ -134,6 +138,9 @@ class TrainingConfig:
 
     decoder_kernel: Literal["sparse", "dense", "measure"] = "sparse"
     """How active features are decoded; "measure" times both on this machine first."""
+    products: Literal["measure", "float32", "bfloat16"] = "measure"
+    """Type of the large products, of the model's run and of the search for active features; "measure" tries both on
+    this machine when the run begins, and takes bfloat16 where it is much faster."""
     stored_dtype: Literal["float32", "float16"] = "float32"
     """Type of the weights on disk; arithmetic is in float32."""
     threads: int = 1
@@ -256,6 +263,8 @@ def _check_sizes(config: TrainingConfig) -> None:
 
 
 def _check_kind(config: TrainingConfig) -> None:
+    if config.skip_starts == "affine" and not config.skip:
+        raise UsageError("skip_starts is affine, but there is no skip; give skip, or leave skip_starts out")
     if config.reach is not None and config.reach < 1:
         raise UsageError(f"reach counts a feature's own layer and is 1 or more, got {config.reach}")
     if config.kind != "cross-layer" and config.reach not in (None, 1):

@@ -10,8 +10,11 @@ from torch.optim import Adam
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.decoders import Decoder
+from silverstain.training.massive import row_weights
 from silverstain.training.weights import Weights
 
+RIDGE = 1e-3
+"""Of the affine map that a skip may begin as: a share of each input's mean square."""
 SEED_BIAS = 0.6
 """A feature made from a token fires on inputs whose projection on that token's exceeds this share of its norm."""
 SEED_SIZE = 0.8
@@ -36,20 +39,46 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
     """Every feature begins as a token of the pool: near its input it writes a share of what the MLPs write there.
 
     So features differ and fire from the first step on. The share is what `l0` features together should sum to, spread
-    over the layers that write to the same output. A skip begins at zero.
+    over the layers that write to the same output. A skip begins at zero, or as the best affine map of its layer, of
+    which features then write what is left.
     """
+    if config.skip_starts == "affine":
+        begin_skips_(weights, pool)
     for layer in range(weights.n_layers):
         index = torch.randperm(pool.n_rows, generator=generator)[: config.n_features]
         index = index.repeat(-(-config.n_features // index.numel()))[: config.n_features]
         rows = pool.rows(index)
         x = weights.scales.scale_inputs(layer, rows.inputs[layer])
         targets = range(layer, layer + weights.n_targets(layer))
-        y = [weights.scales.scale_outputs(t, rows.outputs[t]) for t in targets]
+        y = [
+            weights.scales.scale_outputs(t, rows.outputs[t])
+            - weights.constant(t, weights.scales.scale_inputs(t, rows.inputs[t]))
+            for t in targets
+        ]
         y = [weights.scales.no_larger_than_cap(t, part) for t, part in zip(targets, y, strict=True)]
         n_writers = [config.n_writers(t) for t in targets]
         share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
         own = weights.team.own_features
         point_at_(weights, layer, torch.arange(weights.n_features), own(x), own(share))
+
+
+@torch.no_grad()
+def begin_skips_(weights: Weights, pool: Activations) -> None:
+    """Make each skip, with its layer's bias, the affine map of least squares on the rows of a pool, weighted as the loss
+    weights them; a small ridge holds what few rows do not decide."""
+    assert weights.W_skip is not None  # the settings say so
+    scales = weights.scales
+    for layer, W in enumerate(weights.W_skip):
+        x = scales.scale_inputs(layer, pool.inputs[layer])
+        y = scales.scale_outputs(layer, pool.outputs[layer])
+        counts = row_weights(y, scales.output_cap[layer])[:, None]
+        with_one = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        sums = [(with_one.T @ (part * counts)).double() for part in (with_one, y)]
+        moments, products = (weights.team.over_rows(part) for part in sums)
+        moments.diagonal().mul_(1 + RIDGE)
+        solution = torch.linalg.solve(moments, products)
+        W.copy_(solution[:-1].T)
+        weights.b_dec[layer] += solution[-1]
 
 
 @torch.no_grad()

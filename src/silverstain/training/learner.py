@@ -126,6 +126,8 @@ class Learner:
     def _set_lr(self, lr: float, of_skip: float) -> None:
         for group, value in zip(self.optimizer.param_groups, (lr, of_skip), strict=True):
             group["lr"] = value
+        for W in self.weights.W_skip or ():  # while it does not learn it takes no time: half as much as the encoder
+            W.requires_grad_(of_skip > 0)
 
     # state
 

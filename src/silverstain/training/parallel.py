@@ -24,6 +24,7 @@ from silverstain.storage import broken_file, check_is_file
 from silverstain.training.batches import Activations, Source, harvest_rows
 from silverstain.training.cache import ActivationCache
 from silverstain.training.config import TrainingConfig
+from silverstain.training.products import HarvestInBfloat16, Products
 from silverstain.training.pool import Pool
 from silverstain.training.team import ALONE, ByFeatures, ByRows, Team, feature_axis, gathered
 from silverstain.training.weights import Weights
@@ -227,11 +228,18 @@ class SharedPool(Pool):
 
 
 def pool_of(
-    team: Team, model: LanguageModel, source: Source, config: TrainingConfig, cache: ActivationCache | None
+    team: Team,
+    model: LanguageModel,
+    source: Source,
+    config: TrainingConfig,
+    cache: ActivationCache | None,
+    products: Products = "float32",
 ) -> Pool:
-    """The pool that a team draws from; UsageError if it is to be cached by several."""
+    """The pool that a team draws from; UsageError if it is to be cached by several. What is cached, for other runs as
+    well, and what several processes harvest is in float32."""
     if team.size == 1:
-        return Pool(model, source, config.pool_rows, n_parts=config.pool_parts, harvest=cache)
+        harvest = HarvestInBfloat16(model) if products == "bfloat16" and cache is None else cache
+        return Pool(model, source, config.pool_rows, n_parts=config.pool_parts, harvest=harvest)
     if cache is not None:
         raise UsageError(f"a cache of activations is of one process, and there are {team.size}; leave the cache out")
     return SharedPool(model, source, config.pool_rows, team=team, n_parts=config.pool_parts)

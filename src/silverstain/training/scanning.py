@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from silverstain.training.kernels import Active, order_of
+from silverstain.training.kernels import Active, order_of, sampled_products
 
 TILE_ROWS, TILE_FEATURES = 512, 1024
 """Rows are those of one thread. Smaller tiles lose more by packing the weights again than the cache gains."""
@@ -60,9 +60,18 @@ def above(
     b_enc: Float[Tensor, " feature"],
     threshold: Float[Tensor, " feature"],
     scratch: Scratch | None = None,
+    products: torch.dtype | None = None,
 ) -> tuple[Active, Float[Tensor, " active"]]:
-    """The entries of x W_encᵀ + b_enc that lie strictly above their feature's threshold, and their values."""
+    """The entries of x W_encᵀ + b_enc that lie strictly above their feature's threshold, and their values.
+
+    With `products` (bfloat16) the search is made in that type, so that an entry within its rounding of the threshold may
+    be missed or found; the values are exact all the same.
+    """
     cut = threshold - b_enc  # so that nothing need be added to the entries that nobody wants
+    if products not in (None, x.dtype):
+        rows, features, _ = _in_the_whole(x.to(products), W_enc.to(products), cut.to(products), Scratch())
+        active = Active(rows=rows, features=features, n_rows=x.shape[0], n_features=W_enc.shape[0])
+        return active, sampled_products(x, W_enc, active) + b_enc.index_select(0, features)
     search = _in_tiles if is_tiled(x.dtype, x.device) else _in_the_whole
     rows, features, products = search(x, W_enc, cut, scratch or Scratch())
     active = Active(rows=rows, features=features, n_rows=x.shape[0], n_features=W_enc.shape[0])

@@ -182,6 +182,8 @@ class ByRows(_Several):
     def add_gradients_(self, parameters: Iterable[nn.Parameter]) -> None:
         waiting = []
         for parameter in parameters:
+            if not parameter.requires_grad:  # a skip that does not learn yet, in all processes alike
+                continue
             if parameter.grad is None:  # as many sums in every process, whatever its rows needed
                 parameter.grad = torch.zeros_like(parameter)
             waiting.append(dist.all_reduce(parameter.grad, async_op=True))

@@ -36,6 +36,8 @@ from silverstain.training.parallel import (
     read_part,
     team_for,
 )
+from silverstain.training.pool import Pool
+from silverstain.training.products import Products, products_for
 from silverstain.training.reconstruction import StepReport
 from silverstain.training.stability import Stability
 from silverstain.training.team import Team
@@ -123,6 +125,7 @@ class _Run:
     """The state of a run: what learns, counters, and the pool of phase 1."""
 
     learner: Learner
+    pool: Pool
 
     def __init__(
         self,
@@ -138,7 +141,8 @@ class _Run:
         self.saved_at: int | None = None
         """The step of the checkpoint on disk."""
         self.stability = Stability()
-        self.pool = pool_of(team, model, source, config, cache)
+        self.cache = cache
+        self.products: Products = "float32"
         self.drawn_at = 0
         """Batches drawn when the second phase's next step begins."""
         self._seconds_a_step = 0.0
@@ -169,16 +173,25 @@ class _Run:
         model_hash = self.model.hash
         is_there = self.team.on_first(lambda: check_checkpoint(self.folder, self.config, model_hash, **sizes))
         if not is_there:
+            self._fill_pools_in(products_for(self.config, self.model))
             self.pool.bring_to(self.config.harvests_at(0), check)
             self.learner = Learner.start(self.pool.activations, self.config, self.team)
+            self.learner.weights.products = self.products
         else:
             self._resume(*read_checkpoint(self.folder, read=functools.partial(read_part, team=self.team)))
+
+    def _fill_pools_in(self, products: Products) -> None:
+        """Take a type of products for the run; the pool is made with it."""
+        self.products = products
+        self.pool = pool_of(self.team, self.model, self.source, self.config, self.cache, products)
 
     def _resume(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         model = self.model
         self.learner = Learner.from_tensors(
             self.config, tensors, device=model.device, dtype=model.dtype, team=self.team
         )
+        self._fill_pools_in(state["products"])
+        self.learner.weights.products = self.products
         self.learner.dead_share = state["dead"]
         self.step, self.drawn_at = state["step"], state["drawn_at"]
         self.saved_at, self.stability = self.step, Stability(**state["stability"])
@@ -192,7 +205,7 @@ class _Run:
             return
         state = {
             "step": self.step, "dead": self.learner.dead_share, "drawn_at": self.drawn_at,
-            "pool": self.pool.to_json(),
+            "products": self.products, "pool": self.pool.to_json(),
             "stability": self.stability.to_json(),
         }  # fmt: skip
         tensors, model_hash = self.learner.tensors(), self.model.hash

@@ -25,6 +25,7 @@ from silverstain.training.decoders import Decoder, Slabs
 from silverstain.training.kernels import Active, Kernel, sparse_encode
 from silverstain.training.massive import energy_cap, row_weights
 from silverstain.training.molt import Transforms
+from silverstain.training.products import Products
 from silverstain.training.scanning import Scratch, above
 from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import jump_relu
@@ -114,6 +115,7 @@ class Weights(nn.Module, Substitute):
         self.config, self.scales, self.team = config, scales, team
         self.is_cross_layer = config.is_cross_layer
         self.kernel: Kernel = "sparse"
+        self.products: Products = "float32"
         sizes = [(self.n_features, d_model)] * n_layers
         self.W_enc = nn.ParameterList(torch.zeros(size) for size in sizes)
         self.b_enc = nn.ParameterList(torch.zeros(self.n_features) for _ in range(n_layers))
@@ -166,7 +168,10 @@ class Weights(nn.Module, Substitute):
 
     def above(self, layer: int, x: Tensor, threshold: Float[Tensor, " feature"]) -> tuple[Active, Tensor]:
         """The features of scaled inputs x above given pre-activations, and their own without gradient."""
-        return above(x, self.W_enc[layer].detach(), self.b_enc[layer].detach(), threshold, self._scratch)
+        return above(
+            x, self.W_enc[layer].detach(), self.b_enc[layer].detach(), threshold, self._scratch,
+            torch.bfloat16 if self.products == "bfloat16" else None,
+        )  # fmt: skip
 
     def cuts(self, layer: int, active: Active) -> Float[Tensor, " active"]:
         """The threshold of each entry as JumpReLU learns it: differentiable, through the decoder norm as well."""
@@ -192,7 +197,9 @@ class Weights(nn.Module, Substitute):
     def constant(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
         """What a layer writes to its own scaled output without any feature: bias and skip."""
         bias = self.b_dec[layer].expand_as(x)
-        return bias if self.W_skip is None else bias + x @ self.W_skip[layer].T
+        W = None if self.W_skip is None else self.W_skip[layer]
+        is_nothing = W is None or not (W.requires_grad or bool(W.any()))  # a skip that has not begun to learn is zero
+        return bias if W is None or is_nothing else bias + x @ W.T
 
     def outputs(
         self, inputs: list[Tensor], values: list[Tensor], active: list[Active]

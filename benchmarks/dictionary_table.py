@@ -1,0 +1,107 @@
+"""A dictionary of a real model beside what no dictionary needs: one table, on text that was kept back.
+
+    python benchmarks/dictionary_table.py smollm2-135m FOLDER --text FILE --tokens 8192
+
+Rows: the dictionary as it is stored; a frozen random decoder with a trained encoder, if one is given; the model's
+neurons, as many a token as the dictionary has features active, the largest by what they write, and ten times as many;
+the best affine map of each MLP; zero and mean output. Every figure is over the same tokens, all MLPs replaced, with
+95 % intervals by the bootstrap over sequences.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from silverstain.bases import ConstantSubstitute, NeuronSubstitute, open_dictionary
+from silverstain.evaluation import score_graphs
+from silverstain.evaluation.fidelity import Measured
+from silverstain.evaluation.held_out import HeldOut
+from silverstain.loading import load
+from silverstain.models import LanguageModel
+from silverstain.training import text_batches
+
+FIGURES = ("nmse", "nmse_pooled", "l0", "kl", "top1_match", "ce_model", "ce_replaced", "ce_recovered")
+TRACED_TOKENS = 24
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("dictionary", type=Path)
+    parser.add_argument("--random", type=Path, help="a dictionary whose decoder was never trained")
+    parser.add_argument("--text", type=Path, action="append", required=True)
+    parser.add_argument("--tokens", type=int, default=8192)
+    parser.add_argument("--prompts", type=int, default=8, help="texts that are traced; 0: none")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "dictionary.json")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load(given.model).model
+    dictionary = open_dictionary(given.dictionary)
+    batches = some_batches(model, given.text, given.tokens)
+    held_out = HeldOut(model, batches)
+    rows: dict[str, Any] = {}
+    said = row_of(held_out, dictionary)
+    rows["dictionary"] = said
+    l0 = round(said["l0"])
+    mean = held_out.mean_output
+    substitutes: dict[str, Callable[[], object]] = {
+        "random decoder": lambda: open_dictionary(given.random),
+        f"{l0} neurons": lambda: NeuronSubstitute(model, l0),
+        f"{10 * l0} neurons": lambda: NeuronSubstitute(model, 10 * l0),
+        "affine map": lambda: held_out.affine_maps,
+        "mean output": lambda: mean,
+        "zero": lambda: ConstantSubstitute(torch.zeros_like(mean.outputs)),
+    }
+    if given.random is None:
+        del substitutes["random decoder"]
+    for name, made in substitutes.items():
+        rows[name] = row_of(held_out, made())
+        print(f"{name:16} " + " ".join(f"{figure} {rows[name].get(figure, 0):.3f}" for figure in FIGURES), flush=True)
+    found = {
+        "model": given.model,
+        "dictionary": str(given.dictionary.name),
+        "n_tokens": held_out.n_tokens,
+        "n_sequences": held_out.n_sequences,
+        "rows": rows,
+        "graphs": graphs(model, dictionary, batches, given.prompts),
+    }
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def some_batches(model: LanguageModel, texts: list[Path], tokens: int) -> list[Any]:
+    """About so many tokens, as many of each text, in contexts of 128."""
+    found, share = [], tokens // len(texts)
+    for text in texts:
+        batches, n = text_batches(model, text, batch=8, held_out_share=0.0).training(), 0
+        while n < share:
+            found.append(next(batches))
+            n += found[-1].n_tokens
+    return found
+
+
+@torch.no_grad()
+def row_of(held_out: HeldOut, substitute: object) -> dict[str, Any]:
+    """The figures of one substitute, with intervals."""
+    measured = Measured(held_out, substitute)
+    for batch, harvested in held_out.harvests():
+        measured.add(batch, harvested)
+    fidelity, (ends, _) = measured.fidelity(), measured.intervals(0)
+    row: dict[str, Any] = {name: value for name in FIGURES if (value := getattr(fidelity, name)) is not None}
+    row |= {"dead": fidelity.dead, "affine_nmse": fidelity.affine_nmse, "nmse_layers": fidelity.nmse_layers}
+    return row | {"intervals": {name: ends[name] for name in FIGURES if name in ends}}
+
+
+def graphs(model: LanguageModel, dictionary: Any, batches: list[Any], n: int) -> dict[str, Any]:
+    """Replacement and completeness of graphs of the first tokens of some held-out contexts."""
+    prompts = [("text", ids) for batch in batches for ids in batch.token_ids[:, :TRACED_TOKENS].tolist()]
+    step = max(1, len(prompts) // n) if n else 1
+    return score_graphs(model, dictionary, prompts[::step][:n]).to_json() if n else {}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Products in bfloat16, where a processor has them, change a run by their rounding alone, and a run keeps its type."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from silverstain.models import LanguageModel
+from silverstain.training import TrainingConfig, train_dictionary
+from silverstain.training import products as module
+from silverstain.training.batches import harvest_rows
+from silverstain.training.products import HarvestInBfloat16, faster_products
+from silverstain.training.scanning import above
+
+from .conftest import D_MODEL, D_VOCAB, batches, tiny_model
+
+
+def tiny_gpt2() -> LanguageModel:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=D_VOCAB, n_embd=D_MODEL, n_layer=2, n_head=2, n_positions=32, initializer_range=0.3)
+    return LanguageModel(GPT2LMHeadModel(config), tiny_model().tokenizer, name="tiny-gpt2")
+
+
+def test_a_search_in_bfloat16_finds_what_is_clear_of_the_threshold_with_exact_values():
+    generator = torch.Generator().manual_seed(0)
+    x, W = (torch.randn(n, 64, generator=generator) for n in (50, 300))
+    b, threshold = torch.randn(300, generator=generator), torch.full((300,), 18.0)
+    true = x @ W.T + b
+    active, values = above(x, W, b, threshold, products=torch.bfloat16)
+    torch.testing.assert_close(values, true[active.rows, active.features], rtol=1e-5, atol=1e-5)
+    found = torch.zeros_like(true, dtype=torch.bool)
+    found[active.rows, active.features] = True
+    assert bool(found[true > 18.5].all())
+    assert not bool(found[true < 17.5].any())
+    assert 0 < int((true > 18.5).sum()) < len(true.view(-1)) // 20
+
+
+@pytest.mark.parametrize("make", [tiny_model, tiny_gpt2])
+def test_a_harvest_in_bfloat16_is_the_harvest_to_rounding_and_leaves_the_model_as_it_was(make):
+    tiny, batch = make(), next(batches())
+    before = harvest_rows(tiny, batch)
+    seen = HarvestInBfloat16(tiny)(0, batch)
+    after = harvest_rows(tiny, batch)
+    assert torch.equal(before.outputs, after.outputs)
+    for one, other in ((seen.inputs, before.inputs), (seen.outputs, before.outputs)):
+        assert not torch.equal(one, other)
+        assert float((one - other).norm() / other.norm()) < 0.03
+
+
+@pytest.mark.parametrize(("times", "wanted"), [((1.0, 0.3), "bfloat16"), ((1.0, 0.8), "float32")])
+def test_the_faster_type_is_taken_only_where_it_is_much_faster(monkeypatch, times, wanted):
+    seconds = iter(times)
+    monkeypatch.setattr(module, "_seconds", lambda *_: next(seconds))
+    assert faster_products(512) == wanted
+
+
+def test_narrow_models_are_not_measured(monkeypatch):
+    monkeypatch.setattr(module, "_seconds", None)
+    assert faster_products(64) == "float32"
+
+
+def test_a_resumed_run_keeps_the_type_of_its_products(model, tmp_path, monkeypatch):
+    config = TrainingConfig(
+        kind="per-layer", n_features=24, l0=3, steps=6, rows=40, pool_rows=80, finetune_steps=0, products="bfloat16",
+        checkpoint_minutes=1e-9,
+    )  # fmt: skip
+    whole = train_dictionary(model, batches(), config, tmp_path / "whole")
+
+    def stop(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dictionary(model, batches(), config, tmp_path / "cut", on_progress=stop)
+    again = train_dictionary(model, batches(), config, tmp_path / "cut")
+    assert torch.equal(again.W_enc(1), whole.W_enc(1))
+    plain = train_dictionary(
+        model, batches(), TrainingConfig(**{**config.to_json(), "products": "float32"}), tmp_path / "f"
+    )
+    assert not torch.equal(plain.W_enc(1), whole.W_enc(1))
