@@ -17,6 +17,7 @@ __all__ = [
     "Harvest",
     "LanguageModel",
     "MlpCall",
+    "MlpHarvest",
     "Neurons",
     "Norm",
     "Prompt",

@@ -64,8 +64,8 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
 
 @torch.no_grad()
 def begin_skips_(weights: Weights, pool: Activations) -> None:
-    """Make each skip, with its layer's bias, the affine map of least squares on the rows of a pool, weighted as the loss
-    weights them; a small ridge holds what few rows do not decide."""
+    """Make each skip, with its layer's bias, the affine map of least squares on the rows of a pool, weighted as in the
+    loss; a small ridge holds what few rows do not decide."""
     assert weights.W_skip is not None  # the settings say so
     scales = weights.scales
     for layer, W in enumerate(weights.W_skip):

@@ -24,8 +24,8 @@ from silverstain.storage import broken_file, check_is_file
 from silverstain.training.batches import Activations, Source, harvest_rows
 from silverstain.training.cache import ActivationCache
 from silverstain.training.config import TrainingConfig
-from silverstain.training.products import HarvestInBfloat16, Products
 from silverstain.training.pool import Pool
+from silverstain.training.products import HarvestInBfloat16, Products
 from silverstain.training.team import ALONE, ByFeatures, ByRows, Team, feature_axis, gathered
 from silverstain.training.weights import Weights
 

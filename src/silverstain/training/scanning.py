@@ -64,8 +64,8 @@ def above(
 ) -> tuple[Active, Float[Tensor, " active"]]:
     """The entries of x W_encᵀ + b_enc that lie strictly above their feature's threshold, and their values.
 
-    With `products` (bfloat16) the search is made in that type, so that an entry within its rounding of the threshold may
-    be missed or found; the values are exact all the same.
+    With `products` (bfloat16) the search is made in that type, so an entry within its rounding of the threshold may be
+    missed or found; the values are exact all the same.
     """
     cut = threshold - b_enc  # so that nothing need be added to the entries that nobody wants
     if products not in (None, x.dtype):
