@@ -28,7 +28,8 @@ PARTS_OF_NAVIGATION = frozenset({
     "breadcrumbs", "breadcrumb", "lineno", "linenos", "synthetic-implementations", "synthetic-implementations-list",
     "blanket-implementations", "blanket-implementations-list", "trait-implementations", "trait-implementations-list",
     "implementors", "implementors-list", "foreign-impls", "deref-methods", "hideme", "boring", "test-arrow",
-    "tooltip", "copiable-link", "copiable-anchor", "categorybox", "preamble", "quickview", "page-header", "top-links", "sidetoc", "contents-treeview", "noticeon", "noteicon", "langmenu", "header", "bottomlang",
+    "tooltip", "copiable-link", "copiable-anchor", "categorybox", "preamble", "quickview", "page-header",
+    "top-links", "sidetoc", "contents-treeview", "noticeon", "noteicon", "langmenu", "header", "bottomlang",
     "docnav",
 })  # fmt: skip
 """Classes and ids of parts that every page of a kind has, and that are no part of what it says."""
