@@ -18,8 +18,8 @@ class TextOptions:
     text: Annotated[
         list[str] | None,
         typer.Option(
-            help="A file of text, JSONL or Parquet, a folder of them, a dataset as hf://NAME, or what `silverstain text` "
-            "fetched: @NAME, @training, @held-out; may be repeated.",
+            help="A file of text, JSONL or Parquet, a folder of them, a dataset as hf://NAME, or what `silverstain "
+            "text` fetched: @NAME, @training, @held-out; may be repeated.",
             show_default="the organism's own sentences",
         ),
     ] = None

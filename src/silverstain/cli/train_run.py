@@ -268,8 +268,8 @@ def _tell_amount(host: "LanguageModel", material: Material, config: "TrainingCon
     times = asked / max(1, material.n_tokens)
     if times >= PASSED_OVER:
         output.talk(
-            f"{printable(material.name, 200)} has about {material.n_tokens:,} tokens to train on, and these settings ask "
-            f"for {asked:,}: it is passed over {times:.0f} times; more text, or fewer --steps, would serve better"
+            f"{printable(material.name, 200)} has about {material.n_tokens:,} tokens to train on, and these settings "
+            f"ask for {asked:,}: it is passed over {times:.0f} times; more text, or fewer --steps, would serve better"
         )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from silverstain.child_processes import bytes_in, watched
 from silverstain.corpora.sources import TextSource
@@ -104,7 +104,8 @@ def _members(archive: tarfile.TarFile, wants: Callable[[str], bool]) -> Iterator
             yield path, _read(file, path)
 
 
-def _read(file: IO[bytes], path: str) -> bytes:
+def _read(file: Any, path: str) -> bytes:
+    """A file of an archive; ValueError where it is larger than any text."""
     content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ValueError(f"its {path} is larger than {MOST_BYTES >> 20} MB")

@@ -149,7 +149,9 @@ def _paragraph(paragraph: str) -> str:
 _TAG = re.compile(
     r"^\s*\[(1913 Webster|Webster 1913 Suppl\.|WordNet [\d.]+|PJC|\d{4} .{0,20}|.{0,20} \+PJC)\]\s*$", re.M
 )
-_SPOKEN = re.compile(r" ?\\[^\\\n]{1,80}\\(?: ?\([^()]{0,80}\))?|(?m:^ +(?:/[^/\n]{2,60}/(?:,| or)? ?)+)")
+_SPOKEN = re.compile(r" ?\\[^\\\n]{1,80}\\(?: ?\([^()]{0,80}\))?")
+_SPOKEN_BELOW = re.compile(r"(?m)^ +(?:/[^/\n]{2,60}/(?:,| or)? ?)+")
+"""How a word is said: behind it in one dictionary, in others at the head of the next line."""
 _SUBJECT = re.compile(r"(?m)^ +<[a-z][a-z, -]{2,60}> ")
 _LINK = re.compile(r"\{\(?([^{}]{1,200}?)\)?\}")
 _LETTERS = {"[ae]": "æ", "[AE]": "Æ", "[oe]": "œ", "[eacute]": "é", "[aum]": "ä", "[oum]": "ö", "[uum]": "ü"}
@@ -159,7 +161,7 @@ _DATE = re.compile(r"(?m)^\s*\(?\d{4}-\d\d-\d\d\)?\s*$")
 
 def _entry(entry: str) -> str:
     """An entry of a dictionary as prose: without pronunciation, sources of each line and marks of links."""
-    entry = _DATE.sub("", _TAG.sub("", _SUBJECT.sub("   ", _SPOKEN.sub("   ", entry))))
+    entry = _DATE.sub("", _TAG.sub("", _SUBJECT.sub("   ", _SPOKEN_BELOW.sub("   ", _SPOKEN.sub("", entry)))))
     entry = _LINK.sub(lambda link: " ".join(link[1].split()), entry)
     for mark, letter in _LETTERS.items():
         entry = entry.replace(mark, letter)

@@ -247,8 +247,8 @@ def check_script(spelling: Spelling, batch: TokenBatch) -> None:
         script = max(letters, key=lambda script: letters[script] if script != "LATIN" else 0)
         raise UsageError(
             f"{spelling.name} has no words for this text and spells it in parts of letters ({len(ids) / len(text):.1f} "
-            f"tokens a character; most letters are {script}): it was trained on another script; give text in one that it "
-            "knows, or train all the same with --no-check-text"
+            f"tokens a character; most letters are {script}): it was trained on another script; give text in one that "
+            "it knows, or train all the same with --no-check-text"
         )
 
 
