@@ -153,7 +153,7 @@ def test_a_debian_package_is_fetched_listed_and_removed(shelf, capsys):
     assert (about["package"], about["version"], about["words"], about["held_out"]) == (
         "tiny-doc-2",
         "1:2.0-1",
-        100,
+        110,
         True,
     )
     assert len(about["sha256"]) == 64
