@@ -9,9 +9,9 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "brief", "documents", "errors", "fetching", "figure_files", "interruption", "known_models", "model_origin",
-    "notation", "parts", "pieces", "pip_wheels", "printable", "references", "resuming", "sealing", "statistics",
-    "storage", "target_forms", "torch_pickles", "validation", "version",
+    "brief", "child_processes", "documents", "errors", "fetching", "figure_files", "interruption", "known_models",
+    "model_origin", "notation", "parts", "pieces", "pip_wheels", "printable", "references", "resuming", "sealing",
+    "statistics", "storage", "target_forms", "torch_pickles", "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -20,6 +20,7 @@ CHANGING = {"interventions", "features", "training"} | READING
 TESTING = {"verification", "evaluation", "treatment"} | CHANGING
 LOWER: dict[str, set[str]] = {
     "brief": set(),
+    "child_processes": set(),
     "errors": set(),
     "fetching": set(),
     "interruption": set(),
@@ -41,6 +42,7 @@ LOWER: dict[str, set[str]] = {
     "sealing": set(),
     "validation": set(),
     "resuming": set(),
+    "corpora": set(),
     "graphs": set(),
     "models": set(),
     "bases": {"models"},
@@ -55,14 +57,14 @@ LOWER: dict[str, set[str]] = {
     "loading": TESTING | {"organism"},  # the front door: what `silverstain.load` gives
     "studies": TESTING | {"organism", "loading"},
     "explorer": TESTING | {"studies", "loading"},
-    "cli": TESTING | {"studies", "loading", "organism", "explorer"},
+    "cli": TESTING | {"studies", "loading", "organism", "explorer", "corpora"},
     "__main__": {"cli"},
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "brief", "errors", "fetching", "version", "interruption", "notation", "pieces", "statistics", "printable", "parts",
-    "known_models", "pip_wheels", "references", "target_forms", "storage", "sealing", "torch_pickles", "figure_files",
-    "documents", "validation", "model_origin", "resuming",
+    "brief", "child_processes", "errors", "fetching", "version", "interruption", "notation", "pieces", "statistics",
+    "printable", "parts", "known_models", "pip_wheels", "references", "target_forms", "storage", "sealing",
+    "torch_pickles", "figure_files", "documents", "validation", "model_origin", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

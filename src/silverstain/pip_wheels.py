@@ -5,21 +5,17 @@ No code of a package is run: only wheels are taken, none of their dependencies, 
 
 import os
 import re
-import subprocess
 import sys
-import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from silverstain.child_processes import bytes_in, watched
 from silverstain.errors import UsageError
 from silverstain.printable import printable
 
-LOOKS_A_SECOND = 4
-"""How often the size of what has come is looked at."""
 CHUNK = 1 << 20
 MOST_PAPER_BYTES = 4 << 20
 """Of a licence or notice."""
@@ -47,7 +43,7 @@ def download(
         "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(wheels), *wanted,
     ]  # fmt: skip
     # pip writes what it is fetching into the folder for temporary files: ours, so that nothing of it outlives a kill
-    code, said = _watched(command, os.environ | {"TMPDIR": str(scratch)}, lambda: on_bytes(_bytes_in(folder)))
+    code, said = watched(command, os.environ | {"TMPDIR": str(scratch)}, lambda: on_bytes(bytes_in(folder)))
     if code:
         raise UsageError(_why_not(said, wanted, again))
     found = {}
@@ -78,29 +74,6 @@ def copy_member(wheel: Path, member: str, into: BinaryIO, *, most_bytes: int) ->
         ) from error
 
 
-def _watched(command: Sequence[str], environment: dict[str, str], look: Callable[[], None]) -> tuple[int, str]:
-    """The exit code of a process and what it said; `look` is called while it runs, and it ends when we are stopped."""
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment
-        )
-        try:
-            while process.poll() is None:
-                time.sleep(1 / LOOKS_A_SECOND)
-                look()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(timeout=5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        look()
-        said.seek(0)
-        return process.returncode, said.read().decode("utf-8", "replace")
-
-
 def _why_not(said: str, wanted: Sequence[str], again: str) -> str:
     """One line for what pip wrote."""
     errors = [line.removeprefix("ERROR:").strip() for line in said.splitlines() if line.startswith("ERROR:")]
@@ -127,15 +100,3 @@ def _is_of(wheel: Path, name: str, version: str) -> bool:
 def _plain(name: str) -> str:
     """A package's name as the index compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _bytes_in(folder: Path) -> int:
-    """Bytes of the wheels that are there or on their way; pip copies each from one place to the other."""
-    sizes: dict[str, int] = {}
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file():
-                sizes[path.name] = max(sizes.get(path.name, 0), path.stat().st_size)
-        except OSError:  # moved meanwhile
-            continue
-    return sum(sizes.values())

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 import silverstain.models.keeping as keeping
+from silverstain.child_processes import watched
 from silverstain.cli import main
 from silverstain.errors import UsageError
 from silverstain.known_models import KNOWN_MODELS, KnownModel, Terms, Wheel, cache_folder, kept_folder
 from silverstain.models import load_model
-from silverstain.pip_wheels import _watched, copy_member
+from silverstain.pip_wheels import copy_member
 
 from ..gguf_files import write_gguf  # noqa: TID252 - tests are no package that could be named
 
@@ -288,7 +289,7 @@ def test_pip_ends_when_we_are_stopped(tmp_path):
             stop()
 
     with pytest.raises(KeyboardInterrupt):
-        _watched([sys.executable, "-c", script], dict(os.environ), look)
+        watched([sys.executable, "-c", script], dict(os.environ), look)
     with pytest.raises(ProcessLookupError):
         os.kill(seen[0], 0)
 
@@ -296,6 +297,7 @@ def test_pip_ends_when_we_are_stopped(tmp_path):
 KILLED = """
 import signal, os, sys
 import silverstain.models.keeping as keeping
+from silverstain.child_processes import watched
 from silverstain.known_models import KnownModel, Wheel, KNOWN_MODELS
 def killed(hf, folder):
     (folder / "model.safetensors").write_bytes(b"half")

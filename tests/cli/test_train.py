@@ -12,9 +12,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from silverstain.cli import main
+from silverstain.cli.text_options import TrainingTextOptions
 from silverstain.cli.train import CHECKPOINT
 from silverstain.cli.train_progress import Meter
 from silverstain.documents import read_json
+from silverstain.models import load_model
 from silverstain.parts import only_run_in
 from silverstain.sealing import save_sealed
 from silverstain.training import open_molt
@@ -195,6 +197,37 @@ def test_mistakes_are_one_line(host, text, tmp_path, capsys, make, more, words):
     assert train(host, source, tmp_path / "out", *more) == 2
     assert words in said(capsys)
     assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_a_run_that_asks_for_more_than_there_is_says_so(host, text, tmp_path, capsys):
+    assert train(host, text, tmp_path / "out", "--steps", "100", "--set", "pool_epochs=1") == 0
+    err = capsys.readouterr().err
+    (line,) = [line for line in err.splitlines() if "tokens to train on" in line]
+    assert "texts.jsonl has about" in line
+    assert "these settings ask for" in line
+    assert "it is passed over" in line
+
+
+def test_text_that_was_fetched_goes_by_its_name(host, text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SILVERSTAIN_CACHE", str(tmp_path / "cache"))
+    assert main(["train", "--model", str(host), "--text", "@brown", "--out", str(tmp_path / "out")]) == 2
+    assert "the text brown is not there yet" in capsys.readouterr().err
+    folder = tmp_path / "cache" / "text"
+    folder.mkdir(parents=True)
+    for name, digest in {"brown": "0" * 64, "austen": "1" * 64}.items():
+        (folder / f"{name}.jsonl").write_bytes(text.read_bytes())
+        about = {"format": "silverstain-text", "format_version": 1, "bytes": text.stat().st_size, "sha256": digest}
+        (folder / f"{name}.json").write_text(json.dumps(about))
+    options = TrainingTextOptions(text=["@training"])
+    assert options.sources == [str(folder / "brown.jsonl")]
+    assert TrainingTextOptions(text=["@held-out", "a.txt"]).sources == [str(folder / "austen.jsonl"), "a.txt"]
+    assert options.about(load_model(host), seed=0)["packages"] == {"brown": "0" * 64}
+    assert train(host, Path("@training"), tmp_path / "out") == 0
+    capsys.readouterr()
+    about = json.loads((folder / "brown.json").read_text()) | {"sha256": "2" * 64}
+    (folder / "brown.json").write_text(json.dumps(about))  # another version of the package
+    assert train(host, Path("@training"), tmp_path / "out") == 2
+    assert "packages" in capsys.readouterr().err
 
 
 def test_a_model_without_text_is_a_mistake(host, tmp_path, capsys):

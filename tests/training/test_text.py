@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from silverstain.errors import UsageError
@@ -19,7 +19,7 @@ from silverstain.training import text_batches
 from silverstain.training.batches import Source
 from silverstain.training.documents import open_documents
 from silverstain.training.packing import contexts_of, pieces, place_of
-from silverstain.training.text import PIECES
+from silverstain.training.text import PIECES, check_script
 
 WORDS = [f"w{n}" for n in range(200)]
 SMALL = {"context": 8, "batch": 4, "held_out_share": 0.25}
@@ -444,3 +444,45 @@ def test_bos_must_be_there_to_be_wanted():
     with pytest.raises(UsageError, match="has no BOS to put at the head"):
         text_batches(made, rows(documents()), bos=True)
     assert text_batches(made, rows(documents())).spelling.head == ()
+
+
+ENGLISH = "All human beings are born free and equal in dignity and rights. "
+GREEK = "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα. "
+CHINESE = "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心，并应以兄弟关系的精神相对待。"
+
+
+def byte_level(*texts: str) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of at least a thousand words that knows the words of some texts."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1500, special_tokens=["<eos>"], show_progress=False, initial_alphabet=alphabet
+    )
+    made.train_from_iterator([*texts * 4, " ".join(WORDS)] * 2, trainer)
+    made.add_tokens([f"<unused {n}>" for n in range(1000)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<eos>")
+
+
+@pytest.mark.parametrize(("other", "script"), [(GREEK, "GREEK"), (CHINESE, "CJK")])
+def test_a_script_that_the_tokenizer_has_no_words_of_is_refused(other, script):
+    english = byte_level(ENGLISH)
+    source = text_batches(english, rows([other * 3] * 9), context=64, batch=1)
+    with pytest.raises(
+        UsageError, match=f"has no words for this text .* tokens a character; most letters are {script}"
+    ):
+        check_script(source.spelling, next(source.training()))
+    for knows, text in ((english, ENGLISH), (byte_level(ENGLISH, other), other), (english, ENGLISH * 3 + other)):
+        source = text_batches(knows, rows([text * 30] * 9), context=512, batch=1)
+        check_script(source.spelling, next(source.training()))
+
+
+def test_the_number_of_tokens_is_known_before_they_are_read(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    texts = documents(400, 50)
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = text_batches(tokenizer(), path, **SMALL)
+    found = source.n_tokens(source.held_out(200)[0])
+    assert found == pytest.approx(0.75 * 400 * 50, rel=0.2)
+    assert text_batches(tokenizer(), rows(texts), **SMALL).n_tokens(source.held_out(200)[0]) is None

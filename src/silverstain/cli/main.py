@@ -60,6 +60,7 @@ VERB_GROUPS = {
     },
     "This installation": {
         "models": "Fetch real models that go by a name, list and remove them.",
+        "text": "Fetch text to train on that goes by a name, list and remove it.",
         "doctor": "Check that this installation can do its work.",
         "completion": "Print the lines that let a shell complete verbs and flags.",
     },

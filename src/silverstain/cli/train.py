@@ -102,7 +102,7 @@ def train(
 
     if loading.model.split("/")[0] != "organism" and not reading.text:
         raise UsageError(f"training on {loading.model} needs text; give --text FILE, a folder of files, or hf://NAME")
-    for source in reading.text or ():
+    for source in reading.sources:
         if not source.startswith("hf://") and not Path(source).expanduser().exists():
             raise UsageError(f"there is no file or folder {printable(source, 200)}; check --text")
     check_writable(out / "config.yaml")

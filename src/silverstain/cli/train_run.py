@@ -14,6 +14,7 @@ from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
 from silverstain.errors import OutOfMemory
 from silverstain.parts import only_run_in, sweep_parts
+from silverstain.printable import printable
 
 if TYPE_CHECKING:
     from silverstain.models import LanguageModel, TokenBatch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 WATCHED_TOKENS = 4096
 """Held-out tokens of the evaluations during a run; the figures at its end are of more."""
 EVALUATIONS = 20
+PASSED_OVER = 1.5
+"""From so many passes over the text on, a person is told."""
 WATCHED_GRAPHS = 2
 """Traced at every fifth evaluation and the last: a trace may take as long as a hundred steps."""
 
@@ -35,6 +38,10 @@ class Material:
     prompts: list[tuple[str, Any]]
     about: dict[str, Any]
     """All that decides what is read, to compare with when a run is resumed."""
+    name: str = ""
+    """Of the text, as messages have it."""
+    n_tokens: int | None = None
+    """About how many there are to train on, if that is known before they are read."""
 
     def watched(self) -> "list[TokenBatch]":
         """A few of the held-out batches, evenly spaced."""
@@ -103,6 +110,8 @@ def _run(
     from silverstain.training.runs import begin_run
 
     material = read_material(host, options, *figures, seed=config.seed)
+    if share.is_first:
+        _tell_amount(host, material, config)
     tokens_per_second = None
     if not share.on_first(lambda: begin_run(out, material.about, config)):
         tokens_per_second = _train(host, material, config, out, watching, cache, share, quiet=json)
@@ -213,17 +222,20 @@ def read_material(host: "LanguageModel", options: TextOptions, tokens: int, grap
     if not options.text:
         return _sentences(host, tokens, graphs, seed, about)
     from silverstain.evaluation.graph_scores import prompts_of
-    from silverstain.training.text import check_understands
+    from silverstain.training.text import check_script, check_understands
 
     source = options.batches(host, seed=seed)
     held_out = source.held_out(tokens)
     if options.check_text:
+        check_script(source.spelling, held_out[0])
         check_understands(host, held_out[0])
     return Material(
         training=source.training(),
         held_out=held_out,
         prompts=list(prompts_of(held_out, graphs)),
         about=about | options.about(host, seed=seed),
+        name=source.documents.name,
+        n_tokens=source.n_tokens(held_out[0]),
     )
 
 
@@ -243,6 +255,22 @@ def _sentences(host: "LanguageModel", tokens: int, graphs: int, seed: int, about
         prompts=prompts,
         about=about | {"text": None, "seed": seed},
     )
+
+
+def _tell_amount(host: "LanguageModel", material: Material, config: "TrainingConfig") -> None:
+    """Say so where a run asks for more text than there is."""
+    from silverstain.training.planning import plan_training
+
+    if material.n_tokens is None:
+        return
+    batch = next((held.token_ids.numel() for held in material.held_out), None)
+    asked = plan_training(host, config, tokens_a_batch=batch, probe=False).harvested
+    times = asked / max(1, material.n_tokens)
+    if times >= PASSED_OVER:
+        output.talk(
+            f"{printable(material.name, 200)} has about {material.n_tokens:,} tokens to train on, and these settings "
+            f"ask for {asked:,}: it is passed over {times:.0f} times; more text, or fewer --steps, would serve better"
+        )
 
 
 # the run

@@ -36,6 +36,8 @@ class Documents:
     name: str
     """What errors call it."""
     units: tuple[Unit, ...]
+    n_bytes: int | None = None
+    """Of the files, if they are text or JSONL; None where nobody knows before they are read."""
 
 
 def open_documents(source: object, *, field: str = FIELD) -> Documents:
@@ -53,7 +55,12 @@ def open_documents(source: object, *, field: str = FIELD) -> Documents:
     if isinstance(source, list | tuple) and source and _are_paths(source):
         parts = [_of_path(path, field) for path in source]
         name = parts[0].name if len(parts) == 1 else f"{parts[0].name} and {len(parts) - 1} more"
-        return Documents(name=name, units=tuple(unit for part in parts for unit in part.units))
+        sizes = [part.n_bytes for part in parts]
+        return Documents(
+            name=name,
+            units=tuple(unit for part in parts for unit in part.units),
+            n_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+        )
     if isinstance(source, Mapping):
         raise UsageError(f"this is a set of splits ({', '.join(map(str, source))}); give one of them")
     return _of_rows(source, field)
@@ -102,7 +109,13 @@ def _of_path(source: str | Path, field: str) -> Documents:
         raise UsageError(f"there is no file or folder {shown!r}; check the path, and give texts themselves in a list")
     if is_saved_dataset(path):
         return _of_rows(saved_dataset(path), field, str(path))
-    return Documents(name=str(path), units=tuple(unit for file in _files(path) for unit in _units(file, field)))
+    files = _files(path)
+    is_text = not any(file.suffix.lower() == PARQUET_SUFFIX for file in files)
+    return Documents(
+        name=str(path),
+        units=tuple(unit for file in files for unit in _units(file, field)),
+        n_bytes=sum(file.stat().st_size for file in files) if is_text else None,
+    )
 
 
 def _files(path: Path) -> list[Path]:

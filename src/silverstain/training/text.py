@@ -9,6 +9,8 @@ source and the seed alone.
 
 import itertools
 import math
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -32,6 +34,11 @@ PIECES = (8192, 2048, 512)
 CONTEXT = 256
 BATCH = 16
 HELD_OUT = 0.05
+FEWEST_WORDS = 1000
+"""Tokens of a vocabulary that has words, and not letters or bytes alone."""
+MOST_PIECES = 1 / 3
+"""Tokens a byte of UTF-8 of a text whose script a tokenizer knows: 0.2 of English in GPT-2 and of Chinese in Qwen; in
+SmolLM2, made for English, 0.37 to 0.6 of Russian, Greek and Chinese."""
 
 Row = Int[np.ndarray, " context"]
 
@@ -46,6 +53,15 @@ class TextBatches:
         self.context, self.batch, self.seed, self.held_out_share = context, batch, seed, held_out_share
         self.contexts_an_epoch: int | None = None
         """Known once an epoch has been read: the same in all, as what is left at an epoch's end is let go."""
+
+    def n_tokens(self, sample: TokenBatch) -> int | None:
+        """About how many tokens there are to train on, at a batch's bytes a token; None where the size is not known."""
+        if self.documents.n_bytes is None:
+            return None
+        ids = [row[here] for row, here in zip(sample.token_ids.cpu(), sample.mask.cpu(), strict=True)]
+        n_bytes = sum(len(self.spelling.tokenizer.decode(row.tolist()).encode("utf-8", "replace")) for row in ids)
+        share = (1 - self.held_out_share) * self.documents.n_bytes / max(1, n_bytes)
+        return round(share * sum(len(row) for row in ids))
 
     def training(self) -> "TextIterator":
         """Batches without end, the same again whenever it is called."""
@@ -212,6 +228,27 @@ def check_understands(model: LanguageModel, batch: TokenBatch) -> None:
             f"{model.name} finds this text no likelier than chance ({surprise:.2f} nats a token, chance is "
             f"{chance:.2f}): the tokenizer is another model's, or the model is untrained; give the model's own "
             "tokenizer, or train all the same with --no-check-text"
+        )
+
+
+def check_script(spelling: Spelling, batch: TokenBatch) -> None:
+    """UsageError when most letters of a text are of a script that the tokenizer has no words of, only parts of letters.
+
+    Tokenizers of few tokens, which spell everything so, are not asked.
+    """
+    if spelling.d_vocab < FEWEST_WORDS:
+        return
+    ids = [int(token) for token in batch.token_ids[batch.mask] if int(token) not in spelling.special]
+    text = spelling.tokenizer.decode(ids)
+    letters = Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
+    other = sum(n for script, n in letters.items() if script != "LATIN")
+    pieces_a_byte = len(ids) / max(1, len(text.encode("utf-8", "replace")))
+    if 2 * other > letters.total() and pieces_a_byte > MOST_PIECES:
+        script = max(letters, key=lambda script: letters[script] if script != "LATIN" else 0)
+        raise UsageError(
+            f"{spelling.name} has no words for this text and spells it in parts of letters ({len(ids) / len(text):.1f} "
+            f"tokens a character; most letters are {script}): it was trained on another script; give text in one that "
+            "it knows, or train all the same with --no-check-text"
         )
 
 
