@@ -92,6 +92,6 @@ def _check_scales(scales: Tensor, name: str, where: str) -> None:
     bad = ~(scales.isfinite() & (scales > 0))
     if bad.any():
         raise UsageError(
-            f"{name}{SCALE} in {where} is damaged: {int(bad.sum())} of its values are not above 0 and finite, the first "
-            f"is {float(scales[bad][0]):.3g}; fetch the dictionary again, or convert it anew"
+            f"{name}{SCALE} in {where} is damaged: {int(bad.sum())} of its values are not above 0 and finite, the "
+            f"first is {float(scales[bad][0]):.3g}; fetch the dictionary again, or convert it anew"
         )

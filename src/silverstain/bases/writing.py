@@ -65,9 +65,10 @@ def save_dictionary(
     """Write the dictionary to `folder`, stored in `dtype` (its own by default); returns the hash of what was written.
 
     With torch.int8, W_enc, W_dec and W_skip become int8 rows with a float32 scale each, and the rest is float32: about
-    a quarter of the bytes, which circuit-tracer cannot read. `facts` (training figures and the like, plain JSON) join the metadata. One layer is in memory at a time. A run that
-    is interrupted or fails leaves `folder` as it was: see `_place`. Raises UsageError where nothing can be written, and
-    for values that are not numbers or too large for `dtype`.
+    a quarter of the bytes, which circuit-tracer cannot read. `facts` (training figures and the like, plain JSON) join
+    the metadata. One layer is in memory at a time. A run that is interrupted or fails leaves `folder` as it was: see
+    `_place`. Raises UsageError where nothing can be written, and for values that are not numbers or too large for
+    `dtype`.
     """
     folder, dtype = Path(folder), dtype or dictionary.dtype
     if dtype not in (*TYPES, torch.int8):

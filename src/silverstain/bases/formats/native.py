@@ -13,7 +13,7 @@ config.yaml, silverstain.json and the weights say must agree.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,16 +169,16 @@ def _layer(folder: Folder, layer: int, n_layers: int, is_cross_layer: bool, conf
             )
     for file in {file for file, _ in places.values()}:
         tensors = folder.tensors(file)
-        known = _known(tensors, [name for _, name in places.values()])
+        known = _known(tensors, {key: name for key, (_, name) in places.items()})
         check_tensors(tensors, known if is_cross_layer else [*known, "k"], folder.shown(file))
     stored = None if is_cross_layer else folder.tensors(places["W_enc"][0]).get("k")
     return LayerParts(**parts, k=k_of(folder, layer, n_layers, config, facts, stored))
 
 
-def _known(tensors: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
+def _known(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
     """Regular expressions of the tensors that a file may have: these, and those that stand for int8 rows of them."""
-    rows = [name + suffix for name in names if is_stored_so(tensors, name) for suffix in (NUMBERS, SCALE)]
-    return [re.escape(name) for name in (*names, *rows)]
+    rows = [names[key] + suffix for key in KEYS if is_stored_so(tensors, names[key]) for suffix in (NUMBERS, SCALE)]
+    return [re.escape(name) for name in (*names.values(), *rows)]
 
 
 def _from_list(folder: Folder, config: Config, is_cross_layer: bool) -> Found:
