@@ -30,6 +30,7 @@ from silverstain.cli import main
 from silverstain.errors import UsageError
 from silverstain.evaluation import evaluate
 from silverstain.interventions import intervene, parse_edit
+from silverstain.treatment import Rule, treated, treatment_for
 
 WEIGHTS = ("W_enc", "W_dec", "W_skip")
 
@@ -357,7 +358,7 @@ def trained_like(kind: str) -> Dictionary:
 
 
 @pytest.mark.parametrize("kind", ["per-layer", "cross-layer"])
-def test_figures_graph_and_edits_are_those_of_the_rounded_floats(kind: str, tmp_path: Path):
+def test_figures_graph_edits_and_treatment_are_those_of_the_rounded_floats(kind: str, tmp_path: Path):
     model, given = tiny_model(), trained_like(kind)
     save_dictionary(given, tmp_path, dtype=torch.int8)
     opened = open_dictionary(tmp_path)
@@ -375,9 +376,16 @@ def test_figures_graph_and_edits_are_those_of_the_rounded_floats(kind: str, tmp_
     prompt = [0, 5, 9, 13, 7]
     graphs = [trace(model, one, prompt) for one in (opened, floats)]
     assert graphs[0].hash == graphs[1].hash
+    assert graphs[0].n_edges
     edits = [parse_edit("set:L1.F3@3=2.5"), parse_edit("add:L0.F7@2=3")]
     logits = [intervene(model, one, prompt, edits).edited_logits for one in (opened, floats)]
     assert torch.equal(*logits)
+    treatments = []
+    for one in (opened, floats):
+        with treated(model, one, treatment_for(model, one, [Rule(edit=parse_edit("add:L0.F7=3"))], name="t")):
+            treatments.append(model.logits(torch.tensor(prompt)))
+    assert torch.equal(*treatments)
+    assert not torch.equal(treatments[0], model.logits(torch.tensor(prompt)))
     wider = opened.to(dtype=torch.float64)
     assert torch.equal(wider.W_enc(0).float(), opened.W_enc(0))
 
