@@ -46,19 +46,23 @@ def read_text(path: str | Path, most_bytes: int = MOST_BYTES, *, is_appended: bo
         raise broken_file(path, error) from error
 
 
-def read_json(path: str | Path, format: str | None = None, most_bytes: int = MOST_BYTES) -> Any:
-    """The JSON in a file; with `format`, an object whose "format" key must equal it. Errors as of `read_text`."""
+def read_json(path: str | Path, format: str | tuple[str, ...] = (), most_bytes: int = MOST_BYTES) -> Any:
+    """The JSON in a file; with `format`, an object whose "format" key must equal it, or one of several. Errors as of
+    `read_text`."""
     path = Path(path)
     text = read_text(path, most_bytes)
     try:
         value = parsed_json(text)
     except ValueError as error:
         raise broken_file(path, error) from error
-    if format is None:
+    if not format:
         return value
+    wanted = (format,) if isinstance(format, str) else format
     seen = value.get("format") if isinstance(value, dict) else None
-    if seen != format:
-        raise UsageError(f"{path} is not a {format} file: its format is {seen!r:.80}; give a file of that format")
+    if seen not in wanted:
+        raise UsageError(
+            f"{path} is not a {' or '.join(wanted)} file: its format is {seen!r:.80}; give a file of that format"
+        )
     return value
 
 

@@ -169,7 +169,7 @@ def test_facts_of_another_format_are_refused(dictionary, tmp_path):
     save_dictionary(dictionary, tmp_path)
     facts = json.loads((tmp_path / "silverstain.json").read_text())
     (tmp_path / "silverstain.json").write_text(json.dumps({**facts, "format": "silverstain.dictionary/9"}))
-    with pytest.raises(UsageError, match=r"is not a silverstain\.dictionary/1 file"):
+    with pytest.raises(UsageError, match=r"is not a silverstain\.dictionary/1 or silverstain\.dictionary/2 file"):
         open_dictionary(tmp_path)
 
 

@@ -61,6 +61,7 @@ READERS: dict[str, Reader] = {
     "import JSON": _reader("import graph.json --out o.safetensors", "graph.json"),
     "import .pt": _reader("import graph.pt --out o.safetensors", "graph.pt"),
     "convert": _reader("convert dict o", "dict/silverstain.json", "dict/config.yaml", "dict/*.safetensors"),
+    "convert int8 rows": _reader("convert int8 o", "int8/silverstain.json", "int8/config.yaml", "int8/*.safetensors"),
     "trace, a dictionary": _reader("trace --token-ids 0,5,9 ON", "dict/cards.safetensors", "dict/*"),
     "trace, a model": _reader("trace --token-ids 0,5,9 ON", "model/*"),
     "trace, prompts": _reader("trace --prompts prompts.jsonl --out o ON", "prompts.jsonl"),
@@ -88,6 +89,7 @@ def make(base: Path, lines: Lines) -> None:
         shutil.copy(FORMER / name, base / "dict" / name)
     for name in ("edits.json", "treatment.json", "graph.safetensors", "graph.story.json"):
         shutil.copy(FORMER / name, base / name)
+    _run(lines, base, "convert", "dict", "int8", "--dtype", "int8")
     _run(lines, base, "trace", *PROMPT, *ON, "--out", "other.safetensors")
     _run(lines, base, "verify", "graph.safetensors", *ON, "--sources", "2", "--claims", "4", "--controls", "2")
     _write_json_graph(base)

@@ -15,7 +15,7 @@ from torch import Tensor
 from silverstain.bases.basis import Basis, Readers
 from silverstain.bases.formats.found import Activation
 from silverstain.bases.hashing import hash_source
-from silverstain.bases.lazy import Lazy
+from silverstain.bases.lazy import TYPES, Lazy
 from silverstain.bases.shapes import checked_sizes
 from silverstain.bases.sites import READS_AT, WRITES_AT
 from silverstain.bases.storage import DecoderFunction, MemorySource, OtherDecoder, TensorSource
@@ -47,6 +47,11 @@ class Dictionary(Basis):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Adopt the tensors of `source`, computed with in `dtype` on `device`; UsageError if shapes disagree."""
+        if dtype not in TYPES:
+            raise UsageError(
+                f"a dictionary cannot be computed with in {str(dtype).removeprefix('torch.')}; give torch.float32, "
+                f"whatever type it is stored in"
+            )
         self._source = source
         self.n_layers = n_layers
         self.activation: Activation = activation
@@ -184,11 +189,13 @@ class Dictionary(Basis):
 
     @property
     def stored_dtype(self) -> torch.dtype:
-        """The type its largest tensors are stored in, or come in once what the format keeps apart is folded in."""
-        keys = [("W_enc", layer) for layer in range(self.n_layers)] + [
-            ("W_dec", layer) for layer in range(self.n_layers)
-        ]
-        return reduce(torch.promote_types, (self._source.dtype(key) for key in keys))
+        """The type its largest tensors are stored in, or come in once what the format keeps apart is folded in; int8
+        where they are int8 rows with scales."""
+        keys = [(name, layer) for name in ("W_enc", "W_dec") for layer in range(self.n_layers)]
+        dtypes = {self._source.dtype(key) for key in keys}
+        if len(dtypes) > 1 and torch.int8 in dtypes:  # int8 rows multiplied out are exact in float32
+            dtypes = dtypes - {torch.int8} | {torch.float32}
+        return reduce(torch.promote_types, dtypes)
 
     @property
     def has_skip(self) -> bool:

@@ -10,6 +10,10 @@ CONFIG = "config.yaml"
 FACTS = "silverstain.json"
 MOLT_FACTS = "molt.json"  # of a mixture of linear transforms, which is no dictionary: see training.mixtures
 FORMAT = "silverstain.dictionary/1"
+FORMAT_INT8 = "silverstain.dictionary/2"
+"""Of sets whose weights are int8 rows with scales, which a reader of the first must not take for weights."""
+STORED_AS = "stored_as"
+"""In the config.yaml of such a set, for whoever opens it with another program."""
 PER_LAYER, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"  # `model_kind` in config.yaml
 
 CARDS = "cards.safetensors"

@@ -8,6 +8,7 @@ import ctypes
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from jaxtyping import Int
@@ -16,7 +17,8 @@ from torch import Tensor
 from silverstain.errors import UsageError
 
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""What weights may be stored in. Eight bits mean nothing without scales, which each library keeps in its own way."""
+"""What weights may be stored in. Eight bits mean nothing without scales, which each library keeps in its own way; ours
+is `int8_rows`."""
 LARGE = 1 << 26
 """Bytes from which on a file is read by row without reading ahead."""
 
@@ -34,12 +36,22 @@ class Lazy:
     where: str
     """The file, for errors."""
 
+    @property
+    def read_dtype(self) -> torch.dtype:
+        """The type that reading gives: int8 rows are multiplied out."""
+        return torch.float32 if self.dtype == torch.int8 else self.dtype
+
+    @property
+    def read_bytes(self) -> int:
+        """What the whole takes in memory once it is read."""
+        return torch.Size(self.shape).numel() * self.read_dtype.itemsize
+
     @staticmethod
     def of(tensor: Tensor, where: str) -> "Lazy":
         """A mapped tensor, or a view of one; UsageError for a type that weights are not stored in."""
         check_type(tensor.dtype, f"a tensor of shape {list(tensor.shape)}", where)
         return Lazy(
-            tuple(tensor.shape), tensor.dtype, lambda rows: tensor if rows is None else _gathered(tensor, rows), where
+            tuple(tensor.shape), tensor.dtype, lambda rows: tensor if rows is None else gathered(tensor, rows), where
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Lazy":
@@ -156,18 +168,23 @@ def _unequal(where: str, one: tuple[int, ...], other: tuple[int, ...]) -> UsageE
     )
 
 
-def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:
+def gathered(tensor: Tensor, rows: Tensor) -> Tensor:
     """Rows of a mapped tensor. A large one is told not to read ahead meanwhile: 100 rows of 8 kB in a cold file of
     1 GB took 1.30 s with reading ahead and 0.18 s without."""
     size = tensor.untyped_storage().nbytes()
     if size < LARGE or not hasattr(mmap, "MADV_RANDOM"):
-        return tensor[rows.cpu()]
+        return _taken(tensor, rows)
     address, advise = ctypes.c_void_p(tensor.untyped_storage().data_ptr() & -mmap.PAGESIZE), ctypes.CDLL(None).madvise
     advise(address, ctypes.c_size_t(size), mmap.MADV_RANDOM)  # only advice: where it fails, nothing is lost
     try:
-        return tensor[rows.cpu()]
+        return _taken(tensor, rows)
     finally:
         advise(address, ctypes.c_size_t(size), mmap.MADV_NORMAL)
+
+
+def _taken(tensor: Tensor, rows: Tensor) -> Tensor:
+    # where rows lie together, 400 of 576 values take a quarter of the time by index_select (float32), a tenth (int8)
+    return tensor.index_select(0, rows.cpu()) if tensor.is_contiguous() else tensor[rows.cpu()]
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -175,7 +192,4 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _widest(parts: Sequence[Lazy]) -> torch.dtype:
-    dtype = parts[0].dtype
-    for part in parts[1:]:
-        dtype = torch.promote_types(dtype, part.dtype)
-    return dtype
+    return reduce(torch.promote_types, (part.read_dtype for part in parts))

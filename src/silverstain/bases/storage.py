@@ -110,7 +110,8 @@ class FileSource:
 
     def rows(self, key: Key, indices: Tensor) -> Tensor:
         part = self.parts[key]
-        if torch.Size(part.shape).numel() * part.dtype.itemsize <= CACHED_BYTES:
+        is_as_stored = part.read_dtype == part.dtype  # int8 rows would be multiplied out whole for a few of them
+        if key in self._cache or (is_as_stored and part.read_bytes <= CACHED_BYTES):
             return self.whole(key)[indices.cpu()]
         unique, inverse = torch.unique(indices.cpu(), return_inverse=True)  # sorted: the disk is read forwards, once
         rows = part.read(unique)

@@ -21,7 +21,20 @@ from torch import Tensor
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.hashing import combine, hash_one
 from silverstain.bases.hub import is_folder_here
-from silverstain.bases.layout import CARDS, CONFIG, CROSS_LAYER, FACTS, FORMAT, MOLT_FACTS, PER_LAYER, place_of
+from silverstain.bases.int8_rows import KEYS, NUMBERS, SCALE, multiplied_out, rounded
+from silverstain.bases.layout import (
+    CARDS,
+    CONFIG,
+    CROSS_LAYER,
+    FACTS,
+    FORMAT,
+    FORMAT_INT8,
+    MOLT_FACTS,
+    PER_LAYER,
+    STORED_AS,
+    place_of,
+)
+from silverstain.bases.lazy import TYPES
 from silverstain.bases.storage import Key
 from silverstain.errors import UsageError
 from silverstain.parts import PREFIX, SUFFIX, part_file, shown_path, unwritable, whole_folder
@@ -33,6 +46,10 @@ OF_A_DICTIONARY = re.compile(
     r"|(?:layer|W_enc|W_dec)_\d+\.safetensors|.*\.safetensors\.index\.json"
 )
 """Files that go with a dictionary when another is written in its place; so do its cards, where they no longer fit."""
+AS_INT8 = (
+    "int8 rows with a float32 scale each; circuit-tracer cannot read them: write a set that it reads with "
+    "silverstain convert --dtype float32"
+)
 
 
 def save_dictionary(
@@ -47,13 +64,18 @@ def save_dictionary(
 ) -> str:
     """Write the dictionary to `folder`, stored in `dtype` (its own by default); returns the hash of what was written.
 
-    `facts` (training figures and the like, plain JSON) join the metadata. One layer is in memory at a time. A run that
-    is interrupted or fails leaves `folder` as it was: see `_place`. Raises UsageError where nothing can be written, and
-    for values that are not numbers or too large for `dtype`.
+    With torch.int8, W_enc, W_dec and W_skip become int8 rows with a float32 scale each, and the rest is float32: about
+    a quarter of the bytes, which circuit-tracer cannot read. `facts` (training figures and the like, plain JSON) join
+    the metadata. One layer is in memory at a time. A run that is interrupted or fails leaves `folder` as it was: see
+    `_place`. Raises UsageError where nothing can be written, and for values that are not numbers or too large for
+    `dtype`.
     """
-    folder = Path(folder)
+    folder, dtype = Path(folder), dtype or dictionary.dtype
+    if dtype not in (*TYPES, torch.int8):
+        seen = printable(str(dtype).removeprefix("torch."), 40)
+        raise UsageError(f"a dictionary is not stored as {seen}; give float32, bfloat16, float16, float64 or int8")
     with _place(folder) as new:
-        written = _write(dictionary, new, dtype or dictionary.dtype, name, model_name, facts or {}, on_layer)
+        written = _write(dictionary, new, dtype, name, model_name, facts or {}, on_layer)
         if not cards_fit(folder / CARDS, written):
             (new / CARDS).unlink(missing_ok=True)
     return written
@@ -70,19 +92,24 @@ def _write(
 ) -> str:
     """All files, into a folder that nobody else reads yet; gives the hash."""
     metadata = {**dictionary.metadata, **facts}
-    metadata.pop("format", None)  # of the files it came from
+    for of_its_files in ("format", STORED_AS):
+        metadata.pop(of_its_files, None)
     hashes: dict[Key, str] = {}
     for layer in range(dictionary.n_layers):
-        tensors = _stored(dictionary, layer, dtype)
-        hashes |= {(key, layer): hash_one((key, layer), tensor) for key, tensor in tensors.items()}
-        for file, named in _files(tensors, layer, dictionary.is_cross_layer).items():
-            save_tensors_whole(folder / file, named)
+        files: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in _tensors(dictionary, layer).items():
+            file, name_there = place_of(key, layer, is_cross_layer=dictionary.is_cross_layer)
+            stored, read_back = _stored(tensor, dtype, key)
+            files.setdefault(file, {}).update({name_there + suffix: part for suffix, part in stored.items()})
+            hashes[key, layer] = hash_one((key, layer), read_back)
+        for file, tensors in files.items():
+            save_tensors_whole(folder / file, tensors)
         on_layer(layer + 1, dictionary.n_layers)
     written = combine(hashes)
     write_json_whole(
         folder / FACTS,
         {
-            "format": FORMAT,
+            "format": FORMAT_INT8 if dtype == torch.int8 else FORMAT,
             "name": name or dictionary.name,
             "hash": written,
             "model_hash": dictionary.model_hash,
@@ -102,6 +129,7 @@ def _write(
         "feature_output_hook": dictionary.writes_at,
         "scan": name or dictionary.name,
         **_activation(dictionary),
+        **({STORED_AS: AS_INT8} if dtype == torch.int8 else {}),
     }
     write_text_whole(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
     return written
@@ -186,11 +214,8 @@ def _activation(dictionary: Dictionary) -> dict[str, Any]:
     return {"activation": "topk", "k": dictionary.k[0] if same else list(dictionary.k)}
 
 
-def _stored(dictionary: Dictionary, layer: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of a layer as they will be in its files, rounded to `dtype`.
-
-    Thresholds and biases are rounded as well, so a pre-activation a hair above its threshold may change sides.
-    """
+def _tensors(dictionary: Dictionary, layer: int) -> dict[str, Tensor]:
+    """The tensors of a layer, shaped as they will be in its files."""
     wide = dictionary.to(device="cpu")
     decoder = wide.W_dec(layer)
     if wide.is_cross_layer:  # the layout names every layer above, written to or not
@@ -203,23 +228,33 @@ def _stored(dictionary: Dictionary, layer: int, dtype: torch.dtype) -> dict[str,
         "threshold": wide.threshold(layer),
         "W_skip": wide.W_skip(layer),
     }
-    return {key: _rounded(tensor, dtype, key) for key, tensor in tensors.items() if tensor is not None}
+    return {key: tensor.detach() for key, tensor in tensors.items() if tensor is not None}
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype, key: str) -> tuple[dict[str, Tensor], Tensor]:
+    """What stands in the file, by what follows the tensor's name there, and what will be read.
+
+    Thresholds and biases are rounded as well, but as float32 beside int8 rows, so a pre-activation a hair above its
+    threshold may change sides.
+    """
+    if dtype != torch.int8 or key not in KEYS:
+        kept = _rounded(tensor, torch.float32 if dtype == torch.int8 else dtype, key)
+        return {"": kept}, kept
+    rows = rounded(tensor)
+    values = multiplied_out(rows)
+    if not values.isfinite().all():
+        raise UsageError(
+            f"{key} has values that are not numbers, or too large for float32, which int8 rows cannot hold; train or "
+            f"fetch the dictionary again"
+        )
+    return {NUMBERS: rows.numbers, SCALE: rows.scales}, values
 
 
 def _rounded(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
-    rounded = tensor.detach().to(dtype).contiguous()
+    rounded = tensor.to(dtype).contiguous()
     if rounded.isinf().any() and not tensor.isinf().any():
         raise UsageError(
-            f"{key} has values up to {float(tensor.detach().abs().max()):.3g}, too large for {printable(str(dtype))}; "
+            f"{key} has values up to {float(tensor.abs().max()):.3g}, too large for {printable(str(dtype))}; "
             f"store it as bfloat16 or float32"
         )
     return rounded
-
-
-def _files(tensors: dict[str, Tensor], layer: int, is_cross_layer: bool) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each file, by the names the layout gives them."""
-    files: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        file, name = place_of(key, layer, is_cross_layer=is_cross_layer)
-        files.setdefault(file, {})[name] = tensor
-    return files

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 CONFIG, FACTS = "config.yaml", "silverstain.json"  # silverstain.bases.layout's, which takes a second to import
-TYPES = ("float32", "bfloat16", "float16")
+TYPES = ("float32", "bfloat16", "float16", "int8")
 
 
 @app.command(
@@ -32,7 +32,13 @@ def convert(
         str, typer.Argument(metavar="SRC", help="A folder, or a hub id: org/name, org/name/sub/folder@revision.")
     ],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.")],
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="as stored")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16, float16, or int8: rows with a scale each, which circuit-tracer cannot read.",
+            show_default="as stored",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call it.", show_default="its own name")] = None,
     model_name: Annotated[
         str | None, typer.Option(help="Hub id of its model, for tools that load it by that.", show_default="as stored")

@@ -4,14 +4,20 @@ Per layer:    layer_{l}.safetensors    W_enc, W_dec [F, d], b_enc, b_dec, activa
 Cross-layer:  W_enc_{l}.safetensors    W_enc_l [F, d], b_enc_l, b_dec_l, threshold_l, W_skip_l (ours)
               W_dec_{l}.safetensors    W_dec_l [F, L − l, d]
 
+Ours alone: W_enc, W_dec and W_skip may be int8 rows, as W_enc.int8 and W_enc.scale [F], W_dec_0.int8 and W_dec_0.scale
+[F, L − l], and so on: see `int8_rows`.
+
 JumpReLU is said by thresholds, TopK by `activation: topk` and `k` in config.yaml; where circuit-tracer loses these
 two (it does when it caches a set), nothing in the files tells, and the set is a ReLU one for us as for it. What
 config.yaml, silverstain.json and the weights say must agree.
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from silverstain.bases.formats import gemma_scope
@@ -21,7 +27,19 @@ from silverstain.bases.formats.layers import check_complete
 from silverstain.bases.formats.native_settings import Config, Facts, k_of, native_config, native_facts
 from silverstain.bases.formats.settings import check_tensors
 from silverstain.bases.hub import fetch_file
-from silverstain.bases.layout import CONFIG, CROSS_LAYER, FACTS, OPTIONAL, PER_LAYER, first_file, layer_in, place_of
+from silverstain.bases.int8_rows import KEYS, NUMBERS, SCALE, is_stored_so, lazy_rows
+from silverstain.bases.layout import (
+    CONFIG,
+    CROSS_LAYER,
+    FACTS,
+    FORMAT,
+    FORMAT_INT8,
+    OPTIONAL,
+    PER_LAYER,
+    first_file,
+    layer_in,
+    place_of,
+)
 from silverstain.bases.lazy import Lazy
 from silverstain.bases.weight_files import open_weights
 from silverstain.errors import UsageError
@@ -88,6 +106,12 @@ def _check_agreement(folder: Folder, found: Found, config: Config, facts: Facts,
             f"{folder.where}: {CONFIG} says model_kind {config.model_kind}, and {FACTS} is_cross_layer "
             f"{str(facts.is_cross_layer).lower()}; fetch it again"
         )
+    seen_format = FORMAT_INT8 if any(part.dtype == torch.int8 for part in found.parts.values()) else FORMAT
+    if facts.format not in (None, seen_format):
+        raise UsageError(
+            f"{folder.where}: {FACTS} says format {facts.format}, and its weights are those of {seen_format}: "
+            f"{'int8 rows' if seen_format == FORMAT_INT8 else 'no int8 rows'}; fetch it again"
+        )
     n_features, d_model = found.parts["W_enc", 0].shape
     for file, settings in ((CONFIG, config), (FACTS, facts)):
         for name, said, size in (
@@ -135,17 +159,26 @@ def _layer(folder: Folder, layer: int, n_layers: int, is_cross_layer: bool, conf
     parts: dict[str, Any] = {}
     places = {key: place_of(key, layer, is_cross_layer=is_cross_layer) for key in NAMES}
     for key, (file, name) in places.items():
-        if folder.has(file, name):
+        if key in KEYS and is_stored_so(folder.tensors(file), name):
+            parts[key] = lazy_rows(folder.tensors(file), name, shown_path(folder.root / file))
+        elif folder.has(file, name):
             parts[key] = folder.lazy(file, name)
         elif key not in OPTIONAL:
             raise UsageError(
                 f"{shown_path(folder.root / file)} has no tensor {name}; it is not a dictionary's file, fetch it again"
             )
-    names = [name.replace(".", r"\.") for _, name in places.values()]
     for file in {file for file, _ in places.values()}:
-        check_tensors(folder.tensors(file), names if is_cross_layer else [*names, "k"], folder.shown(file))
+        tensors = folder.tensors(file)
+        known = _known(tensors, {key: name for key, (_, name) in places.items()})
+        check_tensors(tensors, known if is_cross_layer else [*known, "k"], folder.shown(file))
     stored = None if is_cross_layer else folder.tensors(places["W_enc"][0]).get("k")
     return LayerParts(**parts, k=k_of(folder, layer, n_layers, config, facts, stored))
+
+
+def _known(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
+    """Regular expressions of the tensors that a file may have: these, and those that stand for int8 rows of them."""
+    rows = [names[key] + suffix for key in KEYS if is_stored_so(tensors, names[key]) for suffix in (NUMBERS, SCALE)]
+    return [re.escape(name) for name in (*names.values(), *rows)]
 
 
 def _from_list(folder: Folder, config: Config, is_cross_layer: bool) -> Found:

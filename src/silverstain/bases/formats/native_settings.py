@@ -7,7 +7,7 @@ from torch import Tensor
 
 from silverstain.bases.formats.folder import Folder
 from silverstain.bases.formats.settings import Whole, Wholes, checked
-from silverstain.bases.layout import CONFIG, CROSS_LAYER, FACTS, FORMAT, PER_LAYER
+from silverstain.bases.layout import CONFIG, CROSS_LAYER, FACTS, FORMAT, FORMAT_INT8, PER_LAYER
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
@@ -41,6 +41,7 @@ class Config(FromOutside):
 class Facts(FromOutside):
     """silverstain.json."""
 
+    format: str | None = None
     name: ShortText | None = None
     hash: ShortText | None = None
     model_hash: ShortText | None = None
@@ -71,7 +72,7 @@ def native_config(folder: Folder) -> Config:
 def native_facts(folder: Folder) -> Facts:
     """The silverstain.json of a folder, if there is one."""
     path = folder.root / FACTS
-    return validated(Facts, read_json(path, FORMAT), path) if path.exists() else Facts()
+    return validated(Facts, read_json(path, (FORMAT, FORMAT_INT8)), path) if path.exists() else Facts()
 
 
 def k_of(folder: Folder, layer: int, n_layers: int, config: Config, facts: Facts, stored: Tensor | None) -> int | None:
