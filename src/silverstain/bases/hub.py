@@ -1,4 +1,4 @@
-"""Where a reference leads: a folder on this disk, or one on the Hugging Face hub, fetched into its cache.
+"""Where a reference leads: a folder on this disk, an installed package, or the Hugging Face hub, by way of its cache.
 
 org/name, org/name@revision, org/name/sub/folder@revision; hf://… means the same, and hf:// alone may name one file.
 A * in a folder stands for what differs between layers: org/name/transcoder_all/layer_*_width_16k_l0_small. Only files
@@ -19,6 +19,7 @@ import huggingface_hub
 from huggingface_hub import errors
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
+from silverstain.bases.installed import installed_dictionary, installed_names
 from silverstain.bases.weight_files import SUFFIXES
 from silverstain.errors import UsageError
 from silverstain.parts import shown_path
@@ -73,6 +74,8 @@ def resolve(reference: str | Path) -> Local:
     local = local_path(text)
     if is_folder_here(text):
         return Local(local)
+    if isinstance(reference, str) and (installed := installed_dictionary(text)) is not None:
+        return Local(installed)
     if not text.startswith(SCHEME):
         plain, pattern = _split_wildcard(str(local))
         if pattern != "*" and is_folder_here(plain):
@@ -84,9 +87,14 @@ def resolve(reference: str | Path) -> Local:
         kind = "hub reference" if text.startswith(SCHEME) else "folder"
         raise UsageError(
             f"there is no dictionary at {shown}: it is not a {kind}; give a folder or a hub id such as org/name, "
-            f"org/name/sub/folder@revision"
+            f"org/name/sub/folder@revision{_or_installed()}"
         )
     return _fetch_folder(place)
+
+
+def _or_installed() -> str:
+    names = installed_names()
+    return f", or the name of one that is installed: {', '.join(names)}" if names else ""
 
 
 def is_folder_here(reference: str) -> bool:

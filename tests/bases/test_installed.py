@@ -1,0 +1,50 @@
+"""A dictionary that came as a package goes by its name wherever a dictionary is named."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from silverstain.bases import open_dictionary, save_dictionary
+from silverstain.bases.installed import installed_dictionary, installed_names
+from silverstain.errors import UsageError
+from silverstain.organism import dictionary_path
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site-packages folder with a distribution that names a dictionary."""
+    about = tmp_path / "silverstain_tiny-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: silverstain-tiny\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[silverstain.dictionaries]\ntiny-one = silverstain_tiny\n")
+    module = tmp_path / "silverstain_tiny"
+    module.mkdir()
+    (module / "__init__.py").write_text("raise AssertionError('it is found, and not imported')\n")
+    save_dictionary(open_dictionary(dictionary_path("general", "per-layer")), module / "dictionary")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return module / "dictionary"
+
+
+def test_an_installed_dictionary_is_opened_by_its_name(package):
+    assert installed_dictionary("tiny-one") == package
+    assert "tiny-one" in installed_names()
+    here, there = open_dictionary("tiny-one"), open_dictionary(package)
+    assert torch.equal(here.W_enc(0), there.W_enc(0))
+
+
+def test_a_name_that_nobody_has_says_which_there_are(package):
+    with pytest.raises(UsageError, match=r"or the name of one that is installed: .*tiny-one"):
+        open_dictionary("tiny-two")
+
+
+def test_a_folder_of_that_name_comes_first(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_dictionary(open_dictionary(dictionary_path("general", "cross-layer")), tmp_path / "tiny-one")
+    assert open_dictionary("tiny-one").is_cross_layer
+
+
+def test_a_package_without_its_files_is_as_none(package):
+    package.rename(package.with_name("elsewhere"))
+    assert installed_dictionary("tiny-one") is None
