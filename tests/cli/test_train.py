@@ -75,11 +75,13 @@ def test_every_kind_is_trained_and_measured(host, text, tmp_path, capsys, kind, 
     promised = (
         "l0", "nmse", "explained_variance", "dead", "kl", "top1_match", "ce_recovered", "replacement", "completeness",
         "tokens_per_second",
+        "matrix_share",
     )  # fmt: skip
     assert set(promised) <= set(found)
     assert found["nmse"] == pytest.approx(1 - found["explained_variance"])
     assert 0 < found["held_out_tokens"] <= 2 * 200
     assert found["tokens_per_second"] > 0
+    assert found["matrix_share"] > 0
     assert (found["replacement"] is None) == (kind == "molt")
     assert (tmp_path / "out" / "metrics.jsonl").exists()
 

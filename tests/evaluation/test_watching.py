@@ -149,6 +149,7 @@ def test_a_killed_run_goes_on_without_doubled_steps(model, tmp_path):
     whole, cut = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
     for record in whole + cut:
         record.pop("tokens_per_second")
+        record.pop("matrix_share")
     assert cut == whole
 
 

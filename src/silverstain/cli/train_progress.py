@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from silverstain.cli import output
@@ -21,6 +22,7 @@ class Meter:
         """`rows` are the tokens of a step of the first phase."""
         self._show, self._rows = show, rows
         self._n_tokens = self._seconds = 0.0
+        self._shares: list[float] = []
         self._last = time.perf_counter()
 
     @property
@@ -28,11 +30,18 @@ class Meter:
         """Of this process's steps: the time of harvesting counts, that of evaluations does not."""
         return self._n_tokens / max(self._seconds, 1e-9)
 
+    @property
+    def matrix_share(self) -> float | None:
+        """The median over the steps of the first phase, where there were any: see `Progress`."""
+        return median(self._shares) if self._shares else None
+
     def __call__(self, progress: "Progress") -> None:
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         self._seconds += seconds
         self._n_tokens += self._rows if progress.kl is None else progress.tokens_per_second * seconds
+        if progress.matrix_share is not None:
+            self._shares.append(progress.matrix_share)
         self._show(progress, self.tokens_per_second)
 
     def untimed(self, observe: "Callable[[Progress, Any], None]") -> "Callable[[Progress, Any], None]":

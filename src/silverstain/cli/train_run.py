@@ -112,9 +112,9 @@ def _run(
     material = read_material(host, options, *figures, seed=config.seed)
     if share.is_first:
         _tell_amount(host, material, config)
-    tokens_per_second = None
+    rates: dict[str, float | None] = {"tokens_per_second": None, "matrix_share": None}
     if not share.on_first(lambda: begin_run(out, material.about, config)):
-        tokens_per_second = _train(host, material, config, out, watching, cache, share, quiet=json)
+        rates = _train(host, material, config, out, watching, cache, share, quiet=json)
     elif share.is_first:
         output.talk(f"{out} holds this dictionary already; it is measured again")
         sweep_parts(out.absolute().parent)  # a run killed as the dictionary took its place leaves what was there before
@@ -122,7 +122,7 @@ def _run(
     if not share.is_first:
         return
     found = measure(host, material, config, out, quiet=json)
-    found["tokens_per_second"] = tokens_per_second
+    found |= rates
     if json:
         output.emit(found)
     else:
@@ -279,8 +279,8 @@ def _tell_amount(host: "LanguageModel", material: Material, config: "TrainingCon
 def _train(
     host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path,
     watching: tuple[int | None, str | None], cache: Path | None, share: Share, *, quiet: bool,
-) -> float:  # fmt: skip
-    """Train, and how many tokens a second that was. Of several processes the first one talks and writes."""
+) -> dict[str, float | None]:  # fmt: skip
+    """Train, and how fast that was. Of several processes the first one talks and writes."""
     from silverstain.evaluation.watching import Watch, WatchSettings
     from silverstain.training import train_dictionary
     from silverstain.training.cache import ActivationCache
@@ -306,7 +306,7 @@ def _train(
             kept.check_room(config.harvests_at(config.steps - 1) * config.pool_rows // config.pool_parts)
         observe = progress.untimed(watch) if share.observes else None
         train_dictionary(host, material.training, config, out, progress, observe=observe, cache=kept, shard=share.shard)
-    return progress.tokens_per_second
+    return {"tokens_per_second": progress.tokens_per_second, "matrix_share": progress.matrix_share}
 
 
 def tell_dry_run(
@@ -350,7 +350,7 @@ def measure(
 
 
 def _tell(found: dict[str, Any], model: str, out: Path) -> None:
-    output.data(output.table([[WORDS[key], _figure(found[key])] for key in WORDS if found[key] is not None]))
+    output.data(output.table([[WORDS[key], _figure(found[key])] for key in WORDS if found.get(key) is not None]))
     for line in found["remarks"]:
         output.talk(line)
     if found["kind"] != "molt":
@@ -373,6 +373,7 @@ WORDS = {
     "replacement": "replacement score",
     "completeness": "completeness score",
     "tokens_per_second": "tokens a second in training",
+    "matrix_share": "share of this machine's rate of products",
 }
 
 

@@ -181,7 +181,7 @@ class Watch:
 
 
 def _record_of(progress: Progress) -> Record:
-    names = ("phase", "step", "loss", "nmse", "l0", "kl", "dead", "tokens_per_second")
+    names = ("phase", "step", "loss", "nmse", "l0", "kl", "dead", "tokens_per_second", "matrix_share")
     values = asdict(progress)
     return {name: values[name] for name in names}
 

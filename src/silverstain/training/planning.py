@@ -19,6 +19,12 @@ from silverstain.models import LanguageModel, TokenBatch
 from silverstain.training.batches import Activations, harvest_rows
 from silverstain.training.config import TrainingConfig
 from silverstain.training.learner import Learner
+from silverstain.training.operations import (
+    model_operations,
+    search_operations,
+    sparse_operations,
+    step_operations,
+)
 from silverstain.training.scanning import entries_at_a_time
 from silverstain.training.sizes import sequences_a_batch
 from silverstain.training.weights import meta_weights
@@ -153,14 +159,12 @@ def _active(config: TrainingConfig, step: int) -> float:
 
 
 def _operations(model: LanguageModel, config: TrainingConfig, harvested: int, finetuned: int) -> int:
-    """Dense search for active features, everything else on the active ones, and the model's own passes."""
-    d, n_layers = model.d_model, model.n_layers
-    reach = sum(config.n_targets(layer, n_layers) for layer in range(n_layers))
-    search = 2 * n_layers * d * config.n_features
-    sparse = config.l0 * (6 * reach * d + 6 * n_layers * d)
-    host = 2 * sum(parameter.numel() for name, parameter in model.hf.named_parameters() if "embed" not in name)
-    first = config.steps * config.rows * (search + sparse) + harvested * host
-    return round(first + finetuned * (search + 2 * sparse + 4 * host))
+    """The steps of the first phase and the model's run for them; the second, which runs model and replaced model."""
+    sizes = {"n_layers": model.n_layers, "d_model": model.d_model}
+    steps = sum(step_operations(config, step, **sizes) for step in range(config.steps))
+    first = steps + harvested * model_operations(model, head=False)
+    tuned = search_operations(config, **sizes) + 2 * sparse_operations(config, config.l0, **sizes)
+    return round(first + finetuned * (tuned + 4 * model_operations(model, head=True)))
 
 
 # what there is

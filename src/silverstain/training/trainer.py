@@ -28,6 +28,7 @@ from silverstain.training.config import TrainingConfig
 from silverstain.training.exporting import open_kept, save_exported
 from silverstain.training.learner import Learner, generator_for
 from silverstain.training.mixtures import Molt
+from silverstain.training.operations import matrix_rate, step_operations
 from silverstain.training.parallel import (
     Agreement,
     SharedSubstitute,
@@ -62,6 +63,9 @@ class Progress:
     """Share of features that did not fire in the last full window of phase 1."""
     tokens_per_second: float
     seconds_left: float
+    matrix_share: float | None = None
+    """Operations a second of a step of the first phase, its harvest apart, as a share of those of a square product as
+    wide as the model, which is measured when the run begins or goes on."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -146,6 +150,7 @@ class _Run:
         self.drawn_at = 0
         """Batches drawn when the second phase's next step begins."""
         self._seconds_a_step = 0.0
+        self._matrix_rate = 0.0
 
     @property
     def substitute(self) -> Substitute:
@@ -182,7 +187,7 @@ class _Run:
 
     def _fill_pools_in(self, products: Products) -> None:
         """Take a type of products for the run; the pool is made with it."""
-        self.products = products
+        self.products, self._matrix_rate = products, matrix_rate(self.model.d_model, products, self.model.device)
         self.pool = pool_of(self.team, self.model, self.source, self.config, self.cache, products)
 
     def _resume(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -248,7 +253,11 @@ class _Run:
     def advance(self, check: Callable[[], None]) -> Progress:
         """One step of whichever phase it is."""
         start = time.perf_counter()
-        report, n_tokens = self._reconstruct(check) if self.in_first_phase else self._finetune()
+        operations, harvesting = self._operations(), 0.0
+        if self.in_first_phase:
+            self.pool.bring_to(self.config.harvests_at(self.step), check)
+            harvesting = time.perf_counter() - start
+        report, n_tokens = self._reconstruct() if self.in_first_phase else self._finetune()
         if self.stability.has_diverged(report):
             best = f"the best NMSE was {self.stability.best_nmse:.3g}"
             raise self._diverged(f"its loss is {report.loss:.3g}, its NMSE {report.nmse:.3g} ({best})")
@@ -259,16 +268,22 @@ class _Run:
         if self.step == self.config.steps:  # another loss, another scale
             self.stability = Stability()
         seconds = time.perf_counter() - start
+        share = operations / (seconds - harvesting) / self._matrix_rate if operations else None
         self._seconds_a_step = seconds if not self._seconds_a_step else 0.95 * self._seconds_a_step + 0.05 * seconds
         return Progress(
             phase="reconstruct" if report.kl is None else "finetune",
             step=self.step, n_steps=self.n_steps, loss=report.loss, nmse=report.nmse, l0=tuple(report.l0), kl=report.kl,
             dead=self.learner.dead_share, tokens_per_second=n_tokens / seconds,
-            seconds_left=self._seconds_a_step * (self.n_steps - self.step),
+            seconds_left=self._seconds_a_step * (self.n_steps - self.step), matrix_share=share,
         )  # fmt: skip
 
-    def _reconstruct(self, check: Callable[[], None]) -> tuple[StepReport, int]:
-        self.pool.bring_to(self.config.harvests_at(self.step), check)
+    def _operations(self) -> int:
+        """Of the step to come, where it is of the first phase and all of it is done here."""
+        if not self.in_first_phase or self.team.size > 1:
+            return 0
+        return step_operations(self.config, self.step, n_layers=self.model.n_layers, d_model=self.model.d_model)
+
+    def _reconstruct(self) -> tuple[StepReport, int]:
         return self.learner.reconstruct(self.pool.rows(self._row_index()), self.step, self.model), self.config.rows
 
     def _finetune(self) -> tuple[StepReport, int]:
