@@ -1,6 +1,7 @@
 """The figures of contrasts on a pretrained model: how few units turn the answer, beside what the account must beat.
 
     python benchmarks/contrast_figures.py smollm2-135m --split figures --out benchmarks/results/contrasts
+    python benchmarks/contrast_figures.py smollm2-135m --dictionary FOLDER
 
 Goes on where it stopped: one line a contrast in OUT/MODEL-SPLIT.jsonl, and a summary in OUT/MODEL-SPLIT.json. One
 thread. For every contrast that the model answers rightly on both sides:
@@ -22,8 +23,8 @@ import torch
 from contrast_table import SPLITS, Answered, contrasts_of
 
 from silverstain.attribution.requests import DifferenceTarget
-from silverstain.attribution.secant import find_contrast
-from silverstain.bases import NeuronBasis
+from silverstain.attribution.secant import Contrast, find_contrast
+from silverstain.bases import Basis
 from silverstain.loading import load
 from silverstain.models import LanguageModel
 from silverstain.verification.contrast import KS, Patch, Patching, Region
@@ -36,9 +37,9 @@ SINGLE = 48
 """Units that are patched alone."""
 
 
-def figures_of(model: LanguageModel, one: Answered) -> dict[str, Any]:
+def figures_of(model: LanguageModel, basis: Basis, one: Answered) -> dict[str, Any]:
     """Everything that is measured of a contrast."""
-    basis, row, tokens = NeuronBasis(model), one.tokens.row, one.tokens
+    row, tokens = one.tokens.row, one.tokens
     target = DifferenceTarget(token=tokens.contrast_answer, minus=tokens.base_answer)
     contrast, seconds = _timed(model, basis, tokens.base, tokens.contrast, target)
     patching, everywhere = Patching(contrast), Region()
@@ -56,6 +57,7 @@ def figures_of(model: LanguageModel, one: Answered) -> dict[str, Any]:
         "contrast": end,
         "first_choice_on_both_sides": one.is_first_choice,
         "account": float(contrast.contributions.total[0]),
+        "rest_share": rest_share(contrast),
         "seconds": seconds,
     }
     for name, region in (("everywhere", everywhere), ("upper", upper)):
@@ -83,8 +85,15 @@ def figures_of(model: LanguageModel, one: Answered) -> dict[str, Any]:
     return found
 
 
+def rest_share(contrast: Contrast) -> float:
+    """What the rest of each layer (a dictionary's errors) carries of all that is carried there, by size."""
+    found = contrast.contributions
+    rests, units = float(found.rests.abs().sum()), sum(float(layer.abs().sum()) for layer in found.units)
+    return rests / max(rests + units, 1e-30)
+
+
 def _timed(
-    model: LanguageModel, basis: NeuronBasis, base: Any, other: Any, target: DifferenceTarget
+    model: LanguageModel, basis: Basis, base: Any, other: Any, target: DifferenceTarget
 ) -> tuple[Any, dict[str, float]]:
     """The contrast, and how long it takes beside the two plain runs and integrated gradients."""
     ids = torch.tensor([list(base), list(other)])
@@ -130,6 +139,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found["necessity_way_left_without_100"] = {
         m: _mean([_way(row, row["everywhere"]["necessity"][m]["100"]) for row in rows]) for m in ("signed", "random")
     }
+    found["mean_rest_share"] = _mean([row.get("rest_share", 0.0) for row in rows])
     found["exactness_worst"] = max(
         abs(row["account"] - (row["contrast"] - row["base"])) / abs(row["contrast"] - row["base"]) for row in rows
     )
@@ -166,14 +176,17 @@ def _mean(values: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
+    parser.add_argument("--dictionary", help="its features in place of the model's neurons")
     parser.add_argument("--split", choices=SPLITS, default="figures")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "contrasts")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many; the same command goes on")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = load(options.model).model
+    loaded = load(options.model, dictionary=options.dictionary)
+    model = loaded.model
     options.out.mkdir(parents=True, exist_ok=True)
-    name = f"{Path(options.model).name}-{options.split}"
+    of = "" if options.dictionary is None else f"-{Path(options.dictionary).name}"
+    name = f"{Path(options.model).name}{of}-{options.split}"
     log = options.out / f"{name}.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known, began = {row["base_prompt"] + row["contrast_prompt"] for row in done}, perf_counter()
@@ -187,7 +200,7 @@ def main() -> None:
             break
         start = perf_counter()
         with log.open("a") as file:
-            found = figures_of(model, one)
+            found = figures_of(model, loaded.dictionary, one)
             done.append(json.loads(json.dumps(found)))
             file.write(json.dumps(found) + "\n")
         k = found["everywhere"]["smallest"]["k"]

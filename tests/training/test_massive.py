@@ -170,3 +170,9 @@ def test_l0_falls_by_two_percent_a_step_at_most(steps, first):
     assert aims[0] == pytest.approx(first)
     assert all(low >= 0.98 * high for high, low in itertools.pairwise(aims))
     assert aims[-1] == 6
+
+
+def test_a_run_of_millions_of_steps_begins_with_as_many_active_as_a_short_one():
+    config = TrainingConfig(steps=3_000_000, l0=8, n_features=1024, anneal_from=3.0)
+    assert config.l0_at(0) == pytest.approx(24)
+    assert config.l0_at(600_000) == 8

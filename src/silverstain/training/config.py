@@ -189,7 +189,7 @@ class TrainingConfig:
         end = self.anneal * self.steps
         if step >= end:
             return self.l0
-        first = min(self.anneal_from, math.exp(FASTEST_FALL * end))
+        first = min(self.anneal_from, math.exp(min(FASTEST_FALL * end, 700.0)))
         return min(self.l0 * first ** (1 - step / end), max(self.l0, self.n_features / 4))
 
     def sparsity_at(self, step: int) -> float:
