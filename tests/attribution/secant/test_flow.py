@@ -94,7 +94,7 @@ def test_contributions_are_what_is_lost_when_a_change_is_held_at_nothing(contras
         lost = whole - last(found, pushed_up(flow, found.basis, without_units=held))
         assert lost == pytest.approx(float(units[unit]), rel=1e-8, abs=1e-11)
     for layer in range(flow.n_layers):
-        pairs = parts.attention[layer][0]
+        pairs = parts.pairs(layer, torch.ones(1))
         place = int(pairs.abs().argmax())
         head, query, key = (int(i) for i in torch.unravel_index(torch.tensor(place), pairs.shape))
         without = [(layer, head, query, key)]
