@@ -41,12 +41,12 @@ class PairedLayer:
     projections: tuple[Tensor, ...]
     """What the MLP's first projections gave, in the order of its entry in the architecture table; empty for experts."""
 
-    def scores(self) -> Float[Tensor, "run head query key"]:
-        """Attention scores before any soft-cap and mask."""
+    def scores(self, first: int = 0) -> Float[Tensor, "run head late key"]:
+        """Attention scores of queries from `first` on, before any soft-cap and mask."""
         call = self.attention
         group = call.query.shape[1] // call.key.shape[1]
         key = call.key.detach().repeat_interleave(group, dim=1)
-        return torch.matmul(call.query.detach(), key.transpose(-1, -2)) * call.scaling
+        return torch.matmul(call.query.detach()[:, :, first:], key.transpose(-1, -2)) * call.scaling
 
     def patterns(self) -> Float[Tensor, "run head query key"]:
         """Both attention patterns."""

@@ -38,10 +38,11 @@ class SecantAttention:
     first: int
     W_V: Float[Tensor, "kv_head d_head d_model"]
     W_O: Float[Tensor, "head d_model d_head"]
-    mean_pattern: Float[Tensor, "head query key"]
+    mean_pattern: Float[Tensor, "head late late"]
+    """P̄ between late positions."""
     change: Float[Tensor, "head query key"]
     """ΔP."""
-    weights: Float[Tensor, "head query key_and_sink"]
+    weights: Float[Tensor, "head late key_and_sink"]
     """P̃, with a column for a sink where there is one."""
 
     @property
@@ -55,9 +56,9 @@ class SecantAttention:
 
     def pull(self, gradient: Float[Tensor, "target late d_model"]) -> Pulled:
         """From what the attention adds (before the norm behind it) to what it reads, through values and scores."""
-        late, d_model = slice(self.first, None), self.W_V.shape[-1]
+        d_model = self.W_V.shape[-1]
         at_heads = heads_of(gradient, self.W_O).to(gradient)
-        at_values = heads_adjoint(at_heads, self.mean_pattern[:, late, late], len(self.W_V))
+        at_values = heads_adjoint(at_heads, self.mean_pattern, len(self.W_V))
         at_read = at_values @ self.W_V.reshape(-1, d_model).to(at_values)
         pieces = [self._pull_some(self.at_patterns(some)) for some in at_heads.split(TARGETS_AT_ONCE)]
         return Pulled(at_heads, at_read + torch.cat(pieces) if pieces else at_read)
@@ -108,7 +109,7 @@ class SecantAttention:
         call, n_keys, first = self.layer.attention, at_patterns.shape[-1], self.first
         if self.weights.shape[-1] > n_keys:
             at_patterns = torch.nn.functional.pad(at_patterns, (0, self.weights.shape[-1] - n_keys))
-        at_scores = softmax_pull(at_patterns, self.weights[:, first:])[..., :n_keys] * self._score_slope_everywhere()
+        at_scores = softmax_pull(at_patterns, self.weights)[..., :n_keys] * self._score_slope_everywhere()
         query, key = call.query.detach()[:, :, first:].mean(dim=0), call.key.detach().mean(dim=0)
         at_query = at_scores @ key.repeat_interleave(self.group, dim=0)
         at_key = at_scores[..., first:].transpose(-1, -2) @ query
@@ -120,7 +121,7 @@ class SecantAttention:
     def _pull_few(self, heads: Tensor, queries: Tensor, keys: Tensor) -> Float[Tensor, "few late d_model"]:
         call, n_keys = self.layer.attention, self.change.shape[-1]
         kv, few = heads // self.group, torch.arange(len(heads), device=heads.device)
-        weights = self.weights[heads, queries]
+        weights = self.weights[heads, queries - self.first]
         one = torch.zeros_like(weights)
         one[few, keys] = 1.0
         query, key = call.query.detach()[:, heads, queries], call.key.detach()[:, kv]
@@ -134,7 +135,7 @@ class SecantAttention:
 
     def _score_slope_everywhere(self) -> Tensor | float:
         call = self.layer.attention
-        return self._score_slope(self.layer.scores()[:, :, self.first :]) if call.softcap else call.scaling
+        return self._score_slope(self.layer.scores(self.first)) if call.softcap else call.scaling
 
     def _score_slope(self, scores: Float[Tensor, "run *batch key"]) -> Tensor | float:
         """Δ of the capped score over Δ of q · k."""
@@ -145,19 +146,20 @@ class SecantAttention:
 
 
 def secant_attention(
-    model: LanguageModel, layer: int, pair: Pair, mean_pattern: Float[Tensor, "head query key"]
+    model: LanguageModel, layer: int, pair: Pair, mean_pattern: Float[Tensor, "head late late"]
 ) -> SecantAttention:
     """The coefficients of a layer's attention; the mean of both patterns is written into `mean_pattern`, as those of
     all layers are held together."""
-    paired = pair.layers[layer]
-    base, contrast = _with_sink(paired)
+    paired, first = pair.layers[layer], pair.first
+    base, contrast = _with_sink(paired, first)
     (p_b, p_c), n_keys = (base.exp(), contrast.exp()), paired.stream.shape[1]
-    change = (p_c - p_b)[..., :n_keys]
+    change = p_b.new_zeros(len(p_b), n_keys, n_keys)
+    torch.sub(p_c[..., :n_keys], p_b[..., :n_keys], out=change[:, first:])
     change.masked_fill_(~pair.reached[layer + 1, :, None], 0.0)
-    torch.add(p_b[..., :n_keys], p_c[..., :n_keys], out=mean_pattern).mul_(0.5)
+    torch.add(p_b[..., first:n_keys], p_c[..., first:n_keys], out=mean_pattern).mul_(0.5)
     return SecantAttention(
         layer=paired,
-        first=pair.first,
+        first=first,
         W_V=model.W_V(layer),
         W_O=model.W_O(layer),
         mean_pattern=mean_pattern,
@@ -166,13 +168,13 @@ def secant_attention(
     )
 
 
-def _with_sink(paired: PairedLayer) -> Float[Tensor, "run head query key_and_sink"]:
+def _with_sink(paired: PairedLayer, first: int) -> Float[Tensor, "run head late key_and_sink"]:
     """Logarithms of both patterns, with a column for a sink where there is one."""
-    call, scores = paired.attention, paired.scores()
+    call, scores = paired.attention, paired.scores(first)
     if call.softcap is not None:
         scores = call.softcap * torch.tanh(scores / call.softcap)
     if call.mask is not None:
-        scores = scores + call.mask[..., : scores.shape[-1]]
+        scores = scores + call.mask[..., first:, : scores.shape[-1]]
     if call.sinks is not None:
         sinks = call.sinks[:, None, None].to(scores).expand(*scores.shape[:-1], 1)
         scores = torch.cat([scores, sinks], dim=-1)

@@ -76,7 +76,7 @@ class SecantFlow:
     read_norms: tuple[FrozenNorm, ...]
     """Before what a basis reads in each layer, and the final norm at last."""
     attentions: tuple[SecantAttention, ...]
-    mean_patterns: Float[Tensor, "layer head query key"]
+    mean_patterns: Float[Tensor, "layer head late late"]
     """Those of `attentions`, which are views of it."""
     units: tuple[LayerUnits, ...]
     W_skip: tuple[Tensor | None, ...]
@@ -106,7 +106,7 @@ class SecantFlow:
         `first` on, as nothing comes from before it."""
         first = self.first
         return FrozenFlow(
-            patterns=self.mean_patterns[:, :, first:, first:],
+            patterns=self.mean_patterns,
             attention_norms=tuple(norm.behind(first) for norm in self.attention_norms),
             attention_output_norms=tuple(
                 None if norm is None else norm.behind(first) for norm in self.attention_output_norms
@@ -223,8 +223,8 @@ def secant_flow(model: LanguageModel, basis: Basis, pair: Pair) -> SecantFlow:
     layers, like = range(model.n_layers), pair.layers[0].stream[0]
     n_real, units = min(basis.n_real(model), pair.n_positions), _units(model, basis, pair, like)
     skips = tuple(basis.W_skip(layer) for layer in layers)
-    query = pair.layers[0].attention.query
-    mean_patterns = query.new_empty(model.n_layers, query.shape[1], pair.n_positions, pair.n_positions)
+    n_heads, n_late = pair.layers[0].attention.query.shape[1], pair.n_positions - pair.first
+    mean_patterns = like.new_empty(model.n_layers, n_heads, n_late, n_late)
     return SecantFlow(
         model=model,
         pair=pair,
