@@ -5,6 +5,11 @@
 - all contributions (both runs recorded, the flow, one pass down) beside the two plain runs;
 - the graph of 500 nodes with all its edges beside one backward pass of autograd a target;
 - memory above the loaded model.
+
+    python benchmarks/contrast_speed.py smollm2-135m --tokens 512
+
+One graph with default settings of a plain text of so many tokens with one of them exchanged in the middle: seconds, and
+the most memory of the whole process, the model included. It takes minutes.
 """
 
 import argparse
@@ -17,7 +22,8 @@ from typing import Any
 
 import torch
 
-from silverstain.attribution.secant import contrast_graph, find_contrast
+from silverstain.attribution.requests import DifferenceTarget
+from silverstain.attribution.secant import contrast, contrast_graph, find_contrast
 from silverstain.bases import NeuronBasis
 from silverstain.loading import load
 from silverstain.models import LanguageModel
@@ -25,6 +31,14 @@ from silverstain.models import LanguageModel
 BASE = "My friend from Paris told me that the capital of the country France is"
 OTHER = "My friend from Paris told me that the capital of the country Spain is"
 TIMES, PASSES = 5, 20
+TEXT = (
+    "The river comes down from the hills in the north and passes the old mill, two bridges and the market before it "
+    "reaches the sea. In spring the water is high, and the farmers wait for it to fall before they sow. The road "
+    "along the river was built by traders who brought salt, cloth and iron to the villages. "
+)
+MIDDLE = "My friend was born in {} and moved here as a child. "
+QUESTION = "My friend was born in the country whose capital is"
+WORDS, ANSWERS = (" France", " Spain"), (" Paris", " Madrid")
 
 
 def seconds(function: Callable[[], Any], times: int = TIMES) -> float:
@@ -63,13 +77,49 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def long_pair(model: LanguageModel, n_tokens: int) -> tuple[list[int], list[int]]:
+    """A plain text of so many tokens, and the same with one token in the middle exchanged."""
+    plain, question = model.tokenize(TEXT), model.tokenize(QUESTION)
+    around = n_tokens - len(question)
+    half = (plain * (around // len(plain) + 1))[: around // 2]
+    both = []
+    for word in WORDS:
+        middle = model.tokenize(MIDDLE.format(word.strip()))
+        rest = (plain * (around // len(plain) + 1))[: around - len(half) - len(middle)]
+        both.append([*half, *middle, *rest, *question])
+    return both[0], both[1]
+
+
+def long_graph(model: LanguageModel, n_tokens: int) -> dict[str, Any]:
+    """Seconds and memory of one graph with default settings."""
+    base, other = long_pair(model, n_tokens)
+    target = DifferenceTarget(token=ANSWERS[1], minus=ANSWERS[0])
+    start = perf_counter()
+    graph = contrast(model, NeuronBasis(model), base, other, targets=(target,))
+    return {
+        "model": model.name,
+        "tokens": len(base),
+        "changed": graph.meta["contrast"]["changed"],
+        "targets": len(graph.row_nodes),
+        "exactness": graph.exactness(),
+        "seconds": {**graph.meta["seconds"], "total": perf_counter() - start},
+        "peak_memory_gb": memory("VmHWM") / 2**30,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
+    parser.add_argument("--tokens", type=int, help="measure one graph of a text of so many tokens")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "contrasts" / "speed.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load(options.model).model
+    known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if options.tokens is not None:
+        report = long_graph(model, options.tokens)
+        write(options.out, known | {f"graph_of_{options.tokens}_tokens": report})
+        return
     basis = NeuronBasis(model)
     base, other = model.tokenize(BASE), model.tokenize(OTHER)
     model.logits(torch.tensor([base, other]))
@@ -83,7 +133,7 @@ def main() -> None:
     edges = seconds(lambda: contrast_graph(found), times=3)
     a_pass = seconds(one_backward_pass(model, base), times=PASSES)
     n_targets = len(graph.row_nodes)
-    report = {
+    report = known | {
         "model": model.name,
         "tokens": len(base),
         "targets": n_targets,
@@ -93,9 +143,14 @@ def main() -> None:
         "backward_passes_to_graph": a_pass * n_targets / edges,
         "memory_above_model_gb": above / 2**30,
     }
+    write(options.out, report)
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """To a file, and on the screen."""
     print(json.dumps(report, indent=1))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

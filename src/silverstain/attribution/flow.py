@@ -452,18 +452,31 @@ def values_adjoint(
 
     Products run in the dtype of the weights. Queries before a key are never looked at.
     """
-    n_targets, n_queries, d_model = gradient.shape
-    n_heads, _, d_head = W_O.shape
-    n_keys, group = pattern.shape[-1], n_heads // n_kv
+    return heads_adjoint(heads_of(gradient, W_O), pattern, n_kv).to(gradient.dtype)
 
+
+def heads_of(
+    gradient: Float[Tensor, "target query d_model"], W_O: Float[Tensor, "head d_model d_head"]
+) -> Float[Tensor, "target query head d_head"]:
+    """W_O[h]ᵀ gradient[q] for each head h: the gradient at what the heads have mixed, in the dtype of the weights."""
+    n_heads, d_model, d_head = W_O.shape
     at_heads = gradient.reshape(-1, d_model).to(W_O.dtype) @ flat_heads(W_O)
+    return at_heads.view(*gradient.shape[:2], n_heads, d_head)
+
+
+def heads_adjoint(
+    at_heads: Float[Tensor, "target query head d_head"], pattern: Float[Tensor, "head query key"], n_kv: int
+) -> Float[Tensor, "target key values"]:
+    """The rest of `values_adjoint`: Σ_q pattern[h, q, k] · at_heads[q, h], heads that share values summed."""
+    n_targets, n_queries, n_heads, d_head = at_heads.shape
+    n_keys, group = pattern.shape[-1], n_heads // n_kv
     at_heads = at_heads.view(n_targets, n_queries, n_kv, group, d_head).permute(3, 2, 1, 0, 4)
     at_heads = at_heads.reshape(group, n_kv, n_queries, n_targets * d_head)
-    mixing = pattern.to(W_O.dtype).view(n_kv, group, n_queries, n_keys).permute(1, 0, 3, 2)
+    mixing = pattern.to(at_heads.dtype).view(n_kv, group, n_queries, n_keys).permute(1, 0, 3, 2)
     at_values = at_heads.new_zeros(n_kv, n_keys, n_targets * d_head)
     for start in range(0, n_keys, KEYS_AT_ONCE):
         keys = slice(start, start + KEYS_AT_ONCE)
         for mix, heads in zip(mixing, at_heads, strict=True):
             at_values[:, keys].baddbmm_(mix[:, keys, start:], heads[:, start:])
     at_values = at_values.view(n_kv, n_keys, n_targets, d_head).permute(2, 1, 0, 3)
-    return at_values.reshape(n_targets, n_keys, n_kv * d_head).to(gradient.dtype)
+    return at_values.reshape(n_targets, n_keys, n_kv * d_head)

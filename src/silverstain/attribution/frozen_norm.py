@@ -24,6 +24,12 @@ class FrozenNorm:
     along: Float[Tensor, "pos d_model"] | None = None
     """The direction in which a linearised norm lets nothing pass, about a unit vector: the recorded input's own."""
 
+    def behind(self, first: int) -> "FrozenNorm":
+        """The same for positions from `first` on alone, counted from there."""
+        bias = self.bias if self.bias is None or len(self.bias) == 1 else self.bias[first:]
+        along = None if self.along is None else self.along[first:]
+        return replace(self, scale=self.scale[first:], bias=bias, along=along)
+
     def linear(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
         """The map without its bias."""
         return self._seen(x, slice(0, x.shape[-2])) * (self.scale[: x.shape[-2], None] * self.weight)

@@ -83,6 +83,18 @@ class RecordedRun:
             self._flows[norms, products] = flow
         return self._flows[norms, products]
 
+    def logits_at(self, position: int) -> Float[Tensor, " d_vocab"]:
+        """What the model says after a token."""
+        return self.recording.logits[position]
+
+    def read_at(self, layer: int, position: int) -> Float[Tensor, " d_model"]:
+        """What the basis reads there."""
+        return self.recording.mlp_inputs[layer, position]
+
+    def activation_at(self, layer: int, position: int, feature: int) -> float:
+        """Of one unit."""
+        return float(self.activations([(layer, position, feature)])[0])
+
     def activations(self, places: Sequence[Place]) -> Float[Tensor, " place"]:
         """The activation at each (layer, position, feature); 0 where the real MLP is kept."""
         columns = torch.tensor(places, dtype=torch.long, device=self.model.device).reshape(-1, 3)

@@ -7,13 +7,12 @@ is in `meta["targets"]`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from silverstain.attribution.recorded import RecordedRun
 from silverstain.attribution.requests import (
     DifferenceTarget,
     DirectionTarget,
@@ -22,6 +21,7 @@ from silverstain.attribution.requests import (
     TokenTarget,
 )
 from silverstain.attribution.targets import Targets, difference_targets, logit_targets, unit_targets
+from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, Recording
 from silverstain.notation import feature_name
@@ -44,6 +44,25 @@ class Root:
     token_id: int = -1
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What only its kind has: of a token its text, id and probability, and so on."""
+
+
+@runtime_checkable
+class Seen(Protocol):
+    """What roots look up in a run of a model."""
+
+    @property
+    def model(self) -> LanguageModel: ...
+
+    @property
+    def basis(self) -> Basis: ...
+
+    def logits_at(self, position: int) -> Float[Tensor, " d_vocab"]: ...
+
+    def read_at(self, layer: int, position: int) -> Float[Tensor, " d_model"]:
+        """What the basis reads there."""
+        ...
+
+    def activation_at(self, layer: int, position: int, feature: int) -> float: ...
 
 
 def cut_prompt(
@@ -72,7 +91,7 @@ def likeliest(recording: Recording, position: int, *, probability: float, most: 
     return [TokenTarget(token=int(token), position=position) for token in order[:count]]
 
 
-def find_roots(run: RecordedRun, requests: Sequence[TargetRequest], places: Sequence[int]) -> tuple[Root, ...]:
+def find_roots(run: Seen, requests: Sequence[TargetRequest], places: Sequence[int]) -> tuple[Root, ...]:
     """What is asked for at each of `places`, in a recorded run; UsageError for what the model does not have, and for a
     target named twice."""
     roots = tuple(_root(run, request, place) for request, place in zip(requests, places, strict=True))
@@ -107,7 +126,7 @@ def root_facts(roots: Sequence[Root], values: Float[Tensor, " root"]) -> list[di
     ]
 
 
-def _root(run: RecordedRun, request: TargetRequest, place: int) -> Root:
+def _root(run: Seen, request: TargetRequest, place: int) -> Root:
     if isinstance(request, TokenTarget):
         return _token(run, request, place)
     if isinstance(request, DifferenceTarget):
@@ -117,10 +136,10 @@ def _root(run: RecordedRun, request: TargetRequest, place: int) -> Root:
     return _feature(run, request, place)
 
 
-def _token(run: RecordedRun, request: TokenTarget, place: int) -> Root:
+def _token(run: Seen, request: TokenTarget, place: int) -> Root:
     model = run.model
     token = _token_id(model, request.token)
-    probability = float(run.recording.logits[place].double().softmax(-1)[token])
+    probability = float(run.logits_at(place).double().softmax(-1)[token])
     text = model.token_strings([token])[0]
     return Root(
         kind="token",
@@ -151,8 +170,8 @@ def _difference(model: LanguageModel, request: DifferenceTarget, place: int) -> 
     )
 
 
-def _direction(run: RecordedRun, request: DirectionTarget, place: int) -> Root:
-    model, like = run.model, run.recording.final
+def _direction(run: Seen, request: DirectionTarget, place: int) -> Root:
+    model, like = run.model, run.read_at(0, place)
     vector = torch.as_tensor(request.vector).detach().to(like)
     if vector.shape != (model.d_model,):
         raise UsageError(
@@ -173,7 +192,7 @@ def _direction(run: RecordedRun, request: DirectionTarget, place: int) -> Root:
     )
 
 
-def _feature(run: RecordedRun, request: FeatureTarget, place: int) -> Root:
+def _feature(run: Seen, request: FeatureTarget, place: int) -> Root:
     model, basis = run.model, run.basis
     name = feature_name(request.layer, request.feature)
     layer = _layer(model.n_layers, request.layer, name)
@@ -189,7 +208,7 @@ def _feature(run: RecordedRun, request: FeatureTarget, place: int) -> Root:
             f"give a position from {n_real} on"
         )
     at = torch.tensor([layer, place, request.feature], device=model.device)
-    inputs = run.recording.mlp_inputs[layer, place][None]
+    inputs = run.read_at(layer, place)[None]
     return Root(
         kind="feature",
         name=name,
@@ -197,7 +216,7 @@ def _feature(run: RecordedRun, request: FeatureTarget, place: int) -> Root:
         position=place,
         weight=_weight(request, 1.0, name),
         target=unit_targets(basis, at[:1], at[1:2], at[2:], inputs),
-        facts={"feature": request.feature, "activation": float(run.activations([(layer, place, request.feature)])[0])},
+        facts={"feature": request.feature, "activation": run.activation_at(layer, place, request.feature)},
     )
 
 

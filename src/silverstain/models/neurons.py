@@ -118,11 +118,16 @@ class Neurons:
 
     def activations_of(self, factors: Factors) -> Float[Tensor, "*batch unit"]:
         """Of all units."""
-        products = self.products(factors)
-        if factors.weights is None:
+        return self.weighted(self.products(factors), factors.weights)
+
+    def weighted(
+        self, products: Float[Tensor, "*batch neuron"], weights: Float[Tensor, "*batch expert"] | None
+    ) -> Float[Tensor, "*batch unit"]:
+        """The activations that a · b of each neuron and the router's weights make."""
+        if weights is None:
             return products
-        each = factors.weights.repeat_interleave(self.n_neurons // self.n_experts, dim=-1)
-        return torch.cat([each * products, factors.weights], dim=-1)
+        each = weights.repeat_interleave(self.n_neurons // self.n_experts, dim=-1)
+        return torch.cat([each * products, weights], dim=-1)
 
     def written(self, activations: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch d_model"]:
         """What the units write with these activations, before the norm behind the MLP."""

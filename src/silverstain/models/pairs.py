@@ -41,12 +41,12 @@ class PairedLayer:
     projections: tuple[Tensor, ...]
     """What the MLP's first projections gave, in the order of its entry in the architecture table; empty for experts."""
 
-    def scores(self) -> Float[Tensor, "run head query key"]:
-        """Attention scores before any soft-cap and mask."""
+    def scores(self, first: int = 0) -> Float[Tensor, "run head late key"]:
+        """Attention scores of queries from `first` on, before any soft-cap and mask."""
         call = self.attention
         group = call.query.shape[1] // call.key.shape[1]
         key = call.key.detach().repeat_interleave(group, dim=1)
-        return torch.matmul(call.query.detach(), key.transpose(-1, -2)) * call.scaling
+        return torch.matmul(call.query.detach()[:, :, first:], key.transpose(-1, -2)) * call.scaling
 
     def patterns(self) -> Float[Tensor, "run head query key"]:
         """Both attention patterns."""
@@ -67,7 +67,9 @@ class Pair:
     end: Float[Tensor, "run pos d_model"]
     """What the final norm reads."""
     final: Float[Tensor, "run pos d_model"]
-    logits: Float[Tensor, "run pos d_vocab"]
+    logits: Float[Tensor, "run place d_vocab"]
+    """After the tokens at `places` alone: a vocabulary is large."""
+    places: tuple[int, ...]
     reached: Bool[Tensor, "layer_and_end pos"]
     """Where the change of tokens can have come when a layer's block reads the stream (at last, the final norm).
     Elsewhere both runs are the same computation, and every tensor here has the same numbers in both: products of
@@ -82,6 +84,15 @@ class Pair:
     def changed(self) -> list[int]:
         """The positions whose tokens differ."""
         return (self.token_ids[0] != self.token_ids[1]).nonzero().flatten().tolist()
+
+    @property
+    def first(self) -> int:
+        """The first position whose tokens differ: before it both runs are one computation, and nothing changes."""
+        return self.changed[0] if self.changed else 0
+
+    def logits_at(self, position: int) -> Float[Tensor, "run d_vocab"]:
+        """The logits after a token that is one of `places`."""
+        return self.logits[:, self.places.index(position)]
 
     def read(self, layer: int) -> Float[Tensor, "run pos d_model"]:
         """What a basis reads in a layer."""
@@ -107,15 +118,23 @@ class Pair:
             mlp_inputs=torch.stack([self.read(layer)[run] for layer in range(len(layers))]),
             mlp_outputs=torch.stack([layer.mlp_written[run] for layer in layers]),
             final=self.final[run],
-            logits=self.logits[run],
+            logits=model.logits_of(self.final[run]),
             reads_at=self.reads_at,
         )
 
 
 def record_pair(
-    model: LanguageModel, base: Sequence[int] | Tensor, contrast: Sequence[int] | Tensor, *, reads_at: str = MLP_INPUT
+    model: LanguageModel,
+    base: Sequence[int] | Tensor,
+    contrast: Sequence[int] | Tensor,
+    *,
+    reads_at: str = MLP_INPUT,
+    places: Sequence[int] | None = None,
 ) -> Pair:
-    """Run two prompts of equal length in one batch. UsageError for other lengths and what the model cannot read."""
+    """Run two prompts of equal length in one batch. UsageError for other lengths and what the model cannot read.
+
+    `places` are the positions after which logits are asked for, from 0 on; None for all.
+    """
     ids = [torch.as_tensor(tokens, dtype=torch.long, device=model.device) for tokens in (base, contrast)]
     for each in ids:
         check_ids(model, each)
@@ -149,8 +168,10 @@ def record_pair(
         end = stack.enter_context(kept({0: model.final_norm.module}, inputs=True))
         final = stack.enter_context(kept({0: model.final_norm.module}, inputs=False))
         batch = torch.stack(ids)
-        logits = model.hf(input_ids=batch, use_cache=False).logits
-    if not bool(logits.amax(dim=-1).isfinite().all()):
+        places = range(batch.shape[1]) if places is None else sorted(set(places))
+        at = torch.tensor(list(places), dtype=torch.long, device=batch.device)
+        logits = model.hf(input_ids=batch, use_cache=False, logits_to_keep=at).logits
+    if not bool(final[0].isfinite().all()) or not bool(logits.amax(dim=-1).isfinite().all()):
         raise UsageError(
             f"{model.name} computes numbers on these prompts that are NaN or infinite; its weights may be damaged, or "
             "too large for its dtype: fetch the model again, or give a wider dtype"
@@ -162,33 +183,36 @@ def record_pair(
         )
     reached = _reached(batch, [calls[i] for i in layers])
 
-    def same(found: Tensor, where: Bool[Tensor, " pos"]) -> Tensor:
-        found = found.detach().reshape(*batch.shape, -1).clone()
-        found[1, ~where] = found[0, ~where]
-        return found
+    everywhere = reached.all(dim=-1).tolist()
 
-    def at_mlp(layer: int) -> Bool[Tensor, " pos"]:
-        return reached[layer] if model.is_parallel else reached[layer + 1]
+    def same(found: Tensor, layer: int) -> Tensor:
+        found = found.detach().reshape(*batch.shape, -1)
+        return found if everywhere[layer] else torch.where(reached[layer, :, None], found, found[:1])
+
+    def paired(i: int) -> PairedLayer:
+        """A layer, whose tensors are let go as they were found: all layers twice would be much memory."""
+        at_mlp = i if model.is_parallel else i + 1
+        output, added = mlp_outputs.pop(i), written.pop(i)
+        mlp_output = same(output, at_mlp)
+        return PairedLayer(
+            stream=same(streams.pop(i), i),
+            attention_read=reads[i],
+            attention=calls[i],
+            attention_output=same(attention_outputs.pop(i), i + 1),
+            middle=same(middles.pop(i), at_mlp),
+            mlp_read=same(mlp_reads.pop(i), at_mlp),
+            mlp_output=mlp_output,
+            mlp_written=mlp_output if added is output else same(added, at_mlp),
+            projections=tuple(same(each.pop(i), at_mlp) for each in projected),
+        )
 
     return Pair(
         token_ids=batch,
-        layers=tuple(
-            PairedLayer(
-                stream=same(streams[i], reached[i]),
-                attention_read=reads[i],
-                attention=calls[i],
-                attention_output=same(attention_outputs[i], reached[i + 1]),
-                middle=same(middles[i], at_mlp(i)),
-                mlp_read=same(mlp_reads[i], at_mlp(i)),
-                mlp_output=same(mlp_outputs[i], at_mlp(i)),
-                mlp_written=same(written[i], at_mlp(i)),
-                projections=tuple(same(each[i], at_mlp(i)) for each in projected),
-            )
-            for i in layers
-        ),
-        end=same(end[0], reached[-1]),
-        final=same(final[0], reached[-1]),
+        layers=tuple(paired(i) for i in layers),
+        end=same(end[0], -1),
+        final=same(final[0], -1),
         logits=logits,
+        places=tuple(places),
         reached=reached,
         reads_at=reads_at,
     )

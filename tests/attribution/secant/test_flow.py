@@ -94,7 +94,7 @@ def test_contributions_are_what_is_lost_when_a_change_is_held_at_nothing(contras
         lost = whole - last(found, pushed_up(flow, found.basis, without_units=held))
         assert lost == pytest.approx(float(units[unit]), rel=1e-8, abs=1e-11)
     for layer in range(flow.n_layers):
-        pairs = parts.attention[layer][0]
+        pairs = parts.pairs(layer, torch.ones(1))
         place = int(pairs.abs().argmax())
         head, query, key = (int(i) for i in torch.unravel_index(torch.tensor(place), pairs.shape))
         without = [(layer, head, query, key)]
@@ -167,7 +167,7 @@ def test_neurons_are_read_by_the_rule_of_their_factors(contrasts: Contrasts, sha
             if neurons.n_experts:
                 w = [float(neurons.routing(read[r, at])[0][expert]) for r in (0, 1)]
                 assert units.routing is not None
-                by_router = units.routing[at, expert] @ neurons.W_router
+                by_router = units.routing[at - units.first, expert] @ neurons.W_router
                 vector = sum(w) / 2 * vector + product * by_router
             got = units.reads(torch.tensor([units.at(at, unit)])).vectors[0]
             torch.testing.assert_close(got, vector, rtol=1e-7, atol=1e-9)
@@ -184,14 +184,14 @@ def test_experts_that_run_in_one_run_only_are_constants_and_the_rest_is_the_rout
     for layer, units in enumerate(found.flow.units):
         assert isinstance(units, NeuronUnits)
         assert units.routing is not None
-        read = found.pair.read(layer)
+        read = found.pair.read(layer)[:, units.first :]
         w = units.neurons.routing(read)[0]
         scores = torch.nn.functional.linear(read, units.neurons.W_router, units.neurons.b_router)
         in_both = (w > 0).all(0)
         alone += int(((w > 0).any(0) & ~in_both).sum())
         by_scores = torch.einsum("pef,pf->pe", units.routing, scores[1] - scores[0])
         n = units.neurons.n_neurons
-        constants = units.constants.view(len(read[0]), -1)[:, n:]
+        constants = units.constants.view(found.pair.n_positions, -1)[units.first :, n:]
         torch.testing.assert_close(by_scores + constants, w[1] - w[0], rtol=1e-10, atol=1e-13)
         assert bool((units.routing[~in_both] == 0).all())
     assert alone > 4

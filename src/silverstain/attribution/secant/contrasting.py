@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.attribution.joining import check_finite
-from silverstain.attribution.recorded import RecordedRun
 from silverstain.attribution.requests import DifferenceTarget
 from silverstain.attribution.roots import Root, find_roots, root_facts
 from silverstain.attribution.secant.edges import (
@@ -121,14 +120,13 @@ def find_contrast(
     settings = TraceSettings.of(settings, keywords)
     ids = [model.tokenize(prompt) if isinstance(prompt, str) else list(prompt) for prompt in (base, other)]
     check_pair(model, *ids)
-    pair = record_pair(model, *ids, reads_at=basis.reads_at)
-    position = _place(settings.position, pair.n_positions)
-    requests = settings.requests
+    position, requests = _place(settings.position, len(ids[0])), settings.requests
+    places = [_place(position if r.position is None else r.position, len(ids[0])) for r in requests or ()] or [position]
+    pair = record_pair(model, *ids, reads_at=basis.reads_at, places=places)
     asked = [answers_apart(model, pair, position)] if requests is None else list(requests)
-    run = RecordedRun(model=model, basis=basis, recording=pair.recording(model, 1))
-    places = [_place(position if r.position is None else r.position, pair.n_positions) for r in asked]
     flow = secant_flow(model, basis, pair)
-    roots = tuple(_between(flow, root) for root in find_roots(run, asked, places))
+    run = _Other(model=model, basis=basis, pair=pair)
+    roots = tuple(_between(flow, root) for root in find_roots(run, asked, places[: len(asked)]))
     targets = joined(*(root.target for root in roots))
     contributions = flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
     texts = [
@@ -138,6 +136,25 @@ def find_contrast(
         flow=flow, basis=basis, settings=settings, roots=roots, contributions=contributions,
         prompts=(texts[0], texts[1]),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Other:
+    """The contrast, as roots see it."""
+
+    model: LanguageModel
+    basis: Basis
+    pair: Pair
+
+    def logits_at(self, position: int) -> Float[Tensor, " d_vocab"]:
+        return self.pair.logits_at(position)[1]
+
+    def read_at(self, layer: int, position: int) -> Float[Tensor, " d_model"]:
+        return self.pair.read(layer)[1, position]
+
+    def activation_at(self, layer: int, position: int, feature: int) -> float:
+        first, at, unit = torch.tensor([[0], [position], [feature]], device=self.model.device)
+        return float(self.basis.activations_at(layer, self.pair.read(layer)[1:], first, at, unit)[0])
 
 
 def check_pair(model: LanguageModel, base: Sequence[int], other: Sequence[int]) -> None:
@@ -161,7 +178,7 @@ def check_pair(model: LanguageModel, base: Sequence[int], other: Sequence[int]) 
 
 def answers_apart(model: LanguageModel, pair: Pair, position: int) -> DifferenceTarget:
     """The likeliest token of the contrast less that of the base; UsageError where they agree."""
-    base, other = pair.logits[:, position].argmax(dim=-1).tolist()
+    base, other = pair.logits_at(position).argmax(dim=-1).tolist()
     if base == other:
         (text,) = model.token_strings([base])
         raise UsageError(
@@ -326,7 +343,8 @@ def _answers(found: Contrast) -> dict[str, Any]:
         value = float(found.changes[0])
         return {"base": None, "contrast": None, "change": value}
     other, base = root.facts["ids"]
-    logits, chances = pair.logits[:, root.position], pair.logits[:, root.position].double().softmax(-1)
+    logits = pair.logits_at(root.position)
+    chances = logits.double().softmax(-1)
     difference = (logits[:, other] - logits[:, base]).tolist()
     texts = found.model.token_strings([base, other])
     return {

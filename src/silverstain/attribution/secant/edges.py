@@ -1,6 +1,7 @@
 """The direct edges of a contrast graph: along the flow, stopping at units and patterns."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -30,19 +31,20 @@ def pair_columns(layout: NodeLayout, selection: Selection) -> tuple[Int[Tensor, 
 
 
 def secant_sources(flow: SecantFlow, selection: Selection, layout: NodeLayout) -> Sources:
-    """All changes that write into the stream, with the nodes they belong to."""
+    """All changes that write into the stream, with the nodes they belong to. Positions are counted from the first at
+    which anything changes, as those of `SecantFlow.direct` are."""
     device = flow.embedding_change.device
-    positions = torch.arange(flow.n_positions, device=device)
+    first, late = flow.first, torch.arange(flow.first, flow.n_positions, device=device)
     columns, rests = (part.to(device) for part in pair_columns(layout, selection))
     attention = []
     for layer in range(flow.n_layers):
         here = (selection.pairs.layer == layer).nonzero().flatten()
-        place = slice(layer * flow.n_positions, (layer + 1) * flow.n_positions)
+        place = slice(layer * flow.n_positions + first, (layer + 1) * flow.n_positions)
         attention.append(_attention_writes(flow, layer, selection.pairs, here, columns[here.to(device)], rests[place]))
     return Sources(
         n_columns=layout.logits.start,
         writes=_mlp_writes(flow, selection, layout),
-        embedding=dense_writes(flow.embedding_change, layout.token(positions), positions, flow.n_positions),
+        embedding=dense_writes(flow.embedding_change[first:], layout.token(late), late - first, len(late)),
         constant_column=layout.constant,
         attention=tuple(attention),
     )
@@ -54,9 +56,9 @@ def _attention_writes(
     pairs: AttentionPairs,
     here: Int[Tensor, " some"],
     columns: Int[Tensor, " some"],
-    rests: Int[Tensor, " pos"],
+    rests: Int[Tensor, " late"],
 ) -> Writes:
-    """What the changed patterns of a layer write: selected pairs, and the rest at each query."""
+    """What the changed patterns of a layer write: selected pairs, and the rest at each late query."""
     attention, norm = flow.attentions[layer], flow.attention_output_norms[layer]
     device = columns.device
     head, query, key = (part[here].to(device) for part in (pairs.head, pairs.query, pairs.key))
@@ -64,15 +66,16 @@ def _attention_writes(
     rest = attention.written_in_all().index_add(0, query, -rows)
     if norm is not None:
         rows, rest = norm.linear_at(rows, query), norm.linear(rest)
-    every = torch.arange(flow.n_positions, device=device)
+    first, n_late = flow.first, len(rests)
+    late = torch.arange(n_late, device=device)
     return dense_writes(
-        torch.cat([rows, rest]), torch.cat([columns, rests]), torch.cat([query, every]), flow.n_positions
+        torch.cat([rows, rest[first:]]), torch.cat([columns, rests]), torch.cat([query - first, late]), n_late
     )
 
 
 def _mlp_writes(flow: SecantFlow, selection: Selection, layout: NodeLayout) -> tuple[Writes, ...]:
     """What changes at every MLP's output: selected units, and the rest at each position."""
-    n, n_real = flow.n_positions, layout.n_real
+    n, n_real, start = flow.n_positions, layout.n_real, flow.first
     rows, columns, at = ([[] for _ in range(flow.n_layers)] for _ in range(3))
     first = layout.features.start
     for units, some in zip(flow.units, selection.units, strict=True):
@@ -87,8 +90,8 @@ def _mlp_writes(flow: SecantFlow, selection: Selection, layout: NodeLayout) -> t
         rest = flow.written_change(layer) - flow.skip_change(layer)
         for written, positions in zip(rows[layer], at[layer], strict=True):
             rest = rest.index_add(0, positions, -written)
-        every = torch.arange(n, device=rest.device)
-        late, early = every[n_real:], every[:n_real]
+        every = torch.arange(start, n, device=rest.device)
+        late, early = every[every >= n_real], every[every < n_real]
         own = torch.cat(
             [
                 layout.real_mlp(torch.full_like(early, layer), early),
@@ -97,7 +100,10 @@ def _mlp_writes(flow: SecantFlow, selection: Selection, layout: NodeLayout) -> t
         )
         found.append(
             dense_writes(
-                torch.cat([*rows[layer], rest]), torch.cat([*columns[layer], own]), torch.cat([*at[layer], every]), n
+                torch.cat([*rows[layer], rest[start:]]),
+                torch.cat([*columns[layer], own]),
+                torch.cat([*at[layer], every]) - start,
+                n - start,
             )
         )
     return tuple(found)
@@ -121,15 +127,17 @@ def unit_rows(flow: SecantFlow, selection: Selection) -> Targets:
 def edges_into_readers(flow: SecantFlow, sources: Sources, targets: Targets) -> Float[Tensor, "target source"]:
     """All edges into units and logits."""
     edges = flow.embedding_change.new_zeros(len(targets), sources.n_columns)
-    for group in groups_of(flow.direct, sources, targets):
-        some = targets[group]
+    late = (targets.positions >= flow.first).nonzero().flatten()  # what reads before it has no edges
+    reading = replace(targets[late], positions=targets.positions[late] - flow.first)
+    for group in groups_of(flow.direct, sources, reading):
+        some = reading[group]
         sums = edges.new_zeros(sources.n_columns, len(group))
         sums[sources.constant_column] = some.constants
         for crossing in flow.direct.sweep(some.vectors, some.layers.tolist(), some.positions, attends=True):
             writes = sources.attention[crossing.layer] if crossing.is_attention else sources.at(crossing.layer)
             sums[sources.constant_column, : len(crossing.constant)] += crossing.constant
             add_writes_(sums, writes, crossing.first, crossing.gradient)
-        edges[group] = sums.T
+        edges[late[group]] = sums.T
     return edges
 
 
@@ -161,4 +169,4 @@ def _at_streams(flow: SecantFlow, pairs: AttentionPairs, group: Int[Tensor, " so
             part[some].to(flow.embedding_change.device) for part in (pairs.head, pairs.query, pairs.key)
         )
         pulled = flow.attentions[layer].pull_pairs(head, query, key)
-        yield flow.attention_norms[layer].pull(pulled, 0)
+        yield flow.attention_norms[layer].pull(pulled, flow.first)

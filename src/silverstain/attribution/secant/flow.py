@@ -35,8 +35,10 @@ class Contributions:
     units: tuple[Float[Tensor, "target _"], ...]
     """Of a layer, in the order of its `LayerUnits`."""
     rests: Float[Tensor, "layer target pos"]
-    attention: tuple[Float[Tensor, "target head query key"], ...]
-    """Of each ΔP."""
+    at_heads: tuple[Float[Tensor, "target late head d_head"], ...]
+    """The gradient at what the heads of each layer have mixed: what comes through each ΔP follows from it (`pairs`),
+    and takes a thousand times the room."""
+    attentions: tuple[SecantAttention, ...]
     tokens: Float[Tensor, "target pos"]
     real_mlps: Float[Tensor, "layer target pos"]
     """Of MLPs that are kept at leading positions."""
@@ -49,6 +51,11 @@ class Contributions:
     streams: Float[Tensor, "layer target pos"]
     """Of the stream that the block reads there. These three tell where the change is on its way, and are no parts of
     one sum: layers hand it on to each other."""
+
+    def pairs(self, layer: int, weights: Float[Tensor, " target"]) -> Float[Tensor, "head query key"]:
+        """Of each ΔP of a layer, to all targets together."""
+        at_heads = self.at_heads[layer]
+        return self.attentions[layer].through_pairs(torch.einsum("t,tqhe->qhe", weights.to(at_heads), at_heads))
 
     @property
     def total(self) -> Float[Tensor, " target"]:
@@ -69,6 +76,8 @@ class SecantFlow:
     read_norms: tuple[FrozenNorm, ...]
     """Before what a basis reads in each layer, and the final norm at last."""
     attentions: tuple[SecantAttention, ...]
+    mean_patterns: Float[Tensor, "layer head late late"]
+    """Those of `attentions`, which are views of it."""
     units: tuple[LayerUnits, ...]
     W_skip: tuple[Tensor | None, ...]
     n_real: int
@@ -86,66 +95,78 @@ class SecantFlow:
         base, contrast = self.pair.layers[0].stream
         return contrast - base
 
+    @property
+    def first(self) -> int:
+        """The first position at which anything changes."""
+        return self.pair.first
+
     @cached_property
     def direct(self) -> FrozenFlow:
-        """The same flow where it stops at units and patterns: what edges run along."""
+        """The same flow where it stops at units and patterns: what edges run along. Its positions are counted from
+        `first` on, as nothing comes from before it."""
+        first = self.first
         return FrozenFlow(
-            patterns=torch.stack([attention.mean_pattern for attention in self.attentions]),
-            attention_norms=self.attention_norms,
-            attention_output_norms=self.attention_output_norms,
-            read_norms=self.read_norms,
+            patterns=self.mean_patterns,
+            attention_norms=tuple(norm.behind(first) for norm in self.attention_norms),
+            attention_output_norms=tuple(
+                None if norm is None else norm.behind(first) for norm in self.attention_output_norms
+            ),
+            read_norms=tuple(norm.behind(first) for norm in self.read_norms),
             W_V=tuple(attention.W_V for attention in self.attentions),
             W_O=tuple(attention.W_O for attention in self.attentions),
             W_skip=self.W_skip,
             attention_bias=(None,) * self.n_layers,
             is_parallel=self.model.is_parallel,
-            n_real=self.n_real,
+            n_real=max(self.n_real - first, 0),
         )
 
     def contributions(
         self, vectors: Float[Tensor, "target d_model"], layers: Sequence[int], positions: Int[Tensor, " target"]
     ) -> Contributions:
         """One pass down for all targets together: each reads behind the norm of its layer (`n_layers`: the final
-        one)."""
-        n = self.n_layers
+        one).
+
+        Gradients are those of positions from `first` on. What reads before that reaches no change.
+        """
+        n, first = self.n_layers, self.first
         like = self.embedding_change
-        stream = like.new_zeros(len(vectors), *like.shape)
+        stream = like.new_zeros(len(vectors), *like[first:].shape)
         self._enter_(stream, n, vectors, layers, positions)
         behind: list[Tensor | None] = [None] * n  # the gradient of the stream behind every MLP
         units: list[Tensor] = [like.new_zeros(0)] * n
-        patterns: list[Tensor] = [like.new_zeros(0)] * n
+        at_heads: list[Tensor] = [like.new_zeros(0)] * n
         rests, kept = (like.new_zeros(n, len(vectors), self.n_positions) for _ in range(2))
         constants = like.new_zeros(n, len(vectors))
         at_attention, at_mlps, at_streams = (torch.zeros_like(rests) for _ in range(3))
         for layer in range(n - 1, -1, -1):
             behind[layer] = stream
-            at_units = self.units[layer].at_units(behind)
+            at_units = self.units[layer].at_units(behind, first)
             units[layer] = at_units * self.units[layer].change
             constants[layer] = at_units @ self.units[layer].constants
-            rests[layer] = (stream * self.units[layer].rest).sum(-1)
+            rests[layer, :, first:] = (stream * self.units[layer].rest[first:]).sum(-1)
             rests[layer, :, : self.n_real] = 0
-            at_mlps[layer] = (stream * self.written_change(layer)).sum(-1)
+            at_mlps[layer, :, first:] = (stream * self.written_change(layer)[first:]).sum(-1)
             kept[layer, :, : self.n_real] = at_mlps[layer, :, : self.n_real]
-            at_read = self.units[layer].pull(at_units) + self._skipped(layer, stream)
-            through_mlp = self.read_norms[layer].pull(at_read, 0)
-            entering = torch.zeros_like(stream)
-            self._enter_(entering, layer, vectors, layers, positions)
-            middle = stream if self.model.is_parallel else stream + through_mlp + entering
+            at_read = self.units[layer].pull(at_units, first) + self._skipped(layer, stream)
+            through_mlp = self.read_norms[layer].pull(at_read, first)
+            self._enter_(through_mlp, layer, vectors, layers, positions)
+            middle = stream if self.model.is_parallel else stream + through_mlp
             output_norm = self.attention_output_norms[layer]
-            gradient = middle if output_norm is None else output_norm.pull(middle, 0)
-            base, contrast = self.pair.layers[layer].attention_output
-            at_attention[layer] = (gradient * (contrast - base)).sum(-1)
+            gradient = middle if output_norm is None else output_norm.pull(middle, first)
+            base, contrast = self.pair.layers[layer].attention_output[:, first:]
+            at_attention[layer, :, first:] = (gradient * (contrast - base)).sum(-1)
             pulled = self.attentions[layer].pull(gradient)
-            patterns[layer] = pulled.at_patterns * self.attentions[layer].change
-            stream = middle + self.attention_norms[layer].pull(pulled.at_read, 0)
+            at_heads[layer] = pulled.at_heads
+            stream = middle + self.attention_norms[layer].pull(pulled.at_read, first)
             if self.model.is_parallel:
-                stream = stream + through_mlp + entering
-            base, contrast = self.pair.layers[layer].stream
-            at_streams[layer] = (stream * (contrast - base)).sum(-1)
+                stream = stream + through_mlp
+            base, contrast = self.pair.layers[layer].stream[:, first:]
+            at_streams[layer, :, first:] = (stream * (contrast - base)).sum(-1)
         return Contributions(
             units=tuple(units),
             rests=rests,
-            attention=tuple(patterns),
+            at_heads=tuple(at_heads),
+            attentions=self.attentions,
             tokens=at_streams[0],
             real_mlps=kept,
             constants=constants,
@@ -170,27 +191,30 @@ class SecantFlow:
         change[: self.n_real] = 0
         return change
 
-    def _skipped(self, layer: int, stream: Float[Tensor, "target pos d_model"]) -> Tensor | float:
+    def _skipped(self, layer: int, stream: Float[Tensor, "target late d_model"]) -> Tensor | float:
         W_skip = self.W_skip[layer]
         if W_skip is None:
             return 0.0
         pulled = stream @ W_skip.to(stream)
-        pulled[:, : self.n_real] = 0
+        pulled[:, : max(self.n_real - self.first, 0)] = 0
         return pulled
 
     def _enter_(
         self,
-        stream: Float[Tensor, "target pos d_model"],
+        stream: Float[Tensor, "target late d_model"],
         layer: int,
         vectors: Float[Tensor, "target d_model"],
         layers: Sequence[int],
         positions: Int[Tensor, " target"],
     ) -> None:
         """Add, in place, the gradients of the targets that read in a layer."""
-        here = torch.tensor([i for i, read in enumerate(layers) if read == layer], dtype=torch.long)
-        if len(here):
-            entered = self.read_norms[layer].pull_at(vectors[here], positions[here])
-            stream[here, positions[here]] += entered
+        some = [i for i, read in enumerate(layers) if read == layer]
+        if not some:
+            return
+        here = torch.tensor(some, device=positions.device)
+        here = here[positions[here] >= self.first]
+        entered = self.read_norms[layer].pull_at(vectors[here], positions[here])
+        stream[here, positions[here] - self.first] += entered
 
 
 @torch.no_grad()
@@ -199,6 +223,8 @@ def secant_flow(model: LanguageModel, basis: Basis, pair: Pair) -> SecantFlow:
     layers, like = range(model.n_layers), pair.layers[0].stream[0]
     n_real, units = min(basis.n_real(model), pair.n_positions), _units(model, basis, pair, like)
     skips = tuple(basis.W_skip(layer) for layer in layers)
+    n_heads, n_late = pair.layers[0].attention.query.shape[1], pair.n_positions - pair.first
+    mean_patterns = like.new_empty(model.n_layers, n_heads, n_late, n_late)
     return SecantFlow(
         model=model,
         pair=pair,
@@ -216,7 +242,8 @@ def secant_flow(model: LanguageModel, basis: Basis, pair: Pair) -> SecantFlow:
             ),
             _norm(model.final_norm, pair.end, like),
         ),
-        attentions=tuple(secant_attention(model, i, pair) for i in layers),
+        attentions=tuple(secant_attention(model, i, pair, mean_patterns[i]) for i in layers),
+        mean_patterns=mean_patterns,
         units=units,
         W_skip=tuple(None if skip is None else skip.to(like) for skip in skips),
         n_real=n_real,
@@ -250,7 +277,7 @@ def _neurons(model: LanguageModel, basis: NeuronBasis, pair: Pair, like: Tensor)
     for layer, paired in enumerate(pair.layers):
         norm = model.norm("mlp_output", layer)
         output_norm = None if norm is None else _norm(norm, paired.mlp_output, like)
-        found.append(neuron_units(layer, basis.layer(layer), paired, output_norm, position, feature))
+        found.append(neuron_units(layer, basis.layer(layer), paired, output_norm, position, feature, pair.first))
     return tuple(found)
 
 

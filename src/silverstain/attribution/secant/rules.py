@@ -19,14 +19,15 @@ only the quotient is right."""
 
 def slope(function: Callable[[Tensor], Tensor], base: Tensor, contrast: Tensor) -> Tensor:
     """σ = Δf/Δx of an elementwise function, the mean of both derivatives where Δx is tiny; in float64 on the way."""
-    b, c = base.double(), contrast.double()
+    b, c = base.double().flatten(), contrast.double().flatten()
     difference = c - b
-    is_near = difference.abs() <= NEAR * (1e-3 + (b + c).abs() / 2)
-    found = (function(c) - function(b)) / torch.where(difference == 0, 1.0, difference)
-    at_b, at_c = derivative(function, b[is_near]), derivative(function, c[is_near])
-    bends = ((at_b - at_c).abs() > KINK) & (difference[is_near] != 0)
-    found[is_near] = torch.where(bends, found[is_near], (at_b + at_c) / 2)
-    return found.to(base.dtype)
+    near = (difference.abs() <= NEAR * (1e-3 + (b + c).abs() / 2)).nonzero().flatten()
+    found = (function(c) - function(b)).div_(difference)
+    if len(near):
+        at_b, at_c = derivative(function, torch.stack([b[near], c[near]]))
+        bends = ((at_b - at_c).abs() > KINK) & (difference[near] != 0)
+        found[near] = torch.where(bends, found[near], (at_b + at_c) / 2)
+    return found.to(base.dtype).view_as(base)
 
 
 def derivative(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

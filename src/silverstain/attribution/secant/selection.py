@@ -1,6 +1,7 @@
 """Which units and attention pairs get nodes of their own: those through which most of the change comes."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float, Int
@@ -42,9 +43,13 @@ class Selection:
 
 def weighted(contributions: Contributions, weights: Float[Tensor, " target"]) -> "tuple[list[Tensor], list[Tensor]]":
     """Signed contributions of units [unit] and pairs [head, query, key] of each layer to all targets together."""
-    units = [torch.einsum("t,tu->u", weights.to(part), part) for part in contributions.units]
-    pairs = [torch.einsum("t,thqk->hqk", weights.to(part), part) for part in contributions.attention]
-    return units, pairs
+    pairs = [contributions.pairs(layer, weights) for layer in range(len(contributions.attentions))]
+    return weighted_units(contributions, weights), pairs
+
+
+def weighted_units(contributions: Contributions, weights: Float[Tensor, " target"]) -> list[Tensor]:
+    """Signed contributions of the units [unit] of each layer to all targets together."""
+    return [weights.to(part) @ part for part in contributions.units]
 
 
 def select(
@@ -56,9 +61,11 @@ def select(
     share: float | None = None,
 ) -> Selection:
     """The units and pairs with the largest |contribution|: at most so many, or as few as carry a share of all."""
-    units, pairs = weighted(contributions, weights)
+    units = weighted_units(contributions, weights)
+    layers = range(len(units))
     sizes, places, first, whole = [], [], 0, 0.0
-    for part in (*units, *pairs):  # one after the other, as all together may be hundreds of millions
+    # one after the other, as all together may be hundreds of millions
+    for part in chain(units, (contributions.pairs(layer, weights) for layer in layers)):
         best = part.abs().flatten().topk(min(most, part.numel()))
         sizes.append(best.values)
         places.append(best.indices + first)
@@ -77,7 +84,8 @@ def select(
         kept_units.append(here)
         first += len(part)
     columns = [[torch.zeros(0, dtype=torch.long)] for _ in range(4)]
-    for layer, part in enumerate(pairs):
+    for layer in layers:
+        part = flow.attentions[layer].change
         n_queries, n_keys = part.shape[1:]
         here = chosen[(chosen >= first) & (chosen < first + part.numel())] - first
         head, query, key = here // (n_queries * n_keys), here // n_keys % n_queries, here % n_keys

@@ -7,11 +7,12 @@ skip, and what it misses, whose change is a source.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from silverstain.attribution.frozen_norm import FrozenNorm
 from silverstain.attribution.secant.rules import logarithmic_mean, slope
@@ -52,12 +53,15 @@ class LayerUnits(ABC):
         return len(self.position)
 
     @abstractmethod
-    def at_units(self, gradients: Sequence[Float[Tensor, "target pos d_model"] | None]) -> Float[Tensor, "target unit"]:
-        """The gradient at every activation, given the ones at the stream behind every layer's MLP."""
+    def at_units(
+        self, gradients: Sequence[Float[Tensor, "target late d_model"] | None], first: int = 0
+    ) -> Float[Tensor, "target unit"]:
+        """The gradient at every activation, given the ones at the stream behind every layer's MLP from position `first`
+        on; 0 before it."""
 
     @abstractmethod
-    def pull(self, at_units: Float[Tensor, "target unit"]) -> Float[Tensor, "target pos d_model"]:
-        """From the activations to what the layer reads."""
+    def pull(self, at_units: Float[Tensor, "target unit"], first: int = 0) -> Float[Tensor, "target late d_model"]:
+        """From the activations to what the layer reads from position `first` on."""
 
     @abstractmethod
     def reads(self, some: Int[Tensor, " some"]) -> Read:
@@ -77,35 +81,52 @@ class NeuronUnits(LayerUnits):
 
     layer: int
     neurons: Neurons
+    paired: PairedLayer
+    first: int
+    """Before this position nothing changes: coefficients are those of the positions from it on."""
     output_norm: FrozenNorm | None
     """Between the MLP and the stream, between the two runs."""
-    at_gate: Float[Tensor, "pos neuron"]
+    at_gate: Float[Tensor, "late neuron"]
     """Coefficients of Δgate, Δup, and of the change of the router's weight."""
-    at_up: Float[Tensor, "pos neuron"] | None
-    at_weight: Float[Tensor, "pos each"] | None
-    routing: Float[Tensor, "pos expert expert"] | None
+    at_up: Float[Tensor, "late neuron"] | None
+    at_weight: Float[Tensor, "late each"] | None
+    routing: Float[Tensor, "late expert expert"] | None
     """Δw = routing · Δ(router's scores) + `chosen`, the change by the choice of experts."""
     constants: Float[Tensor, " unit"]
-    values: Float[Tensor, "run unit"]
     change: Float[Tensor, " unit"]
     position: Int[Tensor, " unit"]
     feature: Int[Tensor, " unit"]
     rest: Float[Tensor, "pos d_model"]
 
+    @cached_property
+    def values(self) -> Float[Tensor, "run unit"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Computed where they are asked for: only patches read them."""
+        read = self.paired.mlp_read
+        activations = self.neurons.activations_of(self.neurons.factors_from(read, self.paired.projections))
+        is_same = (read[0] == read[1]).all(dim=-1)
+        activations[1, is_same] = activations[0, is_same]
+        return activations.flatten(1)
+
     def at(self, position: int, neuron: int) -> int:
         """The index of a neuron."""
         return position * self.neurons.n_units + neuron
 
-    def at_units(self, gradients: Sequence[Tensor | None]) -> Tensor:
+    def at_units(self, gradients: Sequence[Tensor | None], first: int = 0) -> Tensor:
         gradient = gradients[self.layer]
         assert gradient is not None
         if self.output_norm is not None:
-            gradient = self.output_norm.pull(gradient, 0)
-        return (gradient @ self.neurons.W_out.T.to(gradient)).flatten(1)
+            gradient = self.output_norm.pull(gradient, first)
+        at_units = (gradient @ self.neurons.W_out.T.to(gradient)).flatten(1)
+        return nn.functional.pad(at_units, (first * self.neurons.n_units, 0)) if first else at_units
 
-    def pull(self, at_units: Tensor) -> Tensor:
-        n_pos, n = len(self.at_gate), self.neurons.n_neurons
-        each = at_units.view(len(at_units), n_pos, -1)
+    def pull(self, at_units: Tensor, first: int = 0) -> Tensor:
+        skipped = max(first - self.first, 0)
+        pulled = self._pulled(at_units.view(len(at_units), -1, self.neurons.n_units)[:, self.first :])[:, skipped:]
+        missing = max(self.first - first, 0)
+        return nn.functional.pad(pulled, (0, 0, missing, 0)) if missing else pulled
+
+    def _pulled(self, each: Float[Tensor, "target late unit"]) -> Float[Tensor, "target late d_model"]:
+        n = self.neurons.n_neurons
         pulled = (each[..., :n] * self.at_gate) @ self.neurons.W_gate.to(each)
         if self.at_up is not None and self.neurons.W_up is not None:
             pulled = pulled + (each[..., :n] * self.at_up) @ self.neurons.W_up.to(each)
@@ -118,16 +139,16 @@ class NeuronUnits(LayerUnits):
         return pulled
 
     def reads(self, some: Tensor) -> Read:
-        at, unit = self.position[some], self.feature[some]
-        n = self.neurons.n_neurons
-        neuron, is_neuron = unit.clamp(max=n - 1), (unit < n)[:, None]
+        position, unit = self.position[some], self.feature[some]
+        n, at, is_late = self.neurons.n_neurons, (position - self.first).clamp(min=0), position >= self.first
+        neuron, is_neuron = unit.clamp(max=n - 1), ((unit < n) & is_late)[:, None]
         vectors = self.at_gate[at, neuron][:, None] * self.neurons.W_gate[neuron]
         if self.at_up is not None and self.neurons.W_up is not None:
             vectors = vectors + self.at_up[at, neuron][:, None] * self.neurons.W_up[neuron]
         vectors = vectors * is_neuron
         if self.at_weight is not None and self.routing is not None and self.neurons.W_router is not None:
             row = self.routing[at, self.neurons.expert(unit)] @ self.neurons.W_router
-            vectors = vectors + self.at_weight[at, unit][:, None] * row
+            vectors = vectors + (self.at_weight[at, unit] * is_late)[:, None] * row
         return Read(vectors, self.constants[some])
 
     def writes(self, some: Tensor) -> list[tuple[int, Tensor]]:
@@ -144,28 +165,28 @@ def neuron_units(
     output_norm: FrozenNorm | None,
     position: Int[Tensor, " unit"],
     feature: Int[Tensor, " unit"],
+    first: int,
 ) -> NeuronUnits:
-    """The neurons of a layer between two runs; `position` and `feature` of all of them are the same in every layer, and
-    held once."""
-    read = paired.mlp_read
-    both = neurons.factors_from(read, paired.projections)
+    """The neurons of a layer between two runs, which differ from position `first` on; `position` and `feature` of all
+    are the same in every layer, and held once."""
+    read = paired.mlp_read[:, first:]
+    both = neurons.factors_from(read, [each[:, first:] for each in paired.projections])
     base, contrast = both.run(0), both.run(1)
-    a_b, a_c = neurons.f(base.gate), neurons.f(contrast.gate)
+    products = a = neurons.f(both.gate)
     at_gate = slope(neurons.f, base.gate, contrast.gate)
     at_up = None
-    product = (a_b + a_c) / 2
-    if base.up is not None and contrast.up is not None:
-        u_b, u_c = neurons.up_of(base.up), neurons.up_of(contrast.up)
-        product = (a_b * u_b + a_c * u_c) / 2
-        at_gate = at_gate * (u_b + u_c) / 2
-        at_up = (a_b + a_c) / 2
+    if both.up is not None and base.up is not None and contrast.up is not None:
+        up = neurons.up_of(both.up)
+        products = a * up
+        at_gate = at_gate * up.mean(dim=0)
+        at_up = a.mean(dim=0)
         at_up = at_up if neurons.m is None else at_up * slope(neurons.m, base.up, contrast.up)
-    activations = neurons.activations_of(both)
+    activations = neurons.weighted(products, both.weights)
     is_same = (read[0] == read[1]).all(dim=-1)
-    activations[1, is_same] = activations[0, is_same]
-    change = activations[1] - activations[0]
+    change = (activations[1] - activations[0]).masked_fill_(is_same[:, None], 0.0)
     constants, at_weight, routing = change.new_zeros(()).expand(change.shape), None, None
     if base.weights is not None and contrast.weights is not None:
+        product = products.mean(dim=0)
         each = neurons.n_neurons // neurons.n_experts
         mean = ((base.weights + contrast.weights) / 2).repeat_interleave(each, dim=-1)
         at_gate = at_gate * mean
@@ -174,21 +195,25 @@ def neuron_units(
         routing, chosen = _routing(base.weights, contrast.weights)
         units = torch.arange(change.shape[-1], device=change.device)
         constants = (at_weight * chosen[:, neurons.expert(units)]).masked_fill(is_same[:, None], 0.0)
-    n_pos, n_units = change.shape
+    n_units = change.shape[-1]
+    before = (first * n_units, 0)
     return NeuronUnits(
         layer=layer,
         neurons=neurons,
+        paired=paired,
+        first=first,
         output_norm=output_norm,
         at_gate=at_gate,
         at_up=at_up,
         at_weight=at_weight,
         routing=routing,
-        constants=constants.flatten() if routing is not None else change.new_zeros(()).expand(n_pos * n_units),
-        values=activations.flatten(1),
-        change=change.flatten(),
+        constants=change.new_zeros(()).expand(len(position))
+        if routing is None
+        else nn.functional.pad(constants.flatten(), before),
+        change=nn.functional.pad(change.flatten(), before),
         position=position,
         feature=feature,
-        rest=torch.zeros_like(read[0]),
+        rest=change.new_zeros(()).expand(paired.mlp_read.shape[1:]),
     )
 
 
@@ -231,31 +256,32 @@ class DictionaryUnits(LayerUnits):
     W_skip: Float[Tensor, "d_model d_model"] | None
     n_real: int
 
-    def at_units(self, gradients: Sequence[Tensor | None]) -> Tensor:
+    def at_units(self, gradients: Sequence[Tensor | None], first: int = 0) -> Tensor:
         features, which = self.feature.unique(return_inverse=True)
         rows = self.basis.decoder_rows(self.layer, features)
-        first = gradients[self.layer]
-        assert first is not None
-        total = first.new_zeros(len(first), len(self))
+        own = gradients[self.layer]
+        assert own is not None
+        total = own.new_zeros(len(own), len(self))
         for k, target in enumerate(self.basis.targets(self.layer)):
             gradient = gradients[target]
             assert gradient is not None
-            for some in self.pieces(len(first)):
-                at = self.position[some]
+            for some in self.pieces(len(own), first):
+                at = self.position[some] - first
                 total[:, some] += (gradient[:, at] * rows[which[some], k].to(gradient)).sum(-1)
         return total
 
-    def pull(self, at_units: Tensor) -> Tensor:
-        pulled = at_units.new_zeros(len(at_units), *self.rest.shape)
-        for some in self.pieces(len(at_units)):
+    def pull(self, at_units: Tensor, first: int = 0) -> Tensor:
+        pulled = at_units.new_zeros(len(at_units), *self.rest[first:].shape)
+        for some in self.pieces(len(at_units), first):
             vectors = self.reads(some).vectors.to(at_units)
-            pulled.index_add_(1, self.position[some], at_units[:, some, None] * vectors)
+            pulled.index_add_(1, self.position[some] - first, at_units[:, some, None] * vectors)
         return pulled
 
-    def pieces(self, times: int = 1) -> tuple[Int[Tensor, " _"], ...]:
-        """All units, as many together as vectors of `times` each have room."""
+    def pieces(self, times: int = 1, first: int = 0) -> tuple[Int[Tensor, " _"], ...]:
+        """All units from position `first` on, as many together as vectors of `times` each have room."""
         at_once = max(1, PIECE_BYTES // max(1, times * self.rest[:1].nbytes))
-        return torch.arange(len(self), device=self.position.device).split(at_once)
+        start = int((self.position < first).sum())
+        return torch.arange(start, len(self), device=self.position.device).split(at_once)
 
     def reads(self, some: Tensor) -> Read:
         features = self.feature[some]

@@ -11,7 +11,6 @@ from torch import Tensor
 from silverstain.attribution import TraceSettings
 from silverstain.attribution.requests import DifferenceTarget
 from silverstain.attribution.secant import Contrast, find_contrast
-from silverstain.attribution.secant.selection import weighted
 from silverstain.bases import Basis
 from silverstain.brief import brief
 from silverstain.errors import UsageError
@@ -327,7 +326,8 @@ def _of_graph(
     """The graph's largest changes of patterns, and its groups: name, units, pairs, account, kind."""
     nodes, contrast = graph.nodes, patching.contrast
     ids = nodes.ids()
-    _, of_pairs = weighted(contrast.contributions, contrast.weights)
+    layers = range(contrast.flow.n_layers)
+    of_pairs = [contrast.contributions.pairs(layer, contrast.weights) for layer in layers]
     indices = _unit_indices(patching, graph)
 
     def pair(node: int) -> tuple[int, int, int, int]:

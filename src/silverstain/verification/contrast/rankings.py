@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from silverstain.attribution.freezing import freeze
 from silverstain.attribution.neuron_selection import totals
 from silverstain.attribution.secant import Contrast
-from silverstain.attribution.secant.selection import weighted
+from silverstain.attribution.secant.selection import weighted_units
 from silverstain.bases import NeuronBasis
 from silverstain.bases.sites import MLP_OUTPUT
 from silverstain.brief import brief
@@ -57,8 +57,7 @@ class Region:
 
 def account(contrast: Contrast) -> Float[Tensor, " unit"]:
     """What comes through each unit of the change of the targets, by the secant flow."""
-    units, _ = weighted(contrast.contributions, contrast.weights)
-    return torch.cat(units)
+    return torch.cat(weighted_units(contrast.contributions, contrast.weights))
 
 
 def changes(contrast: Contrast) -> Float[Tensor, " unit"]:
