@@ -130,7 +130,7 @@ def _tracing(loaded: ReplacementModel, made: Dictionary, held_out: list[TokenBat
             found.append(time.perf_counter() - start)
         return median(found)
 
-    target = {"targets": (DifferenceTarget(token=ids[1], minus=other[middle]),)}
+    target = {"targets": (DifferenceTarget(token=1, minus=2),)}
     return {
         "trace_dictionary": seconds(lambda: in_dictionary.trace(ids)),
         "trace_neurons": seconds(lambda: loaded.trace(ids)),
