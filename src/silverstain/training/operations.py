@@ -41,11 +41,11 @@ def step_operations(config: TrainingConfig, step: int, *, n_layers: int, d_model
 
 def model_operations(model: LanguageModel, *, head: bool) -> int:
     """Of a token in the products of the model's blocks, and of its unembedding if `head`."""
-    unembedding = model.hf.get_output_embeddings()
-    tables = [module for module in model.hf.modules() if isinstance(module, nn.Embedding)]
-    apart = {id(module.weight) for module in (*tables, unembedding)}
+    tables = [module.weight for module in model.hf.modules() if isinstance(module, nn.Embedding)]
+    unembedding = model.hf.get_submodule(model.architecture.unembedding)
+    apart = {id(weight) for weight in (*tables, unembedding.weight)}
     inner = sum(parameter.numel() for parameter in model.hf.parameters() if id(parameter) not in apart)
-    return 2 * (inner + (unembedding.weight.numel() if head else 0))
+    return 2 * (inner + (model.W_U.numel() if head else 0))
 
 
 def matrix_rate(width: int, products: Products = "float32", device: torch.device | str = "cpu") -> float:

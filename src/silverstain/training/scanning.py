@@ -73,9 +73,9 @@ def above(
         active = Active(rows=rows, features=features, n_rows=x.shape[0], n_features=W_enc.shape[0])
         return active, sampled_products(x, W_enc, active) + b_enc.index_select(0, features)
     search = _in_tiles if is_tiled(x.dtype, x.device) else _in_the_whole
-    rows, features, products = search(x, W_enc, cut, scratch or Scratch())
+    rows, features, found = search(x, W_enc, cut, scratch or Scratch())
     active = Active(rows=rows, features=features, n_rows=x.shape[0], n_features=W_enc.shape[0])
-    return active, products + b_enc.index_select(0, features)
+    return active, found + b_enc.index_select(0, features)
 
 
 def _in_the_whole(x: Tensor, W_enc: Tensor, cut: Tensor, scratch: Scratch) -> Entries:

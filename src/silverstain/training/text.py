@@ -59,7 +59,7 @@ class TextBatches:
         if self.documents.n_bytes is None:
             return None
         ids = [row[here] for row, here in zip(sample.token_ids.cpu(), sample.mask.cpu(), strict=True)]
-        n_bytes = sum(len(self.spelling.tokenizer.decode(row.tolist()).encode("utf-8", "replace")) for row in ids)
+        n_bytes = sum(len(str(self.spelling.tokenizer.decode(row.tolist())).encode("utf-8", "replace")) for row in ids)
         share = (1 - self.held_out_share) * self.documents.n_bytes / max(1, n_bytes)
         return round(share * sum(len(row) for row in ids))
 
@@ -239,7 +239,7 @@ def check_script(spelling: Spelling, batch: TokenBatch) -> None:
     if spelling.d_vocab < FEWEST_WORDS:
         return
     ids = [int(token) for token in batch.token_ids[batch.mask] if int(token) not in spelling.special]
-    text = spelling.tokenizer.decode(ids)
+    text = str(spelling.tokenizer.decode(ids))
     letters = Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
     other = sum(n for script, n in letters.items() if script != "LATIN")
     pieces_a_byte = len(ids) / max(1, len(text.encode("utf-8", "replace")))
