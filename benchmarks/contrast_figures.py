@@ -147,6 +147,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     ratios = {
         "account_to_two_runs": median(row["seconds"]["account"] / row["seconds"]["two_runs"] for row in rows),
         "account_to_ig_one_by_one": median(row["seconds"]["account"] / row["seconds"]["ig_one_by_one"] for row in rows),
+        "account_to_ig_and_its_two_runs": median(
+            row["seconds"]["account"] / (row["seconds"]["ig_one_by_one"] + row["seconds"]["two_runs"]) for row in rows
+        ),
         "account_to_ig_in_a_batch": median(row["seconds"]["account"] / row["seconds"]["ig_in_a_batch"] for row in rows),
     }
     kinds = sorted({row["kind"] for row in rows})
