@@ -18,7 +18,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     about = tmp_path / "silverstain_tiny-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: silverstain-tiny\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[silverstain.dictionaries]\ntiny-one = silverstain_tiny\n")
+    (about / "entry_points.txt").write_text("[silverstain_dictionaries]\ntiny-one = silverstain_tiny\n")
     module = tmp_path / "silverstain_tiny"
     module.mkdir()
     (module / "__init__.py").write_text("raise AssertionError('it is found, and not imported')\n")

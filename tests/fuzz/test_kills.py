@@ -31,7 +31,7 @@ LINES: dict[str, list[str]] = {
     "train": TRAIN.split(),
     "organism grow": ["organism", "grow", "--sibling", "untrained", "--what", "models", "--out", "o"],
 }
-TIMES = ("seconds", "time", "date", "written", "per_second")
+TIMES = ("seconds", "time", "date", "written", "per_second", "matrix_share")
 """Keys of JSON whose values are another each run."""
 
 

@@ -1,6 +1,6 @@
 """Dictionaries that came as packages of their own and go by a name.
 
-A package says so with an entry point of the group `silverstain.dictionaries`: its name is the dictionary's, its value
+A package says so with an entry point of the group `silverstain_dictionaries`: its name is the dictionary's, its value
 the module whose folder `dictionary` holds the files. The module is found, and not imported.
 """
 
@@ -8,7 +8,7 @@ import importlib.util
 from importlib.metadata import entry_points
 from pathlib import Path
 
-GROUP = "silverstain.dictionaries"
+GROUP = "silverstain_dictionaries"
 FOLDER = "dictionary"
 
 

@@ -29,9 +29,12 @@ FORMAT = "silverstain.training-checkpoint/4"
 """4 has a checksum. 3 names the optimiser's moments by their parameter; before, by its number."""
 WITHOUT_SEAL = "silverstain.training-checkpoint/3"
 FILE = "checkpoint.safetensors"
-FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr", "reseed_until")
+FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr", "reseed_until", "products")
 """Settings that may differ between the runs before and after an interruption; the learning rates and the end of
-revivals so that a run that diverged can go on from its last good checkpoint."""
+revivals so that a run that diverged can go on from its last good checkpoint. The type of products that a run began with
+is part of its state."""
+BEFORE = {"skip_starts": "zero"}
+"""What settings were before they could be set, for checkpoints that do not name them."""
 ADVICE = "delete it to begin anew, or train into another folder"
 
 Read = Callable[[Path], tuple[dict[str, Tensor], dict[str, str]]]
@@ -126,10 +129,11 @@ def _check_same_run(path: Path, header: CheckpointHeader, config: TrainingConfig
             f"{model_hash}); delete it or train into another folder"
         )
     ours = json.loads(json.dumps(config.to_json()))
+    theirs = BEFORE | header.config
     changed = [
-        f"{name} was {printable(repr(header.config.get(name)), 80)} and is {value!r}"
+        f"{name} was {printable(repr(theirs.get(name)), 80)} and is {value!r}"
         for name, value in ours.items()
-        if name not in FREE and header.config.get(name) != value
+        if name not in FREE and theirs.get(name) != value
     ]
     if changed:
         raise UsageError(
