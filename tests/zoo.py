@@ -65,7 +65,9 @@ ZOO: dict[str, Kind] = {
         {"num_key_value_heads": 2, "head_dim": 6, "query_pre_attn_scalar": 5, **WINDOW}
         | {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"]},
     ),
-    "gemma3-images": Kind("Gemma3ForConditionalGeneration", "Gemma3Config", {"num_key_value_heads": 2, **WINDOW}),
+    "gemma3-images": Kind(
+        "Gemma3ForConditionalGeneration", "Gemma3Config", {"num_key_value_heads": 2, "head_dim": 6, **WINDOW}
+    ),
     "olmo2": Kind("Olmo2ForCausalLM", "Olmo2Config", {"num_key_value_heads": 2}),
     "phi3": Kind("Phi3ForCausalLM", "Phi3Config", {"num_key_value_heads": 2, **WINDOW}),
     "gpt_oss": Kind(
