@@ -136,9 +136,9 @@ def known_model(name: str) -> KnownModel:
     if name in KNOWN_MODELS:
         return KNOWN_MODELS[name]
     near = get_close_matches(name.lower(), KNOWN_MODELS, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
+    guess = f"did you mean {near[0]}? The" if near else "the"
     raise UsageError(
-        f"there is no known model {printable(name, 100)!r}; {guess}The known ones are {', '.join(KNOWN_MODELS)}"
+        f"there is no known model {printable(name, 100)!r}; {guess} known ones are {', '.join(KNOWN_MODELS)}"
     )
 
 

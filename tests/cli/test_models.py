@@ -167,7 +167,7 @@ def test_a_changed_file_does_not_keep_its_hash(tiny_known, capsys):
         (("models", "get", "tinny-1k"), "there is no known model 'tinny-1k'; did you mean tiny-1k?"),
         (("trace", "x", "--model", "tinny-1k", "--dictionary", "org/x"), "did you mean tiny-1k?"),
         (("models", "remove", "tiny-1k"), "is not here, so there is nothing to remove; here: none"),
-        (("models", "remove", "x"), "there is no known model 'x'; The known ones are"),
+        (("models", "remove", "x"), "there is no known model 'x'; the known ones are"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_one_line(tiny_known, capsys, words, said):

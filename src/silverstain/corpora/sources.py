@@ -429,9 +429,9 @@ def known_text(name: str) -> TextSource:
     if name in SOURCES:
         return SOURCES[name]
     near = get_close_matches(name.lower(), SOURCES, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
+    guess = f"did you mean {near[0]}? The" if near else "the"
     raise UsageError(
-        f"there is no known text {printable(name, 100)!r}; {guess}The known ones are {', '.join(SOURCES)}, and "
+        f"there is no known text {printable(name, 100)!r}; {guess} known ones are {', '.join(SOURCES)}, and "
         f"{ALL} for all of them"
     )
 
