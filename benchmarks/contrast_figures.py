@@ -139,7 +139,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found["necessity_way_left_without_100"] = {
         m: _mean([_way(row, row["everywhere"]["necessity"][m]["100"]) for row in rows]) for m in ("signed", "random")
     }
-    found["mean_rest_share"] = _mean([row.get("rest_share", 0.0) for row in rows])
+    if all("rest_share" in row for row in rows):
+        found["mean_rest_share"] = _mean([row["rest_share"] for row in rows])
     found["exactness_worst"] = max(
         abs(row["account"] - (row["contrast"] - row["base"])) / abs(row["contrast"] - row["base"]) for row in rows
     )
