@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from silverstain.models import harvest, harvest_mlps
 from silverstain.training import TrainingConfig
-from silverstain.training.operations import matrix_rate, model_operations, step_operations
+from silverstain.training.operations import model_operations, step_operations
 
 from .conftest import D_VOCAB, tiny_model
 from .test_products import tiny_gpt2
@@ -38,7 +38,3 @@ def test_a_skip_takes_operations_once_it_has_begun():
         [step_operations(c, s, **sizes) - step_operations(plain, s, **sizes) for s in (0, 9)] for c in (zero, affine)
     ]
     assert more == [[0, 2 * one_pass], [one_pass, 2 * one_pass]]
-
-
-def test_the_rate_of_this_machine_is_a_rate():
-    assert 1e8 < matrix_rate(256) < 1e14

@@ -111,8 +111,8 @@ class TrainingConfig:
     of what features do, and of known features fewer were found (benchmarks/planted.py)."""
 
     skip_starts: Literal["zero", "affine"] = "zero"
-    """"affine": a skip begins as the best affine map of its layer, and features as what that leaves. A short run gets
-    much further from there; of known features fewer are found."""
+    """"affine": a skip begins as the best affine map of its layer, and features as what that leaves. Meant for
+    short runs."""
 
     end_to_end: str | None = "kl"
     """What the second phase lowers: "kl", the divergence from what the model says; "ce", the surprise at the text's
