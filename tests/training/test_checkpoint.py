@@ -1,6 +1,7 @@
 """A checkpoint is gone on with as it was written; whatever else stands in the file is one line that names it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,33 @@ def tensor(name, value):
 
 def no_tensor(name):
     return lambda tensors, header: tensors.pop(name)
+
+
+@pytest.mark.parametrize("lengths", [{"steps": 4}, {"steps": 12}, {"finetune_steps": 5}])
+def test_a_run_may_end_sooner_or_later_than_was_planned(model, tmp_path, stopped, lengths):
+    tensors, header = stopped
+    save_sealed(tmp_path / FILE, tensors, {"silverstain": json.dumps(header)})
+    planned = replace(SHORT, **lengths)
+    reached = []
+    train_dictionary(model, batches(1), planned, tmp_path, lambda progress: reached.append(progress.step))
+    assert reached == list(range(5, planned.steps + planned.finetune_steps + 1))
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "lengths", "said"),
+    [
+        (4, {"steps": 3}, "steps was 8 and is 3"),
+        (9, {"steps": 9}, "steps was 8 and is 9"),
+        (9, {"finetune_steps": 0}, "finetune_steps was 2 and is 0"),
+    ],
+)
+def test_a_phase_cannot_end_before_where_the_run_is(model, tmp_path, stopped, step, lengths, said):
+    tensors, header = stopped
+    moved = header | {"state": header["state"] | {"step": step}}
+    save_sealed(tmp_path / FILE, tensors, {"silverstain": json.dumps(moved)})
+    with pytest.raises(UsageError, match=said):
+        train_dictionary(model, batches(1), replace(SHORT, **lengths), tmp_path)
 
 
 DAMAGE = {

@@ -33,6 +33,8 @@ FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr", "r
 """Settings that may differ between the runs before and after an interruption; the learning rates and the end of
 revivals so that a run that diverged can go on from its last good checkpoint. The type of products that a run began with
 is part of its state."""
+LENGTHS = ("steps", "finetune_steps")
+"""May differ too, while the phase has not gone beyond its new end: a run can end sooner than was planned, or go on."""
 BEFORE = {"skip_starts": "zero"}
 """What settings were before they could be set, for checkpoints that do not name them."""
 ADVICE = "delete it to begin anew, or train into another folder"
@@ -133,13 +135,21 @@ def _check_same_run(path: Path, header: CheckpointHeader, config: TrainingConfig
     changed = [
         f"{name} was {printable(repr(theirs.get(name)), 80)} and is {value!r}"
         for name, value in ours.items()
-        if name not in FREE and theirs.get(name) != value
+        if name not in FREE and name not in _free_lengths(header.state.step, theirs, ours) and theirs.get(name) != value
     ]
     if changed:
         raise UsageError(
             f"{path} is of a run with other settings ({'; '.join(changed)}); "
             "resume with the same ones, delete it, or train into another folder"
         )
+
+
+def _free_lengths(step: int, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, ...]:
+    """The lengths of phases that a run at this step may change: of those that are not over, to an end still ahead."""
+    in_first = step < theirs.get("steps", 0)
+    ends = {"steps": step} if in_first else {"finetune_steps": step - ours["steps"]}
+    ends = ends | ({"finetune_steps": 0} if in_first else {})
+    return tuple(name for name, least in ends.items() if ours[name] >= least)
 
 
 def _check_place(path: Path, state: State, config: TrainingConfig) -> None:

@@ -57,15 +57,17 @@ def select(weights: Weights, inputs: list[Tensor], l0: float, floor: float) -> S
     n_rows = _rows_in_all(weights, inputs[0])
     budget, least = round(l0 * n_rows * len(inputs)), round(floor * l0 * n_rows)
     searched = [MARGIN * weights.score_threshold]
-    if weights.last_threshold is not None:
+    if weights.last_threshold is not None:  # else there were too few features, and there will be again
         searched.insert(0, NARROW_MARGIN * weights.last_threshold)
+    is_enough = False
     for lowest in searched:
         candidates, values, scores = _candidates(weights, inputs, lowest)
         everybodys = weights.team.all_scores(scores)
         threshold = batch_thresholds(everybodys, budget, least)
-        if are_enough(everybodys, threshold, lowest):
+        is_enough = are_enough(everybodys, threshold, lowest)
+        if is_enough:
             break
-    weights.last_threshold = threshold
+    weights.last_threshold = threshold if is_enough else None
     kept = [(score > cut).nonzero().view(-1) for score, cut in zip(scores, threshold, strict=True)]
     return Selection(
         [active.at(index) for active, index in zip(candidates, kept, strict=True)], threshold,
