@@ -14,7 +14,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from case import make_case
+from case import SHAPES, make_case
 from run import FORMAT, TRAINERS, Trainer, process_of
 
 RESULTS = Path("benchmarks/results/training-beside.json")
@@ -25,16 +25,16 @@ ROWS = 2048
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("runs/training-case.safetensors"))
+    parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--only", nargs="*", choices=ALL, default=["sparsify", "dense reference", "products alone"])
     parser.add_argument("--kind", choices=("per-layer", "cross-layer"), default="per-layer")
     parser.add_argument("--features", type=int, nargs="*", default=[1024, 8192])
     parser.add_argument("--turns", type=int, default=15)
     options = parser.parse_args()
-    data = make_case(options.work)
+    data = make_case(SHAPES[options.shape], Path(f"runs/training-case-{options.shape}.safetensors"))
     for features in options.features:
         seconds = take_turns(["ours", *options.only], options, features, data)
-        row = {"kind": options.kind, "features": features, "rows": ROWS, "turns": options.turns,
+        row = {"shape": options.shape, "kind": options.kind, "features": features, "rows": ROWS, "turns": options.turns,
                "load": os.getloadavg()[0], "cpu_seconds": seconds, "times_ours": times_ours(seconds)}  # fmt: skip
         print(json.dumps(row["times_ours"]))
         write(row)
@@ -45,7 +45,7 @@ def take_turns(names: list[str], options: argparse.Namespace, features: int, dat
     processes = {}
     for name in names:
         case = (name, options.kind, features, ROWS, 1)
-        command, environment = process_of(ALL[name], case, data, options.peers)
+        command, environment = process_of(ALL[name], case, SHAPES[options.shape], data, options.peers)
         processes[name] = subprocess.Popen(
             [*command, "--paced"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -71,9 +71,13 @@ def times_ours(seconds: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
+def key(row: dict) -> tuple:
+    return row.get("shape", "small"), row["kind"], row["features"]
+
+
 def write(row: dict) -> None:
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
-    rows = [old for old in rows if (old["kind"], old["features"]) != (row["kind"], row["features"])] + [row]
+    rows = [old for old in rows if key(old) != key(row)] + [row]
     RESULTS.write_text(json.dumps({"format": FORMAT, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from case import D_MODEL, N_LAYERS, K, make_case
+from case import SHAPES, Shape, make_case
 
 HERE = Path(__file__).parent
 RESULTS = Path("benchmarks/results/training.json")
@@ -37,6 +37,7 @@ class Trainer(NamedTuple):
 
 
 BOTH = ("per-layer", "cross-layer")
+SMALL = SHAPES["small"]
 TRAINERS = {
     "ours": Trainer("ours.py", BOTH),
     "dense reference": Trainer("dense.py", BOTH),
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--orders", type=int, default=2, help="1 runs each trainer once")
     options = parser.parse_args()
-    data = make_case(options.work)
+    data = make_case(SMALL, options.work)
     cases = [
         (name, kind, features, rows, threads)
         for features in options.features
@@ -93,14 +94,16 @@ def key(row: dict) -> tuple:
 
 def once(case: tuple, data: Path, options: argparse.Namespace) -> dict:
     """One process; what it says of itself, or how it failed."""
-    command, environment = process_of(TRAINERS[case[0]], case, data, options.peers)
+    command, environment = process_of(TRAINERS[case[0]], case, SMALL, data, options.peers)
     done = subprocess.run([*command, "--steps", str(options.steps)], env=environment, capture_output=True, text=True)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1:]}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def process_of(trainer: Trainer, case: tuple, data: Path, peers: Path) -> tuple[list[str], dict[str, str]]:
+def process_of(
+    trainer: Trainer, case: tuple, shape: Shape, data: Path, peers: Path
+) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a trainer's process."""
     name, kind, features, rows, threads = case
     python = sys.executable if trainer.folder is None else str(peers / "env" / "bin" / "python")
@@ -111,7 +114,7 @@ def process_of(trainer: Trainer, case: tuple, data: Path, peers: Path) -> tuple[
         environment[trainer.variant[0]] = trainer.variant[1]
     command = [
         python, str(HERE / trainer.script), str(data), kind, "--features", str(features), "--rows", str(rows),
-        "--k", str(K), "--threads", str(threads), "--warm-up", str(WARM_UP.get(name, 1)),
+        "--k", str(shape.k), "--threads", str(threads), "--warm-up", str(WARM_UP.get(name, 1)),
     ]  # fmt: skip
     return command, environment
 
@@ -129,11 +132,12 @@ def summary(case: tuple, runs: list[dict]) -> dict:
 
 def operations(kind: str, features: int, *, dense: bool) -> int:
     """Counted operations a token: 2 a multiplication and addition; encode densely, all else dense or on K features."""
-    pairs = N_LAYERS * (N_LAYERS + 1) // 2 if kind == "cross-layer" else N_LAYERS
-    encode = 2 * N_LAYERS * D_MODEL * features
-    touched = features if dense else K
-    encoder_again = 0 if dense else 2 * N_LAYERS * D_MODEL * K  # the values of what was chosen, with their gradients
-    return encode + encoder_again + 2 * N_LAYERS * D_MODEL * touched + 3 * 2 * pairs * D_MODEL * touched
+    layers, d_model, k = SMALL.n_layers, SMALL.d_model, SMALL.k
+    pairs = layers * (layers + 1) // 2 if kind == "cross-layer" else layers
+    encode = 2 * layers * d_model * features
+    touched = features if dense else k
+    encoder_again = 0 if dense else 2 * layers * d_model * k  # the values of what was chosen, with their gradients
+    return encode + encoder_again + 2 * layers * d_model * touched + 3 * 2 * pairs * d_model * touched
 
 
 def add_shares(rows: list[dict]) -> None:

@@ -86,7 +86,7 @@ def test_the_loss_falls_and_what_is_kept_writes_what_was_trained(model, tmp_path
         torch.testing.assert_close(opened, trained, rtol=1e-5, atol=1e-5 * float(trained.abs().max()))
 
 
-@every_kind
+@pytest.mark.parametrize("settings", [*KINDS.values(), {"decoder": "random"}], ids=[*KINDS, "random decoder"])
 def test_a_killed_run_goes_on_to_the_very_same_weights(model, tmp_path, settings):
     config = config_of(settings, steps=12, rows=64, pool_rows=128, reseed_every=4, finetune_steps=4)
     whole = train_dictionary(model, batches(1), config, tmp_path / "whole")
@@ -94,6 +94,23 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(model, tmp_path, settings
         with pytest.raises(KeyboardInterrupt):
             train_dictionary(model, batches(1), config, tmp_path / "parts", interrupted_after(stop))
     assert train_dictionary(model, batches(1), config, tmp_path / "parts").hash == whole.hash
+
+
+def test_a_random_decoder_is_never_learned_though_features_are_revived(model):
+    config = config_of({"decoder": "random", "reseed_every": 10})
+    pool = harvested_rows(model, config.pool_rows)
+    learner = Learner.start(pool, config)
+    before = [slab.detach().clone() for slab in learner.weights.slab]
+    learner.fired.zero_()
+    with torch.no_grad():
+        for b_enc in learner.weights.b_enc:
+            b_enc[:8] = -1e3  # dead, so that they are revived
+    reports = [learner.reconstruct(pool.rows(torch.arange(config.rows)), step) for step in range(30)]
+    learner.finetune(model, next(batches(1)), 0)
+    assert reports[-1].nmse < 0.95 * reports[0].nmse
+    assert all(b_enc[:8].max() > -1e3 for b_enc in learner.weights.b_enc)
+    assert all(torch.equal(now, then) for now, then in zip(learner.weights.slab, before, strict=True))
+    assert all(slab.norm(dim=1).min() > 0 for slab in before)
 
 
 def interrupted_after(n):
@@ -277,3 +294,5 @@ def test_a_skip_may_begin_as_the_best_affine_map_and_features_as_what_it_leaves(
 def test_an_affine_start_without_a_skip_is_refused():
     with pytest.raises(UsageError, match="skip_starts is affine, but there is no skip"):
         TrainingConfig(skip_starts="affine")
+    with pytest.raises(UsageError, match="decoder random draws what features write, and molt has none"):
+        TrainingConfig(kind="molt", decoder="random")

@@ -35,7 +35,7 @@ revivals so that a run that diverged can go on from its last good checkpoint. Th
 is part of its state."""
 LENGTHS = ("steps", "finetune_steps")
 """May differ too, while the phase has not gone beyond its new end: a run can end sooner than was planned, or go on."""
-BEFORE = {"skip_starts": "zero"}
+BEFORE = {"skip_starts": "zero", "decoder": "learned"}
 """What settings were before they could be set, for checkpoints that do not name them."""
 ADVICE = "delete it to begin anew, or train into another folder"
 

@@ -16,7 +16,8 @@ KINDS = ("cross-layer", "per-layer", "molt")
 ACTIVATIONS = ("batchtopk", "topk", "jumprelu", "relu")
 SHAPES = ("tanh", "l0")
 AIMS = ("kl", "ce", None)
-CHOICES = {"kind": KINDS, "activation": ACTIVATIONS, "sparsity_shape": SHAPES, "end_to_end": AIMS}
+DECODERS = ("learned", "random")
+CHOICES = {"kind": KINDS, "decoder": DECODERS, "activation": ACTIVATIONS, "sparsity_shape": SHAPES, "end_to_end": AIMS}
 POSITIVE = (
     "n_features", "l0", "rows", "nmse_rows", "pool_rows", "pool_epochs", "pool_parts", "threads", "reseed_every", "lr",
     "finetune_lr", "bandwidth", "jacobian_rows", "response_rows", "anneal_from",
@@ -56,6 +57,9 @@ class TrainingConfig:
     molt_rank: int | None = None
     """Highest rank of a transform, a quarter of the model's width by default; each lower rank is half as high and held
     by twice as many transforms, down to a sixteenth."""
+    decoder: str = "learned"
+    """"random": what features write is drawn once and never learned, only when they fire is: a control. What such a
+    dictionary reaches, in reconstruction or in labels, is no merit of decoders that are learned."""
     activation: str = "batchtopk"
     """Which features of a token are active: "batchtopk", the best of a batch in all layers; "topk", the best `l0` of
     each token and layer; "jumprelu", those above a learned threshold; "relu", those above 0. All are saved as
@@ -281,6 +285,8 @@ def _check_kind(config: TrainingConfig) -> None:
         )
     if config.kind == "molt" and config.response_weight:
         raise UsageError("response_weight moves features, and molt has none; leave it out or take another kind")
+    if config.kind == "molt" and config.decoder == "random":
+        raise UsageError("decoder random draws what features write, and molt has none; leave it out or take another kind")
     if config.molt_rank is not None and config.kind != "molt":
         raise UsageError(f"molt_rank is {config.molt_rank} but kind is {config.kind}; only molt has transforms")
     if config.molt_rank is not None and config.molt_rank < 1:

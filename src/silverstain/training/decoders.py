@@ -54,7 +54,9 @@ class Slabs(nn.Module):
         super().__init__()
         self.d_model = d_model
         self.n_targets = [config.n_targets(layer, n_layers) for layer in range(n_layers)]
+        self.learns = config.decoder == "learned"
         self.slab = nn.ParameterList(torch.zeros(n_features, n * d_model) for n in self.n_targets)
+        self.slab.requires_grad_(self.learns)
 
     def norms(self, layer: int) -> Float[Tensor, " feature"]:
         return self.slab[layer].norm(dim=1)
@@ -73,10 +75,15 @@ class Slabs(nn.Module):
         return self.write(layer, x, dvalues, active, kernel)
 
     def point_(self, layer: int, features: Int[Tensor, " chosen"], x: Tensor, writes: Tensor) -> None:
-        self.slab[layer][features] = writes
+        if self.learns:
+            self.slab[layer][features] = writes
 
     def amount(self, activation: Tensor, along: Tensor) -> Tensor:
         return activation
 
+    def draw_(self, layer: int, writes: Float[Tensor, "feature written"]) -> None:
+        """Set what a layer's features write for good, where it is not learned."""
+        self.slab[layer].copy_(writes)
+
     def rows_of(self, layer: int, features: Int[Tensor, " chosen"]) -> list[tuple[nn.Parameter, Tensor]]:
-        return [(self.slab[layer], features)]
+        return [(self.slab[layer], features)] if self.learns else []

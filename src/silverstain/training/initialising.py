@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
-from silverstain.training.decoders import Decoder
+from silverstain.training.decoders import Decoder, Slabs
 from silverstain.training.massive import row_weights
 from silverstain.training.weights import Weights
 
@@ -59,6 +59,10 @@ def initialise_(weights: Weights, pool: Activations, config: TrainingConfig, gen
         n_writers = [config.n_writers(t) for t in targets]
         share = torch.cat([part / (n * config.l0_at(0)) for part, n in zip(y, n_writers, strict=True)], dim=1)
         own = weights.team.own_features
+        if isinstance(weights.decoder, Slabs) and not weights.decoder.learns:
+            drawn = torch.randn(share.shape, generator=generator).to(share)
+            drawn *= (share.norm(dim=1).mean() / drawn.norm(dim=1))[:, None]
+            weights.decoder.draw_(layer, own(drawn / ((1 - SEED_BIAS) * x.norm(dim=1).mean())))
         point_at_(weights, layer, torch.arange(weights.n_features), own(x), own(share))
 
 

@@ -15,7 +15,7 @@ from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.printable import printable
 from silverstain.storage import write_json_whole
-from silverstain.training.checkpoint import FILE, FREE
+from silverstain.training.checkpoint import BEFORE, FILE, FREE
 from silverstain.training.config import KINDS, TrainingConfig
 from silverstain.training.mixtures import Molt, open_molt
 from silverstain.validation import FromOutside, validated
@@ -45,7 +45,8 @@ def begin_run(folder: Path, data: Mapping[str, Any], config: TrainingConfig) -> 
     if path.exists():
         noted = _noted(path)
         parts = ("data", "config") if has_ended else ("data",)  # settings of an unfinished run: the checkpoint's to say
-        changed = [line for part in parts for line in _changes(getattr(noted, part), _plain(ours[part]))]
+        theirs = {"data": noted.data, "config": BEFORE | noted.config}
+        changed = [line for part in parts for line in _changes(theirs[part], _plain(ours[part]))]
         if changed and (has_ended or (folder / FILE).exists()):
             state = "a dictionary trained" if has_ended else "an unfinished run"
             raise UsageError(
