@@ -46,6 +46,7 @@ class EvaluationReport:
             "completeness": traced and traced.completeness,
             "path_length": traced and traced.path_length,
             "graphs": traced and traced.to_json(),
+            "stream_patching": found.stream_patching and asdict(found.stream_patching),
             "faithfulness": self.causal and self.causal.to_json(),
             "intervals": {self._with_family(name): ends for name, ends in found.intervals.items()},
             "intervals_layers": found.intervals_layers,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from silverstain.evaluation import Evaluation
     from silverstain.evaluation.fidelity import Fidelity
     from silverstain.evaluation.graph_scores import GraphScores
+    from silverstain.evaluation.stream_patching import StreamPatching
     from silverstain.studies import Faithfulness
     from silverstain.training.mixtures import Molt
 
@@ -29,7 +30,8 @@ def tell_evaluation(report: "EvaluationReport") -> None:
         f"{title(report.dictionary, report.model)}\n"
         f"{fidelity.n_tokens:,} tokens of {found.n_sequences:,} sequences; in brackets 95 % intervals\n"
     )
-    output.data(output.table(_in_all(found, traced) + _causal(report.causal), right=(1, 3, 4, 5)))
+    rows = _in_all(found, traced) + _patched(found.stream_patching) + _causal(report.causal)
+    output.data(output.table(rows, right=(1, 3, 4, 5)))
     output.data("\n" + output.table(_by_layer(found), right=range(1, 10)))
     if fidelity.families:
         output.data("\n" + output.table(_by_family(report), right=(1, 3, 4, 5)))
@@ -82,6 +84,17 @@ def _in_all(found: "Evaluation", traced: "GraphScores | None") -> list[list[str]
             written: Written = lambda v, digits=digits: f"{v:.{digits}f}"  # noqa: E731
             rows.append([label, written(getattr(traced, name)), interval(traced.intervals[name], written)])
     return rows
+
+
+def _patched(found: "StreamPatching | None") -> list[list[str]]:
+    if found is None:
+        return []
+    shares = [("same first choice, stream patched", found.agreement), ("… keeps its old choice (bypass)", found.bypass)]
+    return [
+        [label, percent(share.value), interval((share.low, share.high), percent)]
+        for label, share in shares
+        if share is not None
+    ]
 
 
 def _causal(causal: "Faithfulness | None") -> list[list[str]]:

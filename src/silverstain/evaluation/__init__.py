@@ -14,6 +14,7 @@ from silverstain.evaluation.fidelity import (
 from silverstain.evaluation.frontier import Frontier, sweep
 from silverstain.evaluation.graph_scores import GraphScores, score_graphs
 from silverstain.evaluation.held_out import HeldOut
+from silverstain.evaluation.stream_patching import StreamPatching, stream_patching
 from silverstain.evaluation.watching import Watch, WatchSettings
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "HeldOut",
     "PassedOn",
     "StandIn",
+    "StreamPatching",
     "UnseenEdits",
     "Watch",
     "WatchSettings",
@@ -35,6 +37,7 @@ __all__ = [
     "fidelity_on",
     "score_graphs",
     "stand_in_on",
+    "stream_patching",
     "sweep",
     "unseen_edits",
 ]

@@ -24,6 +24,7 @@ from silverstain.evaluation.fidelity_sums import (
     stream_figures,
 )
 from silverstain.evaluation.held_out import KEPT_BYTES, HeldOut
+from silverstain.evaluation.stream_patching import StreamPatching, stream_patching
 from silverstain.models import Harvest, LanguageModel, TokenBatch
 from silverstain.statistics import Interval, each_counted_once, intervals
 
@@ -113,6 +114,8 @@ class Evaluation:
     kl_layers: tuple[float, ...]
     """KL with the MLP of one layer alone replaced, everything else the model's own."""
     top1_match_layers: tuple[float, ...]
+    stream_patching: StreamPatching | None
+    """Whether the replaced model follows its stream; None where nothing can be patched."""
     stand_ins: Mapping[str, StandIn]
     """"affine": the best affine map of each MLP, fitted to these very tokens; "mean" and "zero" output."""
 
@@ -176,6 +179,7 @@ def evaluate(
         intervals_layers=ends_layers,
         kl_layers=tuple(float(figures["kl"]) for figures in by_layer),
         top1_match_layers=tuple(float(figures["top1_match"]) for figures in by_layer),
+        stream_patching=stream_patching(model, measured.substitute, held_out.batches, seed=seed),
         stand_ins={name: stand_in.stand_in() for name, stand_in in stand_ins.items()},
     )
 

@@ -286,7 +286,9 @@ def _check_kind(config: TrainingConfig) -> None:
     if config.kind == "molt" and config.response_weight:
         raise UsageError("response_weight moves features, and molt has none; leave it out or take another kind")
     if config.kind == "molt" and config.decoder == "random":
-        raise UsageError("decoder random draws what features write, and molt has none; leave it out or take another kind")
+        raise UsageError(
+            "decoder random draws what features write, and molt has none; leave it out or take another kind"
+        )
     if config.molt_rank is not None and config.kind != "molt":
         raise UsageError(f"molt_rank is {config.molt_rank} but kind is {config.kind}; only molt has transforms")
     if config.molt_rank is not None and config.molt_rank < 1:
