@@ -48,13 +48,12 @@ def main() -> None:
 
 
 def _short(item) -> dict:
-    """What the issue of identifiability asks of one variable."""
-    probe, exchange = item.best_probe, item.best_interchange
+    """What the map shows of one variable."""
     return {
         "variable": item.name,
-        "one_token": item.one_token.probe.value,
-        "probe": {"layer": probe.layer, "role": probe.role, **asdict(probe.probe)},
-        "interchange": {"layer": exchange.layer, "role": exchange.role, **asdict(exchange.interchange)},
+        "verdict": asdict(item.verdict),
+        "bag_of_tokens": asdict(item.bag_of_tokens),
+        "places": [asdict(places) for places in item.places],
     }
 
 

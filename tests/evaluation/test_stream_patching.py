@@ -58,10 +58,11 @@ def test_a_patch_is_the_stream_run_on_from_there(model):
     patches = type(patches)(position=position, donor=donor, counts=patches.counts)
     stream, _ = streams(model.hf, token_ids)
     for layer in (0, 1):
-        behind = stream[layer + 1]
+        behind = stream[layer + 2]
         with torch.no_grad(), stream_patched(model, layer, patches, behind):
             patched = model.hf(input_ids=token_ids, use_cache=False).logits[:, -1]
-        wanted = next_logits_from(model.hf, exchanged(behind, int(position[0]), behind[donor, position[0]]), layer + 1)
+        exchanged_there = exchanged(behind, [int(position[0])], behind[donor][:, position[:1]])
+        wanted = next_logits_from(model.hf, exchanged_there, layer + 2)
         torch.testing.assert_close(patched, wanted, rtol=1e-5, atol=1e-5)
 
 

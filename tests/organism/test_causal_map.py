@@ -12,11 +12,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from silverstain.cli.organism import variables_table
 from silverstain.errors import UsageError
-from silverstain.organism.causal_map import CausalMap, Site, VariableMap
+from silverstain.organism.causal_map import CausalMap, PlacesOfStage, Site, VariableMap
 from silverstain.organism.growing import new_model
-from silverstain.organism.interchange import exchanged, means_elsewhere, next_logits_from, says_one_of, streams
+from silverstain.organism.interchange import exchanged, next_logits_from, says_one_of, stages, streams
 from silverstain.organism.language import build_tokenizer
 from silverstain.organism.mapping import causal_map
+from silverstain.organism.parts import fitted_part, random_differences
 from silverstain.organism.probing import (
     SHRINKAGE,
     bags_of_tokens,
@@ -28,7 +29,7 @@ from silverstain.organism.probing import (
 from silverstain.organism.recipe import Shape
 from silverstain.organism.variables import VariableSpec, variables
 from silverstain.organism.world import default_geography
-from silverstain.statistics import Share
+from silverstain.statistics import Share, share_of
 
 N_LAYERS = 2
 SPECS = {spec.name: spec for spec in variables()}
@@ -118,22 +119,23 @@ def test_exchanging_an_embedding_is_the_same_as_typing_the_other_token(model):
     for position in range(6):
         typed = base.clone()
         typed[:, position] = donor[:, position]
-        mixed = exchanged(streams(model, base)[0][0], position, stream[0, :, position])
+        mixed = exchanged(streams(model, base)[0][0], [position], stream[0][:, [position]])
         torch.testing.assert_close(next_logits_from(model, mixed, 0), streams(model, typed)[1])
 
 
 def test_exchanging_the_last_stream_of_the_last_token_gives_the_donors_answer(model):
     base, donor = random_ids(5, 6, 0), random_ids(5, 6, 1)
     stream, logits = streams(model, donor)
-    mixed = exchanged(streams(model, base)[0][N_LAYERS], 5, stream[N_LAYERS, :, 5])
-    torch.testing.assert_close(next_logits_from(model, mixed, N_LAYERS), logits)
+    mixed = exchanged(streams(model, base)[0][-1], [5], stream[-1][:, [5]])
+    torch.testing.assert_close(next_logits_from(model, mixed, len(stream) - 1), logits)
 
 
 def test_running_on_from_a_stream_is_the_whole_run_and_leaves_the_model_as_it_was(model):
     modules = list(model.modules())
     stream, logits = streams(model, random_ids(5, 6, 0))
-    for layer in range(N_LAYERS + 1):
-        torch.testing.assert_close(next_logits_from(model, stream[layer], layer), logits)
+    assert len(stream) == len(stages(N_LAYERS)) == N_LAYERS + 2
+    for stage in range(len(stream)):
+        torch.testing.assert_close(next_logits_from(model, stream[stage], stage), logits)
     assert list(model.modules()) == modules
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -141,19 +143,75 @@ def test_running_on_from_a_stream_is_the_whole_run_and_leaves_the_model_as_it_wa
 def test_running_on_from_an_exchanged_stream_is_a_run_with_a_hook_that_exchanges_it(model):
     base, donor = random_ids(5, 6, 0), random_ids(5, 6, 1)
     (own, _), (other, _) = streams(model, base), streams(model, donor)
-    block = model.model.layers[0]
-    hook = block.register_forward_hook(lambda module, inputs, output: exchanged(output, 3, other[1, :, 3]))
+    block, places = model.model.layers[0], [1, 3]
+    hook = block.register_forward_hook(lambda module, inputs, output: exchanged(output, places, other[2][:, places]))
     with torch.no_grad():
         slow = model(input_ids=base).logits[:, -1]
     hook.remove()
-    torch.testing.assert_close(next_logits_from(model, exchanged(own[1], 3, other[1, :, 3]), 1), slow)
+    torch.testing.assert_close(next_logits_from(model, exchanged(own[2], places, other[2][:, places]), 2), slow)
 
 
-def test_a_mean_is_of_the_same_value_in_other_combinations():
-    x = torch.tensor([[1.0], [2.0], [4.0], [8.0], [16.0]])
-    classes, groups = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 2, 2])
-    means = means_elsewhere(x, classes, groups, torch.arange(5))
-    assert means.flatten().tolist() == [4, 4, 1.5, 12, 12]
+def test_what_attention_gathered_is_exchanged_before_any_mlp(model):
+    """m0 by hand: the first block's attention adds what makes its sum the donor's at one place."""
+    base, donor = random_ids(5, 6, 0), random_ids(5, 6, 1)
+    (own, _), (other, _) = streams(model, base), streams(model, donor)
+    difference = other[1][:, 4] - own[1][:, 4]
+
+    def add(module, inputs, output):
+        added = output[0].clone()
+        added[:, 4] += difference
+        return (added, *output[1:])
+
+    hook = model.model.layers[0].self_attn.register_forward_hook(add)
+    with torch.no_grad():
+        slow = model(input_ids=base).logits[:, -1]
+    hook.remove()
+    torch.testing.assert_close(next_logits_from(model, exchanged(own[1], [4], other[1][:, [4]]), 1), slow)
+
+
+# parts
+
+
+def coded(n: int = 600, n_values: int = 6, d: int = 12, seed: int = 0):
+    """Cases whose first three dimensions hold a code of their value, and whose fourth varies much more."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randn(n_values, 3, generator=generator)
+    values = torch.arange(n) % n_values
+    x = 0.1 * torch.randn(n, d, generator=generator)
+    x[:, :3] += codes[values]
+    x[:, 3] += 5 * torch.randn(n, generator=generator)
+    return x, values, codes
+
+
+def test_a_part_makes_one_value_into_another_and_leaves_alone_what_varies_otherwise():
+    x, values, codes = coded()
+    part = fitted_part(x, values, 6)
+    of, to = torch.arange(6), torch.arange(6).roll(1)
+    difference = part.difference(of, to, 3)
+    torch.testing.assert_close(difference[:, :3], codes[to] - codes[of], rtol=0.05, atol=0.05)
+    assert difference[:, 3:].abs().max() < 0.1 * 5  # a tenth of how much the fourth varies
+    assert part.sizes == (1, 2, 4, 5)
+
+
+def test_the_largest_part_is_the_difference_of_means():
+    x, values, _ = coded()
+    means = torch.stack([x[values == value].mean(0) for value in range(6)])
+    whole = fitted_part(x, values, 6).difference(torch.arange(5), torch.arange(1, 6), 5)
+    torch.testing.assert_close(whole, means[1:] - means[:-1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_value_that_was_never_fitted_moves_nothing():
+    x, values, _ = coded()
+    part = fitted_part(x, values, 7)
+    assert not part.coordinates[6].any()
+
+
+def test_a_random_push_is_as_long_and_drawn_from_what_varies():
+    x = coded()[0]
+    differences = torch.randn(400, 12, generator=torch.Generator().manual_seed(1))
+    drawn = random_differences(differences, x, 0)
+    torch.testing.assert_close(drawn.norm(dim=1), differences.norm(dim=1))
+    assert drawn[:, 3].abs().mean() > 3 * drawn[:, 5:].abs().mean()
 
 
 def test_an_answer_is_looked_for_among_the_words_that_compete():
@@ -231,30 +289,29 @@ def test_cases_of_one_combination_widen_the_interval():
 # the map
 
 
-def test_a_map_has_every_layer_and_token_of_every_variable(small_map: CausalMap):
+def test_a_map_has_every_stage_and_token_of_every_variable(small_map: CausalMap):
     assert [found.name for found in small_map.variables] == [spec.name for spec in MAPPED]
     for found in small_map.variables:
-        assert len(found.sites) == (N_LAYERS + 1) * len(found.roles)
-        assert {site.layer for site in found.sites} == set(range(N_LAYERS + 1))
+        assert len(found.sites) == (N_LAYERS + 2) * len(found.roles)
+        assert [places.stage for places in found.places] == list(stages(N_LAYERS)) == ["embedding", "m0", "r1", "r2"]
 
 
-def test_a_site_is_found_by_layer_and_role(small_map: CausalMap):
+def test_a_site_is_found_by_stage_and_role(small_map: CausalMap):
     found = small_map.of("geography", "state")
-    site = found.at(1, "town last piece")
-    assert (site.layer, site.role) == (1, "town last piece")
-    with pytest.raises(KeyError, match="has no token 'river'; it has the, relation"):
-        found.at(1, "river")
+    site = found.at("r1", "town last piece")
+    assert (site.stage, site.role) == ("r1", "town last piece")
+    with pytest.raises(KeyError, match="has no 'river' at 'r1'; it has the, relation"):
+        found.at("r1", "river")
 
 
 def test_before_base_and_donor_part_an_exchange_is_none(small_map: CausalMap):
     found = small_map.of("geography", "state")
-    assert all(found.at(layer, "relation").interchange == found.unexchanged for layer in range(N_LAYERS + 1))
+    assert all(found.at(stage, "relation").part.value == 0 for stage in stages(N_LAYERS))
 
 
-def test_the_last_token_after_the_last_block_says_what_the_donor_says(small_map: CausalMap):
-    for found in small_map.variables:
-        if "another" not in found.form:  # there the donor's own answer is another one
-            assert found.at(N_LAYERS, found.roles[-1]).interchange.value == pytest.approx(found.donor_right.value)
+def test_a_donor_that_is_asked_the_same_gives_the_counterfactual_by_itself(small_map: CausalMap):
+    assert not small_map.of("geography", "state", "two hops").donor_differs
+    assert small_map.of("geography", "state", "two hops, donor asked another relation").donor_differs
 
 
 def test_a_map_is_the_same_after_saving(small_map: CausalMap, tmp_path):
@@ -264,7 +321,7 @@ def test_a_map_is_the_same_after_saving(small_map: CausalMap, tmp_path):
 
 def test_a_cut_map_is_refused_in_one_line(small_map: CausalMap, tmp_path):
     path = tmp_path / "causal-map.json"
-    path.write_text('{"format": "silverstain.causal-map/1", "variables": [{}]}', encoding="utf-8")
+    path.write_text('{"format": "silverstain.causal-map/2", "variables": [{}]}', encoding="utf-8")
     with pytest.raises(UsageError, match=r"cannot read .*causal-map") as error:
         CausalMap.load(path)
     assert "\n" not in str(error.value)
@@ -278,18 +335,51 @@ def test_a_tokenizer_of_another_world_is_refused(model, tokenizer):
         causal_map(model, foreign, n=2, only=[spec])
 
 
-def test_the_best_site_is_the_earliest_that_is_as_good():
-    def measure(value: float) -> Share:
-        return Share(value=value, low=0, high=1, n=100)
+def share(value: float, n: int = 100) -> Share:
+    return share_of(round(value * n), n)
 
-    sites = tuple(
-        Site(layer=layer, role=role, probe=measure(p), interchange=measure(i), mean_interchange=measure(0))
-        for layer, role, p, i in [(0, "a", 0.2, 0), (0, "b", 0.1, 0.1), (1, "a", 0.97, 0.9), (1, "b", 0.98, 1.0)]
-    )
-    chance = measure(0)
-    found = VariableMap(
-        family="f", variable="v", form="w", n_values=2, roles=("a", "b"), base="", donor="", counterfactual="",
-        base_right=chance, donor_right=chance, unexchanged=chance, bag_of_tokens=chance, best_look_up={}, sites=sites,
+
+def mapped(parts, *, probes=(0.1, 0.1, 0.3, 0.9), randoms=(0, 0, 0, 0), bag=0.2, is_answer=False) -> VariableMap:
+    """A variable of a model of two blocks whose places move these shares of answers."""
+    names = stages(2)
+    places = tuple(
+        PlacesOfStage(
+            stage=name, roles=("b",), size=4, part=share(part), random=share(drawn), interchange=share(0),
+            probe=share(probe),
+        )
+        for name, part, probe, drawn in zip(names, parts, probes, randoms, strict=True)
     )  # fmt: skip
-    assert (found.one_token.role, found.best_probe.role, found.best_interchange.role) == ("a", "a", "b")
-    assert "1 b" in variables_table(CausalMap(model_hash="", n=1, seed=0, variables=(found,)))
+    sites = tuple(
+        Site(stage=name, role=role, probe=share(0), interchange=share(0), part=share(0))
+        for name in names
+        for role in ("a", "b")
+    )
+    chance = share(0)
+    return VariableMap(
+        family="f", variable="v", form="w", n_values=5, is_answer=is_answer, donor_differs=True, n_pairs=100,
+        roles=("a", "b"), base="", donor="", counterfactual="", base_right=chance, donor_right=chance,
+        unexchanged=chance, bag_of_tokens=share(bag), best_look_up={}, sites=sites, places=places,
+    )  # fmt: skip
+
+
+VERDICTS = {
+    "computed": (mapped((0.1, 0.2, 0.9, 0.95), probes=(0.1, 0.1, 0.6, 0.9)), "computed", "r1"),
+    "computed later": (mapped((0.1, 0.2, 0.4, 0.95)), "output", "r2"),
+    "gathered": (mapped((0.1, 0.9, 0.92, 0.95)), "gathered", "m0"),
+    "the answer": (mapped((0.1, 0.2, 0.9, 0.95), is_answer=True), "output", "r1"),
+    "only behind the last block": (mapped((0.0, 0.0, 0.1, 0.9)), "output", "r2"),
+    "nothing moves": (mapped((0.0, 0.0, 0.1, 0.4)), "undecided", "r2"),
+    "any push does": (mapped((0.0, 0.0, 0.9, 0.9), randoms=(0, 0, 0.9, 0.9)), "undecided", "r1"),
+    "a bag tells it": (mapped((0.0, 0.0, 0.9, 0.9), bag=0.95), "undecided", "r1"),
+}
+
+
+@pytest.mark.parametrize(("found", "kind", "stage"), VERDICTS.values(), ids=VERDICTS)
+def test_a_verdict_is_above_all_floors_or_none(found: VariableMap, kind: str, stage: str):
+    assert (found.verdict.kind, found.verdict.stage) == (kind, stage)
+
+
+def test_the_table_says_the_verdict_and_where():
+    table = variables_table(CausalMap(model_hash="", n=1, seed=0, variables=(VERDICTS["computed"][0],)))
+    assert "computed" in table
+    assert "r1 b" in table

@@ -127,8 +127,10 @@ def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
 
 def _group(shown: "Demo") -> str:
     """A group of the drawing to try an edit on: the hidden variable's, if it is one."""
+    from silverstain.studies.demo import state_group
+
     labels = [group.label for group in shown.story.groups]
-    wanted = f"state = {shown.question.state}"
+    wanted = state_group(shown.question)
     return wanted if wanted in labels or not labels else labels[0]
 
 

@@ -199,6 +199,8 @@ def _accuracy_table(rows: "Sequence[Row]") -> str:
 
 def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: int, json: bool) -> None:
     """Where each hidden variable is computed, from probes and exchanges alone."""
+    from dataclasses import asdict
+
     from silverstain.organism import load_organism_model
     from silverstain.organism.mapping import causal_map
 
@@ -210,26 +212,34 @@ def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: in
                 model.hf, model.tokenizer, n=n, seed=seed, on_progress=lambda done, total, _, bar=bar: bar(done, total)
             )
     if json:
-        from dataclasses import asdict
-
-        output.emit({"organisms": {name: asdict(value) for name, value in found.items()}})
+        verdicts = {name: [asdict(item.verdict) for item in value.variables] for name, value in found.items()}
+        output.emit(
+            {"organisms": {name: asdict(value) | {"verdicts": verdicts[name]} for name, value in found.items()}}
+        )
         return
     for name, value in found.items():
         output.data(f"{name}\n{variables_table(value)}\n")
+    output.talk(
+        "moved: answers of held-out pairs that follow when the variable's part of the stream is exchanged there;\n"
+        "read: a linear probe on held-out combinations. What each verdict is: docs/organism.md."
+    )
 
 
 def variables_table(found: "CausalMap") -> str:
     """A line for each variable, shares in per cent with 95 % intervals."""
-    rows = [["variable", "right", "bag of tokens", "one token", "probe", "at", "interchange", "at", "of means", "at"]]
+    from silverstain.organism.interchange import GATHERED
+
+    rows = [["variable", "right", "verdict", "from", "dims", "moved", "at m0", "random", "read", "bag of tokens"]]
     for item in found.variables:
-        sites = (item.best_probe, item.best_interchange, item.best_mean_interchange)
-        probe, exchange, mean = (f"{site.layer} {site.role}" for site in sites)
+        verdict = item.verdict
+        places = item.places_at(verdict.stage)
         rows.append([
-            item.name, f"{100 * item.base_right.value:.0f}", str(item.bag_of_tokens),
-            f"{100 * item.one_token.probe.value:.0f}", str(sites[0].probe), probe, str(sites[1].interchange), exchange,
-            str(sites[2].mean_interchange), mean,
+            item.name, f"{100 * item.base_right.value:.0f}", verdict.kind,
+            f"{verdict.stage} {', '.join(verdict.roles)}",
+            str(places.size), str(places.part), str(item.places_at(GATHERED).part), str(places.random),
+            str(places.probe), str(item.bag_of_tokens),
         ])  # fmt: skip
-    return output.table(rows, indent="")
+    return output.table(rows, indent="", right=(1, 4))
 
 
 def _chosen(wanted: Sequence[str] | None, known: Sequence[str], noun: str) -> list[str]:

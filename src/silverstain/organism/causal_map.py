@@ -1,48 +1,102 @@
 """The causal map: where each hidden variable is computed, shown without any dictionary.
 
-For every variable: what a bag of tokens tells of it, where a linear probe reads it from the residual stream, and where
-exchanging the stream for another sentence's makes the model answer as if the variable had the other's value.
+For every variable and every stage of the stream: where a linear probe reads it, and how often exchanging its part of
+the stream for another value's makes the model answer as if the variable had the other's value. What that shows is
+said against three floors, for a stream holds a variable's *causes* long before anything has been computed:
+
+- `m0`, the stream that attention has gathered before any MLP ran: an exchange there works as well where the pieces
+  have merely been brought together;
+- the bag of tokens, read by the same linear reader on the same held-out cases;
+- pushes of the same length in random directions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.statistics import Share
 from silverstain.storage import write_json_whole
 
-FORMAT = "silverstain.causal-map/1"
-AS_GOOD = 0.02
-"""Sites this close to the best are as good; the earliest of them is where the variable is first there."""
+from .interchange import GATHERED
+
+FORMAT = "silverstain.causal-map/2"
+"""2 has stages, sets of places, parts of stated size and floors; 1 exchanged whole streams at single places."""
+NEARLY = 0.15
+"""The earliest stage that moves nearly as many answers as the best, but for this share, is where a variable is."""
+MOVES = 0.5
+"""An exchange that moves fewer answers than this shows nothing."""
+
+Kind = Literal["computed", "gathered", "output", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One place of the residual stream: after block `layer` (0: the embedding), at the token of a role.
+    """One place of the residual stream: a stage, at the token of a role.
 
     Attributes:
         probe: Balanced accuracy of a linear reader of the variable, tested on combinations it was not fitted on.
-        interchange: Share of pairs that answer with the counterfactual when the stream here is the donor's.
-        mean_interchange: The same when only the variable's own part is exchanged: the mean over the cases of the base's
-            value, in other combinations than the base's, is replaced by such a mean of the donor's value. It shows
-            the variable apart from all that the donor's stream holds besides.
+        interchange: Share of pairs that answer with the counterfactual when the whole stream here is the donor's.
+        part: The same when the variable's part becomes the donor's value's, with pairs of held-out combinations.
     """
 
-    layer: int
+    stage: str
     role: str
     probe: Share
     interchange: Share
-    mean_interchange: Share
+    part: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacesOfStage:
+    """The places at one stage that together move most answers, found on other pairs than those reported.
+
+    Attributes:
+        roles: One to three of them.
+        size: Dimensions of the part exchanged, of all places together.
+        part: Share of held-out pairs that answer with the counterfactual when this part is exchanged.
+        random: The same with random differences of the same length.
+        interchange: The same with the whole stream of these places.
+        probe: Balanced accuracy of a linear reader of these places together.
+    """
+
+    stage: str
+    roles: tuple[str, ...]
+    size: int
+    part: Share
+    random: Share
+    interchange: Share
+    probe: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a map shows of a variable.
+
+    `computed`: from `stage` on its part moves the answers of held-out pairs, more than at m0, more than random
+    directions, and is read better than from the bag of tokens. `gathered`: at m0 it does so as well. `output`: nothing
+    before the last block's output does, or the donor would give the same answer by itself. `undecided`: the rest.
+    """
+
+    kind: Kind
+    stage: str | None
+    roles: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariableMap:
-    """Where one hidden variable is computed.
+    """Where one hidden variable is.
 
     Attributes:
         n_values: How many values it takes in the cases probed; a guess is right once in so many.
+        is_answer: Whether the value is another name of the answer: then there is nothing before it to be shown.
+        donor_differs: Whether no donor's own answer is the counterfactual. Only then does exchanging a whole stream
+            show the variable: else the answer itself would do.
+        n_pairs: Held-out pairs that shares of parts are of.
         roles: Names of the prompt's tokens in order, without <bos>; the last decides the answer.
         base, donor, counterfactual: One of the pairs, to read.
         base_right, donor_right: Share of prompts the model answers as the generator does.
@@ -50,13 +104,17 @@ class VariableMap:
         bag_of_tokens: Balanced accuracy of the linear reader on counts of tokens.
         best_look_up: For each role, the balanced accuracy of the best table from its token to the variable, fitted and
             tested on the same cases: a bound on what its embedding tells.
-        sites: Every layer with every role, in this order.
+        sites: Every stage with every role, in this order.
+        places: The best places of every stage.
     """
 
     family: str
     variable: str
     form: str
     n_values: int
+    is_answer: bool
+    donor_differs: bool
+    n_pairs: int
     roles: tuple[str, ...]
     base: str
     donor: str
@@ -67,48 +125,60 @@ class VariableMap:
     bag_of_tokens: Share
     best_look_up: Mapping[str, float]
     sites: tuple[Site, ...]
+    places: tuple[PlacesOfStage, ...]
 
     @property
     def name(self) -> str:
         return f"{self.family}: {self.variable} ({self.form})"
 
-    @property
-    def n_layers(self) -> int:
-        """Layers of the stream, the embedding included."""
-        return len(self.sites) // len(self.roles)
+    def at(self, stage: str, role: str) -> Site:
+        """The site of a stage and a role; one that this variable does not have is a KeyError."""
+        found = next((site for site in self.sites if (site.stage, site.role) == (stage, role)), None)
+        if found is None:
+            stages = ", ".join(places.stage for places in self.places)
+            raise KeyError(f"{self.name} has no {role!r} at {stage!r}; it has {', '.join(self.roles)} at {stages}")
+        return found
 
-    def at(self, layer: int, role: str) -> Site:
-        """The site of a layer and a role; a role not of this variable is a KeyError."""
-        if role not in self.roles:
-            raise KeyError(f"{self.name} has no token {role!r}; it has {', '.join(self.roles)}")
-        return self.sites[layer * len(self.roles) + self.roles.index(role)]
-
-    @property
-    def one_token(self) -> Site:
-        """The embedding that tells most by itself."""
-        return max(self.sites[: len(self.roles)], key=lambda site: site.probe.value)
+    def places_at(self, stage: str) -> PlacesOfStage:
+        return next(places for places in self.places if places.stage == stage)
 
     @property
-    def best_probe(self) -> Site:
-        return _earliest_best(self.sites, lambda site: site.probe.value)
+    def best(self) -> PlacesOfStage:
+        """The earliest stage whose places move nearly as many answers as any stage's."""
+        most = max(places.part.value for places in self.places)
+        return next(places for places in self.places if places.part.value >= most - NEARLY)
 
-    @property
-    def best_interchange(self) -> Site:
-        return _earliest_best(self.sites, lambda site: site.interchange.value)
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What all of it shows."""
+        gathered, last, best = self.places_at(GATHERED), self.places[-1], self.best
+        if best.part.value < MOVES:
+            return self._undecided(best, f"no part moves {100 * MOVES:.0f} % of the answers")
+        if gathered.part.value >= MOVES and gathered.part.high >= best.part.low:
+            return self._verdict("gathered", gathered, "at m0, before any MLP, it moves as many answers")
+        if self.is_answer:
+            return self._verdict("output", best, "its value is the answer")
+        behind = [places for places in self.places[2:] if places.part.value >= best.part.value - NEARLY]
+        above = [places for places in behind if places.part.low > max(gathered.part.high, places.random.high)]
+        if not above:
+            return self._undecided(best, "no stage behind m0 is above m0 and random pushes")
+        if above[0] is last:
+            return self._verdict("output", last, "nothing before the last block's output moves the answers")
+        read = [places for places in above if places.probe.low > self.bag_of_tokens.high]
+        if not read:
+            return self._undecided(above[0], "a bag of tokens tells it as well")
+        return self._verdict("computed", read[0], "above m0, random pushes and the bag of tokens")
 
-    @property
-    def best_mean_interchange(self) -> Site:
-        return _earliest_best(self.sites, lambda site: site.mean_interchange.value)
+    def _verdict(self, kind: Kind, places: PlacesOfStage, reason: str) -> Verdict:
+        return Verdict(kind=kind, stage=places.stage, roles=places.roles, reason=reason)
 
-
-def _earliest_best(sites: Sequence[Site], value: Callable[[Site], float]) -> Site:
-    best = max(map(value, sites))
-    return next(site for site in sites if value(site) >= best - AS_GOOD)
+    def _undecided(self, places: PlacesOfStage, reason: str) -> Verdict:
+        return self._verdict("undecided", places, reason)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CausalMap:
-    """The map of one model: `n` pairs a variable, drawn by `seed`."""
+    """The map of one model: about `n` pairs a variable, drawn by `seed`."""
 
     model_hash: str
     n: int
@@ -132,6 +202,7 @@ class CausalMap:
         again = "measure it again: silverstain organism check --identifiability"
         found = validated(cls, read_json(path, FORMAT), path, again)
         for one in found.variables:
-            if not one.roles or not one.sites or len(one.sites) % len(one.roles):
+            whole = len(one.places) * len(one.roles)
+            if not one.roles or not one.places or len(one.sites) != whole:
                 raise UsageError(f"{path} is not a whole causal map: {one.name} lacks sites; {again}")
         return found

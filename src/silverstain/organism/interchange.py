@@ -1,11 +1,15 @@
-"""The residual stream, recorded at every layer and run on from any. Layer 0: the embedding; layer l: after block l."""
+"""The residual stream, recorded at every stage and run on from any.
+
+Stages, in order: the embedding; `m0`, behind the first block's attention and before any MLP, where tokens have been
+gathered and nothing has been computed of them; `r1`, `r2`, …, behind each block.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from silverstain.models.architecture import architecture_of
@@ -14,15 +18,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CASES_A_PASS = 512
+EMBEDDING, GATHERED = "embedding", "m0"
+
+
+def stages(n_layers: int) -> tuple[str, ...]:
+    """Names of the stages of a model of so many blocks."""
+    return (EMBEDDING, GATHERED, *(f"r{layer}" for layer in range(1, n_layers + 1)))
 
 
 @torch.no_grad()
 def streams(
     model: "PreTrainedModel", token_ids: Tensor
-) -> tuple[Float[Tensor, "layer case pos d"], Float[Tensor, "case vocab"]]:
-    """The residual stream of every case [case, pos] at every layer, and the logits of its next token."""
-    architecture = architecture_of(model)
-    modules = [model.get_submodule(architecture.embedding), *model.get_submodule(architecture.blocks).children()]
+) -> tuple[Float[Tensor, "stage case pos d"], Float[Tensor, "case vocab"]]:
+    """The residual stream of every case [case, pos] at every stage, and the logits of its next token."""
+    modules = [*_ends_of_stages(model), _first_attention(model)]
     kept: list[list[Tensor]] = [[] for _ in modules]
     hooks = [module.register_forward_hook(_keep_in(into)) for module, into in zip(modules, kept, strict=True)]
     try:
@@ -30,16 +39,51 @@ def streams(
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack([torch.cat(parts) for parts in kept]), logits
+    embedding, *blocks, attention = (torch.cat(parts) for parts in kept)
+    return torch.stack([embedding, embedding + attention, *blocks]), logits
 
 
 @torch.no_grad()
 def next_logits_from(
-    model: "PreTrainedModel", stream: Float[Tensor, "case pos d"], layer: int
+    model: "PreTrainedModel", stream: Float[Tensor, "case pos d"], stage: int
 ) -> Float[Tensor, "case vocab"]:
-    """The logits of the next token when the stream after block `layer` is the one given; earlier blocks do not run."""
-    with _blocks_after(model, layer):
-        return torch.cat([_next_logits(model, inputs_embeds=part) for part in stream.split(CASES_A_PASS)])
+    """The logits of the next token when the stream at a stage (by its number) is the one given; what lies before it
+    does not run."""
+    run: Run = _run_gathered if stage == 1 else _run_on
+    with _blocks_after(model, max(stage - 1, 0)):
+        return torch.cat([run(model, part) for part in stream.split(CASES_A_PASS)])
+
+
+Run = Callable[["PreTrainedModel", Float[Tensor, "case pos d"]], Float[Tensor, "case vocab"]]
+
+
+def _run_on(model: "PreTrainedModel", stream: Float[Tensor, "case pos d"]) -> Float[Tensor, "case vocab"]:
+    return _next_logits(model, inputs_embeds=stream)
+
+
+def _run_gathered(model: "PreTrainedModel", stream: Float[Tensor, "case pos d"]) -> Float[Tensor, "case vocab"]:
+    """From behind the first attention on: the stream goes in as embedding, and attention adds nothing to it."""
+
+    def nothing(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> Tensor | tuple:
+        return (torch.zeros_like(output[0]), *output[1:]) if isinstance(output, tuple) else torch.zeros_like(output)
+
+    hook = _first_attention(model).register_forward_hook(nothing)
+    try:
+        return _next_logits(model, inputs_embeds=stream)
+    finally:
+        hook.remove()
+
+
+def _ends_of_stages(model: "PreTrainedModel") -> list[nn.Module]:
+    architecture = architecture_of(model)
+    return [model.get_submodule(architecture.embedding), *model.get_submodule(architecture.blocks).children()]
+
+
+def _first_attention(model: "PreTrainedModel") -> nn.Module:
+    """Whose output is added to the stream."""
+    architecture = architecture_of(model)
+    block = next(iter(model.get_submodule(architecture.blocks).children()))
+    return block.get_submodule(architecture.attention_output_norm or architecture.attention)
 
 
 @contextmanager
@@ -55,38 +99,12 @@ def _blocks_after(model: "PreTrainedModel", layer: int) -> Iterator[None]:
 
 
 def exchanged(
-    stream: Float[Tensor, "case pos d"], position: int, values: Float[Tensor, "case d"]
+    stream: Float[Tensor, "case pos d"], positions: Sequence[int], values: Float[Tensor, "case place d"]
 ) -> Float[Tensor, "case pos d"]:
-    """The stream with other values at one position."""
+    """The stream with other values at some positions."""
     stream = stream.clone()
-    stream[:, position] = values
+    stream[:, list(positions)] = values
     return stream
-
-
-def means_elsewhere(
-    x: Float[Tensor, "case d"],
-    classes: Int[Tensor, " case"],
-    groups: Int[Tensor, " case"],
-    asked: Int[Tensor, " asked"],
-) -> Float[Tensor, "asked d"]:
-    """For each case asked, the mean over the cases of its class in other groups than its own.
-
-    What of it is the case's own, or its group's, is left out; what is common to the class stays. A class of one group
-    has no other, and gives the mean over that group.
-    """
-    n_classes, n_groups = int(classes.max()) + 1, int(groups.max()) + 1
-    both = classes * n_groups + groups
-    total = _sums(x, classes, n_classes), _sums(x, both, n_classes * n_groups)
-    counts = torch.bincount(classes, minlength=n_classes), torch.bincount(both, minlength=n_classes * n_groups)
-    own = both[asked]
-    n_elsewhere = counts[0][classes[asked]] - counts[1][own]
-    is_alone = (n_elsewhere == 0).unsqueeze(1)
-    elsewhere = (total[0][classes[asked]] - total[1][own]) / n_elsewhere.clamp_min(1).unsqueeze(1)
-    return torch.where(is_alone, total[1][own] / counts[1][own].unsqueeze(1), elsewhere)
-
-
-def _sums(x: Float[Tensor, "case d"], index: Int[Tensor, " case"], n: int) -> Float[Tensor, "index d"]:
-    return torch.zeros(n, x.shape[1], dtype=x.dtype).index_add_(0, index, x)
 
 
 def _keep_in(into: list[Tensor]) -> Callable[[nn.Module, object, Tensor | tuple], None]:

@@ -125,10 +125,14 @@ def demonstrate(
 
 
 def variable_groups(recorded: RecordedQuestions, graph: Graph, question: SwapQuestion) -> tuple[StoryGroup, ...]:
-    """The graph's features by the hidden variable they follow over the world."""
+    """The graph's features by the hidden variable they follow over the world.
+
+    The state's group is named for what it does, from town to state: most of its features fire for towns one by one, and
+    only together do they hold a state that other towns share.
+    """
     names: dict[Variable, str] = {
         "relation": f"relation = {question.relation}",
-        "state": f"state = {question.state}",
+        "state": state_group(question),
         "answer": f"say {question.answer}",
         "town": f"town = {question.town}",
     }
@@ -141,6 +145,11 @@ def variable_groups(recorded: RecordedQuestions, graph: Graph, question: SwapQue
         if members:
             groups.append(StoryGroup(label=label, members=tuple(ids[node] for node in members), kind="concept"))
     return tuple(groups)
+
+
+def state_group(question: SwapQuestion) -> str:
+    """The name of the group that leads from the town to its state."""
+    return f"{question.town} is in {question.state}"
 
 
 def _evidence(question: SwapQuestion, swap: Intervention, controls: Sequence[Intervention]) -> dict[str, Any]:
