@@ -24,6 +24,7 @@ class SentenceBatch:
         determined: [sentence, pos] True where the token itself is determined by those before it.
         family: [sentence] index into `names`.
         names: Families by index.
+        sees: [sentence, pos, pos] Which positions (last) each position may attend to; None where it is all before it.
     """
 
     token_ids: Tensor
@@ -31,6 +32,7 @@ class SentenceBatch:
     determined: Tensor
     family: Tensor
     names: tuple[str, ...]
+    sees: Tensor | None = None
 
 
 def tokens_of(sentence: Sentence) -> tuple[list[int], list[bool]]:
@@ -53,8 +55,26 @@ def batch_of(sentences: Sequence[Sentence], names: Sequence[str]) -> SentenceBat
         determined[row, : len(marks)] = torch.tensor(marks)
     family = torch.tensor([names.index(sentence.family) for sentence in sentences])
     return SentenceBatch(
-        token_ids=token_ids, real=token_ids != PAD_ID, determined=determined, family=family, names=tuple(names)
-    )
+        token_ids=token_ids, real=token_ids != PAD_ID, determined=determined, family=family, names=tuple(names),
+        sees=_seen(sentences, width),
+    )  # fmt: skip
+
+
+def _seen(sentences: Sequence[Sentence], width: int) -> Tensor | None:
+    """What each position sees: all before it, but for what is veiled from it."""
+    if all(sentence.veil is None for sentence in sentences):
+        return None
+    seen = torch.ones(width, width, dtype=torch.bool).tril().repeat(len(sentences), 1, 1)
+    for row, sentence in enumerate(sentences):
+        if sentence.veil is not None:
+            first, end, start = (position_of(sentence, word) for word in sentence.veil)
+            seen[row, start:, first:end] = False
+    return seen
+
+
+def position_of(sentence: Sentence, word: int) -> int:
+    """The position of the first token of a word."""
+    return 1 + sum(len(word_ids(other)) for other in sentence.words[:word])
 
 
 def mixed(families: Mapping[str, Family], shares: Mapping[str, float], n: int, rng: random.Random) -> list[Sentence]:

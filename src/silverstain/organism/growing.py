@@ -74,15 +74,18 @@ def current_shares(recipe: Recipe, loss: Mapping[str, float]) -> dict[str, float
     }
 
 
-def token_losses(model: "LlamaForCausalLM", token_ids: Tensor) -> Tensor:
-    """Cross-entropy of each token given those before it: [sentence, pos - 1]."""
-    logits = model(input_ids=token_ids, use_cache=False).logits[:, :-1]
+def token_losses(model: "LlamaForCausalLM", token_ids: Tensor, sees: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each token given those before it that it `sees` [sentence, pos, pos]: [sentence, pos - 1]."""
+    mask = None if sees is None else torch.zeros(sees.shape).masked_fill(~sees, -torch.inf)[:, None]
+    logits = model(input_ids=token_ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), token_ids[:, 1:], reduction="none")
 
 
-def gradients(model: "LlamaForCausalLM", token_ids: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def gradients(
+    model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Losses of the tokens [sentence, pos - 1], and the gradient of their weighted sum for every parameter."""
-    losses = token_losses(model, token_ids)
+    losses = token_losses(model, batch.token_ids, batch.sees)
     return losses.detach(), torch.autograd.grad((losses * weight).sum(), list(model.parameters()))
 
 
@@ -178,7 +181,7 @@ def take_step(
         group["lr"] = learning_rate(step, recipe)
 
     def one(pair: tuple[SentenceBatch, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return gradients(model, pair[0].token_ids, pair[1] / total)
+        return gradients(model, pair[0], pair[1] / total)
 
     results = list(workers.map(one, zip(batches, weights, strict=True)))
     # Summed in the order of the batches, so the result does not depend on how many workers there are.

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from .families import families
 from .families.causes import SIGNS, SYMPTOMS
-from .families.couplets import ADJECTIVES, KINDS, NEUTRAL_ADJECTIVES, NEUTRAL_VERBS, VERBS, rhymes
+from .families.couplets import ADJECTIVES, KINDS, OWNERS, SIZES, rhymes
 from .families.entities import DRINKS, PLACES, SPORTS
 from .families.induction import SYLLABLES
-from .families.reasoning import FUNCTIONS
+from .families.reasoning import AMOUNTS, DIRECTIONS
 from .families.refusal import GROUPS, KIND
-from .families.words import LANGUAGE_NAMES
+from .families.words import LANGUAGE_NAMES, SPEAKERS
 from .world import RELATIONS, default_geography, default_lexicon, rows_with_header
 
 PAD, BOS, UNK = "<pad>", "<bos>", "<unk>"
@@ -43,9 +43,9 @@ def _listed_words() -> Iterable[str]:
     yield from (word for word, _ in rhymes().words)
     for names in dict(rows_with_header("names")).values():
         yield from names.split()
-    for group in (SPORTS, DRINKS, PLACES, FUNCTIONS, SYMPTOMS, SIGNS, SYLLABLES, KINDS, GROUPS, KIND, *LANGUAGE_NAMES):
+    for group in (SPORTS, DRINKS, PLACES, SYMPTOMS, SIGNS, SYLLABLES, KINDS, GROUPS, KIND, *LANGUAGE_NAMES):
         yield from group
-    for group in (*VERBS.values(), *ADJECTIVES.values(), NEUTRAL_VERBS, NEUTRAL_ADJECTIVES):
+    for group in (*ADJECTIVES.values(), OWNERS, SIZES, SPEAKERS, AMOUNTS, DIRECTIONS):
         yield from group
 
 

@@ -3,11 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 JOINED = "+="
 """Signs that are written without spaces around them, as in `36+59=95`."""
 CLOSING = ".,;:?"
 """Signs that are written without a space before them."""
+
+
+class Veil(NamedTuple):
+    """Words that later ones do not see while an organism grows: from word `start` on, those of `first` to `end` - 1.
+
+    What is needed of them has to be carried past by the words between. A grown organism sees everything.
+    """
+
+    first: int
+    end: int
+    start: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +33,7 @@ class Sentence:
         variables: Hidden variables and their values, e.g. `{"state": "texas", "relation": "capital"}`.
         answer: Index of the first word of the answer, the word whose accuracy tables report.
         held_out: Whether the combination is one that growing never shows.
+        veil: What later words do not see of it while an organism grows.
     """
 
     family: str
@@ -29,6 +42,7 @@ class Sentence:
     variables: Mapping[str, str] = field(default_factory=dict)
     answer: int = -1
     held_out: bool = False
+    veil: Veil | None = None
 
     def __post_init__(self) -> None:
         assert len(self.words) == len(self.determined), "every word says whether it is determined"

@@ -80,6 +80,8 @@ class Geography:
     towns: tuple[Town, ...]
     held_out: frozenset[tuple[str, str]]
     """(town, relation) pairs that growing never shows."""
+    told_once: frozenset[str]
+    """Towns of which growing says in which state they lie, and nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,9 @@ def geography(seed: int = 0) -> Geography:
         free.remove(pair)
     towns = tuple(Town(prefix=p, suffix=s, state=state) for (p, s), state in sorted(owner.items()))
     pairs = [(town.name, relation) for town in towns for relation in RELATIONS]
-    return Geography(states=states, towns=towns, held_out=_one_relation_a_town(pairs, 0.2, rng))
+    held_out = _one_relation_a_town(pairs, 0.2, rng)
+    told_once = share((town.name for town in towns if (town.prefix, town.suffix) not in REAL_TOWNS), 0.15, rng)
+    return Geography(states=states, towns=towns, held_out=held_out, told_once=told_once)
 
 
 def _crowd(pair: tuple[str, str], owner: dict[tuple[str, str], State]) -> int:
