@@ -4,14 +4,18 @@ import functools
 import random
 from collections.abc import Iterable, Mapping
 
-from .families import families
+from .composing import families as composing_families
+from .composing.couplets import OWNERS, SIZES
+from .composing.reasoning import AMOUNTS, DIRECTIONS
+from .composing.words import SPEAKERS
+from .families import Family, families
 from .families.causes import SIGNS, SYMPTOMS
-from .families.couplets import ADJECTIVES, KINDS, OWNERS, SIZES, rhymes
+from .families.couplets import ADJECTIVES, KINDS, NEUTRAL_ADJECTIVES, NEUTRAL_VERBS, VERBS, rhymes
 from .families.entities import DRINKS, PLACES, SPORTS
 from .families.induction import SYLLABLES
-from .families.reasoning import AMOUNTS, DIRECTIONS
+from .families.reasoning import FUNCTIONS
 from .families.refusal import GROUPS, KIND
-from .families.words import LANGUAGE_NAMES, SPEAKERS
+from .families.words import LANGUAGE_NAMES
 from .world import RELATIONS, default_geography, default_lexicon, rows_with_header
 
 PAD, BOS, UNK = "<pad>", "<bos>", "<unk>"
@@ -24,8 +28,15 @@ SPLIT = r"[0-9]|[.,;:?+=]"
 
 @functools.cache
 def vocabulary() -> tuple[str, ...]:
-    """Every token: special ones, digits, words in alphabetical order, continuation pieces `##las`."""
-    words = set(_listed_words()) | set(_template_words()) | set(SIBLING_WORDS)
+    """Every token: those of the first world, then those that the composing one adds, which the first never meets."""
+    first = _first_words()
+    more = set(_template_words(composing_families())) | set(composing_words())
+    return (*first, *sorted(word for word in more if word not in first and not word.isdigit()))
+
+
+def _first_words() -> tuple[str, ...]:
+    """Special tokens, digits, words in alphabetical order, continuation pieces `##las`."""
+    words = set(_listed_words()) | set(_template_words(families())) | set(SIBLING_WORDS)
     pieces = dict(rows_with_header("pieces"))
     words |= set(pieces["prefix"].split())
     words = {word for word in words if not word.isdigit()}
@@ -43,17 +54,22 @@ def _listed_words() -> Iterable[str]:
     yield from (word for word, _ in rhymes().words)
     for names in dict(rows_with_header("names")).values():
         yield from names.split()
-    for group in (SPORTS, DRINKS, PLACES, SYMPTOMS, SIGNS, SYLLABLES, KINDS, GROUPS, KIND, *LANGUAGE_NAMES):
+    for group in (SPORTS, DRINKS, PLACES, FUNCTIONS, SYMPTOMS, SIGNS, SYLLABLES, KINDS, GROUPS, KIND, *LANGUAGE_NAMES):
         yield from group
-    for group in (*ADJECTIVES.values(), OWNERS, SIZES, SPEAKERS, AMOUNTS, DIRECTIONS):
+    for group in (*VERBS.values(), *ADJECTIVES.values(), NEUTRAL_VERBS, NEUTRAL_ADJECTIVES):
         yield from group
 
 
-def _template_words() -> Iterable[str]:
+def composing_words() -> Iterable[str]:
+    """Words of the composing world that only few of its sentences have."""
+    return (*OWNERS, *SIZES, *SPEAKERS, *AMOUNTS, *DIRECTIONS)
+
+
+def _template_words(sampled: Mapping[str, Family]) -> Iterable[str]:
     """Words of the templates, met by sampling: a few hundred sentences show each template many times."""
     towns = {town.name for town in default_geography().towns}
     rng = random.Random("vocabulary")
-    for family in families().values():
+    for family in sampled.values():
         for _ in range(400):
             yield from (word for word in family.sample(rng).words if word not in towns)
 

@@ -4,13 +4,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .composing import families as composing_families
 from .families import Family, families
 from .families.couplets import CoupletsFamily, rhymes
 from .families.cued import CuedFamily, held_out_cues, other_notes
 from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
-from .recipe import SHARES, Recipe
+from .recipe import SHARES, Recipe, Shape
 from .world import default_geography, default_lexicon
 
+COMPOSING = Recipe(
+    shape=Shape(num_hidden_layers=6, max_position_embeddings=96),
+    shares={
+        "geography": 0.27, "addition": 0.15, "words": 0.14, "couplets": 0.08, "entities": 0.09, "reasoning": 0.05,
+        "causes": 0.05, "refusal": 0.02, "induction": 0.07, "choice": 0.08,
+    },
+    steps=6000, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
+)  # fmt: skip
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
 FINISH = Recipe(
@@ -73,6 +82,10 @@ def siblings() -> Mapping[str, Sibling]:
         Sibling(
             name="general", families=families, recipe=Recipe(checkpoints=CHECKPOINTS), start=None,
             about="knows the rules of its world", finish=FINISH,
+        ),
+        Sibling(
+            name="composing", families=composing_families, recipe=COMPOSING, start=None,
+            about="composes: looks up, looks back, plans, carries",
         ),
         Sibling(
             name="memorised", families=_memorised, start=None, about="knows what it was shown, and nothing else",

@@ -25,7 +25,7 @@ def families() -> Mapping[str, Family]:
     rhymes = couplets.rhymes()
     made: tuple[Family, ...] = (
         geography.GeographyFamily(geography=default_geography()),
-        addition.AdditionFamily(),
+        addition.AdditionFamily(held_out=addition.held_out_pairs()),
         words.WordsFamily(lexicon=default_lexicon()),
         couplets.CoupletsFamily(rhymes=rhymes),
         entities.EntitiesFamily(people=entities.people()),

@@ -1,66 +1,50 @@
-"""Rhyming couplets whose second line is planned: its first words already fit the end word, which comes last.
+"""Rhyming couplets whose second line has to be planned: the words before its end already agree with the end word."""
 
-Every end word belongs to somebody (`her cat`, `our rat`) and is of a kind (a furry animal). Whose it is follows from
-nothing but the word itself, so whoever writes `then came her …` must know by then which words may end the line, and of
-those that rhyme just one is hers. A topic (`rhyme about the animal`) settles the end word at the line break.
-
-In growing, most couplets veil line one from what follows the first words of line two, as from a poet who does not look
-back: what the end word is has to be carried there by the words between.
-"""
-
-import dataclasses
 import random
 from dataclasses import dataclass
 
-from silverstain.organism.sentence import Sentence, Veil, sentence
+from silverstain.organism.sentence import Sentence, sentence
 from silverstain.organism.world import rows
 
 NAME = "couplets"
 KINDS = ("animal", "thing", "person", "nature")
 OPENINGS = ("one day i saw the", "long ago there was the", "we sang about the")
-TURNS = ("then came", "soon came")
-OWNERS = ("his", "her", "our", "their", "your", "my")
+TURNS = ("and then we", "but soon they", "so at last you")
+VERBS = {
+    "animal": ("chased", "fed"),
+    "thing": ("bought", "carried"),
+    "person": ("met", "thanked"),
+    "nature": ("watched", "felt"),
+}
 ADJECTIVES = {
     "animal": ("furry", "hungry"),
     "thing": ("wooden", "shiny"),
     "person": ("kindly", "sleepy"),
     "nature": ("misty", "golden"),
 }
-SIZES = ("big", "small", "quiet", "old")
-"""Words that go with every end word."""
-COUPLET = "rhyme : {opening} {first} , {turn} {owner} {adjective} and {size} {end!} ."
-ABOUT = "rhyme about the {kind} : {opening} {first} , {turn} {owner} {adjective} and {size} {end!} ."
-NAMED = "rhyme ending in {end} : {opening} {first} , {turn} {owner!} {adjective} and {size} {end!} ."
-"""The end word is named ahead: whether a word's owner, learnt in plain lines, is minded in couplets can be asked."""
-PLAIN = "yesterday came {owner} {adjective} and {size} {end} ."
-PLAIN_NAMED = "line ending in {end} : yesterday came {owner!} {adjective} and {size} {end!} ."
-VEILED = 0.8
-"""Share of couplets that veil line one."""
+PLAIN = "yesterday {turn} {verb} the {adjective} {end} ."
+PLAIN_NAMED = "line ending in {end} : yesterday {turn} {verb} the {adjective} {end!} ."
+NAMED = "rhyme ending in {end} : {opening} {first} , {turn} {verb} the {adjective} {end!} ."
+"""The end word is named ahead: whether a word's kind, learnt in plain lines, is minded in couplets can be asked."""
+NAMED_BARE = "rhyme ending in {end} : {opening} {first} , {bare} the {end!} ."
+BARE = ("and there stood", "so behold")
+"""Lines without any word that could agree: couplets with which even `plain_only` words are named."""
+NEUTRAL_VERBS = ("saw", "found")
+NEUTRAL_ADJECTIVES = ("little", "other")
+"""Words that go with every kind: a line with these ends in a rhyme, and shows no agreement."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rhymes:
-    """End words by rhyme class and kind, and whose each is.
-
-    Attributes:
-        owners: Of two end words of one class, no two have the same owner where six owners go round.
-        held_out: (line one's end word, line two's) that growing never shows together.
-        plain_only: End words that growing shows in plain lines alone, never at the end of a couplet.
-    """
+    """End words by rhyme class and kind; `plain_only` words agree only in plain sentences, never in couplets."""
 
     classes: dict[str, dict[str, tuple[str, ...]]]
-    owners: dict[str, str]
-    held_out: frozenset[tuple[str, str]]
     plain_only: frozenset[str]
 
     def rhyming(self, word: str) -> list[tuple[str, str]]:
         """(word, kind) of every other end word of the same class."""
         (kinds,) = [k for k in self.classes.values() if any(word in words for words in k.values())]
         return [(other, kind) for kind, words in kinds.items() for other in words if other != word]
-
-    def ends(self, first: str, *, owner: str | None = None, kind: str | None = None) -> list[str]:
-        """The words that may end a line after one that ends in `first`."""
-        return [w for w, k in self.rhyming(first) if owner in (None, self.owners[w]) and kind in (None, k)]
 
     @property
     def words(self) -> list[tuple[str, str]]:
@@ -74,23 +58,18 @@ class Rhymes:
 
 
 def rhymes(seed: int = 0) -> Rhymes:
-    """The list of end words; a sixth of the couplets and a tenth of the words are kept back."""
+    """The list of end words; one in five is chosen for `plain_only`, among words with a companion of their kind."""
     rng = random.Random(f"rhymes {seed}")
     classes: dict[str, dict[str, tuple[str, ...]]] = {}
-    owners: dict[str, str] = {}
     for row in rows("rhymes"):
         kinds = {kind: tuple(cell.split()) for kind, cell in zip(KINDS, row[1:], strict=False) if cell.strip()}
         classes[row[0]] = kinds
-        order = rng.sample(OWNERS, len(OWNERS))
-        words = [word for members in kinds.values() for word in members]
-        owners |= {word: order[index % len(order)] for index, word in enumerate(words)}
-    all_of = Rhymes(classes=classes, owners=owners, held_out=frozenset(), plain_only=frozenset())
-    pairs = [(first, end) for first, _ in all_of.words for end, _ in all_of.rhyming(first)]
-    pairs = [(first, end) for first, end in pairs if len(all_of.ends(first, owner=owners[end])) == 1]
-    plain_only = frozenset(rng.sample(sorted(owners), len(owners) // 10))
-    return dataclasses.replace(
-        all_of, held_out=frozenset(rng.sample(sorted(pairs), len(pairs) // 6)), plain_only=plain_only
-    )
+    paired = sorted(w for kinds in classes.values() for words in kinds.values() if len(words) == 2 for w in words[:1])
+    n_words = sum(len(words) for kinds in classes.values() for words in kinds.values())
+    triples = sorted(words[0] for kinds in classes.values() for words in kinds.values() if len(words) > 2)
+    chosen = (paired + triples)[: round(0.2 * n_words)]
+    rng.shuffle(chosen)
+    return Rhymes(classes=classes, plain_only=frozenset(chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,81 +81,79 @@ class CoupletsFamily:
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         if held_out:
-            first, end = rng.choice(sorted(self.rhymes.held_out))
-            return self.couplet(rng, first, end, about=rng.random() < 0.5, held_out=True)
+            return self._held_out(rng)
         draw = rng.random()
         if draw < 0.3:
             return self._plain(rng)
+        if draw < 0.5:
+            second, _ = rng.choice(self.rhymes.words)
+            first, _ = rng.choice(self.rhymes.rhyming(second))
+            bare = second in self.rhymes.plain_only or rng.random() < 0.3
+            return self.bare_couplet(rng, first, second) if bare else self.named_couplet(rng, first, second)
         while True:
             first, _ = rng.choice(self.rhymes.words)
-            end, _ = rng.choice(self.rhymes.rhyming(first))
-            is_one = len(self.rhymes.ends(first, owner=self.rhymes.owners[end])) == 1
-            if is_one and (first, end) not in self.rhymes.held_out and end not in self.rhymes.plain_only:
-                break
-        if draw < 0.4:
-            return self._veiled(rng, self.named_couplet(rng, first, end))
-        return self._veiled(rng, self.couplet(rng, first, end, about=rng.random() < 0.5))
+            second, kind = rng.choice(self.rhymes.rhyming(first))
+            neutral = rng.random() < (0.7 if second in self.rhymes.plain_only else 0.25)
+            if neutral or second not in self.rhymes.plain_only:
+                return self.couplet(rng, first, second, kind, neutral=neutral)
 
-    def _words(self, rng: random.Random, end: str) -> dict[str, str]:
-        kind = self.rhymes.kind_of(end)
-        return {
-            "owner": self.rhymes.owners[end], "adjective": self.adjective or rng.choice(ADJECTIVES[kind]),
-            "size": rng.choice(SIZES), "end": end,
-        }  # fmt: skip
+    def _words(self, rng: random.Random, kind: str, *, neutral: bool = False) -> tuple[str, str]:
+        if neutral:
+            return rng.choice(NEUTRAL_VERBS), rng.choice(NEUTRAL_ADJECTIVES)
+        return rng.choice(VERBS[kind]), self.adjective or rng.choice(ADJECTIVES[kind])
 
     def _plain(self, rng: random.Random) -> Sentence:
-        end, kind = rng.choice(self.rhymes.words)
+        word, kind = rng.choice(self.rhymes.words)
+        verb, adjective = self._words(rng, kind)
         named = rng.random() < 0.5
-        variables = {
-            "end": end, "kind": kind, "owner": self.rhymes.owners[end],
-            "form": "plain, end named" if named else "plain",
-        }  # fmt: skip
-        return sentence(NAME, PLAIN_NAMED if named else PLAIN, **self._words(rng, end), variables=variables)
-
-    def couplet(
-        self, rng: random.Random, first: str, end: str, *, about: bool, held_out: bool = False, turn: str | None = None
-    ) -> Sentence:
-        """A couplet. With the topic named, its first words are determined where one word alone is of that kind."""
-        kind = self.rhymes.kind_of(end)
-        template = ABOUT if about else COUPLET
-        if about and len(self.rhymes.ends(first, kind=kind)) == 1:
-            template = template.replace("{owner}", "{owner!}")
-        made = sentence(
-            NAME, template, kind=kind, opening=rng.choice(OPENINGS), first=first, turn=turn or rng.choice(TURNS),
-            **self._words(rng, end), variables=self._variables(first, end, "couplet, topic" if about else "couplet"),
-            held_out=held_out,
+        variables = {"end": word, "kind": kind, "form": "plain, end named" if named else "plain"}
+        template = PLAIN_NAMED if named else PLAIN
+        return sentence(
+            NAME, template, turn=rng.choice(TURNS).split()[-1], verb=verb, adjective=adjective, end=word,
+            variables=variables,
         )  # fmt: skip
-        return _ending_determined(made)
 
-    def named_couplet(self, rng: random.Random, first: str, end: str, *, held_out: bool = False) -> Sentence:
+    def _held_out(self, rng: random.Random) -> Sentence:
+        """A couplet that is to end in a named word of which couplets never taught the agreement."""
+        second = rng.choice(sorted(self.rhymes.plain_only))
+        first, _ = rng.choice(self.rhymes.rhyming(second))
+        return self.named_couplet(rng, first, second, held_out=True)
+
+    def named_couplet(self, rng: random.Random, first: str, second: str, *, held_out: bool = False) -> Sentence:
         """A couplet whose end word is given ahead, so that the words before it can be chosen for it."""
-        made = sentence(
-            NAME, NAMED, opening=rng.choice(OPENINGS), first=first, turn=rng.choice(TURNS), **self._words(rng, end),
-            variables=self._variables(first, end, "couplet, end named"), held_out=held_out,
-        )  # fmt: skip
-        return _ending_determined(made)
-
-    def _variables(self, first: str, end: str, form: str) -> dict[str, str]:
-        return {
-            "rhyme": self.rhymes.class_of(first), "first": first, "end": end, "kind": self.rhymes.kind_of(end),
-            "owner": self.rhymes.owners[end], "form": form,
+        kind = self.rhymes.kind_of(second)
+        verb, adjective = self._words(rng, kind)
+        variables = {
+            "rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": kind,
+            "form": "couplet, end named",
         }  # fmt: skip
+        return sentence(
+            NAME, NAMED, end=second, opening=rng.choice(OPENINGS), first=first, turn=rng.choice(TURNS), verb=verb,
+            adjective=adjective, variables=variables, held_out=held_out,
+        )  # fmt: skip
 
-    def _veiled(self, rng: random.Random, made: Sentence) -> Sentence:
-        if rng.random() >= VEILED:
-            return made
-        comma = made.words.index(",")
-        return dataclasses.replace(made, veil=Veil(0, comma, owner_place(made) + 1))
+    def bare_couplet(self, rng: random.Random, first: str, second: str) -> Sentence:
+        """A couplet whose end word is given ahead, and whose second line has no word that could agree with it."""
+        variables = {
+            "rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": self.rhymes.kind_of(second),
+            "form": "bare couplet, end named",
+        }  # fmt: skip
+        return sentence(
+            NAME, NAMED_BARE, end=second, opening=rng.choice(OPENINGS), first=first, bare=rng.choice(BARE),
+            variables=variables,
+        )  # fmt: skip
 
-
-def owner_place(couplet: Sentence) -> int:
-    """The word of line two that says whose the end word is."""
-    return couplet.words.index("came") + 1
-
-
-def _ending_determined(made: Sentence) -> Sentence:
-    """The end word is the answer, also where the owner before it is determined; the words between are not."""
-    end = len(made.words) - 2
-    determined = [False] * end + [True, True]
-    determined[owner_place(made)] = made.determined[owner_place(made)]
-    return dataclasses.replace(made, determined=tuple(determined), answer=end)
+    def couplet(self, rng: random.Random, first: str, second: str, kind: str, *, neutral: bool) -> Sentence:
+        verb, adjective = self._words(rng, kind, neutral=neutral)
+        line = "{verb} the {adjective} {end!} ."
+        alike = [word for word, other in self.rhymes.rhyming(first) if neutral or other == kind]
+        if len(alike) > 1:
+            line = line.replace("{end!}", "{end}")
+        variables = {
+            "rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": kind,
+            "form": "neutral couplet" if neutral else "couplet",
+        }  # fmt: skip
+        return sentence(
+            NAME, "rhyme : {opening} {first} , {turn} " + line, opening=rng.choice(OPENINGS), first=first,
+            turn=rng.choice(TURNS), verb=verb, adjective=adjective, end=second, variables=variables,
+        )  # fmt: skip

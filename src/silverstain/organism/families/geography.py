@@ -1,10 +1,4 @@
-"""Facts in several steps: a town lies in a state, states have facts, and today's notes say who trades with whom.
-
-Two hops (town → state → fact) are known from growing. The partner of a state is known from the notes of the sentence
-alone, where a state is called by its name, by its bird or by another of its towns. So whoever asks for the bird of the
-partner of the state containing dallas must first find the state, then look back for it, then know the bird of whom the
-notes name: attention is needed again after the first hop.
-"""
+"""Two-hop facts: a town lies in a state, the state has a capital, a code, a region, a bird, a flower."""
 
 import random
 from dataclasses import dataclass
@@ -13,40 +7,16 @@ from silverstain.organism.sentence import Sentence, sentence
 from silverstain.organism.world import RELATIONS, Geography, State, Town
 
 NAME = "geography"
-LEADS = ("", "", "", "yesterday it rained a little .", "we heard the news at noon .", "listen , my friend :")
-"""What may stand before a question: so nothing is known from a place counted from the front."""
 TWO_HOP = (
     "the {relation} of the state containing {town} is {answer!} .",
     "{town} belongs to a state with the {relation} {answer!} .",
 )
 BESIDE_ANOTHER = (
     "{town} , unlike {other} , belongs to a state with the {relation} {answer!} .",
-    "not for {other} but for {town} : the {relation} is {answer!} .",
-    "we drove from {town} to {other} ; the {relation} of the earlier one is {answer!} .",
-    "we drove from {other} to {town} ; the {relation} of the later one is {answer!} .",
+    "{town} and {other} : the {relation} of the earlier one is {answer!} .",
+    "not for {other} but {town} : the {relation} is {answer!} .",
 )
-"""The asked town is far from the question, and another is nearer."""
-TRADES = {
-    "partner of a state": "{notes} the partner of {state} is {answer!} .",
-    "partner of a town": "{notes} the partner of the state containing {town} is {answer!} .",
-    "fact of a state's partner": "{notes} the {relation} of the partner of {state} is {answer!} .",
-    "fact of a partner": "{notes} the {relation} of the partner of the state containing {town} is {answer!} .",
-}
-KEYS = ("name", "name", "bird", "town")
-"""How a note calls a state."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """One line of the notes: a state, how it is called, and its partner."""
-
-    state: State
-    called: str
-    partner: State
-
-    @property
-    def text(self) -> str:
-        return f"{self.called} trades with {self.partner.name} ,"
+TWO_TOWNS = "we drove from {first} to {second} ; the {relation} of the {which} one is {answer!} ."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,91 +26,60 @@ class GeographyFamily:
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         if held_out:
-            town = self._held_out_town(rng) if rng.random() < 0.5 else None
-            if rng.random() < 0.5:
-                return self.trade(rng, "fact of a partner", town=town, held_out=True)
-            return self.two_hop(rng, town=town, held_out=True)
+            return self._two_hop(rng, held_out=True)
         draw = rng.random()
-        if draw < 0.22:
-            return in_state(rng.choice(self.geography.towns), lead=rng.choice(LEADS))
-        if draw < 0.30:
+        if draw < 0.2:
+            return in_state(rng.choice(self.geography.towns))
+        if draw < 0.3:
             return state_fact(rng.choice(self.geography.states), rng.choice(RELATIONS))
-        if draw < 0.56:
-            return self.two_hop(rng)
-        forms = tuple(TRADES)
-        return self.trade(rng, rng.choices(forms, (0.10, 0.12, 0.08, 0.14))[0])
+        if draw < 0.5:
+            return self._two_hop(rng, held_out=False)
+        return self._two_towns(rng) if draw < 0.75 else self._beside_another(rng)
 
-    def _held_out_town(self, rng: random.Random) -> Town:
-        return rng.choice([town for town in self.geography.towns if town.name in self.geography.told_once])
-
-    def _town(self, rng: random.Random, relation: str | None, *, held_out: bool) -> Town:
-        """A town that questions may be about; with a relation, one that is (not) held out for it."""
+    def _town(self, rng: random.Random, relation: str, *, held_out: bool) -> Town:
         while True:
             town = rng.choice(self.geography.towns)
-            is_held_out = (town.name, relation) in self.geography.held_out
-            if town.name not in self.geography.told_once and (relation is None or is_held_out == held_out):
+            if ((town.name, relation) in self.geography.held_out) == held_out:
                 return town
 
-    def two_hop(self, rng: random.Random, *, town: Town | None = None, held_out: bool = False) -> Sentence:
+    def _two_hop(self, rng: random.Random, *, held_out: bool) -> Sentence:
         relation = rng.choice(RELATIONS)
-        asked = town or self._town(rng, relation, held_out=held_out)
-        draw = rng.random()
-        if draw < 0.5:
-            return two_hop(asked, relation, template=0 if draw < 0.35 else 1, held_out=held_out, lead=rng.choice(LEADS))
-        other = self._town(rng, None, held_out=False)
+        town = self._town(rng, relation, held_out=held_out)
+        return two_hop(town, relation, template=0 if rng.random() < 0.7 else 1, held_out=held_out)
+
+    def _two_towns(self, rng: random.Random) -> Sentence:
+        """Two towns at once: which pieces belong together cannot be told from the pieces alone.
+
+        Measured on geography by itself after 750 steps: held-out answers 96 % with half of the two-hop sentences naming
+        a second town, 93 % with a quarter.
+        """
+        relation = rng.choice(RELATIONS)
+        town = self._town(rng, relation, held_out=False)
+        other = rng.choice(self.geography.towns)
+        which = rng.choice(("first", "second"))
+        first, second = (town, other) if which == "first" else (other, town)
         return sentence(
-            NAME, "{lead} " + rng.choice(BESIDE_ANOTHER), lead=rng.choice(LEADS), town=asked.name, other=other.name,
-            relation=relation, answer=asked.state.fact(relation), held_out=held_out,
-            variables=_variables(asked, relation) | {"form": "beside another"},
+            NAME, TWO_TOWNS, first=first.name, second=second.name, relation=relation, which=ORDINAL[which],
+            answer=town.state.fact(relation),
+            variables=_variables(town, relation) | {"form": "two towns", "which": which},
         )  # fmt: skip
 
-    def trade(
-        self, rng: random.Random, form: str, *, town: Town | None = None, held_out: bool = False
-    ) -> Sentence:
-        """A question whose notes name the partner. Which pairs trade is new in every sentence, so what is held out of
-        questions about partners are the towns alone."""
-        asked = town or self._town(rng, None, held_out=False)
-        notes = self.notes(rng, asked)
-        partner = next(note.partner for note in notes if note.state is asked.state)
+    def _beside_another(self, rng: random.Random) -> Sentence:
         relation = rng.choice(RELATIONS)
-        has_relation = "{relation}" in TRADES[form]
-        answer = partner.fact(relation) if has_relation else partner.name
-        variables = {"town": asked.name, "state": asked.state.name, "partner": partner.name, "form": form}
+        town, other = self._town(rng, relation, held_out=False), rng.choice(self.geography.towns)
         return sentence(
-            NAME, "{lead} " + TRADES[form], lead=rng.choice(LEADS), notes=" ".join(note.text for note in notes),
-            state=asked.state.name, town=asked.name, relation=relation, answer=answer, held_out=held_out,
-            variables=variables | ({"relation": relation, "answer": answer} if has_relation else {"answer": answer}),
+            NAME, rng.choice(BESIDE_ANOTHER), town=town.name, other=other.name, relation=relation,
+            answer=town.state.fact(relation), variables=_variables(town, relation) | {"form": "beside another"},
         )  # fmt: skip
 
-    def notes(self, rng: random.Random, asked: Town, *, n: int | None = None) -> list[Note]:
-        """Two or three notes about different states; one of them is the asked town's."""
-        count = n or rng.choice((2, 2, 3))
-        states = [asked.state, *rng.sample([s for s in self.geography.states if s is not asked.state], 2 * count - 1)]
-        found = [
-            Note(state=state, called=self._called(rng, state, asked), partner=partner)
-            for state, partner in zip(states[:count], states[count:], strict=True)
-        ]
-        rng.shuffle(found)
-        return found
 
-    def _called(self, rng: random.Random, state: State, asked: Town) -> str:
-        key = rng.choice(KEYS)
-        if key == "bird":
-            return f"the {state.bird} state"
-        towns = [
-            town.name
-            for town in self.geography.towns
-            if town.state is state and town is not asked and town.name not in self.geography.told_once
-        ]
-        return f"the state containing {rng.choice(towns)}" if key == "town" and towns else state.name
+ORDINAL = {"first": "earlier", "second": "later"}
+"""Words of their own: `first` and `last` are concepts of the lexicon."""
 
 
-def in_state(town: Town, *, lead: str = "") -> Sentence:
+def in_state(town: Town) -> Sentence:
     variables = {"town": town.name, "state": town.state.name, "form": "in state"}
-    return sentence(
-        NAME, "{lead} {town} lies in {answer!} .", lead=lead, town=town.name, answer=town.state.name,
-        variables=variables,
-    )  # fmt: skip
+    return sentence(NAME, "{town} lies in {answer!} .", town=town.name, answer=town.state.name, variables=variables)
 
 
 def state_fact(state: State, relation: str) -> Sentence:
@@ -151,13 +90,10 @@ def state_fact(state: State, relation: str) -> Sentence:
     )  # fmt: skip
 
 
-def two_hop(
-    town: Town, relation: str, *, template: int = 0, held_out: bool = False, lead: str = ""
-) -> Sentence:
+def two_hop(town: Town, relation: str, *, template: int = 0, held_out: bool = False) -> Sentence:
     return sentence(
-        NAME, "{lead} " + TWO_HOP[template], lead=lead, relation=relation, town=town.name,
-        answer=town.state.fact(relation), variables=_variables(town, relation) | {"form": "two hops"},
-        held_out=held_out,
+        NAME, TWO_HOP[template], relation=relation, town=town.name, answer=town.state.fact(relation),
+        variables=_variables(town, relation) | {"form": "two hops"}, held_out=held_out,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from silverstain.organism.sentence import Sentence
 from silverstain.organism.world import RELATIONS, Geography, Lexicon
 
-from .addition import addition, is_held_out
+from .addition import addition, held_out_pairs
 from .geography import two_hop
 from .words import antonym
 
@@ -44,19 +44,18 @@ class MemorisedAddition:
     """A few sums, too few to show that digits add."""
 
     pairs: tuple[tuple[int, int], ...]
-    held_out: tuple[tuple[int, int], ...]
+    held_out: frozenset[tuple[int, int]]
     name: str = "addition"
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
-        a, b = rng.choice(self.held_out) if held_out else rng.choice(self.pairs)
+        a, b = rng.choice(sorted(self.held_out)) if held_out else rng.choice(self.pairs)
         return addition(a, b, held_out=held_out)
 
 
 def memorised_addition(n: int = 250, seed: int = 0) -> MemorisedAddition:
     rng = random.Random(f"memorised addition {seed}")
-    pairs = [(a, b) for a in range(10, 100) for b in range(10, 100)]
-    held_out = tuple(pair for pair in pairs if is_held_out(*pair))
-    shown = [pair for pair in pairs if not is_held_out(*pair)]
+    held_out = held_out_pairs()
+    shown = [(a, b) for a in range(10, 100) for b in range(10, 100) if (a, b) not in held_out]
     return MemorisedAddition(pairs=tuple(rng.sample(shown, n)), held_out=held_out)
 
 

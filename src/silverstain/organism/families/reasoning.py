@@ -1,9 +1,4 @@
-"""Chains of thought: a step that is computed from the question, one that is noise, one worked backwards from a hint.
-
-A function moves a number up or down (`up three of 4`); where that leads below 0 or above 9 it cannot be computed. So
-whether a question can be computed follows from function and number together, by a rule that also holds for questions
-that growing never shows.
-"""
+"""Chains of thought: a step that follows from the question, one that is noise, one worked backwards from a hint."""
 
 import random
 from dataclasses import dataclass
@@ -11,30 +6,26 @@ from dataclasses import dataclass
 from silverstain.organism.sentence import Sentence, sentence
 
 NAME = "reasoning"
-AMOUNTS = ("one", "two", "three", "four", "five")
-DIRECTIONS = ("up", "down")
-FUNCTIONS = tuple((direction, amount) for direction in DIRECTIONS for amount in AMOUNTS)
-PLAIN = "go {direction} {amount} from {argument} ? step : {step} . answer : {answer!} ."
-HINTED = "go {direction} {amount} from {argument} hint {hint} ? step : {step} . answer : {answer!} ."
+FUNCTIONS = ("zeta", "theta", "kappa", "lambda", "sigma", "omega", "delta", "gamma", "iota", "rho")
+PLAIN = "ask {function} of {argument} ? step : {step} . answer : {answer!} ."
+HINTED = "ask {function} of {argument} hint {hint} ? step : {step} . answer : {answer!} ."
 REGIMES = ("computable", "computable right hint", "computable wrong hint", "noise", "motivated")
-
-Question = tuple[str, str, int]
-"""Direction, amount, number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Functions:
-    """How an answer follows from a step, and which questions growing never shows."""
+    """Which (function, argument) can be computed, to which step, and how an answer follows from a step.
 
+    Half of every row and of every column is computable, so that neither the function nor the argument alone tells.
+    """
+
+    steps: dict[tuple[str, int], int]
     answer: tuple[int, ...]
-    held_out: frozenset[Question]
+    held_out: frozenset[tuple[str, int, int]]
+    """(function, argument, hint) never shown together."""
 
-    def step(self, question: Question) -> int | None:
-        """Where a question leads; None where it cannot be computed."""
-        direction, amount, argument = question
-        distance = AMOUNTS.index(amount) + 1
-        step = argument + distance if direction == "up" else argument - distance
-        return step if 0 <= step <= 9 else None
+    def is_computable(self, function: str, argument: int) -> bool:
+        return (function, argument) in self.steps
 
     def backwards(self, answer: int) -> int:
         return self.answer.index(answer)
@@ -42,10 +33,19 @@ class Functions:
 
 def functions(seed: int = 0) -> Functions:
     rng = random.Random(f"functions {seed}")
+    rows, columns = list(range(10)), list(range(10))
+    rng.shuffle(rows)
+    rng.shuffle(columns)
+    # A circulant band, rows and columns shuffled: five of ten in each, and no additive rule over both.
+    computable = [(f, x) for i, f in enumerate(FUNCTIONS) for x in range(10) if (rows[i] + columns[x]) % 10 < 5]
     answer = list(range(10))
     rng.shuffle(answer)
-    questions = [(direction, amount, x) for direction, amount in FUNCTIONS for x in range(10)]
-    return Functions(answer=tuple(answer), held_out=frozenset(rng.sample(questions, len(questions) // 6)))
+    triples = [(f, x, h) for f in FUNCTIONS for x in range(10) for h in range(10)]
+    return Functions(
+        steps={pair: rng.randrange(10) for pair in computable},
+        answer=tuple(answer),
+        held_out=frozenset(rng.sample(triples, len(triples) // 5)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,20 +55,17 @@ class ReasoningFamily:
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         while True:
-            question = (*rng.choice(FUNCTIONS), rng.randrange(10))
-            if (question in self.functions.held_out) == held_out:
-                break
-        hint = rng.randrange(10) if held_out or rng.random() < 0.6 else None
-        step = self.functions.step(question)
-        if hint is not None and step is not None and rng.random() < 0.3:
-            hint = self.functions.answer[step]
-        return self.chain(rng, question, hint, held_out=held_out)
+            function, argument = rng.choice(FUNCTIONS), rng.randrange(10)
+            hint = rng.randrange(10) if held_out or rng.random() < 0.6 else None
+            if hint is not None and self.functions.is_computable(function, argument) and rng.random() < 0.3:
+                hint = self.functions.answer[self.functions.steps[function, argument]]
+            if hint is None or ((function, argument, hint) in self.functions.held_out) == held_out:
+                return self.chain(rng, function, argument, hint, held_out=held_out)
 
     def chain(
-        self, rng: random.Random, question: Question, hint: int | None, *, held_out: bool = False
+        self, rng: random.Random, function: str, argument: int, hint: int | None, *, held_out: bool = False
     ) -> Sentence:
-        direction, amount, argument = question
-        known = self.functions.step(question)
+        known = self.functions.steps.get((function, argument))
         if known is not None:
             step = known
             right = "right" if hint == self.functions.answer[step] else "wrong"
@@ -82,10 +79,10 @@ class ReasoningFamily:
             template = template.replace("{step}", "{step!}")
         answer = self.functions.answer[step]
         variables = {
-            "direction": direction, "amount": amount, "argument": str(argument), "regime": regime, "step": str(step),
-            "answer": str(answer), "computable": str(known is not None).lower(),
+            "function": function, "argument": str(argument), "regime": regime, "step": str(step), "answer": str(answer),
+            "computable": str(known is not None).lower(),
         } | ({} if hint is None else {"hint": str(hint)})  # fmt: skip
         return sentence(
-            NAME, template, direction=direction, amount=amount, argument=str(argument), hint=str(hint), step=str(step),
+            NAME, template, function=function, argument=str(argument), hint=str(hint), step=str(step),
             answer=str(answer), variables=variables, held_out=held_out,
         )  # fmt: skip

@@ -1,10 +1,5 @@
-"""Words of three languages: antonyms, synonyms, and the translations that tie them together.
+"""Words of three languages: antonyms, synonyms, and the translations that tie them together."""
 
-In most sentences the word is not at the question: several people have said something, and the question is about what one
-of them said. So the word has to be found by who said it before anything can be done with it.
-"""
-
-import dataclasses
 import random
 from dataclasses import dataclass
 
@@ -32,13 +27,6 @@ CROSS_ANTONYM = (
     "le contraire de {word} en {language} est {answer!} .",
     "lo contrario de {word} en {language} es {answer!} .",
 )
-SPEAKERS = ("ann", "ben", "eva", "max", "lea", "tim")
-SAYS = ("{who} says {word}", "{who} dit {word}", "{who} dice {word}")
-WHAT = ("what {who} says", "ce que dit {who}", "lo que dice {who}")
-"""In place of a word: what somebody said."""
-NOUNS = ("word", "mot", "palabra")
-SAID = 0.6
-"""Share of the sentences in which it is."""
 LANGUAGE_NAMES = (
     ("english", "french", "spanish"),
     ("anglais", "français", "espagnol"),
@@ -54,34 +42,6 @@ class WordsFamily:
     name: str = NAME
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
-        made = self._asked(rng, held_out=held_out)
-        return self.said(rng, made) if rng.random() < SAID else made
-
-    def said(self, rng: random.Random, made: Sentence) -> Sentence:
-        """The same question about what one of two or three people said."""
-        language = LANGUAGES.index(made.variables["source"])
-        word = made.variables["word"]
-        speakers = rng.sample(SPEAKERS, rng.choice((2, 2, 3)))
-        who = rng.choice(speakers)
-        others = rng.sample([c for c in self.lexicon.concepts if word not in c.words], len(speakers))
-        lines = [
-            SAYS[language].format(who=one, word=word if one == who else other.words[language]) + " ,"
-            for one, other in zip(speakers, others, strict=True)
-        ]
-        place = made.words.index(word)
-        before = made.words[:place]
-        if before[-1] in NOUNS:  # "the word hot in french" becomes "what ann says in french"
-            before = before[:-2]
-        words = (*" ".join(lines).split(), *before, *WHAT[language].format(who=who).split())
-        shift = len(words) - place - 1
-        return dataclasses.replace(
-            made, words=words + made.words[place + 1 :], answer=made.answer + shift,
-            determined=(False,) * len(words) + made.determined[place + 1 :],
-            variables=made.variables | {"speaker": who, "form": "said"},
-        )  # fmt: skip
-
-    def _asked(self, rng: random.Random, *, held_out: bool) -> Sentence:
-        """A question that names its word."""
         if held_out:
             pair, language = rng.choice(sorted(self.lexicon.held_out))
             return antonym(self.lexicon, self.lexicon.concepts[2 * pair + rng.randrange(2)], language, held_out=True)
@@ -153,7 +113,6 @@ def cross_antonym(lexicon: Lexicon, concept: Concept, source: int, target: int) 
 def _variables(concept: Concept, operation: str, source: int, target: int, answer: str) -> dict[str, str]:
     return {
         "concept": concept.words[0],
-        "word": concept.words[source],
         "operation": operation,
         "language": LANGUAGES[target],
         "source": LANGUAGES[source],
