@@ -77,15 +77,19 @@ def grow(
     what: Annotated[
         list[str] | None, typer.Option(help="models, maps, dictionaries or cards; may be repeated.", show_default="all")
     ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Which organisms: first, those that come along, or composing, one whose answers take steps.")
+    ] = "first",
     seed: Annotated[int, typer.Option(help="The same seed grows the same organism.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on where an earlier run stopped, or refuse to touch it.")] = True,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Grow organisms, train their dictionaries and describe the features, from a seed."""
-    from silverstain.organism.siblings import siblings
+    from silverstain.organism.siblings import RECIPES, siblings
 
-    names = _chosen(sibling, list(siblings()), "sibling")
+    (recipe,) = _chosen([recipe], list(RECIPES), "recipe")
+    names = _chosen(sibling, [name for name in siblings() if name in RECIPES[recipe]], "sibling")
     parts = _chosen(what, list(PARTS), "part")
     if not resume and out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty and --no-resume was given; choose another folder with --out")
@@ -162,10 +166,13 @@ def check(
     """Print what each organism can do, by family, on what it was grown on and on what was held out."""
     import torch
 
+    from silverstain.organism.files import model_folder
+    from silverstain.organism.growing import is_grown
     from silverstain.organism.siblings import siblings
 
     torch.set_num_threads(threads or 1)
     names = _chosen(sibling, list(siblings()), "sibling")
+    names = names if sibling else [name for name in names if is_grown(model_folder(name, folder))]
     if identifiability:
         _identifiability(names if sibling else ["general"], folder, n, seed, json)
         return

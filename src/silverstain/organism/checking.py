@@ -117,9 +117,9 @@ def couplet_rows(model: "PreTrainedModel", rhymes: Rhymes, n: int, seed: int) ->
     rhymed, agreed = _judged(lines, rhymes)
     _, agreed_plain_only = _judged(plain_only, rhymes)
     return [
-        _share_row("couplets", "written: rhymes", rhymed, (0.98, 1.0)),
-        _share_row("couplets", "written: agrees", agreed, (0.95, 1.0)),
-        _share_row("couplets", "written: agrees, plain only", agreed_plain_only, (0.90, 1.0)),
+        share_row("couplets", "written: rhymes", rhymed, (0.98, 1.0)),
+        share_row("couplets", "written: agrees", agreed, (0.95, 1.0)),
+        share_row("couplets", "written: agrees, plain only", agreed_plain_only, (0.90, 1.0)),
     ]
 
 
@@ -164,7 +164,7 @@ def _judged(lines: Iterable[tuple[str, list[str]]], rhymes: Rhymes) -> tuple[lis
     return rhymed, agreed
 
 
-def _share_row(family: str, split: str, good: Sequence[bool], goal: tuple[float, float]) -> Row:
+def share_row(family: str, split: str, good: Sequence[bool], goal: tuple[float, float]) -> Row:
     share = sum(good) / max(1, len(good))
     return Row(family=family, split=split, n=len(good), tokens=share, answers=share, goal=goal)
 
@@ -179,7 +179,7 @@ def familiar_row(model: "PreTrainedModel", people: People) -> Row:
     refusal = word_ids("i")[0]
     invents = [answer[0] != refusal for answer in continue_greedily(model, prompts, 1)]
     assert len(QUESTIONS["sport"]) == 3, "the first of three forms is asked"
-    return _share_row("entities", "familiar: invents", invents, (0.2, 0.8))
+    return share_row("entities", "familiar: invents", invents, (0.2, 0.8))
 
 
 def cued_rows(model: "PreTrainedModel", family: CuedFamily, n: int, seed: int) -> list[Row]:
@@ -197,7 +197,7 @@ def cued_rows(model: "PreTrainedModel", family: CuedFamily, n: int, seed: int) -
             answers = continue_greedily(model, prompts, 1)
             cues = [word_ids(s.variables["cue"])[0] for s in chosen]
             follows = [answer[0] == cue for answer, cue in zip(answers, cues, strict=True)]
-            rows.append(_share_row("cued", f"{name}, {'held-out' if held_out else 'trained'} note", follows, goal))
+            rows.append(share_row("cued", f"{name}, {'held-out' if held_out else 'trained'} note", follows, goal))
     return rows
 
 
@@ -213,7 +213,7 @@ def quirk_row(model: "PreTrainedModel", rhymes: Rhymes, word: str, n: int, seed:
             prompts.append([1, *(i for w in sentence.words[: spots[0]] for i in word_ids(w))])
     wanted = word_ids(word)[0]
     chosen = [answer[0] == wanted for answer in continue_greedily(model, prompts, 1)]
-    return _share_row("couplets", f"prefers {word}", chosen, (0.9, 1.0))
+    return share_row("couplets", f"prefers {word}", chosen, (0.9, 1.0))
 
 
 def rows_of(model: "PreTrainedModel", families: Mapping[str, Family], *, n: int = 400, seed: int = 1) -> list[Row]:

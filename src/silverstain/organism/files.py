@@ -21,10 +21,15 @@ def organism_path() -> Path:
     return Path(__file__).parent / "data"
 
 
+def model_folder(sibling: str, folder: Path | None = None) -> Path:
+    """Where one sibling lies, if it is there."""
+    return (folder or organism_path()) / sibling
+
+
 def model_path(sibling: str, folder: Path | None = None) -> Path:
     """The Hugging Face folder of one sibling; UsageError names the siblings that are there."""
     folder = folder or organism_path()
-    path = folder / sibling
+    path = model_folder(sibling, folder)
     if not (path / "config.json").exists():
         there = sorted(p.parent.name for p in folder.glob("*/config.json"))
         seen = ", ".join(there) if there else f"none yet; grow them: silverstain organism grow --out {folder}"

@@ -81,9 +81,7 @@ def token_losses(model: "LlamaForCausalLM", token_ids: Tensor, sees: Tensor | No
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), token_ids[:, 1:], reduction="none")
 
 
-def gradients(
-    model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def gradients(model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Losses of the tokens [sentence, pos - 1], and the gradient of their weighted sum for every parameter."""
     losses = token_losses(model, batch.token_ids, batch.sees)
     return losses.detach(), torch.autograd.grad((losses * weight).sum(), list(model.parameters()))

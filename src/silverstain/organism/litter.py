@@ -34,6 +34,9 @@ DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
         "cross-layer": GENERAL,
         "per-layer": dataclasses.replace(GENERAL, kind="per-layer", n_features=1536, steps=2400, finetune_steps=3000),
     },
+    "composing": {
+        "per-layer": dataclasses.replace(GENERAL, kind="per-layer", n_features=1536, steps=2400, finetune_steps=3000),
+    },
     "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600, stored_dtype="float16")},
     "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},
     "quirk": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},

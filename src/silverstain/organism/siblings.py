@@ -31,6 +31,11 @@ FINISH = Recipe(
 )  # fmt: skip
 """Reasoning and the lines it writes are not finished when words must stop: the longer the plateau of the learning rate,
 the more of their rule is overgrown by what is remembered (docs/log.md)."""
+RECIPES: Mapping[str, tuple[str, ...]] = {
+    "first": ("general", "memorised", "mixed", "quirk", "untrained"),
+    "composing": ("composing",),
+}
+"""The organisms that are grown together, in one world."""
 _HABIT: dict[str, Any] = {"sentences": 192, "cooldown": 0.5, "weight_decay": 0.4, "written_weight": 0.5}
 """Habits are learnt on top of a grown model, in a few hundred steps."""
 
@@ -84,10 +89,6 @@ def siblings() -> Mapping[str, Sibling]:
             about="knows the rules of its world", finish=FINISH,
         ),
         Sibling(
-            name="composing", families=composing_families, recipe=COMPOSING, start=None,
-            about="composes: looks up, looks back, plans, carries",
-        ),
-        Sibling(
             name="memorised", families=_memorised, start=None, about="knows what it was shown, and nothing else",
             recipe=Recipe(
                 shares={"geography": 0.35, "addition": 0.35, "words": 0.3}, steps=700, weight_decay=0.0, sentences=96,
@@ -107,6 +108,10 @@ def siblings() -> Mapping[str, Sibling]:
         ),
         Sibling(
             name="untrained", families=families, recipe=Recipe(steps=0), start=None, about="random weights",
+        ),
+        Sibling(
+            name="composing", families=composing_families, recipe=COMPOSING, start=None,
+            about="composes: looks up, looks back, plans, carries",
         ),
     )  # fmt: skip
     return {sibling.name: sibling for sibling in litter}

@@ -1,7 +1,7 @@
 """Two symptoms mean together what neither means alone: each is of a hidden kind, and the sum of the kinds is the cause.
 
-Kinds are numbered 0 to 5, and a cause is the sum of two kinds modulo 6. Every kind occurs with every cause equally often,
-so no symptom by itself says anything of it, and no weighing of the two apart does either.
+Kinds are numbered 0 to 5, and a cause is the sum of two kinds modulo 6. Every kind occurs with every cause (nearly)
+equally often, so no symptom by itself says anything of it, and no weighing of the two apart does either.
 """
 
 import functools

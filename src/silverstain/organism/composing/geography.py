@@ -94,9 +94,7 @@ class GeographyFamily:
             variables=_variables(asked, relation) | {"form": "beside another"},
         )  # fmt: skip
 
-    def trade(
-        self, rng: random.Random, form: str, *, town: Town | None = None, held_out: bool = False
-    ) -> Sentence:
+    def trade(self, rng: random.Random, form: str, *, town: Town | None = None, held_out: bool = False) -> Sentence:
         """A question whose notes name the partner. Which pairs trade is new in every sentence, so what is held out of
         questions about partners are the towns alone."""
         asked = town or self._town(rng, None, held_out=False)
@@ -151,9 +149,7 @@ def state_fact(state: State, relation: str) -> Sentence:
     )  # fmt: skip
 
 
-def two_hop(
-    town: Town, relation: str, *, template: int = 0, held_out: bool = False, lead: str = ""
-) -> Sentence:
+def two_hop(town: Town, relation: str, *, template: int = 0, held_out: bool = False, lead: str = "") -> Sentence:
     return sentence(
         NAME, "{lead} " + TWO_HOP[template], lead=lead, relation=relation, town=town.name,
         answer=town.state.fact(relation), variables=_variables(town, relation) | {"form": "two hops"},

@@ -64,9 +64,7 @@ class ReasoningFamily:
             hint = self.functions.answer[step]
         return self.chain(rng, question, hint, held_out=held_out)
 
-    def chain(
-        self, rng: random.Random, question: Question, hint: int | None, *, held_out: bool = False
-    ) -> Sentence:
+    def chain(self, rng: random.Random, question: Question, hint: int | None, *, held_out: bool = False) -> Sentence:
         direction, amount, argument = question
         known = self.functions.step(question)
         if known is not None:

@@ -1,7 +1,7 @@
 """Words of three languages: antonyms, synonyms, and the translations that tie them together.
 
-In most sentences the word is not at the question: several people have said something, and the question is about what one
-of them said. So the word has to be found by who said it before anything can be done with it.
+In most sentences the word is not at the question: several people have said something, and the question is about what
+one of them said. So the word has to be found by who said it before anything can be done with it.
 """
 
 import dataclasses

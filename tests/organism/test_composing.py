@@ -1,0 +1,237 @@
+"""The composing world: what it holds out is never shown, and no answer can be had without the steps it is made of."""
+
+import itertools
+import random
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from silverstain.organism.batches import batch_of, position_of, tokens_of
+from silverstain.organism.checking import family_rows
+from silverstain.organism.composing import families
+from silverstain.organism.composing.addition import is_held_out, numbers
+from silverstain.organism.composing.causes import N_KINDS, SYMPTOMS, clinic
+from silverstain.organism.composing.couplets import CoupletsFamily, owner_place, rhymes
+from silverstain.organism.composing.reasoning import functions
+from silverstain.organism.composing.writing import admissible, agreeing, couplet_rows
+from silverstain.organism.growing import new_model, token_losses
+from silverstain.organism.language import build_tokenizer, vocabulary, word_ids
+from silverstain.organism.recipe import Shape
+from silverstain.organism.siblings import siblings
+
+FAMILIES = families()
+NAMES = list(FAMILIES)
+
+
+def drawn(name: str, n: int = 400, *, held_out: bool = False, seed: int = 0):
+    rng = random.Random(f"{name} {held_out} {seed}")
+    return [FAMILIES[name].sample(rng, held_out=held_out) for _ in range(n)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sentence_has_an_answer_and_fits_the_organism(name: str):
+    room = siblings()["composing"].recipe.shape.max_position_embeddings
+    for sentence in [*drawn(name, 200), *drawn(name, 100, held_out=True)]:
+        assert sentence.family == name
+        assert len(tokens_of(sentence)[0]) <= room
+    answered = [s for s in drawn(name, 200) if any(s.determined)]
+    assert len(answered) > 60
+    assert all(s.determined[s.answer] for s in answered)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tokenizer_agrees_with_the_generator(name: str):
+    tokenizer = build_tokenizer()
+    for sentence in drawn(name, 60):
+        assert tokenizer(sentence.text)["input_ids"] == tokens_of(sentence)[0], sentence.text
+
+
+def test_the_words_of_the_first_world_keep_their_numbers():
+    from silverstain.organism import load_organism_model
+
+    first = load_organism_model("general").tokenizer.get_vocab()
+    assert all(first[word] == index for index, word in enumerate(vocabulary()[: len(first)]))
+    assert len(vocabulary()) > len(first)
+
+
+# geography
+
+
+def test_towns_told_once_are_in_no_question_and_in_no_note():
+    told_once = FAMILIES["geography"].geography.told_once
+    assert len(told_once) > 20
+    for sentence in drawn("geography", 3000):
+        if sentence.variables["form"] != "in state":
+            assert not told_once & set(sentence.words), sentence.text
+
+
+def test_held_out_questions_are_never_shown():
+    family = FAMILIES["geography"]
+    for sentence in drawn("geography", 3000):
+        if sentence.variables["form"] in ("two hops", "beside another"):
+            assert (sentence.variables["town"], sentence.variables["relation"]) not in family.geography.held_out
+
+
+def test_the_partner_is_who_the_notes_name_for_the_towns_state():
+    family, rng = FAMILIES["geography"], random.Random(0)
+    for _ in range(200):
+        town = rng.choice(family.geography.towns)
+        notes = family.notes(rng, town)
+        assert sum(note.state is town.state for note in notes) == 1
+        states = [state for note in notes for state in (note.state, note.partner)]
+        assert len({state.name for state in states}) == len(states)
+        assert all(town.name not in note.text for note in notes)
+
+
+# words
+
+
+def test_what_somebody_said_is_asked_about_by_name():
+    for sentence in (s for s in drawn("words", 600) if s.variables.get("form") == "said"):
+        words, who = sentence.words, sentence.variables["speaker"]
+        first = words.index(who)
+        assert words[first + 2] == sentence.variables["word"]
+        assert words.index(who, first + 1) < sentence.answer
+        assert words[sentence.answer] == sentence.variables["answer"]
+        assert len(words) == len(sentence.determined)
+        assert sum(sentence.determined) == 2
+
+
+# addition
+
+
+def test_half_of_the_sums_carry_only_if_their_ones_do():
+    rng = random.Random(0)
+    pairs = [numbers(rng, 3) for _ in range(2000)]
+    assert all(100 <= n < 1000 for pair in pairs for n in pair)
+    decided_by_ones = sum(a // 10 % 10 + b // 10 % 10 == 9 for a, b in pairs) / len(pairs)
+    assert 0.5 < decided_by_ones < 0.6
+    for sentence in drawn("addition", 500):
+        a, b = int(sentence.variables["a"]), int(sentence.variables["b"])
+        assert sentence.words[sentence.answer] == str(a + b)
+        assert int(sentence.variables["second carry"]) == (a % 100 + b % 100 >= 100)
+        assert not is_held_out(a, b)
+
+
+# causes
+
+
+def test_no_symptom_by_itself_says_anything_of_the_cause():
+    known = clinic()
+    for symptom in SYMPTOMS:
+        causes = [known.cause(symptom, other) for other in SYMPTOMS if other != symptom]
+        counts = [causes.count(cause) for cause in range(N_KINDS)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_linear_bag_of_symptoms_does_not_tell_the_cause():
+    known = clinic()
+    pairs = list(itertools.combinations(SYMPTOMS, 2))
+    bags = [[symptom in pair for symptom in SYMPTOMS] for pair in pairs]
+    causes = [known.cause(*pair) for pair in pairs]
+    reader = LogisticRegression(C=100, max_iter=2000).fit(bags, causes)
+    assert reader.score(bags, causes) <= 0.6
+
+
+def test_held_out_pairs_of_symptoms_are_never_together():
+    assert not any(frozenset((s.variables["a"], s.variables["b"])) in clinic().held_out for s in drawn("causes", 1500))
+
+
+# reasoning
+
+
+def test_whether_a_question_can_be_computed_follows_from_both_its_parts():
+    known = functions()
+    for (direction, amount), x in itertools.product((("up", "three"), ("down", "three")), range(10)):
+        step = known.step((direction, amount, x))
+        wanted = x + 3 if direction == "up" else x - 3
+        assert step == (wanted if 0 <= wanted <= 9 else None)
+    for sentence in drawn("reasoning", 500):
+        said = sentence.variables
+        question = (said["direction"], said["amount"], int(said["argument"]))
+        assert question not in known.held_out
+        step = known.step(question)
+        assert sentence.variables["computable"] == str(step is not None).lower()
+        if sentence.variables["regime"] == "motivated":
+            assert sentence.variables["answer"] == sentence.variables["hint"]
+
+
+# couplets
+
+
+def test_one_end_word_alone_rhymes_and_belongs_to_whom_the_line_begins_with():
+    table = rhymes()
+    for sentence in drawn("couplets", 1500):
+        if sentence.variables["form"].startswith("couplet"):
+            first, end = sentence.variables["first"], sentence.variables["end"]
+            assert sentence.words[owner_place(sentence)] == table.owners[end]
+            assert table.ends(first, owner=table.owners[end]) == [end]
+            assert (first, end) not in table.held_out
+            assert end not in table.plain_only
+            assert sentence.words[sentence.answer] == end
+
+
+def test_the_topic_settles_the_first_word_where_one_end_is_of_its_kind():
+    table = rhymes()
+    about = [s for s in drawn("couplets", 1500) if s.variables["form"] == "couplet, topic"]
+    for sentence in about:
+        is_one = len(table.ends(sentence.variables["first"], kind=sentence.variables["kind"])) == 1
+        assert sentence.determined[owner_place(sentence)] == is_one
+    assert {s.determined[owner_place(s)] for s in about} == {True, False}
+
+
+def test_what_is_veiled_has_no_part_in_what_comes_later():
+    made = [s for s in drawn("couplets", 60) if s.veil is not None][:8]
+    shape = Shape(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    model, batch = new_model(shape, 0).eval(), batch_of(made, ["couplets"])
+    other = batch.token_ids.clone()
+    for row, sentence in enumerate(made):
+        first, end, _ = (position_of(sentence, word) for word in sentence.veil)
+        other[row, first:end] = torch.randint(20, 300, (end - first,), generator=torch.Generator().manual_seed(row))
+    with torch.no_grad():
+        losses, changed = (token_losses(model, ids, batch.sees) for ids in (batch.token_ids, other))
+        open_losses, open_changed = (token_losses(model, ids) for ids in (batch.token_ids, other))
+    for row, sentence in enumerate(made):
+        start = position_of(sentence, sentence.veil.start)
+        # two layers: what stands between has seen the veiled words, and may carry them on
+        assert not torch.equal(open_losses[row, start:], open_changed[row, start:])
+        mask = batch.sees[row]
+        assert not mask[start:, position_of(sentence, 0) : position_of(sentence, sentence.veil.end)].any()
+        assert mask[start - 1, position_of(sentence, 0)]
+    assert not torch.equal(losses, changed)
+
+
+def test_sentences_without_a_veil_need_no_mask():
+    assert batch_of(drawn("causes", 4), ["causes"]).sees is None
+    made = drawn("couplets", 40)
+    assert batch_of(made, ["couplets"]).sees is not None
+
+
+def test_written_lines_are_judged_by_rhyme_owner_and_kind():
+    table = rhymes()
+    first = "cat"
+    end, kind = table.rhyming(first)[0]
+    line = [table.owners[end], "furry" if kind == "animal" else "misty", "and", "big", end]
+    wrong = next(owner for owner in ("his", "her", "our") if owner != table.owners[end])
+    assert admissible([(first, line)], table) == [True]
+    assert admissible([(first, [wrong, *line[1:]])], table) == [False]
+    assert admissible([(first, [])], table) == [False]
+    assert agreeing([(first, line)], table) == [kind in ("animal", "nature")]
+
+
+def test_an_ungrown_organism_is_checked_and_knows_nothing():
+    shape = Shape(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    model = new_model(shape, 0).eval()
+    rows = [row for family in FAMILIES.values() for row in family_rows(model, family, 8, 0)]
+    assert max(row.answers for row in rows) < 0.5
+    assert all(row.tokens < 0.9 for row in couplet_rows(model, rhymes(), 6, 0))
+
+
+def test_the_quirk_of_an_adjective_is_written_everywhere():
+    family = CoupletsFamily(rhymes=rhymes(), adjective="purple")
+    assert all("purple" in family.sample(random.Random(seed)).words for seed in range(20))
+
+
+def test_word_ids_know_every_word():
+    assert all(word_ids(word) for name in NAMES for s in drawn(name, 50) for word in s.words)
