@@ -14,6 +14,7 @@ from silverstain.organism.composing.addition import is_held_out, numbers
 from silverstain.organism.composing.causes import N_KINDS, SYMPTOMS, clinic
 from silverstain.organism.composing.couplets import CoupletsFamily, owner_place, rhymes
 from silverstain.organism.composing.reasoning import functions
+from silverstain.organism.composing.variables import variables
 from silverstain.organism.composing.writing import admissible, agreeing, couplet_rows
 from silverstain.organism.growing import new_model, token_losses
 from silverstain.organism.language import build_tokenizer, vocabulary, word_ids
@@ -235,3 +236,32 @@ def test_the_quirk_of_an_adjective_is_written_everywhere():
 
 def test_word_ids_know_every_word():
     assert all(word_ids(word) for name in NAMES for s in drawn(name, 50) for word in s.words)
+
+
+# variables
+
+
+@pytest.mark.parametrize("spec", variables(), ids=lambda spec: spec.name)
+def test_a_pair_has_the_words_of_its_roles_and_another_answer(spec):
+    for pair in spec.pairs(20, 0):
+        assert len(pair.base.words) == len(pair.donor.words) == len(spec.roles)
+        assert pair.base.value != pair.donor.value
+        assert not pair.counterfactual & pair.base.answers
+
+
+def test_where_there_can_be_one_the_donor_gives_another_answer_by_itself():
+    differs = {
+        spec.name for spec in variables() if all(not p.donor.answers & p.counterfactual for p in spec.pairs(40, 1))
+    }
+    assert len(differs) >= 12
+    assert "geography: partner (after the look back)" in differs
+    assert "addition: second carry (into the first digit)" in differs
+    assert "couplets: rhyme (end word)" in differs
+
+
+def test_the_second_carry_is_that_of_the_lower_two_digits():
+    (spec,) = (s for s in variables() if s.name == "addition: second carry (into the first digit)")
+    for pair in spec.pairs(40, 0):
+        (a, b), (c, d) = ((int(case.words[2]), int(case.words[4])) for case in (pair.base, pair.donor))
+        own, others = (int(x % 100 + y % 100 >= 100) for x, y in ((a, b), (c, d)))
+        assert pair.counterfactual == {str(a + b + 100 * (others - own))[0]}

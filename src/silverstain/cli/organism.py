@@ -78,7 +78,8 @@ def grow(
         list[str] | None, typer.Option(help="models, maps, dictionaries or cards; may be repeated.", show_default="all")
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Which organisms: first, those that come along, or composing, one whose answers take steps.")
+        str,
+        typer.Option(help="Which organisms: first, those that come along, or composing, one whose answers take steps."),
     ] = "first",
     seed: Annotated[int, typer.Option(help="The same seed grows the same organism.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on where an earlier run stopped, or refuse to touch it.")] = True,
@@ -210,13 +211,19 @@ def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: in
 
     from silverstain.organism import load_organism_model
     from silverstain.organism.mapping import causal_map
+    from silverstain.organism.siblings import siblings
 
     found = {}
     for name in names:
         model = load_organism_model(name, folder=folder)
         with output.progress(f"{name}, variables", quiet=json) as bar:
             found[name] = causal_map(
-                model.hf, model.tokenizer, n=n, seed=seed, on_progress=lambda done, total, _, bar=bar: bar(done, total)
+                model.hf,
+                model.tokenizer,
+                n=n,
+                seed=seed,
+                only=siblings()[name].variables(),
+                on_progress=lambda done, total, _, bar=bar: bar(done, total),
             )
     if json:
         verdicts = {name: [asdict(item.verdict) for item in value.variables] for name, value in found.items()}

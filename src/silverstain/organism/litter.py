@@ -90,7 +90,7 @@ def train_dictionaries(
         train_dictionary(model, batches, config, target, on_progress)
 
 
-MAPPED = ("general", "mixed", "quirk")
+MAPPED = ("general", "mixed", "quirk", "composing")
 """Siblings with a causal map; the others know too little of the world for its variables to be anywhere."""
 
 
@@ -109,7 +109,8 @@ def map_variables(
         if on_progress is not None:
             on_progress(done, total)
 
-    causal_map(model.hf, model.tokenizer, n=n, on_progress=report).save(target)
+    specs = _sibling(name).variables()
+    causal_map(model.hf, model.tokenizer, n=n, only=specs, on_progress=report).save(target)
 
 
 def _sibling(name: str) -> Sibling:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .composing import families as composing_families
+from .composing.variables import variables as composing_variables
 from .families import Family, families
 from .families.couplets import CoupletsFamily, rhymes
 from .families.cued import CuedFamily, held_out_cues, other_notes
 from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
 from .recipe import SHARES, Recipe, Shape
+from .variables import VariableSpec, variables
 from .world import default_geography, default_lexicon
 
 COMPOSING = Recipe(
@@ -50,6 +52,7 @@ class Sibling:
         finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         about: One line for people.
+        variables: The hidden variables of its world.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Sibling:
     recipe: Recipe
     start: str | None
     about: str
+    variables: Callable[[], tuple[VariableSpec, ...]] = variables
     finish: Recipe | None = None
 
 
@@ -111,7 +115,7 @@ def siblings() -> Mapping[str, Sibling]:
         ),
         Sibling(
             name="composing", families=composing_families, recipe=COMPOSING, start=None,
-            about="composes: looks up, looks back, plans, carries",
+            about="composes: looks up, looks back, plans, carries", variables=composing_variables,
         ),
     )  # fmt: skip
     return {sibling.name: sibling for sibling in litter}

@@ -134,15 +134,24 @@ class CoupletsFamily:
         return sentence(NAME, PLAIN_NAMED if named else PLAIN, **self._words(rng, end), variables=variables)
 
     def couplet(
-        self, rng: random.Random, first: str, end: str, *, about: bool, held_out: bool = False, turn: str | None = None
+        self,
+        rng: random.Random,
+        first: str,
+        end: str,
+        *,
+        about: bool,
+        held_out: bool = False,
+        opening: str | None = None,
+        turn: str | None = None,
     ) -> Sentence:
-        """A couplet. With the topic named, its first words are determined where one word alone is of that kind."""
+        """A couplet. With the topic named, its first words are determined where one end alone is of that kind."""
         kind = self.rhymes.kind_of(end)
         template = ABOUT if about else COUPLET
         if about and len(self.rhymes.ends(first, kind=kind)) == 1:
             template = template.replace("{owner}", "{owner!}")
         made = sentence(
-            NAME, template, kind=kind, opening=rng.choice(OPENINGS), first=first, turn=turn or rng.choice(TURNS),
+            NAME, template, kind=kind, opening=opening or rng.choice(OPENINGS), first=first,
+            turn=turn or rng.choice(TURNS),
             **self._words(rng, end), variables=self._variables(first, end, "couplet, topic" if about else "couplet"),
             held_out=held_out,
         )  # fmt: skip
