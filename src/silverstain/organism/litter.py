@@ -90,7 +90,7 @@ def train_dictionaries(
         train_dictionary(model, batches, config, target, on_progress)
 
 
-MAPPED = ("general", "mixed", "quirk", "composing")
+MAPPED = ("general", "composing")
 """Siblings with a causal map; the others know too little of the world for its variables to be anywhere."""
 
 
