@@ -163,7 +163,7 @@ class VariableMap:
         if not above:
             return self._undecided(best, "no stage behind m0 is above m0 and random pushes")
         if above[0] is last:
-            return self._verdict("output", last, "nothing before the last block's output moves the answers")
+            return self._verdict("output", last, "no stage before the last block's output moves nearly as many answers")
         read = [places for places in above if places.probe.low > self.bag_of_tokens.high]
         if not read:
             return self._undecided(above[0], "a bag of tokens tells it as well")
