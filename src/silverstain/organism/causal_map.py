@@ -77,8 +77,8 @@ class Verdict:
     """What a map shows of a variable.
 
     `computed`: from `stage` on its part moves the answers of held-out pairs, more than at m0, more than random
-    directions, and is read better than from the bag of tokens. `gathered`: at m0 it does so as well. `output`: nothing
-    before the last block's output does, or the donor would give the same answer by itself. `undecided`: the rest.
+    pushes, and is read better than from the bag of tokens. `gathered`: at m0 it does so as well. `output`: no stage before
+    the last block's output moves nearly as many answers, or the value is the answer itself. `undecided`: the rest.
     """
 
     kind: Kind
