@@ -77,8 +77,9 @@ class Verdict:
     """What a map shows of a variable.
 
     `computed`: from `stage` on its part moves the answers of held-out pairs, more than at m0, more than random
-    pushes, and is read better than from the bag of tokens. `gathered`: at m0 it does so as well. `output`: no stage before
-    the last block's output moves nearly as many answers, or the value is the answer itself. `undecided`: the rest.
+    pushes, and is read better than from the bag of tokens. `gathered`: at m0 it does so as well. `output`: no stage
+    before the last block's output moves nearly as many answers, or the value is the answer itself. `undecided`: the
+    rest.
     """
 
     kind: Kind
