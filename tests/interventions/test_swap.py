@@ -126,6 +126,35 @@ def test_a_control_is_as_large_in_the_same_places_and_shares_no_feature(model, d
     assert any(random_control(record_run(model, dictionary, prompt), edits, seed=s) != control for s in range(4, 9))
 
 
+def test_the_opposite_of_a_control_moves_the_same_features_the_other_way(model, dictionary, prompt):
+    run = record_run(model, dictionary, prompt)
+    edits = [Edit(op="add", features=((0, 3), (1, 4)), value=2.0)]
+    one, other = (random_control(run, edits, seed=3, opposite=opposite) for opposite in (False, True))
+    inputs = record(model, prompt).mlp_inputs
+    for there, back in zip(one, other, strict=True):
+        assert (there.features, there.positions) == (back.features, back.positions)
+        (layer, _), (position,) = there.features[0], there.positions
+        own = dictionary.encode_layer(layer, inputs[layer, position])[[feature for _, feature in there.features]]
+        torch.testing.assert_close(torch.tensor(there.donor) - own, own - torch.tensor(back.donor))
+
+
+def test_a_control_among_active_features_moves_only_what_fires_there(model, dictionary, prompt):
+    run = record_run(model, dictionary, prompt)
+    edits = [Edit(op="add", features=((0, 3),), positions=(3,), value=2.0)]
+    inputs = record(model, prompt).mlp_inputs
+    control = random_control(run, edits, seed=1, among="active")
+    assert control
+    for edit in control:
+        (layer, _), (position,) = edit.features[0], edit.positions
+        fires = dictionary.encode_layer(layer, inputs[layer, position]) != 0
+        assert all(bool(fires[feature]) for _, feature in edit.features)
+        assert (0, 3) not in edit.features
+    assert size_of(model, dictionary, prompt, control) == pytest.approx(
+        {at: size for at, size in size_of(model, dictionary, prompt, edits).items() if at in
+         {(edit.features[0][0], edit.positions[0]) for edit in control}}, rel=1e-4
+    )  # fmt: skip
+
+
 def test_edits_that_change_nothing_need_no_control(model, dictionary, prompt):
     nothing = Edit(op="scale", features=((0, 3),), value=1.0)
     assert random_control(record_run(model, dictionary, prompt), [nothing]) == ()

@@ -53,6 +53,19 @@ def test_the_verdict_follows_from_the_runs(shown: Demo):
     assert not replace(shown, answer_id=edited + 1, other_answer_id=edited).is_proved
 
 
+def test_the_lead_is_the_difference_of_two_logits(shown: Demo, loaded: ReplacementModel):
+    with torch.no_grad():
+        ids = torch.tensor([loaded.model.tokenize(TEXAS.prompt)])
+        logits = loaded.model.hf(input_ids=ids).logits[0, -1]
+    wanted = float(logits[shown.answer_id] - logits[shown.other_answer_id])
+    assert shown.lead(shown.swap, edited=False) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_controls_come_in_pairs_and_beside_them_other_active_features(shown: Demo):
+    assert (len(shown.controls), len(shown.active_controls)) == (4, 2)
+    assert shown.n_active_controls_changed == sum(control.is_changed for control in shown.active_controls)
+
+
 def test_the_page_says_what_happened_and_no_more(shown: Demo):
     text = page(shown, 1_500_000, 100)
     assert "1.5 million weights" in text
@@ -68,4 +81,4 @@ def test_the_evidence_is_kept_in_the_story(shown: Demo, tmp_path: Path):
     shown.story.save(tmp_path / "g.story.json")
     (evidence,) = json.loads((tmp_path / "g.story.json").read_text())["evidence"]
     assert evidence["from"] == "texas"
-    assert len(evidence["controls"]) == 2
+    assert len(evidence["controls"]) == 4  # each one way and the other

@@ -92,6 +92,8 @@ def _table(shown: "Demo") -> str:
     for token_id, token in list(ids.items())[:5]:
         cells = [shown.swap.probability(token_id)[0], *(run.probability(token_id)[1] for run in runs)]
         rows.append([token, *map(output.percent, cells)])
+    leads = [shown.lead(shown.swap, edited=False), *map(shown.lead, runs)]
+    rows.append([f"lead over {question.other_answer}, logits", *(f"{lead:+.1f}" for lead in leads)])
     return output.table(rows, right=(1, 2, 3), indent="    ")
 
 
@@ -103,7 +105,12 @@ def _verdict(shown: "Demo") -> str:
     if shown.n_controls_changed:
         return f"{swapped} But {shown.n_controls_changed} of {n} random changes of the same size change the answer too."
     tries = f"{n} tries, the worst of them above"
-    return f"{swapped}\nAs many random features, moved as much, leave the answer as it was: {tries}."
+    active = shown.active_controls
+    said = "none changes" if not shown.n_active_controls_changed else f"{shown.n_active_controls_changed} change"
+    return (
+        f"{swapped}\nAs many random features, moved as much one way and the other, leave the answer as it was:\n"
+        f"{tries}. Of {len(active)} moves of other features that are active there, {said} it."
+    )
 
 
 def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
@@ -148,9 +155,14 @@ def _report(shown: "Demo", file: Path, seconds: dict[str, float]) -> dict[str, A
         "exactness": shown.graph.meta["exactness"],
         "groups": groups_of(shown.graph, shown.story),
         "swap": {**shown.swap.to_json(), "edits": [str(edit) for edit in shown.swap.edits]},
-        "controls": [{"edited": c.to_json()["edited"], "kl": c.kl, "changed": c.is_changed} for c in shown.controls],
+        "controls": [_control(control) for control in shown.controls],
+        "active_controls": [_control(control) for control in shown.active_controls],
         "answered": shown.is_answered,
         "swapped": shown.is_swapped,
         "proved": shown.is_proved,
         "seconds": seconds,
     }
+
+
+def _control(control: Any) -> dict[str, Any]:
+    return {"edited": control.to_json()["edited"], "kl": control.kl, "changed": control.is_changed}

@@ -2,15 +2,19 @@
 
 A control lives at the same layers and positions, moves as many other features by the same amounts, and is scaled so
 that the vectors it adds are, layer and position for layer and position, as long as those of the edits it controls for.
-The others are drawn from all features: those that fire on the prompt carry its answer, and moving a random few of them
-is a second edit rather than a control (measured with the demo's swap: it moved the answer more than the swap did).
+
+What most pushes do is even: a push and its opposite both lengthen the stream, norms divide by more, and a logit falls.
+So random controls come in pairs, the second moved the other way. The others are drawn from all features, or from those
+that fire on the prompt: these carry its answer, so moving a few of them is a second edit as much as a control, and the
+one that bites.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from silverstain.attribution import RecordedRun
@@ -19,11 +23,17 @@ from silverstain.errors import UsageError
 from silverstain.interventions.edits import Edit
 from silverstain.interventions.passes import sites_for
 
+Among = Literal["all", "active"]
+"""Which features a control is drawn from: all of a layer, or those that fire at the place."""
 
-def random_control(run: RecordedRun, edits: Sequence[Edit], *, seed: int = 0) -> tuple[Edit, ...]:
+
+def random_control(
+    run: RecordedRun, edits: Sequence[Edit], *, seed: int = 0, opposite: bool = False, among: Among = "all"
+) -> tuple[Edit, ...]:
     """Edits of random features, matched to `edits` of the run's prompt in layer, position, number and size.
 
-    None of them is edited there. Places that the edits leave unchanged get no control.
+    None of them is edited there. Places that the edits leave unchanged get no control, nor do those without other
+    features to draw from. `opposite` moves the same features the other way.
     """
     basis = run.basis
     sites = sites_for(run.model, basis, [edits], [run.n_positions])
@@ -40,8 +50,11 @@ def random_control(run: RecordedRun, edits: Sequence[Edit], *, seed: int = 0) ->
         constants = torch.tensor([constant for _, _, constant in rules], device=activations.device)
         change = (factors.to(activations) - 1) * activations[features] + constants.to(activations)
         if bool((change != 0).any()):
-            others = _others(features, basis.n_features, generator)
+            others = _others(features, activations != 0 if among == "active" else None, basis.n_features, generator)
+            if not len(others):
+                continue
             amounts = _as_long(change[: len(others)], others, change, features, layer, basis)
+            amounts = -amounts if opposite else amounts
             if not bool(amounts.isfinite().all()):
                 raise UsageError(
                     f"The edits change layer {layer} at position {position} by so much that no random change is as "
@@ -51,9 +64,11 @@ def random_control(run: RecordedRun, edits: Sequence[Edit], *, seed: int = 0) ->
     return tuple(control)
 
 
-def _others(edited: Int[Tensor, " k"], n_features: int, generator: torch.Generator) -> Int[Tensor, " others"]:
-    """As many random features as are edited, or all others if these are fewer."""
-    is_free = torch.ones(n_features, dtype=torch.bool)
+def _others(
+    edited: Int[Tensor, " k"], fires: Bool[Tensor, " feature"] | None, n_features: int, generator: torch.Generator
+) -> Int[Tensor, " others"]:
+    """As many random features as are edited, or all others if these are fewer; of those that fire, if told."""
+    is_free = torch.ones(n_features, dtype=torch.bool) if fires is None else fires.cpu().clone()
     is_free[edited.cpu()] = False
     candidates = is_free.nonzero().flatten()
     order = torch.randperm(len(candidates), generator=generator)

@@ -3,9 +3,11 @@
 The question is about a town, and its answer goes through a state that the prompt does not name. The swap changes the
 state and nothing else: in the real model, every feature where the answer is formed is moved by the difference between
 what it does for other towns of the one state and for other towns of the other. Neither the prompt's town nor any
-donor prompt is used. Beside it as many random features are moved as much.
+donor prompt is used. Beside it as many random features are moved as much, and as much the other way; and other
+features that are active there.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,7 +63,9 @@ class Demo:
     """Towns the difference was taken from: of the one state and of the other."""
     swap: Intervention
     controls: tuple[Intervention, ...]
-    """The same amount of change on random features, each with a seed of its own."""
+    """The same amount of change on random features, each with a seed of its own, and each the other way."""
+    active_controls: tuple[Intervention, ...]
+    """The same amount of change on other features that are active there."""
     answer_id: int
     other_answer_id: int
 
@@ -84,6 +88,16 @@ class Demo:
     def n_controls_changed(self) -> int:
         """How many controls change the likeliest answer; 0 is what a proof needs."""
         return sum(control.is_changed for control in self.controls)
+
+    @property
+    def n_active_controls_changed(self) -> int:
+        """How many controls on other active features change the likeliest answer. These carry the answer too."""
+        return sum(control.is_changed for control in self.active_controls)
+
+    def lead(self, run: Intervention, *, edited: bool = True) -> float:
+        """By how much the answer's logit leads the other answer's under a run's edits, or before them."""
+        one, other = (run.probability(token)[int(edited)] for token in (self.answer_id, self.other_answer_id))
+        return math.log(max(one, 1e-30)) - math.log(max(other, 1e-30))
 
     @property
     def is_proved(self) -> bool:
@@ -109,8 +123,14 @@ def demonstrate(
     one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
     change = state_swap_edits(recorded, question.prompt, one, other)
     clean = record_run(model, dictionary, model.tokenize(question.prompt))
-    controls = [random_control(clean, change, seed=seed) for seed in range(n_controls)]
-    swap, *random = intervene_many(model, dictionary, [question.prompt], [change, *controls])
+    controls = [
+        random_control(clean, change, seed=seed, opposite=opposite)
+        for seed in range(n_controls)
+        for opposite in (False, True)
+    ]
+    active = [random_control(clean, change, seed=seed, among="active") for seed in range(n_controls)]
+    swap, *rest = intervene_many(model, dictionary, [question.prompt], [change, *controls, *active])
+    random, others = rest[: len(controls)], rest[len(controls) :]
     story = replace(loaded.read(graph), groups=variable_groups(recorded, graph, question))
     return Demo(
         question=question,
@@ -119,6 +139,7 @@ def demonstrate(
         n_towns=(len(recorded.asked.town[one].unique()), len(recorded.asked.town[other].unique())),
         swap=swap,
         controls=tuple(random),
+        active_controls=tuple(others),
         answer_id=loaded.model.token_id(question.answer),
         other_answer_id=loaded.model.token_id(question.other_answer),
     )
