@@ -22,7 +22,6 @@ from silverstain.graphs.graph import Graph
 from silverstain.graphs.kinds import ATTENTION, ERROR, FEATURE, LOGIT, TOKEN
 from silverstain.graphs.naming import attention_in_words, unit_name
 from silverstain.graphs.scores import Scores, scores
-from silverstain.graphs.story import FORMAT as STORY_FORMAT
 from silverstain.graphs.story import Story
 from silverstain.graphs.trust import trust_in
 from silverstain.pieces import word, word_spans
@@ -91,14 +90,9 @@ def page_document(graph: Graph, story: Story | None = None, cards: Cards | None 
             "values_of_targets": _packed(graph.values_of_targets),
             **({} if graph.edge_mask is None else {"kept": _packed(graph.edge_mask)}),
         },
-        "story": story_document(story or Story(graph_hash=graph.hash)),
+        "story": (story or Story(graph_hash=graph.hash)).to_json(),
         "cards": {} if cards is None else _cards(graph, cards),
     }
-
-
-def story_document(story: Story) -> dict[str, Any]:
-    """A story as its file has it."""
-    return {"format": STORY_FORMAT, **asdict(story)}
 
 
 def json_in_html(document: Mapping[str, Any]) -> str:

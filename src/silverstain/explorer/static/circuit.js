@@ -113,7 +113,7 @@ function chosenUnits(page, state) {
 /** L3.F1501 without the position; of attention what it does. */
 const shortName = (graph, node) => (graph.kind[node] === ATTENTION ? graph.names[node] : graph.names[node].split('@')[0]);
 
-function wordBoxes({ document, graph, known }) {
+export function wordBoxes({ document, graph, known }) {
   const at = new Map();
   for (let i = 0; i < graph.n; i++) if (graph.kind[i] === 3) at.set(graph.position[i], i);
   const words = document.words.flatMap(([start, stop, text]) => {

@@ -38,7 +38,7 @@ export function flowLayout({ graph, known, document }, nodes, { width = 800, hei
     return ROW + (most - 1) * STEP;
   });
   const stretch = Math.max(1, (width - LEFT - 24) / wide.reduce((a, b) => a + b, 0));
-  const spread = Math.min(Math.max(1, (height - TOP - 70) / tall.reduce((a, b) => a + b, 0)), 2.2);
+  const spread = Math.min(Math.max(1, (height - TOP - 70) / tall.reduce((a, b) => a + b, 0)), 3);
   const columns = [];
   let left = LEFT;
   wide.forEach((w, p) => {
@@ -76,7 +76,8 @@ function sizes(graph, known, nodes) {
   let most = 0;
   for (let i = 0; i < graph.n; i++) if (nodes[i] && graph.kind[i] !== TOKEN) most = Math.max(most, known.reached[i]);
   return Float32Array.from(graph.ids, (_, i) => {
-    if (graph.kind[i] === TOKEN || graph.kind[i] === LOGIT) return 6.5;
+    if (graph.kind[i] === LOGIT) return 6.5;
+    if (graph.kind[i] === TOKEN) return 3.5;
     return most > 0 ? 2.6 + 4.6 * Math.sqrt(Math.min(known.reached[i] / most, 1)) : 3;
   });
 }

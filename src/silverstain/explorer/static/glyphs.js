@@ -8,7 +8,7 @@ import { ATTENTION, BIAS, ERROR, KINDS, LOGIT, TOKEN, isRest } from './format.js
 /** @returns {{shape: 'circle'|'square'|'diamond'|'word'|'ring', colour: string, isHollow: boolean}} */
 export function glyphOf(graph, known, node) {
   const kind = graph.kind[node];
-  if (kind === TOKEN) return { shape: 'word', colour: 'muted', isHollow: false };
+  if (kind === TOKEN) return { shape: 'word', colour: 'faint', isHollow: false };
   if (kind === LOGIT) return { shape: 'ring', colour: 'answer', isHollow: false };
   if (kind === ERROR || kind === BIAS || isRest(graph, node)) return { shape: 'diamond', colour: 'error', isHollow: true };
   const lowers = known.added[node] < 0;

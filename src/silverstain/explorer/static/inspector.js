@@ -13,6 +13,8 @@ import { labelled, renamedGroup } from './state.js';
 import { brief, count, percent, several, signed } from './text.js';
 
 const MOST_ROWS = 10;
+const FEWEST_ROWS = 3;
+const WEAKEST = 0.005; // what would be read as 0.00 is under the line
 
 /** @param {HTMLElement} root @param {import('./store.js').Store} store */
 export function inspector(root, store, ui) {
@@ -152,7 +154,7 @@ function inputRows(store, members) {
   const rows = [];
   let errors = 0;
   let n = 0;
-  for (const { key, share } of inputsOf(graph, known, members, store.groupOf)) {
+  for (const { key, share } of inputsOf(graph, known, members, store.parts.partOf)) {
     if (key >= 0 && isRest(graph, key)) {
       errors += Math.abs(share);
       n++;
@@ -165,11 +167,17 @@ function inputRows(store, members) {
   return rows.sort((a, b) => Math.abs(b.share) - Math.abs(a.share));
 }
 
+/** What a selection drives, without what itself moves no answer. */
 const outputRows = (store, members) =>
-  outputsOf(store.page.graph, store.page.known, members, store.groups, store.groupOf).map(({ key, share }) => row(store, key, share));
+  outputsOf(store.page.graph, store.page.known, members, store.parts.parts, store.parts.partOf)
+    .filter(({ weight }) => weight > 1e-4)
+    .map(({ key, share }) => row(store, key, share));
 
 function row(store, key, share) {
-  if (key < 0) return { key: store.groups[-1 - key].key, name: store.nameOf(store.groups[-1 - key].key), share };
+  if (key < 0) {
+    const part = store.parts.parts[-1 - key];
+    return { key: part.key, name: store.nameOf(part.key), share };
+  }
   const { graph } = store.page;
   return { key: graph.ids[key], name: store.labelOf(key), detail: isUnit(graph, key) ? placeOf(store, key) : '', share };
 }
@@ -177,7 +185,8 @@ function row(store, key, share) {
 const placeOf = ({ page: { graph, document } }, node) => `L${graph.layer[node]} “${document.tokens[graph.position[node]] ?? ''}”`;
 
 function list(store, title, meaning, rows, { isLong, grow }) {
-  const shown = isLong ? rows.slice(0, 200) : rows.slice(0, MOST_ROWS);
+  const strong = Math.max(rows.filter((one) => Math.abs(one.share) >= WEAKEST).length, FEWEST_ROWS);
+  const shown = rows.slice(0, isLong ? 200 : Math.min(strong, MOST_ROWS));
   const most = Math.max(...rows.map((one) => Math.abs(one.share)), 1e-9);
   const items = shown.map((one) => {
     const sign = one.isPlain ? 'plain' : one.isError ? 'error' : one.share < 0 ? 'lowers' : 'raises';

@@ -13,6 +13,7 @@ const NARROWEST = 96;
 const WIDEST_TEXT = 186;
 const WORD_GAP = 10;
 const MARGIN = 28;
+const GUTTER = 36; // on either side, for the names of the rows
 const MOST_ROWS = 7;
 
 /**
@@ -39,7 +40,9 @@ export function laidOut({ boxes, edges }, words, { width = 800, height = 600, mo
   });
   const placedWords = inLine(boxes, items, words, Math.max(width - 2 * MARGIN, 320));
   const rows = Array.from({ length: nRows }, (_, r) => [...items, ...lanes].filter((item) => item.row === r && (r > 0 || item.box >= 0)));
-  arrange(rows, links(routes, edges));
+  const line = placedWords.words;
+  const middle = line.length ? (line[0].x - line[0].width / 2 + line[line.length - 1].x + line[line.length - 1].width / 2) / 2 : 0;
+  arrange(rows, links(routes, edges), middle, Math.max(width, 360) - 2 * MARGIN - GUTTER);
   const left = Math.min(...placedWords.words.map((w) => w.x - w.width / 2), ...[...items, ...lanes].map((i) => i.x - i.width / 2));
   const right = Math.max(...placedWords.words.map((w) => w.x + w.width / 2), ...[...items, ...lanes].map((i) => i.x + i.width / 2));
   const total = Math.max(width, right - left + 2 * MARGIN);
@@ -171,13 +174,13 @@ function links(routes, edges) {
 }
 
 /** Order and x of every item: rows are swept up and down, each taking the mean of what it is joined to. */
-function arrange(rows, { below, above }) {
+function arrange(rows, { below, above }, centre, room) {
   const wish = (item, maps) => {
     const joined = maps.flatMap((map) => map.get(item) ?? []);
     const weight = joined.reduce((sum, [, w]) => sum + w, 0);
     return weight > 0 ? joined.reduce((sum, [other, w]) => sum + w * other.x, 0) / weight : item.x;
   };
-  const centre = rows[0].length ? rows[0].reduce((sum, item) => sum + item.x, 0) / rows[0].length : 0;
+  
   for (const row of rows.slice(1)) for (const item of row) item.x = centre;
   const up = rows.slice(1);
   const down = [...up].reverse();
@@ -186,13 +189,13 @@ function arrange(rows, { below, above }) {
     for (const row of sweep % 2 ? down : up) {
       const wishes = new Map(row.map((item) => [item, wish(item, maps)]));
       if (sweep < 8) row.sort((a, b) => Math.round(wishes.get(a) - wishes.get(b)) || a.x - b.x || (a.edge ?? a.box) - (b.edge ?? b.box));
-      apart(row, row.map((item) => wishes.get(item)));
+      apart(row, row.map((item) => wishes.get(item)), centre, room);
     }
   }
 }
 
-/** Items side by side in their order, as near to their wishes as they can be (least squares). */
-export function apart(row, wishes) {
+/** Items side by side in their order, as near to their wishes as they can be (least squares), within the room. */
+export function apart(row, wishes, centre = 0, room = Infinity) {
   const offsets = [0];
   for (let i = 1; i < row.length; i++) {
     const gap = row[i].box < 0 && row[i - 1].box < 0 ? 0 : GAP;
@@ -208,8 +211,12 @@ export function apart(row, wishes) {
       blocks.splice(-2, 2, { sum: a.sum + b.sum, n: a.n + b.n });
     }
   }
+  const last = row.length - 1;
+  const low = centre - room / 2 + (row[0]?.width ?? 0) / 2;
+  const high = centre + room / 2 - (row[last]?.width ?? 0) / 2 - (offsets[last] ?? 0);
+  const within = (at) => (low <= high ? Math.min(Math.max(at, low), high) : at);
   let i = 0;
-  for (const block of blocks) for (let k = 0; k < block.n; k++, i++) row[i].x = block.sum / block.n + offsets[i];
+  for (const block of blocks) for (let k = 0; k < block.n; k++, i++) row[i].x = within(block.sum / block.n) + offsets[i];
 }
 
 /** The y of each row, the answers' at the top. */

@@ -157,7 +157,7 @@ function names(context, { page, flow, nodes, labelOf, palette, camera, width, he
   order.sort((a, b) => known.reached[b] - known.reached[a]);
   for (const i of order.slice(0, Math.round(14 * camera.zoom ** 2))) {
     const [x, y] = at(i);
-    write(labelOf(i), x, y - flow.size[i] * camera.zoom - 10, { colour: 'muted', most: 130 });
+    write(labelOf(i), x, y - flow.size[i] * camera.zoom - 10, { colour: 'muted', most: 190 });
   }
   context.textAlign = 'start';
 }

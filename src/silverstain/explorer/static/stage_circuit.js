@@ -140,7 +140,7 @@ export function circuitStage(root, store, ui) {
 
   function peekAt(event, key) {
     const box = key && store.circuit.boxes.find((one) => one.key === key);
-    if (!box) return ui.peek(null);
+    if (!box || store.selection.includes(key)) return ui.peek(null); // the inspector says more
     const i = store.circuit.boxes.indexOf(box);
     const inputs = store.circuit.edges.filter((edge) => edge.target === i).slice(0, 3);
     return ui.peek(event, box.label, box.kind === 'token' ? 'word of the prompt' : detailOf(box, units()), inputs.map((edge) => `${signed(edge.weight)} ${store.circuit.boxes[edge.source].label}`));

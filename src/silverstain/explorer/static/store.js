@@ -3,7 +3,7 @@
  * Views ask it for values, which are computed once for the same state, and are told when to draw again.
  * @module
  */
-import { circuitOf, groupsIn, labelOf } from './circuit.js';
+import { circuitOf, groupsIn, labelOf, wordBoxes } from './circuit.js';
 import { decoded, LOGIT } from './format.js';
 import { changed, historyOf, redone, undone } from './history.js';
 import { analysed } from './influence.js';
@@ -109,7 +109,16 @@ export class Store {
   }
 
   get groupOf() {
-    return this.value('groupOf', [this.state.groups], () => groupOfNodes(this.page.graph.n, this.groups));
+    return this.value('groupOf', [this.groups], () => groupOfNodes(this.page.graph.n, this.groups));
+  }
+
+  /** What inputs and outputs are summed over: groups, and words of several tokens; and of each node which one. */
+  get parts() {
+    return this.value('parts', [this.groups], () => {
+      const words = wordBoxes(this.page).filter((word) => word.members.some((node) => this.groupOf[node] < 0));
+      const parts = [...this.groups, ...words.map((word) => ({ ...word, members: word.members.filter((node) => this.groupOf[node] < 0) }))];
+      return { parts, partOf: groupOfNodes(this.page.graph.n, parts) };
+    });
   }
 
   get visible() {
