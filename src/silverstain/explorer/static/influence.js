@@ -51,13 +51,17 @@ export function rowsFromTop(graph) {
   return rows.sort((a, b) => graph.depth[graph.rowNodes[b]] - graph.depth[graph.rowNodes[a]] || a - b);
 }
 
-/** w(A + A² + …): one pass over the rows from the top visits each edge once. */
-export function influence(graph, shares = edgeShares(graph), goal = targetWeights(graph), rows = rowsFromTop(graph)) {
+/**
+ * w(A + A² + …): one pass over the rows from the top visits each edge once. With `open`, nothing passes the nodes for
+ * which it is 0.
+ * @param {Uint8Array|null} [open]
+ */
+export function influence(graph, shares = edgeShares(graph), goal = targetWeights(graph), rows = rowsFromTop(graph), open = null) {
   const reached = new Float64Array(graph.n);
   for (const row of rows) {
     const target = graph.rowNodes[row];
     const passedOn = goal[target] + reached[target];
-    if (passedOn === 0) continue;
+    if (passedOn === 0 || (open && !open[target])) continue;
     for (let e = graph.indptr[row]; e < graph.indptr[row + 1]; e++) reached[graph.indices[e]] += shares[e] * passedOn;
   }
   return reached;

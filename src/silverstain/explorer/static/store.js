@@ -9,7 +9,7 @@ import { changed, historyOf, redone, undone } from './history.js';
 import { analysed } from './influence.js';
 import { scoresOfKept } from './scores.js';
 import { stateOfStory, storyOf } from './state.js';
-import { visibleEdges, visibleInCircuit, visibleInFlow } from './visible.js';
+import { edgeFlows, visibleEdges, visibleInCircuit, visibleInFlow } from './visible.js';
 import { groupOfNodes } from './groups.js';
 
 export class Store {
@@ -132,7 +132,7 @@ export class Store {
 
   get edges() {
     const { nodes } = this.visible;
-    return this.value('edges', [nodes, this.state.edgeShare], () => visibleEdges(this.page, nodes, this.state.edgeShare));
+    return this.value('edges', [nodes, this.state.edgeShare], () => visibleEdges(this.page, this.value('flows', [this.page], () => edgeFlows(this.page)), nodes, this.state.edgeShare));
   }
 
   /** Scores of what is drawn: everything else counts as error. */

@@ -3,7 +3,6 @@
  * @module
  */
 import { BIAS, KINDS, LOGIT, TOKEN, isRest, isUnit } from './format.js';
-import { smallestKept } from './pruning.js';
 import { fit } from './search.js';
 
 export const MOST_EDGES = 6000;
@@ -81,32 +80,58 @@ function counted({ graph, known }, whyOf) {
   return { nodes, drawn, total: graph.n, share: known.total > 0 ? share / known.total : 0, reasons: ranked };
 }
 
-/**
- * The strongest edges between drawn nodes that carry `share` of what flows there, at most MOST_EDGES of them.
- * @returns {{edges: Int32Array, rows: Int32Array, flows: Float64Array, between: number, wanted: number}}
- */
-export function visibleEdges({ graph, known }, nodes, share, most = MOST_EDGES) {
-  const edges = [];
-  const rows = [];
-  const flows = [];
+const PER_OCTAVE = 64;
+const OCTAVES = 64;
+
+/** What flows along each edge, and its place on a scale of logarithms, computed once: a slider then sorts nothing. */
+export function edgeFlows({ graph, known }) {
+  const flows = new Float64Array(graph.nEdges);
+  const levels = new Uint16Array(graph.nEdges);
   for (let row = 0; row < graph.rowNodes.length; row++) {
-    const target = graph.rowNodes[row];
-    if (!nodes[target]) continue;
-    const passed = known.reached[target] + known.weights[target];
-    if (!(passed > 0)) continue;
+    const passed = known.reached[graph.rowNodes[row]] + known.weights[graph.rowNodes[row]];
     for (let e = graph.indptr[row]; e < graph.indptr[row + 1]; e++) {
-      const flow = known.shares[e] * passed;
-      if (flow > 0 && nodes[graph.indices[e]]) {
-        edges.push(e);
-        rows.push(row);
-        flows.push(flow);
-      }
+      flows[e] = known.shares[e] * passed;
+      if (flows[e] > 0) levels[e] = 1 + Math.min(Math.max(Math.floor((Math.log2(flows[e]) + OCTAVES - 2) * PER_OCTAVE), 0), PER_OCTAVE * OCTAVES - 2);
     }
   }
-  let least = smallestKept(flows, share);
-  const wanted = flows.reduce((n, flow) => n + (flow >= least ? 1 : 0), 0);
-  if (wanted > most) least = Float64Array.from(flows).sort()[flows.length - most];
-  const kept = flows.flatMap((flow, k) => (flow >= least ? [k] : [])).slice(0, most);
-  const pick = (list, kind) => kind.from(kept, (k) => list[k]);
-  return { edges: pick(edges, Int32Array), rows: pick(rows, Int32Array), flows: pick(flows, Float64Array), between: flows.length, wanted };
+  return { flows, levels };
+}
+
+/**
+ * The strongest edges between drawn nodes that carry `share` of what flows there (to a hundredth), at most `most`.
+ * @param {{flows: Float64Array, levels: Uint16Array}} flow  of all edges
+ * @returns {{edges: Int32Array, rows: Int32Array, flows: Float64Array, between: number, wanted: number}}
+ */
+export function visibleEdges({ graph }, flow, nodes, share, most = MOST_EDGES) {
+  const sums = new Float64Array(PER_OCTAVE * OCTAVES);
+  const counts = new Int32Array(PER_OCTAVE * OCTAVES);
+  const each = (visit) => {
+    for (let row = 0; row < graph.rowNodes.length; row++) {
+      if (!nodes[graph.rowNodes[row]]) continue;
+      for (let e = graph.indptr[row]; e < graph.indptr[row + 1]; e++) if (flow.levels[e] && nodes[graph.indices[e]]) visit(e, row);
+    }
+  };
+  let total = 0;
+  let between = 0;
+  each((e) => {
+    sums[flow.levels[e]] += flow.flows[e];
+    counts[flow.levels[e]]++;
+    total += flow.flows[e];
+    between++;
+  });
+  let [least, drawn, wanted, carried] = [sums.length, 0, 0, 0];
+  for (let level = sums.length - 1; level > 0 && carried < share * total * (1 - 1e-9); level--) {
+    carried += sums[level];
+    wanted += counts[level];
+    if (wanted <= most) [least, drawn] = [level, wanted];
+  }
+  const edges = new Int32Array(drawn);
+  const rows = new Int32Array(drawn);
+  let k = 0;
+  each((e, row) => {
+    if (flow.levels[e] < least) return;
+    edges[k] = e;
+    rows[k++] = row;
+  });
+  return { edges, rows, flows: Float64Array.from(edges, (e) => flow.flows[e]), between, wanted };
 }

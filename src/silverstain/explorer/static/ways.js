@@ -127,12 +127,7 @@ class Ways {
       open[node] = 1;
       goal[node] = 1 / boxes[target].members.length;
     }
-    const shares = new Float64Array(graph.nEdges);
-    for (let row = 0; row < graph.rowNodes.length; row++) {
-      if (!open[graph.rowNodes[row]]) continue;
-      for (let e = graph.indptr[row]; e < graph.indptr[row + 1]; e++) shares[e] = known.signed[e];
-    }
-    const reached = influence(graph, shares, goal, known.rows);
+    const reached = influence(graph, known.signed, goal, known.rows, open);
     const sums = boxes.map((box, i) => (i === target ? 0 : box.members.reduce((sum, node) => sum + reached[node], 0)));
     this.found.set(target, sums);
     return sums;
