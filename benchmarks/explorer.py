@@ -107,7 +107,7 @@ def measured(browser: Any, graph: Graph, folder: Path) -> dict[str, Any]:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     start = perf_counter()
     page.goto(file.as_uri())
-    page.wait_for_function("globalThis.silverstain", timeout=120_000)
+    page.wait_for_selector("[data-ready]", timeout=120_000)
     opened = perf_counter() - start
     found = page.evaluate(WORK)
     page.close()

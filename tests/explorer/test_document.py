@@ -78,7 +78,9 @@ def test_strangers_text_is_made_fit_and_ends_no_script():
     inside = re.search(r'<script id="document" type="application/json">(.*?)</script>', html, re.DOTALL)
     assert inside is not None
     document = json.loads(inside[1])
-    assert "\x1b" not in document["prompt"] + "".join(document["tokens"] + document["nodes"]["names"]) + document["model"]
+    assert (
+        "\x1b" not in document["prompt"] + "".join(document["tokens"] + document["nodes"]["names"]) + document["model"]
+    )
     assert document["story"]["labels"] == {"0_5": HOSTILE}  # a story is passed on as it is
 
 

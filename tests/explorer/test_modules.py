@@ -88,7 +88,8 @@ def test_quick_moves_of_one_slider_are_one_step():
 def test_groups_take_their_members_out_of_others_and_never_share_a_name():
     found = run_module(
         """
-        let now = state.stateOfStory({ groups: [{ label: 'a', members: ['1', '2'], kind: 'concept' }, { label: 'b', members: ['3'] }] });
+        const groups = [{ label: 'a', members: ['1', '2'], kind: 'concept' }, { label: 'b', members: ['3'] }];
+        let now = state.stateOfStory({ groups });
         now = state.grouped(now, ['2', '3', '4'], 'a');
         const first = now.groups;
         now = state.renamedGroup(state.placed(now, 'g:a 2', 10, 20), 'a 2', 'c');
@@ -116,9 +117,7 @@ def test_a_story_goes_into_a_state_and_comes_out_the_same():
               "edge_share": 0.25, "filters": {"kinds": ["feature"], "layers": [0, 1], "positions": None, "sign": -1,
               "text": "x"}, "view": "flow"},
     )  # fmt: skip
-    found = run_module(
-        "return state.storyOf(state.stateOfStory(given), given);", story.to_json(), modules=("state",)
-    )
+    found = run_module("return state.storyOf(state.stateOfStory(given), given);", story.to_json(), modules=("state",))
     assert found == story.to_json() | {"pins": list(story.pins)} or found == _listed(story.to_json())
     assert Story.from_json(found, "the page").to_json() == story.to_json()
 
@@ -132,7 +131,8 @@ def _listed(value):
 
 @needs_node
 @pytest.mark.parametrize(
-    "view", [{"hidden": {"a": 3}, "places": {"b": ["x", 1]}, "boxes": -4, "node_share": "1", "filters": 5}, {"view": "?"}]
+    "view",
+    [{"hidden": {"a": 3}, "places": {"b": ["x", 1]}, "boxes": -4, "node_share": "1", "filters": 5}, {"view": "?"}],
 )
 def test_a_view_of_other_kinds_is_left_aside(view):
     found = run_module("return state.stateOfStory(given);", {"view": view}, modules=("state",))
@@ -195,7 +195,8 @@ def test_boxes_of_a_circuit_touch_neither_each_other_nor_the_edge_and_lines_run_
         const index = new Map(graph.ids.map((id, i) => [id, i]));
         const made = circuit.circuitOf({ document: given, graph, known, index }, state.stateOfStory(given.story));
         const placed = layout.laidOut(made, given.words, { width: 760, height: 700 });
-        return { ...placed, edges: made.edges, kinds: made.boxes.map((box) => box.kind), svg: picture.circuitSvg(placed, made, { standalone: true, title: '<&"' }) };
+        const svg = picture.circuitSvg(placed, made, { standalone: true, title: '<&"' });
+        return { ...placed, edges: made.edges, kinds: made.boxes.map((box) => box.kind), svg };
         """,
         page_document(graph, Story(groups=groups)),
         modules=("format", "influence", "circuit", "state", "layout", "picture"),

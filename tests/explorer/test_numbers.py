@@ -53,7 +53,10 @@ def random_groups(graph: Graph, n: int = 4) -> list[Group]:
     generator = torch.Generator().manual_seed(7)
     units = graph.nodes.is_unit.nonzero().flatten().tolist()[::2]
     which = torch.randint(0, n, (len(units),), generator=generator).tolist()
-    groups = [Group(label=f"group {k}", members=tuple(u for u, w in zip(units, which, strict=True) if w == k)) for k in range(n)]
+    groups = [
+        Group(label=f"group {k}", members=tuple(u for u, w in zip(units, which, strict=True) if w == k))
+        for k in range(n)
+    ]
     return [group for group in groups if group.members]
 
 
@@ -117,8 +120,10 @@ def test_weights_between_groups_are_pythons(size: dict[str, Any]):
     groups = random_groups(graph)
     found = run_module(
         f"{START} const groups_ = given.groups.map((members) => ({{ members }})); "
-        "const inputs = groups_.map((one) => groups.inputsOf(graph, known, one.members, groups.groupOfNodes(graph.n, groups_))); "
-        "return { ...groups.collapsed(graph, known, groups_), inputs, directions: circuit.directions(graph, known, groups_) };",
+        "const groupOf = groups.groupOfNodes(graph.n, groups_); "
+        "const inputs = groups_.map((one) => groups.inputsOf(graph, known, one.members, groupOf)); "
+        "const directions = circuit.directions(graph, known, groups_); "
+        "return { ...groups.collapsed(graph, known, groups_), inputs, directions };",
         {"document": page_document(graph), "groups": [list(group.members) for group in groups]},
         modules=MODULES,
     )
@@ -129,7 +134,9 @@ def test_weights_between_groups_are_pythons(size: dict[str, Any]):
     for target, inputs in enumerate(found["inputs"]):
         for one in inputs:  # a group is summed; a node that is in no group stands for itself
             if one["key"] < 0:
-                assert one["share"] == pytest.approx(float(expected.weights[target, -1 - one["key"]]), rel=1e-6, abs=1e-9)
+                assert one["share"] == pytest.approx(
+                    float(expected.weights[target, -1 - one["key"]]), rel=1e-6, abs=1e-9
+                )
 
 
 @every_size

@@ -60,7 +60,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
             (tmp_path / "page.html").write_text(page_of, encoding="utf-8")
             page_of = tmp_path / "page.html"
         page.goto(page_of.as_uri() + fragment)
-        page.wait_for_function("globalThis.silverstain || document.querySelector('.refusal')")
+        page.wait_for_selector("[data-ready], .refusal")
         return page
 
     yield open_
@@ -191,7 +191,7 @@ def test_work_is_here_again_after_the_page_is_loaded_again(opened: Open, demo: P
     page.wait_for_timeout(600)
     page.evaluate("history.replaceState(null, '', location.pathname)")
     page.reload()
-    page.wait_for_function("globalThis.silverstain")
+    page.wait_for_selector("[data-ready]")
     assert state_of(page) == state
     assert "Your earlier work is here again" in page.inner_text(".notice")
 
@@ -213,7 +213,9 @@ def test_the_picture_is_exported_with_every_label(opened: Open, demo: Path, tmp_
         run(page, "svg")
     download.value.save_as(tmp_path / "picture.svg")
     text = " ".join(ElementTree.parse(tmp_path / "picture.svg").getroot().itertext())
-    for label in ["austin", "capital"] if view == "flow" else ["austin", "dallas is in texas", "relation = capital", "dal·las"]:
+    for label in (
+        ["austin", "capital"] if view == "flow" else ["austin", "dallas is in texas", "relation = capital", "dal·las"]
+    ):
         assert label in text
     with page.expect_download() as download:
         run(page, "png")
@@ -269,7 +271,7 @@ def test_every_command_runs_in_every_view(opened: Open, demo: Path):
 def test_strangers_text_is_shown_as_text(opened: Open):
     graph = hostile_graph()
     ids = graph.nodes.ids()
-    story = Story(labels={ids[0]: HOSTILE}, groups=(StoryGroup(label=HOSTILE[:80] + '"\'', members=tuple(ids[1:4])),))
+    story = Story(labels={ids[0]: HOSTILE}, groups=(StoryGroup(label=HOSTILE[:80] + "\"'", members=tuple(ids[1:4])),))
     page = opened(graph_html(graph, story, name=HOSTILE))
     for view in ("circuit", "flow", "table"):
         run(page, view)
@@ -310,8 +312,9 @@ def test_text_is_nowhere_smaller_than_twelve_points(opened: Open, demo: Path, sc
     page.emulate_media(color_scheme=scheme)
     page.click('.box[data-key="g:dallas is in texas"]')
     sizes = page.evaluate(
-        "[...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && [...one.childNodes].some("
-        "(node) => node.nodeType === 3 && node.textContent.trim())).map((one) => parseFloat(getComputedStyle(one).fontSize))"
+        "[...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && [...one.childNodes]"
+        ".some((node) => node.nodeType === 3 && node.textContent.trim()))"
+        ".map((one) => parseFloat(getComputedStyle(one).fontSize))"
     )
     assert min(sizes) >= 12
 
@@ -337,7 +340,7 @@ def test_the_server_opens_a_graph_and_keeps_its_story(opened: Open, browser: Any
         page.on("console", lambda said: wrong.append(said.text))
         page.goto(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         page.click("li a")
-        page.wait_for_function("globalThis.silverstain")
+        page.wait_for_selector("[data-ready]")
         run(page, "next", "input", "pin")
         pins = state_of(page)["pins"]
         run(page, "story")

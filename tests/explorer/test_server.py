@@ -192,7 +192,7 @@ def test_the_address_of_a_graph_may_hold_any_name():
 def test_a_graph_file_opens_its_folder_with_it(folder: Path):
     assert checked_folder(folder / "one.safetensors") == (folder.resolve(), "one.safetensors")
     assert checked_folder(folder) == (folder.resolve(), "")
-    with pytest.raises(UsageError, match="there is no graph and no folder at .*nothing"):
+    with pytest.raises(UsageError, match=r"there is no graph and no folder at .*nothing"):
         checked_folder(folder / "nothing")
 
 

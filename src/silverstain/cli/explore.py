@@ -12,11 +12,13 @@ from silverstain.parts import shown_path
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog="Examples: silverstain explore dallas.safetensors; silverstain explore runs --port 9000 --no-browser")
+@app.command(
+    epilog="Examples: silverstain explore dallas.safetensors; silverstain explore runs --port 9000 --no-browser"
+)
 def explore(
     path: Annotated[
         Path, typer.Argument(help="A graph file of ours or of another tool, or a folder of them.", show_default="here")
-    ] = Path("."),
+    ] = Path(),
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="The port, or if it is taken the next free one; 0 for any.")
     ] = 8400,

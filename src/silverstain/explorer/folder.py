@@ -148,5 +148,3 @@ def checked_folder(path: Path) -> tuple[Path, str]:
     raise UsageError(
         f"there is no graph and no folder at {printable(str(path), 200)}; write one first: silverstain trace PROMPT"
     )
-
-

@@ -27,7 +27,8 @@ a{display:grid;grid-template-columns:1fr auto;gap:2px 20px;padding:15px 20px;bor
 a:hover,a:focus-visible{border-color:var(--accent);outline:none;box-shadow:0 0 0 1px var(--accent)}
 .prompt{font-size:18px;overflow-wrap:anywhere}.prompt b{color:var(--answer);font-weight:600}
 .about{grid-column:1/-1;font-size:13px;color:var(--muted)}
-code{font:14px ui-monospace,'DejaVu Sans Mono',monospace}.none{padding:24px;border:1px dashed var(--rule);border-radius:12px}
+code{font:14px ui-monospace,'DejaVu Sans Mono',monospace}
+.none{padding:24px;border:1px dashed var(--rule);border-radius:12px}
 """
 
 
@@ -59,6 +60,7 @@ def _item(graph: GraphFile) -> str:
 def _nothing() -> str:
     return (
         '<li class="none">There is no graph here yet. Make one: '
-        "<code>silverstain trace &quot;the capital of the state containing dallas is&quot; --out dallas.safetensors</code>"
+        "<code>silverstain trace &quot;the capital of the state containing dallas is&quot; "
+        "--out dallas.safetensors</code>"
         ", and load this page again.</li>"
     )

@@ -49,4 +49,5 @@ def notebook_html(graph: Graph) -> str:
         return graph.figure().svg() + "<p>This graph is too large for a notebook; open it: silverstain explore FILE</p>"
     source = escape(graph_html(graph), quote=True)
     style = f"width:100%;height:{NOTEBOOK_HEIGHT}px;border:1px solid #8884;border-radius:8px"
-    return f'<iframe title="Silverstain" sandbox="allow-scripts allow-downloads" style="{style}" srcdoc="{source}"></iframe>'
+    sandbox = "allow-scripts allow-downloads"
+    return f'<iframe title="Silverstain" sandbox="{sandbox}" style="{style}" srcdoc="{source}"></iframe>'

@@ -95,7 +95,9 @@ def application(folder: Path) -> Starlette:
     async def page(request: Request) -> Response:
         file = file_of(request)
         text = await run_in_threadpool(lambda: page_html(document_of(file)))
-        name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem)
+        name = "".join(
+            letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
+        )
         headers = {"content-disposition": f'attachment; filename="{name}.html"', "x-content-type-options": "nosniff"}
         return HTMLResponse(text, headers=headers)
 

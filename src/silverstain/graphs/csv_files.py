@@ -14,8 +14,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def nodes_csv(graph: GraphArrays, story: Story | None = None) -> str:
-    """A line a node, with `kept` after pruning. Texts are fit to be shown; one that a spreadsheet would run as a formula
-    has an apostrophe before it."""
+    """A line a node, with `kept` after pruning. Texts are fit to be shown; one that a spreadsheet would run as a
+    formula has an apostrophe before it."""
     columns = node_columns(graph, story)
     if graph.node_mask is not None:
         columns["kept"] = [int(kept) for kept in graph.node_mask.tolist()]

@@ -158,9 +158,10 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
     if (isTyping && !(isMod && event.key.toLowerCase() === 'k')) return;
     const isControl = target.closest?.('button:not(.box),a,summary,input,select') && !target.closest?.('.box');
     if (isControl && ['Enter', ' ', 'ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight'].includes(event.key)) return;
-    if (target.closest?.('.box') && ['Enter', ' '].includes(event.key) && !store.selection.includes(target.closest('.box').getAttribute('data-key'))) {
+    const box = stages.circuit.keyAt(target);
+    if (box !== null && ['Enter', ' '].includes(event.key) && !store.selection.includes(box)) {
       event.preventDefault();
-      store.select([target.closest('.box').getAttribute('data-key')]);
+      store.select([box]);
       return;
     }
     const command = commandOf(event);
@@ -177,6 +178,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
   update('selection');
   if (remembered && !fragment && store.state !== store.initial) ui.tell('Your earlier work is here again. “Begin again” in the menu takes it away.');
   Object.assign(globalThis, { silverstain: { store, stages, ui } }); // for tests, and for the curious
+  root.setAttribute('data-ready', '');
   return store;
 }
 

@@ -20,7 +20,7 @@ function dialog(kind, label) {
 /** @param {import('./store.js').Store} store */
 export function palette(store, ui) {
   const node = dialog('palette', 'search and commands');
-  const input = el('input', { type: 'search', role: 'combobox', 'aria-expanded': 'true', 'aria-controls': 'found', 'aria-autocomplete': 'list', spellcheck: 'false' });
+  const input = el('input', { type: 'text', role: 'combobox', 'aria-expanded': 'true', 'aria-controls': 'found', 'aria-autocomplete': 'list', spellcheck: 'false' });
   const listed = el('ul', { id: 'found', role: 'listbox', 'aria-label': 'found' });
   node.append(input, listed);
   let entries = [];

@@ -5,11 +5,11 @@
 import { LOGIT, TOKEN, ATTENTION } from './format.js';
 
 const STEP = 15; // between two nodes of a cell
-const CELL = 56; // the narrowest column
-const ROW = 46;
+const CELL = 48; // the narrowest column
+const ROW = 34;
 const LEFT = 64;
 const TOP = 44;
-const MOST_IN_LINE = 12;
+const [FEWEST_IN_LINE, MOST_IN_LINE] = [3, 12];
 
 /**
  * @typedef {{width: number, height: number, x: Float32Array, y: Float32Array, size: Float32Array,
@@ -25,17 +25,18 @@ export function flowLayout({ graph, known, document }, nodes, { width = 800, hei
   for (let i = 0; i < graph.n; i++) {
     if (nodes[i]) cells[rowOf(i) * nPositions + Math.max(graph.position[i], 0)].push(i);
   }
-  const lines = (n) => Math.ceil(n / MOST_IN_LINE);
+  const most = Math.min(Math.max(Math.floor(((width - LEFT) / nPositions - 18) / STEP), FEWEST_IN_LINE), MOST_IN_LINE);
+  const lines = (n) => Math.ceil(n / most);
   const inLine = (n) => (n ? Math.ceil(n / lines(n)) : 0);
   const wide = Array.from({ length: nPositions }, (_, p) => {
-    let most = 0;
-    for (let r = 0; r < nRows; r++) most = Math.max(most, inLine(cells[r * nPositions + p].length));
-    return Math.max(CELL, most * STEP + 18);
+    let longest = 0;
+    for (let r = 0; r < nRows; r++) longest = Math.max(longest, inLine(cells[r * nPositions + p].length));
+    return Math.max(CELL, longest * STEP + 18);
   });
   const tall = Array.from({ length: nRows }, (_, r) => {
-    let most = 1;
-    for (let p = 0; p < nPositions; p++) most = Math.max(most, lines(cells[r * nPositions + p].length));
-    return ROW + (most - 1) * STEP;
+    let tallest = 1;
+    for (let p = 0; p < nPositions; p++) tallest = Math.max(tallest, lines(cells[r * nPositions + p].length));
+    return ROW + (tallest - 1) * STEP;
   });
   const stretch = Math.max(1, (width - LEFT - 24) / wide.reduce((a, b) => a + b, 0));
   const spread = Math.min(Math.max(1, (height - TOP - 70) / tall.reduce((a, b) => a + b, 0)), 3);

@@ -26,7 +26,7 @@ export function header(root, store, ui) {
     views,
     el('div.tools', {},
       button('', () => ui.run('search'), { class: 'find', 'aria-label': 'search' }),
-      tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', '⌘', 'All commands'), tool('help', '?', 'How to read this, and all keys')),
+      tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', 'All commands'), tool('help', '?', 'How to read this, and all keys')),
   );
   fill(root.querySelector('.find'), el('span', {}, 'Search'), el('kbd', {}, '/'));
   return () => {

@@ -7,8 +7,10 @@
 const LETTER = 7.4; // width of a letter of a name, of 14 px
 const NARROW = 6.3; // of 12 px
 const GAP = 26;
-const LANE = 22; // room for a line that passes between boxes
+const LANE = 12; // room for a line that passes between boxes
 const ENTRY = 46; // room for one weight under a box
+const BARE = 15; // for a line without one
+const MOST_WEIGHTS = 6; // under one box, of the strongest lines; the others are read where the box is selected
 const NARROWEST = 96;
 const WIDEST_TEXT = 186;
 const WORD_GAP = 10;
@@ -18,7 +20,7 @@ const MOST_ROWS = 7;
 
 /**
  * @typedef {{box: number, x: number, y: number, width: number, height: number, lines: string[], row: number}} Place  x, y: its centre
- * @typedef {{edge: number, points: [number, number][], label: [number, number]}} Line
+ * @typedef {{edge: number, points: [number, number][], label: [number, number], isNamed: boolean}} Line
  * @typedef {{x: number, text: string, box: number, width: number, start: number}} Word  box: -1 where nothing reads it
  * @param {{boxes: import('./circuit.js').Box[], edges: import('./ways.js').Edge[]}} circuit
  * @param {[number, number, string][]} words  of the prompt: start, stop, text
@@ -102,7 +104,7 @@ function sized(box, detail, entries) {
   if (box.kind === 'token') return { width: wordWidth(box.label), height: 30, lines: [box.label] };
   const lines = wrapped(box.label, WIDEST_TEXT);
   const text = Math.max(...lines.map((line) => columns(line) * LETTER), columns(detail) * NARROW) + 34;
-  return { width: Math.max(NARROWEST, text, entries * ENTRY + 8), height: 34 + 18 * lines.length, lines };
+  return { width: Math.max(NARROWEST, text, Math.min(entries, MOST_WEIGHTS) * ENTRY + Math.max(entries - MOST_WEIGHTS, 0) * BARE + 8), height: 34 + 18 * lines.length, lines };
 }
 
 /** Letters, those of Chinese and the like as two. */
@@ -198,7 +200,7 @@ function arrange(rows, { below, above }, centre, room) {
 export function apart(row, wishes, centre = 0, room = Infinity) {
   const offsets = [0];
   for (let i = 1; i < row.length; i++) {
-    const gap = row[i].box < 0 && row[i - 1].box < 0 ? 0 : GAP;
+    const gap = row[i].box >= 0 && row[i - 1].box >= 0 ? GAP : row[i].box < 0 && row[i - 1].box < 0 ? 0 : GAP / 2;
     offsets.push(offsets[i - 1] + (row[i - 1].width + row[i].width) / 2 + gap);
   }
   /** @type {{sum: number, n: number}[]} */
@@ -224,7 +226,7 @@ function heights(rows, height) {
   const tall = rows.map((row) => Math.max(30, ...row.map((item) => item.height)));
   const boxes = tall.reduce((sum, h) => sum + h, 0);
   const room = (height - boxes - 60) / Math.max(rows.length - 1, 1);
-  const gap = Math.min(Math.max(room, 62), 118);
+  const gap = Math.min(Math.max(room, 50), 118);
   const ys = new Array(rows.length);
   let y = 26;
   for (let row = rows.length - 1; row >= 0; row--) {
@@ -241,20 +243,26 @@ function drawnLines(routes, edges, items) {
   edges.forEach((edge, k) => {
     for (const [map, end] of [[entering, edge.target], [leaving, edge.source]]) map.set(end, [...(map.get(end) ?? []), k]);
   });
-  const at = (map, end, k, step, toward) => {
+  const isNamed = (k) => {
+    const size = (o) => Math.abs(edges[o].weight);
+    return entering.get(edges[k].target).filter((o) => size(o) > size(k) || (size(o) === size(k) && o < k)).length < MOST_WEIGHTS;
+  };
+  /** Side by side around the middle of a box, each with its room, less where the box is too narrow for all. */
+  const at = (map, end, k, roomOf, toward) => {
     const all = [...map.get(end)].sort((a, b) => toward(a) - toward(b));
-    const room = Math.min(step, (items[end].width - 24) / Math.max(all.length, 1));
-    return items[end].x + (all.indexOf(k) - (all.length - 1) / 2) * room;
+    const total = all.reduce((sum, o) => sum + roomOf(o), 0);
+    const before = all.slice(0, all.indexOf(k)).reduce((sum, o) => sum + roomOf(o), 0) + roomOf(k) / 2;
+    return items[end].x + (before - total / 2) * Math.min(1, (items[end].width - 8) / total);
   };
   return edges.map((edge, k) => {
     const route = routes[k];
     const [source, target] = [items[edge.source], items[edge.target]];
-    const x0 = at(leaving, edge.source, k, 14, (o) => routes[o][1].x);
-    const x1 = at(entering, edge.target, k, ENTRY, (o) => routes[o][routes[o].length - 2].x);
+    const x0 = at(leaving, edge.source, k, () => 14, (o) => routes[o][1].x);
+    const x1 = at(entering, edge.target, k, (o) => (isNamed(o) ? ENTRY : BARE), (o) => routes[o][routes[o].length - 2].x);
     const top = source.y - source.height / 2;
     const end = target.y + target.height / 2 + 6;
     const points = [[x0, top], ...route.slice(1, -1).map((lane) => [lane.x, lane.y]), [x1, end]];
-    return { edge: k, points, label: [x1, end + 17] };
+    return { edge: k, points, label: [x1, end + 17], isNamed: isNamed(k) };
   });
 }
 

@@ -44,7 +44,7 @@ export function circuitSvg(layout, circuit, { standalone = false, followsTheme =
     ...layout.lines.map((line) => lineOf(line, circuit)),
     ...layout.words.filter((word) => word.box < 0).map((word) => unreadWord(word, layout)),
     ...layout.places.map((place) => boxOf(place, circuit.boxes[place.box], units)),
-    ...layout.lines.map((line) => weightOf(line, circuit)),
+    ...layout.lines.filter((line) => line.isNamed).map((line) => weightOf(line, circuit)),
   ];
   const size = `width="${n(width)}" height="${n(height)}" viewBox="0 0 ${n(width)} ${n(height)}"`;
   return `<svg xmlns="http://www.w3.org/2000/svg" class="circuit" role="group" ${size} aria-label="${inXml(title)}"><title>${inXml(title)}</title>${style}${head}${parts.join('')}</svg>`;
@@ -77,7 +77,7 @@ function boxOf(place, box, units) {
   const { x, y, width, height } = place;
   const [left, top] = [x - width / 2, y - height / 2];
   const kind = colourOf(box.kind, box.isAttention);
-  const open = `<g class="box ${kind}" data-key="${inXml(box.key)}" tabindex="-1" role="button" aria-label="${inXml(box.label)}">`;
+  const open = `<g class="box ${kind}" data-box="${place.box}" data-key="${inXml(box.key)}" tabindex="-1" role="button" aria-label="${inXml(box.label)}">`;
   if (box.kind === 'token') {
     const frame = `<rect class="frame" x="${n(left)}" y="${n(top)}" width="${n(width)}" height="${height}" rx="6"/>`;
     return `${open}${frame}<text class="word" x="${n(x)}" y="${n(y + 5)}" text-anchor="middle">${inXml(box.label)}</text></g>`;
@@ -100,7 +100,7 @@ function unreadWord(word, layout) {
 }
 
 const signOf = (edge) => (edge.weight < 0 ? 'lowers' : 'raises');
-const ends = (edge, circuit) => `data-source="${inXml(circuit.boxes[edge.source].key)}" data-target="${inXml(circuit.boxes[edge.target].key)}"`;
+const ends = (edge) => `data-source="${edge.source}" data-target="${edge.target}"`;
 
 function lineOf(line, circuit) {
   const edge = circuit.edges[line.edge];
@@ -112,11 +112,11 @@ function lineOf(line, circuit) {
       ? `<rect class="tip lowers" x="${n(x - size - 1)}" y="${n(y - 5)}" width="${n(2 * size + 2)}" height="2.6"/>`
       : `<path class="tip raises" d="M${n(x)} ${n(y - 6)}l${n(size)} ${n(size * 1.5)}h${n(-2 * size)}z"/>`;
   const kind = `line ${signOf(edge)}${edge.direct ? '' : ' indirect'}`;
-  return `<g class="edge" ${ends(edge, circuit)}><path class="${kind}" stroke-width="${n(width)}" d="${pathOf(line.points)}"/>${tip}</g>`;
+  return `<g class="edge" ${ends(edge)}><path class="${kind}" stroke-width="${n(width)}" d="${pathOf(line.points)}"/>${tip}</g>`;
 }
 
 function weightOf(line, circuit) {
   const edge = circuit.edges[line.edge];
   const [x, y] = line.label;
-  return `<text class="weight ${signOf(edge)}" ${ends(edge, circuit)} x="${n(x)}" y="${n(y)}" text-anchor="middle">${signed(edge.weight)}${edge.direct ? '' : '*'}</text>`;
+  return `<text class="weight ${signOf(edge)}" ${ends(edge)} x="${n(x)}" y="${n(y)}" text-anchor="middle">${signed(edge.weight)}${edge.direct ? '' : '*'}</text>`;
 }

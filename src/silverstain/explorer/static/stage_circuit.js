@@ -34,20 +34,21 @@ export function circuitStage(root, store, ui) {
   function draw() {
     if (frame.hidden) return;
     layOut();
-    const focused = sheet.contains(document.activeElement) ? document.activeElement.getAttribute('data-key') : null;
+    const focused = sheet.contains(document.activeElement) ? keyOf(document.activeElement) : null;
     sheet.innerHTML = circuitSvg(layout, store.circuit, { title: titleOf(store.page.document), units: units() });
     const svg = sheet.firstElementChild;
     svg.setAttribute('width', String(layout.width * zoom));
     svg.setAttribute('height', String(layout.height * zoom));
     for (const node of sheet.querySelectorAll('.box')) {
-      const box = store.circuit.boxes.find((one) => one.key === node.getAttribute('data-key'));
-      node.setAttribute('aria-label', spokenOf(box, store.circuit, units()));
+      node.setAttribute('aria-label', spokenOf(store.circuit.boxes[Number(node.getAttribute('data-box'))], store.circuit, units()));
     }
     mark();
     if (focused !== null) nodeOf(focused)?.focus({ preventScroll: true });
   }
 
-  const nodeOf = (key) => [...sheet.querySelectorAll('.box')].find((node) => node.getAttribute('data-key') === key);
+  /** The key of a box: by its place, as a key may hold what no attribute can. */
+  const keyOf = (node) => store.circuit.boxes[Number(node.getAttribute('data-box'))]?.key ?? null;
+  const nodeOf = (key) => [...sheet.querySelectorAll('.box')].find((node) => keyOf(node) === key);
 
   /** Which boxes and lines stand out: those selected or pointed at, and what they are joined to. */
   function mark() {
@@ -56,14 +57,14 @@ export function circuitStage(root, store, ui) {
     const hot = store.hovered ? new Set([boxKey(store.hovered)]) : selected;
     const near = new Set(hot);
     for (const node of sheet.querySelectorAll('.edge,.weight')) {
-      const [source, target] = [node.getAttribute('data-source'), node.getAttribute('data-target')];
+      const [source, target] = ['data-source', 'data-target'].map((end) => store.circuit.boxes[Number(node.getAttribute(end))]?.key);
       const touches = hot.has(source) || hot.has(target);
       node.classList.toggle('is-far', hot.size > 0 && !touches);
       if (touches) near.add(source).add(target);
     }
     const first = store.circuit.boxes.find((box) => selected.has(box.key)) ?? store.circuit.boxes.find((box) => box.kind === 'logit');
     for (const node of sheet.querySelectorAll('.box')) {
-      const key = node.getAttribute('data-key');
+      const key = keyOf(node);
       node.classList.toggle('is-selected', selected.has(key));
       node.classList.toggle('is-hot', Boolean(store.hovered) && hot.has(key));
       node.classList.toggle('is-far', hot.size > 0 && !near.has(key));
@@ -79,7 +80,10 @@ export function circuitStage(root, store, ui) {
     return store.circuit.boxes.find((box) => box.members.some((node) => members.has(node)))?.key ?? key;
   }
 
-  const boxAt = (event) => event.target.closest?.('.box')?.getAttribute('data-key') ?? null;
+  const boxAt = (event) => {
+    const node = event.target.closest?.('.box');
+    return node ? keyOf(node) : null;
+  };
 
   sheet.addEventListener('pointerdown', (event) => {
     if (event.button !== 0) return;
@@ -126,7 +130,7 @@ export function circuitStage(root, store, ui) {
         const rect = node.getBoundingClientRect();
         return rect.left < area.right && rect.right > area.left && rect.top < area.bottom && rect.bottom > area.top;
       });
-      store.select(inside.map((node) => node.getAttribute('data-key')), { add: shift });
+      store.select(inside.map(keyOf), { add: shift });
     }
   });
   sheet.addEventListener('pointercancel', () => ((drag = null), (lasso.hidden = true), draw()));
@@ -159,6 +163,8 @@ export function circuitStage(root, store, ui) {
     fit: () => scale(1),
     focus: () => (nodeOf(boxKey(store.selection[0] ?? '')) ?? sheet.querySelector('.box[tabindex="0"]'))?.focus({ preventScroll: true }),
     svg: (options = {}) => circuitSvg(layOut(), store.circuit, { standalone: true, title: titleOf(store.page.document), units: units(), ...options }),
+    /** The key of the box that an element is in, or null. */
+    keyAt: (node) => (node.closest?.('.box') ? keyOf(node.closest('.box')) : null),
     /** Boxes of the same row, from left to right. */
     row: (key) => {
       const place = layOut().places.find((one) => store.circuit.boxes[one.box].key === boxKey(key));
