@@ -6,7 +6,7 @@
 Importing this package loads nothing heavy: each name below is fetched from its module when it is first used.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from silverstain.attribution import TraceSettings as TraceSettings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from silverstain.loading import load as load
     from silverstain.loading import verify as verify
 
+from silverstain.displays import show_with
 from silverstain.errors import SilverstainError as SilverstainError
 from silverstain.errors import UsageError as UsageError
 from silverstain.fetching import fetched
@@ -51,6 +52,16 @@ __getattr__ = fetched(
         "verify": "silverstain.loading",
     },
 )
+
+
+def _explored(graph: Any) -> str:
+    """A graph in a notebook; loaded when one is shown."""
+    from silverstain.explorer import notebook_html
+
+    return notebook_html(graph)
+
+
+show_with("graph", _explored)
 
 
 def __dir__() -> list[str]:

@@ -145,6 +145,28 @@ def load(
     )
 
 
+def cards_of(graph: Graph) -> Cards | None:
+    """The cards of the dictionary that a graph was traced with, if that is here under the name the graph has for it,
+    is the same one, and has any. Neither a model nor a dictionary is loaded, and nothing is fetched."""
+    named = {what: graph.meta.get(what) or {} for what in ("model", "dictionary")}
+    model, kind = (str(one.get("name") or "") for one in named.values())
+    if not kind:
+        return None
+    try:
+        if is_organism(model) and kind in ORGANISM_DICTIONARIES:
+            from silverstain.organism import dictionary_path
+
+            folder = dictionary_path(model.partition("/")[2] or "general", kind)
+        else:
+            folder = Path(kind)
+        if not (folder / CARDS).is_file():
+            return None
+        cards = Cards.load(folder / CARDS)
+    except (UsageError, OSError, ValueError):  # a stranger's graph may name anything
+        return None
+    return cards if cards.meta.get("dictionary_hash") == named["dictionary"].get("hash") else None
+
+
 def verify(
     graph: Graph,
     model: ReplacementModel,

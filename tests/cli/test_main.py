@@ -38,7 +38,7 @@ def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]):
     ("words", "line"),
     [
         (["trase"], "there is no verb 'trase'; did you mean trace? The verbs are demo, trace,"),
-        (["dallas.safetensors"], "draw it here: silverstain show dallas.safetensors"),
+        (["dallas.safetensors"], "there is no graph and no folder at dallas.safetensors; write one first"),
         (["show", "nowhere.safetensors"], "there is no file nowhere.safetensors; check the path"),
         (["show", "x", "--widht", "3"], "--widht"),
         (["trace", "--token-ids", "1,two"], "--token-ids is '1,two'; give whole numbers with commas between them"),

@@ -141,8 +141,9 @@ def test_a_png_without_its_package_says_what_to_install(tmp_path: Path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_notebook_shows_the_circuit_and_prints_a_line():
+def test_a_notebook_shows_the_circuit_where_nothing_else_was_said_and_prints_a_line(monkeypatch: pytest.MonkeyPatch):
     graph = layered(3)
+    monkeypatch.setattr("silverstain.displays._SHOWN", {})
     assert graph._repr_html_() == graph.figure().svg()
     assert repr(graph).startswith("Graph(")
     assert len(graph._repr_html_()) < 200_000

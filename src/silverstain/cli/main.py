@@ -38,6 +38,7 @@ VERB_GROUPS = {
         "demo": "Trace, draw and prove one answer of the organism. Start here.",
         "trace": "Find the circuit that led from a prompt to its answer.",
         "show": "Draw a graph's circuit in the terminal.",
+        "explore": "Look at graphs in a browser; a graph file alone does the same.",
         "compare": "Say how the nodes, activations and edges of two graphs agree.",
     },
     "Prove": {
@@ -56,6 +57,7 @@ VERB_GROUPS = {
     "Files": {
         "prune": "Keep the few nodes and edges that carry most of the influence.",
         "import": "Read a graph of circuit-tracer or Neuronpedia.",
+        "export": "Write a graph as a page, a picture, a table or JSON for other tools.",
         "convert": "Write a published dictionary of any known format in the common layout.",
     },
     "This installation": {
@@ -159,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     _check_words(words)
+    if words and words[0] not in VERBS and _is_graph(words[0]):
+        words = ["explore", *words]
     if words[:1] == ["--version"]:
         sys.stdout.write(__version__ + "\n")
         return 0
@@ -262,9 +266,15 @@ def _without_debug(words: list[str]) -> tuple[list[str], bool]:
     return ours + words[end:], len(ours) < end
 
 
+def _is_graph(word: str) -> bool:
+    """Whether a word that stands where a verb should is a graph, or would be one."""
+    try:
+        return not word.startswith("-") and (word.endswith(GRAPH_SUFFIX) or Path(word).is_file())
+    except (OSError, ValueError):  # a text that no path can be
+        return False
+
+
 def _no_verb(word: str) -> str:
-    if word.endswith(GRAPH_SUFFIX) or Path(word).is_file():
-        return f"the explorer that will open {word} comes in a later version; draw it here: silverstain show {word}"
     from difflib import get_close_matches
 
     near = get_close_matches(word, VERBS, n=1)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from silverstain.displays import shown
 from silverstain.errors import UsageError
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.export import write_graph_json
@@ -47,8 +48,8 @@ class Graph(GraphArrays):
         return f"Graph({prompt}, {self.n_nodes} nodes{pruned}, {self.n_edges} edges)"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the circuit. `figure` takes a story, which gives names to features."""
-        return self.figure().svg()
+        """What a notebook shows: the explorer, or the circuit where that is not there."""
+        return shown("graph", self, lambda: self.figure().svg())
 
     @classmethod
     def from_rows(

@@ -43,6 +43,7 @@ class Story:
         labels: what a node means, by node id (`layer_feature_position`) or, at every position, by `layer_feature`.
         notes: free text.
         evidence: experiments and their results, each an object that JSON can hold.
+        view: how the explorer shows the graph: what is hidden and why, where boxes were moved, thresholds, filters.
     """
 
     graph_hash: str = ""
@@ -51,6 +52,7 @@ class Story:
     labels: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     evidence: tuple[Mapping[str, Any], ...] = ()
+    view: Mapping[str, Any] = field(default_factory=dict)
 
     def label_of(self, nodes: NodeTable, node: int) -> str | None:
         """The label of one node, by its own id first and then by its feature; None if it has none."""
@@ -81,12 +83,21 @@ class Story:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON, whole or not at all."""
-        write_json_whole(path, {"format": FORMAT, **asdict(self)})
+        write_json_whole(path, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file holds; `view` only where the explorer has left one."""
+        return {"format": FORMAT, **{key: value for key, value in asdict(self).items() if key != "view" or value}}
 
     @classmethod
     def load(cls, path: str | Path) -> "Story":
         """Read the JSON; UsageError names a missing, foreign or damaged file."""
-        content = validated(StoryFile, read_json(path, FORMAT), path, "correct it, or delete it and write it again")
+        return cls.from_json(read_json(path, FORMAT), path)
+
+    @classmethod
+    def from_json(cls, written: Any, where: str | Path) -> "Story":
+        """What `to_json` gave, from outside; UsageError says what is wrong, and where it came from."""
+        content = validated(StoryFile, written, where, "correct it, or delete it and write it again")
         return cls(
             graph_hash=content.graph_hash,
             pins=tuple(content.pins),
@@ -94,6 +105,7 @@ class Story:
             labels=dict(content.labels),
             notes=tuple(content.notes),
             evidence=tuple(content.evidence),
+            view=dict(content.view),
         )
 
 

@@ -53,6 +53,7 @@ class StoryFile(FromOutside):
     labels: dict[ShortText, ShortText] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
     evidence: list[dict[str, Any]] = Field(default_factory=list)
+    view: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("evidence")
     @classmethod

@@ -1,0 +1,150 @@
+"""The graphs of a folder: which there are, and one of them opened, never anything outside of it."""
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from silverstain.errors import UsageError
+from silverstain.explorer.document import page_document
+from silverstain.graphs import Story, is_own_file, open_with_story, story_beside
+from silverstain.graphs.files import FORMAT
+from silverstain.printable import printable
+
+MOST_FILES = 20_000
+"""Files and folders that are looked at for graphs."""
+MOST_GRAPHS = 500
+LARGEST_HEADER = 4 << 20
+ENDINGS = (".safetensors", ".json")
+
+
+class NotInFolder(UsageError):
+    """A path that leads out of the folder, or to nothing in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFile:
+    """A graph that a start page lists."""
+
+    path: str
+    """Within the folder, with slashes."""
+    prompt: str
+    answer: str
+    modified: float
+    """Seconds since 1970."""
+    size: int
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """The file that a path names within a folder, links followed; NotInFolder for one outside, or none."""
+    try:
+        path = (folder / relative).resolve()
+        found = path.is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        found = False
+    if not found:
+        raise NotInFolder(f"there is no file {printable(relative, 120)!r} in the folder that is open")
+    return path
+
+
+def graphs_in(folder: Path) -> list[GraphFile]:
+    """The graphs in a folder and those below it, the newest first."""
+    found = []
+    for path in _files(folder):
+        listed = _listed(folder, path)
+        if listed is not None:
+            found.append(listed)
+        if len(found) >= MOST_GRAPHS:
+            break
+    return sorted(found, key=lambda one: -one.modified)
+
+
+def document_of(path: Path) -> dict[str, Any]:
+    """The page's document of a graph file of any kind, with the story beside it."""
+    from silverstain.loading import cards_of  # takes a second, for which the start page need not wait
+
+    graph, story = open_with_story(path)
+    return page_document(graph, story, cards_of(graph), name=path.name)
+
+
+def keep_story(path: Path, written: Any) -> Path:
+    """Write what the page sends as the story beside a graph file; UsageError if it is none, or of another graph."""
+    story = Story.from_json(written, "the story that the page sent")
+    beside = story_beside(path)
+    graph, _ = open_with_story(path)
+    if story.graph_hash != graph.hash:
+        raise UsageError("the story that the page sent is of another graph than the file now holds; open it again")
+    story.save(beside)
+    return beside
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    n = 0
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            n += 1
+            if n > MOST_FILES:
+                return
+            if name.endswith(ENDINGS) and not name.startswith(".") and not name.endswith(".story.json"):
+                yield Path(where) / name
+
+
+def _listed(folder: Path, path: Path) -> GraphFile | None:
+    try:
+        stat = path.stat()
+        told = _own_meta(path) if path.suffix == ".safetensors" else _foreign_meta(path)
+    except (OSError, ValueError, UsageError, struct.error):  # unreadable, damaged: opening it will say so
+        return None
+    if told is None:
+        return None
+    prompt, answer = (printable(text, 300) for text in told)
+    relative = path.relative_to(folder).as_posix()
+    return GraphFile(path=relative, prompt=prompt, answer=answer, modified=stat.st_mtime, size=stat.st_size)
+
+
+def _own_meta(path: Path) -> tuple[str, str] | None:
+    """Prompt and answer of a graph of ours, out of the header alone; None for any other safetensors."""
+    if not is_own_file(path):
+        return None
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > LARGEST_HEADER:
+            return None
+        header = json.loads(file.read(length)).get("__metadata__") or {}
+    if header.get("format") != FORMAT:
+        return None
+    meta = json.loads(header.get("meta") or "{}")
+    targets = meta.get("targets") or [{}]
+    return str(meta.get("prompt") or ""), str(targets[0].get("name") or targets[0].get("token") or "")
+
+
+def _foreign_meta(path: Path) -> tuple[str, str] | None:
+    """Of a graph of circuit-tracer or Neuronpedia, told by its first bytes; None for any other JSON."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if b'"metadata"' not in start and b'"qParams"' not in start:
+        return None
+    text = start.decode("utf-8", "replace")
+    at = text.find('"prompt"')
+    if at < 0:
+        return "", ""
+    try:
+        prompt, _ = json.JSONDecoder().raw_decode(text[text.index(":", at) + 1 :].lstrip())
+    except ValueError:
+        prompt = ""
+    return str(prompt), ""
+
+
+def checked_folder(path: Path) -> tuple[Path, str]:
+    """The folder to open and the graph in it to show first, "" for the list; UsageError where there is neither."""
+    if path.is_dir():
+        return path.resolve(), ""
+    if path.is_file():
+        return path.resolve().parent, path.resolve().name
+    raise UsageError(
+        f"there is no graph and no folder at {printable(str(path), 200)}; write one first: silverstain trace PROMPT"
+    )

@@ -1,0 +1,148 @@
+"""The server of the explorer: the page, the graphs of one folder, and the stories beside them; for this machine alone.
+
+A page of any other site can send requests to this machine's ports, and can give its own name this machine's address.
+So every request must name us as its host; one that comes from a page must come from ours; and one that changes a file
+must carry a header of ours, which other sites cannot set without being asked first.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from silverstain.errors import UsageError
+from silverstain.explorer.bundle import STATIC
+from silverstain.explorer.folder import NotInFolder, document_of, graphs_in, inside, keep_story
+from silverstain.explorer.listing import listing_html
+from silverstain.explorer.pages import page_html
+from silverstain.printable import printable
+
+HOSTS = ("127.0.0.1", "localhost", "[::1]")
+HEADER = "x-silverstain"
+LARGEST_STORY = 32 << 20
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+class OnlyThisMachine:
+    """Refuses requests that name another host, come from a page of another site, or would change a file without our
+    header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (why := refused(Request(scope))) is not None:
+            await JSONResponse({"error": why}, status_code=403, headers=SAFE)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def refused(request: Request) -> str | None:
+    """Why a request is not served; None if it is."""
+    host = request.headers.get("host", "")
+    if name_of_host(host) not in HOSTS:
+        return f"this server answers for {HOSTS[0]} alone, and was asked for {printable(host, 80)!r}"
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return f"this request comes from a page of {printable(origin, 80)!r}"
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return "this request comes from a page of another site"
+    if request.method not in ("GET", "HEAD") and request.headers.get(HEADER) is None:
+        return f"a request that changes a file must carry the header {HEADER}"
+    return None
+
+
+def name_of_host(host: str) -> str:
+    """A host without its port: 127.0.0.1 of 127.0.0.1:8400."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def application(folder: Path) -> Starlette:
+    """The server of one folder."""
+    folder = folder.resolve()
+
+    def file_of(request: Request) -> Path:
+        return inside(folder, request.query_params.get("graph", ""))
+
+    async def start(_: Request) -> Response:
+        listed = await run_in_threadpool(graphs_in, folder)
+        return HTMLResponse(listing_html(folder, listed), headers=SAFE)
+
+    async def view(_: Request) -> Response:
+        return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8"), headers=SAFE)
+
+    async def document(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(document_of, file_of(request)), headers=SAFE)
+
+    async def page(request: Request) -> Response:
+        file = file_of(request)
+        text = await run_in_threadpool(lambda: page_html(document_of(file)))
+        name = "".join(
+            letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
+        )
+        headers = {"content-disposition": f'attachment; filename="{name}.html"', "x-content-type-options": "nosniff"}
+        return HTMLResponse(text, headers=headers)
+
+    async def story(request: Request) -> Response:
+        file = file_of(request)
+        written = await _json(request)
+        beside = await run_in_threadpool(keep_story, file, written)
+        return JSONResponse({"written": beside.name}, headers=SAFE)
+
+    return Starlette(
+        routes=[
+            Route("/", start),
+            Route("/view", view),
+            Route("/api/document", document),
+            Route("/api/page", page),
+            Route("/api/story", story, methods=["PUT"]),
+            Mount("/static", _Static(directory=STATIC)),
+        ],
+        middleware=[Middleware(OnlyThisMachine)],
+        exception_handlers={UsageError: _mistake},
+    )
+
+
+class _Static(StaticFiles):
+    """The page's modules, asked for again at each visit: they are small, and a new version must not meet an old one."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update({"cache-control": "no-cache", "x-content-type-options": "nosniff"})
+        return response
+
+
+async def _json(request: Request) -> Any:
+    """The body as JSON; UsageError for one that is too long or none."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_STORY:
+            raise UsageError(f"the story is larger than {LARGEST_STORY >> 20} MB; take evidence out of it")
+    try:
+        return json.loads(bytes(body))
+    except ValueError as error:
+        raise UsageError("what the page sent is no JSON") from error
+
+
+def _mistake(_: Request, error: Exception) -> Response:
+    status = 404 if isinstance(error, NotInFolder) else 400
+    return JSONResponse({"error": printable(str(error), 1000)}, status_code=status, headers=SAFE)

@@ -1,0 +1,195 @@
+/**
+ * The page: reads its document, puts its parts together, and passes keys on to commands.
+ * @module
+ */
+import { themeStyle } from './colours.js';
+import { COMMANDS, commandOf } from './commands.js';
+import { help, palette, reason } from './dialogs.js';
+import { el, fill } from './dom.js';
+import { openStory, save, storyText } from './files.js';
+import { counter, header } from './header.js';
+import { inspector } from './inspector.js';
+import { PICTURE_STYLE } from './picture.js';
+import { readingPane } from './reading.js';
+import { fromHash, kept, toHash } from './remember.js';
+import { circuitStage } from './stage_circuit.js';
+import { flowStage } from './stage_flow.js';
+import { tableStage } from './stage_table.js';
+import { hidden } from './state.js';
+import { Store } from './store.js';
+import { percent } from './text.js';
+import { shareOf } from './groups.js';
+import { stepFrom } from './walk.js';
+import { titleOf } from './account.js';
+
+const AUTOSAVE = 400;
+
+/** Open a document in an element. @returns {Store} */
+export function open(root, given, { home = '', pageLink = '', saveStory = null } = {}) {
+  const fragment = fromHash(globalThis.location?.hash ?? '');
+  const remembered = kept.read(given.hash);
+  const store = new Store(given, { remembered, fragment });
+  document.title = `${titleOf(given)} – Silverstain`;
+  document.head.append(el('style', {}, themeStyle(':root') + PICTURE_STYLE));
+  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '-1' }), el('footer.bottom')];
+  const middle = el('main.middle', { 'aria-label': 'the graph' });
+  const live = el('div.live', { 'aria-live': 'polite', role: 'status' });
+  const notice = el('div.notice', { role: 'alert', hidden: true });
+  const peek = el('div.peek', { hidden: true, 'aria-hidden': 'true' });
+  fill(root, top, left, middle, right, bottom, live, notice, peek);
+  root.className = 'page';
+
+  const ui = {
+    home, pageLink,
+    isMac: /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? ''),
+    run(id) {
+      const command = COMMANDS.find((one) => one.id === id);
+      if (command && (command.can?.(store) ?? true)) command.run(store, ui);
+    },
+    say: (text) => (live.textContent = text),
+    tell(text, isError = false) {
+      notice.textContent = text;
+      notice.hidden = false;
+      notice.classList.toggle('is-error', isError);
+      clearTimeout(ui.telling);
+      ui.telling = setTimeout(() => (notice.hidden = true), isError ? 9000 : 4000);
+    },
+    fit: () => stage().fit(),
+    zoom: (by) => stage().zoom(by),
+    search: () => find('nodes'),
+    palette: () => find('all'),
+    help: () => showHelp(),
+    inspect: () => right.focus(),
+    focusStage: () => stage().focus(),
+    paths: () => inspect.paths(),
+    rename: () => inspect.rename(),
+    mark() {
+      if (store.hovered) store.select([store.hovered], { add: true });
+    },
+    walk(way) {
+      const key = stepFrom(store, way, stage().row(store.selection.at(-1) ?? ''));
+      if (key !== null) store.select([key]);
+      stage().focus();
+    },
+    hide() {
+      const keys = [...store.selection];
+      ask(keys.length === 1 ? store.nameOf(keys[0]) : `${keys.length} things`, (why) => {
+        store.apply(hidden(store.state, keys.flatMap((key) => keysToHide(store, key)), why), 'hide');
+        store.select([]);
+        stage().focus();
+      });
+    },
+    save(kind) {
+      if (kind === 'story' && saveStory) return saveStory(storyText(store)).then((said) => ui.tell(said), (error) => ui.tell(error.message, true));
+      const from = (kind === 'svg' || kind === 'png') && !stage().svg ? stages.circuit : stage();
+      return save(kind, store, from).catch((error) => ui.tell(error.message, true));
+    },
+    open: () => picker.click(),
+    link() {
+      const url = String(globalThis.location).split('#')[0] + (toHash(store.state, store.initial, store.selection) || '#');
+      navigator.clipboard?.writeText(url).then(() => ui.tell('Copied the link.'), () => ui.tell(url));
+    },
+    peek(event, name = '', detail = '', lines = []) {
+      peek.hidden = event === null;
+      if (event === null) return;
+      fill(peek, el('b', {}, name), el('span', {}, detail), ...lines.map((line) => el('span.figure', {}, line)));
+      const [x, y] = [event.clientX + 16, event.clientY + 18];
+      peek.style.left = `${Math.min(x, innerWidth - peek.offsetWidth - 8)}px`;
+      peek.style.top = `${y + peek.offsetHeight > innerHeight - 8 ? event.clientY - peek.offsetHeight - 10 : y}px`;
+    },
+  };
+  const picker = el('input', { type: 'file', accept: '.json,application/json', hidden: true, onchange: async () => take(picker.files[0]) });
+  root.append(picker);
+  const take = async (file) => {
+    if (!file) return;
+    try {
+      ui.tell(openStory(store, await file.text()));
+    } catch (error) {
+      ui.tell(error.message, true);
+    }
+    picker.value = '';
+  };
+  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store) };
+  const stage = () => stages[store.state.view];
+  const [find, showHelp, ask] = [palette(store, ui), help(ui), reason()];
+  const updateHeader = header(top, store, ui);
+  const updateCounter = counter(bottom, store, ui);
+  const updateReading = readingPane(left, store, ui);
+  const inspect = inspector(right, store, ui);
+
+  let saving = 0;
+  function update(what) {
+    if (what === 'state') {
+      for (const [name, one] of Object.entries(stages)) one.frame.hidden = name !== store.state.view;
+      stage().draw();
+      updateHeader();
+      updateCounter();
+      clearTimeout(saving);
+      saving = setTimeout(() => kept.write(given.hash, store.state === store.initial ? null : store.document), AUTOSAVE);
+    } else if (what === 'selection' && store.state.view === 'flow') stage().draw();
+    else stage().mark();
+    updateReading(what);
+    inspect.update(what);
+    root.classList.toggle('has-selection', store.selection.length > 0);
+    if (what !== 'hover') remember();
+    if (what === 'selection') announce();
+  }
+  function remember() {
+    const hash = toHash(store.state, store.initial, store.selection);
+    try {
+      globalThis.history.replaceState(null, '', hash || String(globalThis.location).split('#')[0]);
+    } catch {
+      // a page without an address, as in a notebook
+    }
+  }
+  function announce() {
+    const [key] = store.selection;
+    if (!key) return ui.say('nothing selected');
+    const share = percent(shareOf(store.page.known, store.selectedNodes), 1);
+    return ui.say(store.selection.length > 1 ? `${store.selection.length} selected, ${share} of the influence` : `${store.nameOf(key)}, ${share} of the influence`);
+  }
+  store.subscribe(update);
+
+  document.addEventListener('keydown', (event) => {
+    if (event.defaultPrevented || event.isComposing) return;
+    const target = /** @type {HTMLElement} */ (event.target);
+    const isTyping = target.matches?.('input:not([type=range]):not([type=checkbox]):not([type=radio]),textarea,[contenteditable]');
+    const isMod = event.ctrlKey || event.metaKey;
+    if (isTyping && !(isMod && event.key.toLowerCase() === 'k')) return;
+    const isControl = target.closest?.('button:not(.box),a,summary,input,select') && !target.closest?.('.box');
+    if (isControl && ['Enter', ' ', 'ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight'].includes(event.key)) return;
+    const box = stages.circuit.keyAt(target);
+    if (box !== null && ['Enter', ' '].includes(event.key) && !store.selection.includes(box)) {
+      event.preventDefault();
+      store.select([box]);
+      return;
+    }
+    const command = commandOf(event);
+    if (!command || (event.altKey && !isMod)) return;
+    event.preventDefault();
+    ui.run(command.id);
+  });
+  addEventListener('resize', () => stage().draw());
+  for (const query of ['(prefers-color-scheme:dark)', '(prefers-contrast:more)']) matchMedia(query).addEventListener('change', () => stage().draw());
+  root.addEventListener('dragover', (event) => event.preventDefault());
+  root.addEventListener('drop', (event) => (event.preventDefault(), take(event.dataTransfer?.files[0])));
+
+  update('state');
+  update('selection');
+  if (remembered && !fragment && store.state !== store.initial) ui.tell('Your earlier work is here again. “Begin again” in the menu takes it away.');
+  Object.assign(globalThis, { silverstain: { store, stages, ui } }); // for tests, and for the curious
+  root.setAttribute('data-ready', '');
+  return store;
+}
+
+/** What is hidden where a key is: a box by its key; of a single node that is a box, its id. */
+function keysToHide(store, key) {
+  if (store.state.view === 'flow') return store.membersOf(key).map((node) => store.page.graph.ids[node]);
+  return [key];
+}
+
+/** Where there is no graph to show, the reason in a sentence. */
+export function refuse(root, error) {
+  document.head.append(el('style', {}, themeStyle(':root')));
+  fill(root, el('div.refusal', {}, el('h1', {}, 'This graph cannot be shown'), el('p', {}, String(error.message ?? error))));
+}

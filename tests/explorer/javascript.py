@@ -1,0 +1,34 @@
+"""The page's modules run by node, so that they can be compared with Python."""
+
+import json
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from silverstain.explorer.bundle import STATIC
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed, which runs the page's modules")
+
+
+def run_module(body: str, given: Any = None, *, modules: tuple[str, ...] = ()) -> Any:
+    """What `body`, the inside of an async function of `given` and of the modules by name, returns; NaN becomes null."""
+    imports = "\n".join(f"import * as {name} from '{(STATIC / name).as_uri()}.js';" for name in modules)
+    program = f"""{imports}
+import {{ readFileSync }} from 'node:fs';
+const given = JSON.parse(readFileSync(0, 'utf8'));
+const found = await (async () => {{ {body} }})();
+console.log(JSON.stringify(found, (key, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value)));
+"""
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, "--input-type=module", "--eval", program],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
