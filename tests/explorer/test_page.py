@@ -254,8 +254,8 @@ def test_every_command_runs_in_every_view(opened: Open, demo: Path):
     page = opened(demo)
     commands = page.evaluate("[...document.querySelectorAll('.keylist li')].length")
     names = [
-        "fit", "larger", "smaller", "input", "output", "left", "right", "previous", "next", "extend", "inspect", "paths",
-        "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo", "redo", "ungroup", "clear",
+        "fit", "larger", "smaller", "input", "output", "left", "right", "previous", "next", "extend", "inspect",
+        "paths", "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo", "redo", "ungroup", "clear",
     ]  # fmt: skip
     assert commands > len(names)
     for view in ("circuit", "flow", "table"):
