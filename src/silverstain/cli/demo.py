@@ -124,6 +124,7 @@ def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
             f"Wrote {file} and {story_beside(file).name}",
             "",
             "Next:",
+            f"    silverstain explore {file}",
             f"    silverstain show {file} --boxes 6",
             '    silverstain trace "calc: 36+59=" --out sum.safetensors',
             f'    silverstain intervene "{shown.question.prompt}" --story {file} --edit "ablate:{_group(shown)}"',

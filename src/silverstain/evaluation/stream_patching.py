@@ -8,7 +8,7 @@ Two figures over many patches: how often both models have the same first choice 
 the patches that change the model's first choice, after how many the replaced model keeps the old one (bypass).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -133,11 +133,14 @@ def _clean(
     """The model's own logits, and what leaves each of the blocks."""
     kept: dict[int, Tensor] = {}
 
-    def keep(layer: int, output: Tensor | tuple) -> None:
-        kept[layer] = output[0] if isinstance(output, tuple) else output
+    def keeping(layer: int) -> Callable[[nn.Module, object, Tensor | tuple], None]:
+        def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> None:
+            kept[layer] = output[0] if isinstance(output, tuple) else output
+
+        return keep
 
     blocks = _blocks(model)
-    handles = [blocks[i].register_forward_hook(lambda _m, _i, out, layer=i: keep(layer, out)) for i in layers]
+    handles = [blocks[layer].register_forward_hook(keeping(layer)) for layer in layers]
     try:
         logits = model.hf(input_ids=batch.token_ids, use_cache=False).logits
     finally:

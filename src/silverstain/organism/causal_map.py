@@ -83,7 +83,7 @@ class Verdict:
     """
 
     kind: Kind
-    stage: str | None
+    stage: str
     roles: tuple[str, ...]
     reason: str
 

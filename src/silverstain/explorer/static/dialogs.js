@@ -69,7 +69,7 @@ export function palette(store, ui) {
       const label = store.labelOf(i);
       const card = page.cards[`${graph.layer[i]}_${graph.feature[i]}`];
       const share = known.total ? known.reached[i] / known.total : 0;
-      return [{ title: label, more: `${graph.names[i] === label ? '' : `${graph.names[i]} · `}${percent(share, 1)}`, texts: [label, graph.names[i], id, ...(card ? [card.label] : [])], weight: share, run: () => store.select([id]) }];
+      return [{ title: label, more: `${graph.names[i] === label ? (card ? `${card.label} · ` : '') : `${graph.names[i]} · `}${percent(share, 1)}`, texts: [label, graph.names[i], id, ...(card ? [card.label] : [])], weight: share, run: () => store.select([id]) }];
     });
     return [...boxes, ...singles.sort((a, b) => b.weight - a.weight)];
   }

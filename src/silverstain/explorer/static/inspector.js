@@ -31,9 +31,10 @@ export function inspector(root, store, ui) {
     }
     shownFor = now;
     const more = (name) => ({ isLong: longer.has(name), grow: () => (longer.add(name), again()) });
+    const back = button('← Back to the prompt', () => store.select([]), { class: 'link.back', 'data-focus': 'back' });
     if (!store.selection.length) fill(root, ...legend(store, ui));
-    else if (store.selection.length > 1) fill(root, ...manyParts(store, ui, { paths, more }));
-    else fill(root, ...oneParts(store, ui, store.selection[0], { paths, more, renaming, renamed }));
+    else if (store.selection.length > 1) fill(root, back, ...manyParts(store, ui, { paths, more }));
+    else fill(root, back, ...oneParts(store, ui, store.selection[0], { paths, more, renaming, renamed }));
     if (renaming) root.querySelector('input.rename')?.select();
   };
   const renamed = (name) => {

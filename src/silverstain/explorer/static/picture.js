@@ -85,11 +85,12 @@ function boxOf(place, box, units) {
   const radius = box.isAttention ? 2 : 9;
   const second = box.isGroup && box.kind !== 'error' ? `<rect class="frame" x="${n(left + 4)}" y="${n(top - 4)}" width="${n(width)}" height="${height}" rx="${radius}" opacity=".45"/>` : '';
   const frame = `<rect class="frame" x="${n(left)}" y="${n(top)}" width="${n(width)}" height="${height}" rx="${radius}"/>`;
-  const names = place.lines.map((line, k) => `<text class="name" x="${n(x)}" y="${n(top + 21 + 18 * k)}" text-anchor="middle">${inXml(line)}</text>`);
+  const first = Number.isFinite(box.share) ? 21 : 31; // without a share the name stands in the middle
+  const names = place.lines.map((line, k) => `<text class="name" x="${n(x)}" y="${n(top + first + 18 * k)}" text-anchor="middle">${inXml(line)}</text>`);
   const detail = `<text class="detail" x="${n(x)}" y="${n(top + 38 + 18 * (place.lines.length - 1))}" text-anchor="middle">${inXml(detailOf(box, units))}</text>`;
   const share = Number.isFinite(box.share) ? Math.min(box.share, 1) : 0;
   const room = width - 24;
-  const bar = `<rect class="track" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(room)}" height="3" rx="1.5"/><rect class="share" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(Math.max(room * share, 2))}" height="3" rx="1.5"/>`;
+  const bar = !Number.isFinite(box.share) ? '' : `<rect class="track" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(room)}" height="3" rx="1.5"/><rect class="share" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(Math.max(room * share, 2))}" height="3" rx="1.5"/>`;
   const pin = box.isPinned ? `<circle class="pin" cx="${n(left + width - 9)}" cy="${n(top + 9)}" r="3.5"/>` : '';
   return `${open}<title>${inXml(box.label)}</title>${second}${frame}${names.join('')}${detail}${bar}${pin}</g>`;
 }

@@ -97,7 +97,7 @@ function accountParts(store) {
   const told = sentences(circuit);
   const line = UNIT_LINE[page.document.is_rest ? 'units' : 'features'];
   const items = told.map((parts) =>
-    el('li', {}, ...parts.map((part) => (typeof part === 'string' ? part : reference(store, circuit.boxes[part.box].key, circuit.boxes[part.box].label)))),
+    el('li', {}, ...parts.map((part) => (typeof part === 'string' ? part.replace(/^(?=[,.])/, '\u2060') : reference(store, circuit.boxes[part.box].key, circuit.boxes[part.box].label)))),
   );
   return [el('h2', {}, 'How it got there'), el('p.quiet', {}, line), items.length ? el('ol.steps', {}, ...items) : el('p.quiet', {}, 'No box has a strong input: the computation is spread over many small parts.')];
 }

@@ -8,7 +8,7 @@ export function fit(text, query) {
   const have = text.toLowerCase();
   const want = query.trim().toLowerCase();
   if (!want) return 0;
-  if (have === want) return 100;
+  if (have === want) return 80;
   if (have.startsWith(want)) return 60 + 20 / (1 + have.length);
   const at = have.indexOf(want);
   if (at >= 0) return (/\W/.test(have[at - 1] ?? ' ') ? 40 : 25) + 10 / (1 + have.length);
@@ -17,7 +17,7 @@ export function fit(text, query) {
 }
 
 /**
- * The entries that answer a query, best first.
+ * The entries that answer a query, best first: those that fit, and of these rather what matters (`weight`, 0 to 1).
  * @template {{texts: string[], weight?: number}} T
  * @param {T[]} entries @param {number} most @returns {T[]}
  */
@@ -25,7 +25,8 @@ export function found(entries, query, most = 30) {
   return entries
     .map((entry) => ({ entry, score: Math.max(0, ...entry.texts.map((text) => fit(text, query))) }))
     .filter((one) => one.score > 0)
-    .sort((a, b) => b.score - a.score || (b.entry.weight ?? 0) - (a.entry.weight ?? 0))
+    .map(({ entry, score }) => ({ entry, score: score + 25 * Math.sqrt(Math.min(Math.max(entry.weight || 0, 0), 1)) }))
+    .sort((a, b) => b.score - a.score)
     .slice(0, most)
     .map((one) => one.entry);
 }

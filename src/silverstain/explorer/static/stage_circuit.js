@@ -20,6 +20,7 @@ export function circuitStage(root, store, ui) {
   let zoom = 1;
   let drag = null;
   let layout = null;
+  let shownWidth = 0;
   const units = () => (store.page.document.is_rest ? 'units' : 'features');
 
   function layOut() {
@@ -42,6 +43,8 @@ export function circuitStage(root, store, ui) {
     for (const node of sheet.querySelectorAll('.box')) {
       node.setAttribute('aria-label', spokenOf(store.circuit.boxes[Number(node.getAttribute('data-box'))], store.circuit, units()));
     }
+    if (!drag && shownWidth !== layout.width) frame.scrollLeft = (layout.width * zoom - frame.clientWidth) / 2;
+    shownWidth = layout.width;
     mark();
     if (focused !== null) nodeOf(focused)?.focus({ preventScroll: true });
   }
@@ -161,7 +164,11 @@ export function circuitStage(root, store, ui) {
     mark,
     zoom: (by) => scale(zoom * by),
     fit: () => scale(1),
-    focus: () => (nodeOf(boxKey(store.selection[0] ?? '')) ?? sheet.querySelector('.box[tabindex="0"]'))?.focus({ preventScroll: true }),
+    focus: () => {
+      const node = nodeOf(boxKey(store.selection[0] ?? '')) ?? sheet.querySelector('.box[tabindex="0"]');
+      node?.focus({ preventScroll: true });
+      node?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    },
     svg: (options = {}) => circuitSvg(layOut(), store.circuit, { standalone: true, title: titleOf(store.page.document), units: units(), ...options }),
     /** The key of the box that an element is in, or null. */
     keyAt: (node) => (node.closest?.('.box') ? keyOf(node.closest('.box')) : null),

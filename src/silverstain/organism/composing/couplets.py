@@ -131,7 +131,8 @@ class CoupletsFamily:
             "end": end, "kind": kind, "owner": self.rhymes.owners[end],
             "form": "plain, end named" if named else "plain",
         }  # fmt: skip
-        return sentence(NAME, PLAIN_NAMED if named else PLAIN, **self._words(rng, end), variables=variables)
+        template = PLAIN_NAMED if named else PLAIN
+        return sentence(NAME, template, **self._words(rng, end), variables=variables, held_out=False)
 
     def couplet(
         self,

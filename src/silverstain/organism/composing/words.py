@@ -77,7 +77,7 @@ class WordsFamily:
         return dataclasses.replace(
             made, words=words + made.words[place + 1 :], answer=made.answer + shift,
             determined=(False,) * len(words) + made.determined[place + 1 :],
-            variables=made.variables | {"speaker": who, "form": "said"},
+            variables={**made.variables} | {"speaker": who, "form": "said"},
         )  # fmt: skip
 
     def _asked(self, rng: random.Random, *, held_out: bool) -> Sentence:
