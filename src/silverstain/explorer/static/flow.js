@@ -14,6 +14,7 @@ const [FEWEST_IN_LINE, MOST_IN_LINE] = [3, 12];
 /**
  * @typedef {{width: number, height: number, x: Float32Array, y: Float32Array, size: Float32Array,
  *   columns: {x: number, width: number, text: string}[], rows: {y: number, name: string, height: number}[]}} Flow
+ * @param {any} page  `{graph, known, document}`
  * @param {Uint8Array} nodes  which are drawn
  * @returns {Flow}
  */

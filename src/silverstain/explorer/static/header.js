@@ -31,7 +31,8 @@ export function header(root, store, ui) {
   fill(root.querySelector('.find'), el('span', {}, 'Search'), el('kbd', {}, '/'));
   return () => {
     for (const node of views.children) node.setAttribute('aria-checked', String(node.getAttribute('data-view') === store.state.view));
-    for (const id of ['undo', 'redo']) root.querySelector(`[data-tool=${id}]`).disabled = !(id === 'undo' ? store.history.past : store.history.future).length;
+    const { past, future } = store.history;
+    for (const [id, steps] of [['undo', past], ['redo', future]]) root.querySelector(`[data-tool=${id}]`).toggleAttribute('disabled', !steps.length);
   };
 }
 

@@ -13,7 +13,7 @@ const LEVELS = 6;
 /**
  * Everything that rests: the grid, edges, glyphs, names.
  * @param {CanvasRenderingContext2D} context
- * @param {object} scene  `{page, flow, nodes, edges, labelOf, palette, camera, width, height}`
+ * @param {any} scene  `{page, flow, nodes, edges, labelOf, palette, camera, width, height}`
  */
 export function paintFlow(context, scene) {
   const { page, flow, nodes, palette, camera, width, height, ratio } = scene;

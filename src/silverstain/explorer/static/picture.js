@@ -32,7 +32,7 @@ export const PICTURE_STYLE = `
 `;
 
 /**
- * @param {import('./layout.js').laidOut extends (...args: any) => infer R ? R : never} layout
+ * @param {ReturnType<typeof import('./layout.js').laidOut>} layout
  * @param {{boxes: import('./circuit.js').Box[], edges: import('./ways.js').Edge[]}} circuit
  */
 export function circuitSvg(layout, circuit, { standalone = false, followsTheme = true, title = '', units = 'features' } = {}) {

@@ -15,7 +15,7 @@ import { groupOfNodes } from './groups.js';
 export class Store {
   constructor(document, { remembered = null, fragment = null } = {}) {
     const graph = decoded(document);
-    const index = new Map(graph.ids.map((id, i) => [id, i]).reverse());
+    const index = new Map(graph.ids.map((id, i) => /** @type {[string, number]} */ ([id, i])).reverse());
     this.page = { document, graph, known: analysed(graph), index };
     this.story = document.story;
     this.initial = stateOfStory(this.story, document.pruning);

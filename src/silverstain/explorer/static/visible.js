@@ -99,6 +99,7 @@ export function edgeFlows({ graph, known }) {
 
 /**
  * The strongest edges between drawn nodes that carry `share` of what flows there (to a hundredth), at most `most`.
+ * @param {any} page  `{graph}`
  * @param {{flows: Float64Array, levels: Uint16Array}} flow  of all edges
  * @returns {{edges: Int32Array, rows: Int32Array, flows: Float64Array, between: number, wanted: number}}
  */
