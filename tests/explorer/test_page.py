@@ -257,7 +257,8 @@ def test_every_command_runs_in_every_view(opened: Open, demo: Path):
     commands = page.evaluate("[...document.querySelectorAll('.keylist li')].length")
     names = [
         "fit", "larger", "smaller", "input", "output", "left", "right", "previous", "next", "extend", "inspect",
-        "paths", "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo", "redo", "ungroup", "clear",
+        "paths", "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo", "redo", "ungroup",
+        "clear",
     ]  # fmt: skip
     assert commands > len(names)
     for view in ("circuit", "flow", "table"):
