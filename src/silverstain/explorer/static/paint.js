@@ -133,6 +133,7 @@ function names(context, { page, flow, nodes, labelOf, palette, camera, width, he
     let shownText = text;
     while (shownText.length > 2 && context.measureText(shownText).width > most) shownText = `${shownText.replace(/…$/, '').slice(0, -1)}…`;
     const half = context.measureText(shownText).width / 2 + 3;
+    x = Math.min(Math.max(x, half + 2), width - half - 2);
     const box = [x - half, y - 9, x + half, y + 9];
     if (!free(box)) return;
     taken.push(box);

@@ -93,7 +93,7 @@ function boxOf(place, box, units, standalone) {
   const bar = !Number.isFinite(box.share) ? '' : `<rect class="track" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(room)}" height="3" rx="1.5"/><rect class="share" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(Math.max(room * share, 2))}" height="3" rx="1.5"/>`;
   const pin = box.isPinned ? `<circle class="pin" cx="${n(left + width - 9)}" cy="${n(top + 9)}" r="3.5"/>` : '';
   const whole = standalone ? `<title>${inXml(box.label)}</title>` : ''; // the page shows it in another way
-  return `${open}${whole}${second}${frame}${names.join('')}${detail}${bar}${pin}</g>`;
+  return `${open}${whole}${second}${frame}${names.join(' ')} ${detail}${bar}${pin}</g>`;
 }
 
 function unreadWord(word, layout) {
