@@ -115,7 +115,7 @@ def test_a_story_goes_into_a_state_and_comes_out_the_same():
         evidence=({"kind": "swap", "result": {"kl": 1.5}},),
         view={"hidden": {"0_5_1": "why"}, "places": {"g:a <b>": [3, 4]}, "boxes": 7, "node_share": 0.5,
               "edge_share": 0.25, "filters": {"kinds": ["feature"], "layers": [0, 1], "positions": None, "sign": -1,
-              "text": "x"}, "view": "flow"},
+              "text": "x", "pruned": True}, "view": "flow"},
     )  # fmt: skip
     found = run_module("return state.storyOf(state.stateOfStory(given), given);", story.to_json(), modules=("state",))
     assert found == story.to_json() | {"pins": list(story.pins)} or found == _listed(story.to_json())

@@ -29,7 +29,7 @@ const MOST_ANSWERS = 3;
  */
 
 /**
- * @param {object} page  `{document, graph, known}`
+ * @param {any} page  `{document, graph, known, index}`
  * @param {import('./state.js').State} state
  * @returns {{boxes: Box[], edges: import('./ways.js').Edge[]}}
  */
@@ -43,7 +43,7 @@ export function circuitOf(page, state) {
   all.forEach((box, i) => (box.kind === 'logit' || box.isPinned) && used.add(i));
   const kept = all.flatMap((_, i) => (used.has(i) ? [i] : []));
   const place = new Map(kept.map((old, i) => [old, i]));
-  const signs = document.contrast || state.showSigns ? directions(graph, known, all) : all.map(() => 0);
+  const signs = document.contrast ? directions(graph, known, all) : all.map(() => 0);
   const boxes = kept.map((i) => described(page, all[i], between.shares[i], signs[i]));
   return {
     boxes: toldApart(boxes),

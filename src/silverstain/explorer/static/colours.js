@@ -5,7 +5,7 @@
  */
 
 export const LIGHT = {
-  page: '#fbfaf7', panel: '#ffffff', raised: '#ffffff', ink: '#1b2430', muted: '#59636f', faint: '#8a929b',
+  page: '#fbfaf7', panel: '#ffffff', raised: '#ffffff', ink: '#1b2430', muted: '#515b67', faint: '#69727c',
   rule: '#e5e3dd', hair: '#efede8', accent: '#8a6410', accentSoft: '#f7efdc', raises: '#2262a8', lowers: '#bd3f0a',
   answer: '#14733a', answerSoft: '#e9f5ed', unit: '#2262a8', unitSoft: '#eef4fb', attention: '#6d35d0',
   attentionSoft: '#f3eefc', error: '#68717b', errorSoft: '#f1f2f3', word: '#f1efe9', good: '#14733a',
@@ -13,7 +13,7 @@ export const LIGHT = {
 };
 
 export const DARK = {
-  page: '#12161c', panel: '#171c23', raised: '#1d232c', ink: '#e8ebee', muted: '#a2acb7', faint: '#76818d',
+  page: '#12161c', panel: '#171c23', raised: '#1d232c', ink: '#e8ebee', muted: '#a2acb7', faint: '#8e98a4',
   rule: '#2a313b', hair: '#222932', accent: '#e3b44f', accentSoft: '#33290f', raises: '#78b4f2', lowers: '#ff9b66',
   answer: '#64d08f', answerSoft: '#14291c', unit: '#78b4f2', unitSoft: '#18263a', attention: '#b99cf7',
   attentionSoft: '#251d3b', error: '#9aa4af', errorSoft: '#232a32', word: '#232932', good: '#64d08f',

@@ -6,7 +6,8 @@
 /**
  * @param {string} tag  with classes: `button.quiet`
  * @param {Record<string, any>} [given]  attributes; `on…` are listeners; false and null are left out
- * @param {(Node|string|null|false|undefined)[]} children
+ * @param {any[]} children  elements and texts, in lists or not; nothing is left out
+ * @returns {any}
  */
 export function el(tag, given = {}, ...children) {
   const [name, ...classes] = tag.split('.');

@@ -14,6 +14,7 @@ const [FEWEST_IN_LINE, MOST_IN_LINE] = [3, 12];
 /**
  * @typedef {{width: number, height: number, x: Float32Array, y: Float32Array, size: Float32Array,
  *   columns: {x: number, width: number, text: string}[], rows: {y: number, name: string, height: number}[]}} Flow
+ * @param {any} page  `{graph, known, document}`
  * @param {Uint8Array} nodes  which are drawn
  * @returns {Flow}
  */
@@ -25,7 +26,7 @@ export function flowLayout({ graph, known, document }, nodes, { width = 800, hei
   for (let i = 0; i < graph.n; i++) {
     if (nodes[i]) cells[rowOf(i) * nPositions + Math.max(graph.position[i], 0)].push(i);
   }
-  const most = Math.min(Math.max(Math.floor(((width - LEFT) / nPositions - 18) / STEP), FEWEST_IN_LINE), MOST_IN_LINE);
+  const most = Math.min(Math.max(Math.floor(((1.5 * (width - LEFT)) / nPositions - 18) / STEP), FEWEST_IN_LINE), MOST_IN_LINE);
   const lines = (n) => Math.ceil(n / most);
   const inLine = (n) => (n ? Math.ceil(n / lines(n)) : 0);
   const wide = Array.from({ length: nPositions }, (_, p) => {
@@ -63,7 +64,7 @@ export function flowLayout({ graph, known, document }, nodes, { width = 800, hei
       const [line, at] = [Math.floor(k / n), k % n];
       const here = Math.min(n, cell.length - line * n);
       x[node] = column.x + (at - (here - 1) / 2) * STEP;
-      y[node] = row.y + ((lines(cell.length) - 1) / 2 - line) * STEP;
+      y[node] = row.y + (line - (lines(cell.length) - 1) / 2) * STEP; // the strongest on top, where their names are
     });
   });
   return { width: left + 24, height: top + 40, x, y, size: sizes(graph, known, nodes), columns, rows };

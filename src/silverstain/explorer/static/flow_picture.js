@@ -8,7 +8,7 @@ import { glyphOf, outline } from './glyphs.js';
 import { FONT } from './picture.js';
 import { inXml } from './text.js';
 
-/** @param {object} scene  that of the canvas */
+/** @param {any} scene  that of the canvas */
 export function flowSvg({ page, flow, nodes, edges, labelOf }, { title = '', followsTheme = true } = {}) {
   const { graph, known } = page;
   const n = (value) => value.toFixed(1);

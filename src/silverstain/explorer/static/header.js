@@ -17,7 +17,7 @@ export function header(root, store, ui) {
   const views = el('div.views', { role: 'radiogroup', 'aria-label': 'view' },
     ...VIEWS.map(([id, title], i) => button(title, () => ui.run(id), { role: 'radio', 'data-view': id, title: `${title} (${i + 1})` })));
   const tool = (id, text, label) => button(text, () => ui.run(id), { class: 'tool', 'data-tool': id, 'aria-label': label, title: `${label} (${keyName(COMMANDS.find((one) => one.id === id).keys[0], ui.isMac)})` });
-  const menu = el('details.menu', {}, el('summary', { 'aria-label': 'files: save, open, export' }, 'Save & export'),
+  const menu = el('details.menu', {}, el('summary', {}, 'Save & export'),
     el('div.items', { role: 'menu' }, ...FILES.map((id) => button(FILE_NAMES[id], () => ((menu.open = false), ui.run(id)), { role: 'menuitem' })), ...(ui.pageLink ? [el('a', { role: 'menuitem', href: ui.pageLink, download: '' }, 'This page as one HTML file')] : [])));
   menu.addEventListener('focusout', (event) => !menu.contains(event.relatedTarget) && (menu.open = false));
   menu.addEventListener('keydown', (event) => event.key === 'Escape' && ((menu.open = false), menu.querySelector('summary').focus()));
@@ -25,13 +25,14 @@ export function header(root, store, ui) {
     el('div.brand', {}, ui.home ? el('a', { href: ui.home, title: 'All graphs of this folder' }, mark(), 'Silverstain') : el('span', {}, mark(), 'Silverstain'), el('span.file', {}, document.name)),
     views,
     el('div.tools', {},
-      button('', () => ui.run('search'), { class: 'find', 'aria-label': 'search' }),
-      tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', 'All commands'), tool('help', '?', 'How to read this, and all keys')),
+      button('', () => ui.run('search'), { class: 'find', title: 'Search for a word, a feature, a group' }),
+      tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', `${ui.isMac ? '⌘K' : 'Ctrl K'}: all commands`), tool('help', '?', 'How to read this, and all keys')),
   );
   fill(root.querySelector('.find'), el('span', {}, 'Search'), el('kbd', {}, '/'));
   return () => {
     for (const node of views.children) node.setAttribute('aria-checked', String(node.getAttribute('data-view') === store.state.view));
-    for (const id of ['undo', 'redo']) root.querySelector(`[data-tool=${id}]`).disabled = !(id === 'undo' ? store.history.past : store.history.future).length;
+    const { past, future } = store.history;
+    for (const [id, steps] of [['undo', past], ['redo', future]]) root.querySelector(`[data-tool=${id}]`).toggleAttribute('disabled', !steps.length);
   };
 }
 

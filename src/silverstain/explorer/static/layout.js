@@ -26,15 +26,15 @@ const MOST_ROWS = 7;
  * @param {[number, number, string][]} words  of the prompt: start, stop, text
  * @returns {{width: number, height: number, places: Place[], lines: Line[], words: Word[], rows: {y: number, name: string}[]}}
  */
-export function laidOut({ boxes, edges }, words, { width = 800, height = 600, moved = {}, detailOf = () => '' } = {}) {
+export function laidOut({ boxes, edges }, words, { width = 800, height = 600, moved = {}, detailOf = (/** @type {any} */ _box) => /** @type {string} */ ('') } = {}) {
   const rank = ranks(boxes, edges);
   const nRows = Math.max(2, ...rank.map((r) => r + 1));
-  const items = boxes.map((box, i) => ({ ...sized(box, detailOf(box), entriesOf(edges, i)), box: i, row: rank[i], x: 0 }));
+  const items = boxes.map((box, i) => ({ ...sized(box, detailOf(box), entriesOf(edges, i)), box: i, row: rank[i], x: 0, y: 0 }));
   const lanes = [];
   const routes = edges.map((edge, k) => {
     const route = [items[edge.source]];
     for (let row = rank[edge.source] + 1; row < rank[edge.target]; row++) {
-      const lane = { box: -1, edge: k, row, width: LANE, height: 0, x: 0 };
+      const lane = { box: -1, edge: k, row, width: LANE, height: 0, x: 0, y: 0, lines: [] };
       lanes.push(lane);
       route.push(lane);
     }

@@ -13,7 +13,7 @@ const LEVELS = 6;
 /**
  * Everything that rests: the grid, edges, glyphs, names.
  * @param {CanvasRenderingContext2D} context
- * @param {object} scene  `{page, flow, nodes, edges, labelOf, palette, camera, width, height}`
+ * @param {any} scene  `{page, flow, nodes, edges, labelOf, palette, camera, width, height}`
  */
 export function paintFlow(context, scene) {
   const { page, flow, nodes, palette, camera, width, height, ratio } = scene;
@@ -133,6 +133,7 @@ function names(context, { page, flow, nodes, labelOf, palette, camera, width, he
     let shownText = text;
     while (shownText.length > 2 && context.measureText(shownText).width > most) shownText = `${shownText.replace(/…$/, '').slice(0, -1)}…`;
     const half = context.measureText(shownText).width / 2 + 3;
+    x = Math.min(Math.max(x, half + 2), width - half - 2);
     const box = [x - half, y - 9, x + half, y + 9];
     if (!free(box)) return;
     taken.push(box);

@@ -32,7 +32,7 @@ export const PICTURE_STYLE = `
 `;
 
 /**
- * @param {import('./layout.js').laidOut extends (...args: any) => infer R ? R : never} layout
+ * @param {ReturnType<typeof import('./layout.js').laidOut>} layout
  * @param {{boxes: import('./circuit.js').Box[], edges: import('./ways.js').Edge[]}} circuit
  */
 export function circuitSvg(layout, circuit, { standalone = false, followsTheme = true, title = '', units = 'features' } = {}) {
@@ -43,7 +43,7 @@ export function circuitSvg(layout, circuit, { standalone = false, followsTheme =
     ...layout.rows.filter((row) => row.name).map((row) => `<text class="row" x="10" y="${n(row.y + 4)}">${row.name}</text>`),
     ...layout.lines.map((line) => lineOf(line, circuit)),
     ...layout.words.filter((word) => word.box < 0).map((word) => unreadWord(word, layout)),
-    ...layout.places.map((place) => boxOf(place, circuit.boxes[place.box], units)),
+    ...layout.places.map((place) => boxOf(place, circuit.boxes[place.box], units, standalone)),
     ...layout.lines.filter((line) => line.isNamed).map((line) => weightOf(line, circuit)),
   ];
   const size = `width="${n(width)}" height="${n(height)}" viewBox="0 0 ${n(width)} ${n(height)}"`;
@@ -70,10 +70,10 @@ export function spokenOf(box, circuit, units) {
   const kind = { token: 'word of the prompt', logit: 'answer', error: 'what no feature explains' }[box.kind] ?? (box.isGroup ? 'group' : box.kind);
   const from = ends('target', 'source');
   const to = ends('source', 'target');
-  return [`${box.label}, ${kind}`, box.kind === 'token' ? '' : detailOf(box, units), from && `driven by ${from}`, to && `drives ${to}`].filter(Boolean).join('; ');
+  return [box.kind === 'token' ? box.label : `${box.label} ${detailOf(box, units)}`, kind, from && `driven by ${from}`, to && `drives ${to}`].filter(Boolean).join('; ');
 }
 
-function boxOf(place, box, units) {
+function boxOf(place, box, units, standalone) {
   const { x, y, width, height } = place;
   const [left, top] = [x - width / 2, y - height / 2];
   const kind = colourOf(box.kind, box.isAttention);
@@ -92,7 +92,8 @@ function boxOf(place, box, units) {
   const room = width - 24;
   const bar = !Number.isFinite(box.share) ? '' : `<rect class="track" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(room)}" height="3" rx="1.5"/><rect class="share" x="${n(left + 12)}" y="${n(top + height - 7)}" width="${n(Math.max(room * share, 2))}" height="3" rx="1.5"/>`;
   const pin = box.isPinned ? `<circle class="pin" cx="${n(left + width - 9)}" cy="${n(top + 9)}" r="3.5"/>` : '';
-  return `${open}<title>${inXml(box.label)}</title>${second}${frame}${names.join('')}${detail}${bar}${pin}</g>`;
+  const whole = standalone ? `<title>${inXml(box.label)}</title>` : ''; // the page shows it in another way
+  return `${open}${whole}${second}${frame}${names.join(' ')} ${detail}${bar}${pin}</g>`;
 }
 
 function unreadWord(word, layout) {

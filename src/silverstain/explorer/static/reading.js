@@ -177,6 +177,7 @@ function filterParts(store, present) {
     range('layers', 'layers', Math.max(graph.nLayers - 1, 0)),
     range('positions', 'positions', Math.max(document.tokens.length - 1, 0)),
     text,
+    el('label.chip', {}, el('input', { type: 'checkbox', checked: filters.pruned, 'data-focus': 'pruned', onchange: () => set({ pruned: !filters.pruned }) }), 'only what pruning keeps: no dead ends'),
     el('p.quiet', {}, `${count(graph.nEdges)} edges in the file`),
   ];
 }

@@ -21,6 +21,7 @@ const COLUMNS = [
 export function tableStage(root, store) {
   const frame = el('div.stage.table-stage', { hidden: true });
   root.append(frame);
+  /** @type {[string, number]} */
   let order = ['share', -1];
 
   const sorted = () => {

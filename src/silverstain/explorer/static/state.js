@@ -14,12 +14,12 @@
  * @property {number} boxes  how many units the circuit draws
  * @property {number} nodeShare  the flow draws the fewest nodes that carry this share of the influence
  * @property {number} edgeShare  and the fewest edges between them that carry this share of what flows there
- * @property {{kinds: string[], layers: [number, number]|null, positions: [number, number]|null, sign: number, text: string}} filters
+ * @property {{kinds: string[], layers: [number, number]|null, positions: [number, number]|null, sign: number, text: string, pruned: boolean}} filters
  * @property {'circuit'|'flow'|'table'} view
  */
 
 const KINDS_SHOWN = ['feature', 'attention', 'error', 'token', 'logit'];
-export const NO_FILTERS = { kinds: KINDS_SHOWN, layers: null, positions: null, sign: 0, text: '' };
+export const NO_FILTERS = { kinds: KINDS_SHOWN, layers: null, positions: null, sign: 0, text: '', pruned: false };
 
 /** The state a story's document begins with. @returns {State} */
 export function stateOfStory(story, pruning = null) {
@@ -72,6 +72,7 @@ function filters(given) {
     positions: isPair(given.positions) ? given.positions : null,
     sign: [1, -1].includes(given.sign) ? given.sign : 0,
     text: typeof given.text === 'string' ? given.text : '',
+    pruned: given.pruned === true,
   };
 }
 

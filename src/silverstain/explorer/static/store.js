@@ -7,6 +7,7 @@ import { circuitOf, groupsIn, labelOf, wordBoxes } from './circuit.js';
 import { decoded, LOGIT } from './format.js';
 import { changed, historyOf, redone, undone } from './history.js';
 import { analysed } from './influence.js';
+import { pruned } from './pruning.js';
 import { scoresOfKept } from './scores.js';
 import { stateOfStory, storyOf } from './state.js';
 import { edgeFlows, visibleEdges, visibleInCircuit, visibleInFlow } from './visible.js';
@@ -15,7 +16,7 @@ import { groupOfNodes } from './groups.js';
 export class Store {
   constructor(document, { remembered = null, fragment = null } = {}) {
     const graph = decoded(document);
-    const index = new Map(graph.ids.map((id, i) => [id, i]).reverse());
+    const index = new Map(graph.ids.map((id, i) => /** @type {[string, number]} */ ([id, i])).reverse());
     this.page = { document, graph, known: analysed(graph), index };
     this.story = document.story;
     this.initial = stateOfStory(this.story, document.pruning);
@@ -125,9 +126,15 @@ export class Store {
     const { state, page } = this;
     if (state.view === 'flow') {
       const needs = [state.hidden, state.nodeShare, state.filters, state.labels];
-      return this.value('flow', needs, () => visibleInFlow(page, state, (i) => labelOf(page, state, i)));
+      return this.value('flow', needs, () => visibleInFlow(page, state, (i) => labelOf(page, state, i), state.filters.pruned ? this.kept : null));
     }
     return this.value('drawn', [this.circuit, state.hidden], () => visibleInCircuit(page, state, this.circuit.boxes, this.groups));
+  }
+
+  /** What `silverstain prune` keeps at this share. */
+  get kept() {
+    const { nodeShare } = this.state;
+    return this.value('kept', [nodeShare], () => pruned(this.page.graph, { nodeShare }).nodes);
   }
 
   get edges() {

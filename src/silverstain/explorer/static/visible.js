@@ -13,8 +13,12 @@ const DRAWN = '';
  * @typedef {{nodes: Uint8Array, drawn: number, total: number, share: number, reasons: Reason[]}} Visible
  */
 
-/** What the flow draws. `texts` is what each node is called, for the filter by text. @returns {Visible} */
-export function visibleInFlow(page, state, textOf) {
+/**
+ * What the flow draws. `textOf` is what a node is called, for the filter by text; `kept` what pruning keeps, where only
+ * that is to be drawn.
+ * @returns {Visible}
+ */
+export function visibleInFlow(page, state, textOf, kept = null) {
   const { graph, known } = page;
   const { kinds, layers, positions, sign, text } = state.filters;
   const shownKinds = new Set(kinds.map((kind) => KINDS.indexOf(kind)));
@@ -28,6 +32,7 @@ export function visibleInFlow(page, state, textOf) {
     if (kind !== TOKEN && kind !== LOGIT && !inRange(layers, graph.layer[i])) return 'outside the chosen layers';
     if (sign && isUnit(graph, i) && Math.sign(known.added[i]) !== sign) return 'they move the answer the other way';
     if (text && isUnit(graph, i) && !fit(textOf(i), text)) return 'the text filter leaves them out';
+    if (kept && !kept[i]) return 'pruning leaves them out: too weak, or a dead end';
     if (kind === TOKEN || kind === LOGIT) return DRAWN;
     // the node that crosses the threshold is still drawn, so that what is drawn carries at least the share
     const before = known.ranks[i] - known.reached[i] / Math.max(known.total, Number.MIN_VALUE);
@@ -99,6 +104,7 @@ export function edgeFlows({ graph, known }) {
 
 /**
  * The strongest edges between drawn nodes that carry `share` of what flows there (to a hundredth), at most `most`.
+ * @param {any} page  `{graph}`
  * @param {{flows: Float64Array, levels: Uint16Array}} flow  of all edges
  * @returns {{edges: Int32Array, rows: Int32Array, flows: Float64Array, between: number, wanted: number}}
  */

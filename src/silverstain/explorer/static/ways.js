@@ -85,7 +85,11 @@ class Order {
 /** The one edge that joins a box to what is drawn. */
 class Ways {
   constructor(graph, known, between, boxes) {
-    Object.assign(this, { graph, known, between, boxes, found: new Map() });
+    this.graph = graph;
+    this.known = known;
+    this.between = between;
+    this.boxes = boxes;
+    this.found = new Map();
   }
 
   /** To where most of its influence goes. */

@@ -1,0 +1,62 @@
+/**
+ * What the inspector says while nothing is selected: how to read the picture, and what to try.
+ * @module
+ */
+import { el } from './dom.js';
+import { isRest, isUnit } from './format.js';
+import { glyphOf, outline } from './glyphs.js';
+
+const SVG = 'http://www.w3.org/2000/svg';
+function drawing(width, height, parts) {
+  const svg = document.createElementNS(SVG, 'svg');
+  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true' })) svg.setAttribute(key, String(value));
+  for (const [tag, attributes] of parts) {
+    const node = document.createElementNS(SVG, tag);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    svg.append(node);
+  }
+  return svg;
+}
+
+/** How to read the view that is shown, and what to try. */
+export function legend(store, ui) {
+  const { document, graph, known } = store.page;
+  const item = (figure, ...text) => el('li', {}, figure, el('span', {}, ...text));
+  const sign = (kind, dash, tip) => drawing(54, 16, [['path', { d: 'M2 8H44', stroke: `var(--${kind})`, 'stroke-width': '3', ...dash }], ['path', { d: tip, fill: `var(--${kind})` }]]);
+  const shape = (node) => {
+    const { shape: form, colour, isHollow } = glyphOf(graph, known, node);
+    return drawing(54, 16, [['path', { d: outline(form, 27, 8, 5), fill: isHollow ? 'none' : `var(--${colour})`, stroke: `var(--${colour})`, 'stroke-width': '1.6' }]]);
+  };
+  const first = (test) => graph.ids.findIndex((_, i) => test(i));
+  const samples = [
+    [first((i) => isUnit(graph, i) && known.added[i] > 0), `a ${document.is_rest ? 'unit' : 'feature'} that raises the answer; its area is its share of the influence`],
+    [first((i) => isUnit(graph, i) && known.added[i] < 0), 'hollow: it lowers the answer'],
+    [first((i) => graph.kind[i] === 1 && isUnit(graph, i)), 'attention of one head from one position to another'],
+    [first((i) => isRest(graph, i)), document.is_rest ? 'all else of its layer and position' : 'error: what the dictionary does not explain there'],
+  ];
+  const arrows = [
+    item(sign('raises', {}, 'M54 8L44 3V13Z'), 'raises what it points at'),
+    item(sign('lowers', { 'stroke-dasharray': '7 4' }, 'M44 1h3v14h-3z'), 'lowers it: dashed, with a bar at its end'),
+  ];
+  const inCircuit = [...arrows, item(el('b.figure', {}, '+0.53'), 'share of the box’s input that comes this way'), item(el('b.figure', {}, '37 %'), 'share of the influence on the answer that passes through a box')];
+  const inFlow = [...samples.filter(([node]) => node >= 0).map(([node, text]) => item(shape(node), text)), ...arrows];
+  const isFlow = store.state.view === 'flow';
+  const key = (name, text) => el('li', {}, el('kbd', {}, name), el('span', {}, text));
+  return [
+    el('header', {}, el('h1', {}, 'How to read this')),
+    el('p', {}, isFlow
+      ? 'Words stand at the bottom, the answer at the top, the layers of the model in between. Every mark is one active part of the model at one word; lines are what it gives to others.'
+      : 'Read from the bottom up: the words of the prompt, what the model makes of them, and its answer at the top.'),
+    el('ul.legend', {}, ...(isFlow ? inFlow : inCircuit)),
+    el('h2', {}, 'Try it'),
+    el('ul.legend', {},
+      key('click', isFlow ? 'a mark: what drives it, and what it drives' : 'a box: what drives it, what it drives, what is in it'),
+      key('drag', isFlow ? 'to move; with Shift, to select an area' : 'a box to move it; from empty space, to select several'),
+      key('↑ ↓', 'walk along the strongest lines'),
+      key('G', 'make one group of what is selected'),
+      key('/', 'find a word, a feature, a group'),
+      key(ui.isMac ? '⌘Z' : 'Ctrl Z', 'undo anything'),
+      key('?', 'all keys')),
+    el('p.quiet', {}, [document.model, document.dictionary].filter(Boolean).join(' · '), document.exactness === null ? '' : ` · edges add up to ${document.exactness.toExponential(0)}`),
+  ];
+}
