@@ -193,4 +193,6 @@ def test_doctor_says_which_models_are_here(
 
 def test_organism_info_lists_the_litter(capsys: pytest.CaptureFixture[str]):
     report = asked(capsys, "organism", "info")
-    assert [one["name"] for one in report["organisms"]] == ["general", "memorised", "mixed", "quirk", "untrained"]
+    names = ["general", "memorised", "mixed", "quirk", "untrained", "composing"]
+    assert [one["name"] for one in report["organisms"]] == names
+    assert [one["name"] for one in report["organisms"] if one["there"]] == names[:5]

@@ -7,6 +7,7 @@ from tests.training.conftest import batches
 from silverstain.bases import ConstantSubstitute, NeuronSubstitute, TokenSubstitute
 from silverstain.errors import UsageError
 from silverstain.evaluation import HeldOut, evaluate, evaluate_dictionary, fidelity_on, stand_in_on
+from silverstain.evaluation.stream_patching import patched_layers
 from silverstain.models import harvest
 
 
@@ -109,7 +110,8 @@ def test_a_whole_evaluation_runs_the_model_once_or_twice_where_it_cannot_be_kept
     kept = some_batches()
     evaluate(model, NeuronSubstitute(model, 4), kept, kept_bytes=kept_bytes)
     n_replaced = 1 + model.n_layers + 3  # all MLPs, each alone, and three substitutes without features
-    assert len(runs) == len(kept) * (times + n_replaced)
+    n_patched = 1 + 2 * len(patched_layers(model.n_layers))  # for the stream, then the model and the replaced one
+    assert len(runs) == len(kept) * (times + n_replaced + n_patched)
 
 
 def test_what_cannot_be_kept_changes_no_figure(model):

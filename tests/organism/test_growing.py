@@ -12,7 +12,7 @@ from silverstain.organism.files import load_organism_model
 from silverstain.organism.growing import current_shares, grow, is_grown, learning_rate, save_checkpoint
 from silverstain.organism.litter import grow_sibling
 from silverstain.organism.recipe import Recipe, Shape
-from silverstain.organism.siblings import siblings
+from silverstain.organism.siblings import RECIPES, siblings
 
 TINY = Recipe(
     shape=Shape(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2), steps=6,
@@ -81,8 +81,13 @@ def test_mastered_families_leave_room_for_the_others():
     assert shares == {"easy": 0.25, "hard": 0.5}
 
 
-def test_every_sibling_shares_one_shape():
-    assert len({sibling.recipe.shape for sibling in siblings().values()}) == 1
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_sibling_of_a_recipe_shares_one_shape(recipe: str):
+    assert len({siblings()[name].recipe.shape for name in RECIPES[recipe]}) == 1
+
+
+def test_every_sibling_is_of_one_recipe():
+    assert sorted(name for names in RECIPES.values() for name in names) == sorted(siblings())
 
 
 def test_a_second_growth_starts_where_the_first_ended(tmp_path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
