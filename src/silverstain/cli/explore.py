@@ -1,5 +1,6 @@
 """`silverstain explore`: look at graphs in a browser."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -41,8 +42,6 @@ def explore(
         else:
             output.data(address)
         output.talk(f"Open {shown_path(folder / graph if graph else folder)} at this address; Ctrl-C ends the server.")
-        import sys
-
         sys.stdout.flush()
 
     serve(folder, graph, port=port, browser=browser, on_start=started)

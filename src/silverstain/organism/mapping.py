@@ -130,13 +130,8 @@ class Exchange:
         """The variable's part of some places, of the cases that are fitted on."""
         return fitted_part(self.at(stage, positions)[self.fitted], self.values[self.fitted], self.n_values)
 
-    def differences(
-        self, pairs: Int[Tensor, " pair"], stage: int, positions: Sequence[int], part: Part | None, size: int = 0
-    ) -> Float[Tensor, "pair d"]:
-        """What gives the bases the donors' value along a part of some size, or the donors' whole stream."""
-        if part is None:
-            x = self.at(stage, positions)
-            return x[pairs + self.n_pairs] - x[pairs]
+    def differences(self, pairs: Int[Tensor, " pair"], part: Part, size: int) -> Float[Tensor, "pair d"]:
+        """What gives the bases the donors' value along so many directions of a part."""
         return part.difference(self.values[pairs], self.values[pairs + self.n_pairs], size)
 
     def moved(
@@ -149,9 +144,10 @@ class Exchange:
         logits = next_logits_from(self.model, stream, stage)
         return says_one_of(logits, self.counterfactual[pairs], self.among[pairs])
 
-    def share(self, stage: int, positions: Sequence[int], part: Part | None, size: int = 0) -> Share:
-        """Of the pairs that are reported."""
-        differences = self.differences(self.tested, stage, positions, part, size)
+    def share_of_whole(self, stage: int, positions: Sequence[int]) -> Share:
+        """Of the pairs that are reported, with the donors' whole stream at these places."""
+        x = self.at(stage, positions)
+        differences = x[self.tested + self.n_pairs] - x[self.tested]
         return share_that(self.moved(self.tested, stage, positions, differences))
 
     def differ(self, positions: Sequence[int]) -> bool:
@@ -222,7 +218,7 @@ def map_of(
         scanned = [_scanned(exchange, stage, position) for position in positions]
         for position, role, (_, part) in zip(positions, roles, scanned, strict=True):
             probe = probed.read(stream[stage, :, position])
-            whole = exchange.share(stage, [position], None)
+            whole = exchange.share_of_whole(stage, [position])
             sites.append(Site(stage=name, role=role, probe=probe, interchange=whole, part=part))
         best = _best_places(exchange, stage, dict(zip(positions, [found for found, _ in scanned], strict=True)))
         places.append(_reported(exchange, probed, stage, name, best, [roles[p - first] for p in best], seed))
@@ -253,7 +249,7 @@ def _moved_by_all(exchange: Exchange, pairs: Int[Tensor, " pair"], stage: int, p
     if not exchange.differ(positions):
         return torch.zeros(len(pairs), dtype=torch.bool)
     part = exchange.part(stage, positions)
-    differences = exchange.differences(pairs, stage, positions, part, part.sizes[-1])
+    differences = exchange.differences(pairs, part, part.sizes[-1])
     return exchange.moved(pairs, stage, positions, differences)
 
 
@@ -289,16 +285,16 @@ def _reported(
     part, chosen, tested = exchange.part(stage, positions), exchange.chosen, exchange.tested
     shares = {}
     for size in part.sizes:
-        differences = exchange.differences(chosen, stage, positions, part, size)
+        differences = exchange.differences(chosen, part, size)
         shares[size] = float(exchange.moved(chosen, stage, positions, differences).double().mean())
     size = next(size for size, share in shares.items() if share >= max(shares.values()) - MORE)
-    differences = exchange.differences(tested, stage, positions, part, size)
+    differences = exchange.differences(tested, part, size)
     drawn = random_differences(differences, exchange.at(stage, positions)[exchange.fitted], seed)
     return PlacesOfStage(
         stage=name, roles=tuple(roles), size=size,
         part=share_that(exchange.moved(tested, stage, positions, differences)),
         random=share_that(exchange.moved(tested, stage, positions, drawn)),
-        interchange=exchange.share(stage, positions, None),
+        interchange=exchange.share_of_whole(stage, positions),
         probe=probed.read(exchange.at(stage, positions)),
     )  # fmt: skip
 

@@ -33,8 +33,6 @@ FREE = ("threads", "checkpoint_minutes", "stored_dtype", "lr", "finetune_lr", "r
 """Settings that may differ between the runs before and after an interruption; the learning rates and the end of
 revivals so that a run that diverged can go on from its last good checkpoint. The type of products that a run began with
 is part of its state."""
-LENGTHS = ("steps", "finetune_steps")
-"""May differ too, while the phase has not gone beyond its new end: a run can end sooner than was planned, or go on."""
 BEFORE = {"skip_starts": "zero", "decoder": "learned"}
 """What settings were before they could be set, for checkpoints that do not name them."""
 ADVICE = "delete it to begin anew, or train into another folder"
@@ -145,7 +143,8 @@ def _check_same_run(path: Path, header: CheckpointHeader, config: TrainingConfig
 
 
 def _free_lengths(step: int, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, ...]:
-    """The lengths of phases that a run at this step may change: of those that are not over, to an end still ahead."""
+    """The lengths of phases that a run at this step may change: of those that are not over, to an end still ahead. So a
+    run can end sooner than was planned, or go on for longer."""
     in_first = step < theirs.get("steps", 0)
     ends = {"steps": step} if in_first else {"finetune_steps": step - ours["steps"]}
     ends = ends | ({"finetune_steps": 0} if in_first else {})

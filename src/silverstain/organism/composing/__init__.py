@@ -19,7 +19,7 @@ def families() -> Mapping[str, Family]:
     made: tuple[Family, ...] = (
         geography.GeographyFamily(geography=default_geography()),
         addition.AdditionFamily(),
-        words.WordsFamily(lexicon=default_lexicon()),
+        words.SaidWordsFamily(lexicon=default_lexicon()),
         couplets.CoupletsFamily(rhymes=couplets.rhymes()),
         entities.EntitiesFamily(people=entities.people()),
         reasoning.ReasoningFamily(functions=reasoning.functions()),

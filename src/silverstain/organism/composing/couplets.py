@@ -12,20 +12,13 @@ import dataclasses
 import random
 from dataclasses import dataclass
 
+from silverstain.organism.families.couplets import ADJECTIVES, NAME, OPENINGS
+from silverstain.organism.families.couplets import Rhymes as EndWords
+from silverstain.organism.families.couplets import rhymes as end_words
 from silverstain.organism.sentence import Sentence, Veil, sentence
-from silverstain.organism.world import rows
 
-NAME = "couplets"
-KINDS = ("animal", "thing", "person", "nature")
-OPENINGS = ("one day i saw the", "long ago there was the", "we sang about the")
 TURNS = ("then came", "soon came")
 OWNERS = ("his", "her", "our", "their", "your", "my")
-ADJECTIVES = {
-    "animal": ("furry", "hungry"),
-    "thing": ("wooden", "shiny"),
-    "person": ("kindly", "sleepy"),
-    "nature": ("misty", "golden"),
-}
 SIZES = ("big", "small", "quiet", "old")
 """Words that go with every end word."""
 COUPLET = "rhyme : {opening} {first} , {turn} {owner} {adjective} and {size} {end!} ."
@@ -39,7 +32,7 @@ VEILED = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rhymes:
+class Rhymes(EndWords):
     """End words by rhyme class and kind, and whose each is.
 
     Attributes:
@@ -48,39 +41,19 @@ class Rhymes:
         plain_only: End words that growing shows in plain lines alone, never at the end of a couplet.
     """
 
-    classes: dict[str, dict[str, tuple[str, ...]]]
     owners: dict[str, str]
     held_out: frozenset[tuple[str, str]]
-    plain_only: frozenset[str]
-
-    def rhyming(self, word: str) -> list[tuple[str, str]]:
-        """(word, kind) of every other end word of the same class."""
-        (kinds,) = [k for k in self.classes.values() if any(word in words for words in k.values())]
-        return [(other, kind) for kind, words in kinds.items() for other in words if other != word]
 
     def ends(self, first: str, *, owner: str | None = None, kind: str | None = None) -> list[str]:
         """The words that may end a line after one that ends in `first`."""
         return [w for w, k in self.rhyming(first) if owner in (None, self.owners[w]) and kind in (None, k)]
 
-    @property
-    def words(self) -> list[tuple[str, str]]:
-        return [(w, kind) for kinds in self.classes.values() for kind, words in kinds.items() for w in words]
-
-    def class_of(self, word: str) -> str:
-        return next(name for name, kinds in self.classes.items() if any(word in words for words in kinds.values()))
-
-    def kind_of(self, word: str) -> str:
-        return next(kind for other, kind in self.words if other == word)
-
 
 def rhymes(seed: int = 0) -> Rhymes:
     """The list of end words; a sixth of the couplets and a tenth of the words are kept back."""
     rng = random.Random(f"rhymes {seed}")
-    classes: dict[str, dict[str, tuple[str, ...]]] = {}
-    owners: dict[str, str] = {}
-    for row in rows("rhymes"):
-        kinds = {kind: tuple(cell.split()) for kind, cell in zip(KINDS, row[1:], strict=False) if cell.strip()}
-        classes[row[0]] = kinds
+    classes, owners = end_words().classes, dict[str, str]()
+    for kinds in classes.values():
         order = rng.sample(OWNERS, len(OWNERS))
         words = [word for members in kinds.values() for word in members]
         owners |= {word: order[index % len(order)] for index, word in enumerate(words)}

@@ -6,19 +6,16 @@ partner of the state containing dallas must first find the state, then look back
 notes name: attention is needed again after the first hop.
 """
 
+import dataclasses
 import random
 from dataclasses import dataclass
 
+from silverstain.organism.families.geography import NAME, in_state, state_fact, two_hop
 from silverstain.organism.sentence import Sentence, sentence
 from silverstain.organism.world import RELATIONS, Geography, State, Town
 
-NAME = "geography"
 LEADS = ("", "", "", "yesterday it rained a little .", "we heard the news at noon .", "listen , my friend :")
 """What may stand before a question: so nothing is known from a place counted from the front."""
-TWO_HOP = (
-    "the {relation} of the state containing {town} is {answer!} .",
-    "{town} belongs to a state with the {relation} {answer!} .",
-)
 BESIDE_ANOTHER = (
     "{town} , unlike {other} , belongs to a state with the {relation} {answer!} .",
     "not for {other} but for {town} : the {relation} is {answer!} .",
@@ -62,7 +59,7 @@ class GeographyFamily:
             return self.two_hop(rng, town=town, held_out=True)
         draw = rng.random()
         if draw < 0.22:
-            return in_state(rng.choice(self.geography.towns), lead=rng.choice(LEADS))
+            return led(rng, in_state(rng.choice(self.geography.towns)))
         if draw < 0.30:
             return state_fact(rng.choice(self.geography.states), rng.choice(RELATIONS))
         if draw < 0.56:
@@ -86,13 +83,14 @@ class GeographyFamily:
         asked = town or self._town(rng, relation, held_out=held_out)
         draw = rng.random()
         if draw < 0.5:
-            return two_hop(asked, relation, template=0 if draw < 0.35 else 1, held_out=held_out, lead=rng.choice(LEADS))
+            return led(rng, two_hop(asked, relation, template=0 if draw < 0.35 else 1, held_out=held_out))
         other = self._town(rng, None, held_out=False)
-        return sentence(
-            NAME, "{lead} " + rng.choice(BESIDE_ANOTHER), lead=rng.choice(LEADS), town=asked.name, other=other.name,
-            relation=relation, answer=asked.state.fact(relation), held_out=held_out,
-            variables=_variables(asked, relation) | {"form": "beside another"},
+        made = sentence(
+            NAME, rng.choice(BESIDE_ANOTHER), town=asked.name, other=other.name, relation=relation,
+            answer=asked.state.fact(relation), held_out=held_out,
+            variables={**two_hop(asked, relation).variables, "form": "beside another"},
         )  # fmt: skip
+        return led(rng, made)
 
     def trade(self, rng: random.Random, form: str, *, town: Town | None = None, held_out: bool = False) -> Sentence:
         """A question whose notes name the partner. Which pairs trade is new in every sentence, so what is held out of
@@ -104,11 +102,12 @@ class GeographyFamily:
         has_relation = "{relation}" in TRADES[form]
         answer = partner.fact(relation) if has_relation else partner.name
         variables = {"town": asked.name, "state": asked.state.name, "partner": partner.name, "form": form}
-        return sentence(
-            NAME, "{lead} " + TRADES[form], lead=rng.choice(LEADS), notes=" ".join(note.text for note in notes),
+        made = sentence(
+            NAME, TRADES[form], notes=" ".join(note.text for note in notes),
             state=asked.state.name, town=asked.name, relation=relation, answer=answer, held_out=held_out,
             variables=variables | ({"relation": relation, "answer": answer} if has_relation else {"answer": answer}),
         )  # fmt: skip
+        return led(rng, made)
 
     def notes(self, rng: random.Random, asked: Town, *, n: int | None = None) -> list[Note]:
         """Two or three notes about different states; one of them is the asked town's."""
@@ -133,34 +132,9 @@ class GeographyFamily:
         return f"the state containing {rng.choice(towns)}" if key == "town" and towns else state.name
 
 
-def in_state(town: Town, *, lead: str = "") -> Sentence:
-    variables = {"town": town.name, "state": town.state.name, "form": "in state"}
-    return sentence(
-        NAME, "{lead} {town} lies in {answer!} .", lead=lead, town=town.name, answer=town.state.name,
-        variables=variables,
-    )  # fmt: skip
-
-
-def state_fact(state: State, relation: str) -> Sentence:
-    variables = {"state": state.name, "relation": relation, "form": "one hop"}
-    return sentence(
-        NAME, "the {relation} of {state} is {answer!} .", relation=relation, state=state.name,
-        answer=state.fact(relation), variables=variables,
-    )  # fmt: skip
-
-
-def two_hop(town: Town, relation: str, *, template: int = 0, held_out: bool = False, lead: str = "") -> Sentence:
-    return sentence(
-        NAME, "{lead} " + TWO_HOP[template], lead=lead, relation=relation, town=town.name,
-        answer=town.state.fact(relation), variables=_variables(town, relation) | {"form": "two hops"},
-        held_out=held_out,
-    )  # fmt: skip
-
-
-def _variables(town: Town, relation: str) -> dict[str, str]:
-    return {
-        "town": town.name,
-        "state": town.state.name,
-        "relation": relation,
-        "answer": town.state.fact(relation),
-    }
+def led(rng: random.Random, made: Sentence) -> Sentence:
+    """The sentence behind something that may be said before."""
+    lead = tuple(rng.choice(LEADS).split())
+    return dataclasses.replace(
+        made, words=lead + made.words, determined=(False,) * len(lead) + made.determined, answer=made.answer + len(lead)
+    )

@@ -4,6 +4,7 @@ import dataclasses
 import random
 
 from silverstain.organism.composing import words
+from silverstain.organism.families.words import NAME, antonym, cross_antonym
 from silverstain.organism.variables.pairs import Case, Pair, VariableSpec, roles
 from silverstain.organism.world import LANGUAGES, Concept, default_lexicon
 
@@ -27,9 +28,9 @@ def said(
     lexicon = default_lexicon()
     concept = concepts[who]
     if target is None:
-        made = words.antonym(lexicon, concept, language)
+        made = antonym(lexicon, concept, language)
     else:
-        made = words.cross_antonym(lexicon, concept, language, target)
+        made = cross_antonym(lexicon, concept, language, target)
     lines = [
         f"{words.SAYS[language].format(who=one, word=of.words[language])} ,"
         for one, of in zip(speakers, concepts, strict=True)
@@ -104,11 +105,7 @@ def _grouped(pair: Pair, base: str, donor: str) -> Pair:
 
 
 SPECS = (
-    VariableSpec(
-        family=words.NAME, variable="concept", form="what somebody said", roles=SAID_IN_ROLES, draw=concept_said
-    ),
-    VariableSpec(
-        family=words.NAME, variable="language", form="asked for", roles=SAID_IN_ROLES, draw=language_asked_for
-    ),
-    VariableSpec(family=words.NAME, variable="speaker", form="asked about", roles=SAID_ROLES, draw=who_is_asked_about),
+    VariableSpec(family=NAME, variable="concept", form="what somebody said", roles=SAID_IN_ROLES, draw=concept_said),
+    VariableSpec(family=NAME, variable="language", form="asked for", roles=SAID_IN_ROLES, draw=language_asked_for),
+    VariableSpec(family=NAME, variable="speaker", form="asked about", roles=SAID_ROLES, draw=who_is_asked_about),
 )
