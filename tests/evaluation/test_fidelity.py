@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from tests.attribution.conftest import tiny_model
 from tests.training.conftest import batches
 
-from silverstain.bases import ConstantSubstitute, NeuronSubstitute, TokenSubstitute
+from silverstain.bases import ConstantSubstitute, NeuronBasis, NeuronSubstitute, TokenSubstitute
 from silverstain.errors import UsageError
 from silverstain.evaluation import HeldOut, evaluate, evaluate_dictionary, fidelity_on, stand_in_on
 from silverstain.evaluation.stream_patching import patched_layers
-from silverstain.models import harvest
+from silverstain.models import TokenBatch, harvest
 
 
 def some_batches(n=3, seed=0):
@@ -120,3 +121,15 @@ def test_what_cannot_be_kept_changes_no_figure(model):
     found = [HeldOut(model, kept, kept_bytes=some) for some in (0, 2 * size, 2**30)]
     assert [len(held_out._kept) for held_out in found if fidelity_on(held_out, neurons)] == [0, 2, 3]
     assert len({str(fidelity_on(held_out, neurons)) for held_out in found}) == 1
+
+
+@pytest.mark.parametrize("of", [NeuronSubstitute, NeuronBasis])
+def test_what_writes_before_the_norm_behind_an_mlp_passes_it(of):
+    model = tiny_model("gemma3")
+    assert model.norm("mlp_output", 0) is not None
+    ids = torch.randint(5, 40, (3, 12), generator=torch.Generator().manual_seed(0))
+    batch = TokenBatch(token_ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))
+    found = evaluate(model, of(model), [batch])
+    assert found.fidelity.nmse == pytest.approx(0, abs=1e-9)
+    assert found.fidelity.kl == pytest.approx(0, abs=1e-6)
+    assert found.stream_patching.agreement.value == 1

@@ -9,6 +9,7 @@ from silverstain.bases.lazy import Lazy, applied, summed
 from silverstain.bases.neurons import NeuronBasis
 from silverstain.bases.sites import BEFORE_NORM, MLP_OUTPUT, NORMALISED, READS_AT, WRITES_AT
 from silverstain.bases.storage import FileSource, Key
+from silverstain.bases.substitutes import Substitute
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
 
@@ -89,9 +90,9 @@ def check_fits(dictionary: object, model: Model | LanguageModel) -> None:
         )
 
 
-def writes_before_norm(basis: Basis, model: LanguageModel) -> bool:
-    """Whether what units write passes a norm before it is added to the stream."""
-    return basis.writes_at == MLP_OUTPUT and _has_norm_behind_mlp(model)
+def writes_before_norm(writer: Basis | Substitute, model: LanguageModel) -> bool:
+    """Whether what units, or a substitute, write passes a norm before it is added to the stream."""
+    return writer.writes_at == MLP_OUTPUT and _has_norm_behind_mlp(model)
 
 
 def fitted(dictionary: Dictionary, model: LanguageModel) -> Dictionary:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from silverstain.bases.basis import Basis
 from silverstain.bases.fitting import writes_before_norm
 from silverstain.bases.substitutes import Substitute, as_substitute
 from silverstain.errors import UsageError
@@ -44,8 +43,7 @@ def replaced_logits(
     added = [
         [given[layer] for given in (deltas or {}, errors or {}) if layer in given] for layer in range(model.n_layers)
     ]
-    is_before_norm = isinstance(dictionary, Basis) and writes_before_norm(dictionary, model)
-    function = _replaced(model, substitute, token_ids, mask, added, is_before_norm)
+    function = _replaced(model, substitute, token_ids, mask, added)
     with mlps_through(model, function, reads_at=substitute.reads_at):
         return model.hf(input_ids=token_ids, use_cache=False).logits
 
@@ -62,10 +60,9 @@ def _replaced(
     token_ids: Tensor,
     mask: Tensor | None,
     added: list[list[Tensor]],
-    is_before_norm: bool,
 ) -> MlpFunction:
     """What takes the place of every MLP during one run, layer after layer."""
-    n_real = model.n_real
+    n_real, is_before_norm = model.n_real, writes_before_norm(substitute, model)
     counted = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask.clone()
     counted[:, :n_real] = False
     index = counted.flatten().nonzero().view(-1)

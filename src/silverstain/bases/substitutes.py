@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from silverstain.bases.basis import Basis
+from silverstain.bases.sites import MLP_OUTPUT, WRITES_AT
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel, TokenBatch, harvest_mlps
 from silverstain.models.recording import MLP_INPUT
@@ -60,6 +61,8 @@ class Substitute(ABC):
     n_layers: int
     reads_at: str = MLP_INPUT
     """Where in a block it reads, as dictionaries name it."""
+    writes_at: str = WRITES_AT
+    """Where what it writes enters the block, as dictionaries name it: before or behind a norm behind the MLP."""
 
     @abstractmethod
     def writes(
@@ -87,6 +90,7 @@ class GivenSubstitute(Substitute):
     def __init__(self, given: Any) -> None:
         self.given, self.n_layers = given, given.n_layers
         self.reads_at = getattr(given, "reads_at", MLP_INPUT)
+        self.writes_at = getattr(given, "writes_at", WRITES_AT)
 
     def writes(self, layer: int, x: Tensor, token_ids: Tensor) -> Tensor:
         return self.given.writes(layer, x, token_ids)
@@ -98,7 +102,7 @@ class DictionarySubstitute(Substitute):
     def __init__(self, dictionary: Basis) -> None:
         self.dictionary = dictionary
         self.n_layers = dictionary.n_layers
-        self.reads_at = dictionary.reads_at
+        self.reads_at, self.writes_at = dictionary.reads_at, dictionary.writes_at
 
     def writes(
         self, layer: int, x: Float[Tensor, "row d_model"], token_ids: Int[Tensor, " row"]
@@ -193,8 +197,10 @@ class TokenSubstitute(Substitute):
 class NeuronSubstitute(Substitute):
     """The MLP's own neurons as features: the `keep` that write most on a token, the others inactive.
 
-    With all neurons kept it is the MLP itself.
+    With all neurons kept it is the MLP itself. They write before the norm that some models have behind it.
     """
+
+    writes_at = MLP_OUTPUT
 
     def __init__(self, model: LanguageModel, keep: int | None = None) -> None:
         self.n_layers = model.n_layers

@@ -196,7 +196,7 @@ class Measured:
 
     def __init__(self, held_out: HeldOut, dictionary: object) -> None:
         self.held_out, self.substitute = held_out, as_substitute(dictionary)
-        self.stream, self.output = StreamSums(held_out.model.n_layers), OutputSums()
+        self.stream, self.output = StreamSums(held_out.model), OutputSums()
 
     def add(self, batch: TokenBatch, harvested: Harvest) -> list[Tensor]:
         """Measure a batch; what is missed of each layer's output is given back."""

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from silverstain.bases import writes_before_norm
 from silverstain.bases.substitutes import Substitute
-from silverstain.models import Harvest, TokenBatch
+from silverstain.models import Harvest, LanguageModel, TokenBatch
 from silverstain.statistics import divergence
 
 Columns = dict[str, Tensor]
@@ -37,8 +38,8 @@ class Rows:
 class StreamSums:
     """What happens on the model's own stream: errors, variances, activity."""
 
-    def __init__(self, n_layers: int) -> None:
-        self.n_layers = n_layers
+    def __init__(self, model: LanguageModel) -> None:
+        self.model, self.n_layers = model, model.n_layers
         self._parts: list[Columns] = []
         self.fired: list[Tensor] | None = None
         """On how many tokens each feature was active, layer by layer; None without features."""
@@ -58,7 +59,9 @@ class StreamSums:
         for layer in layers:
             for target, part in enumerate(substitute.writes(layer, inputs[layer], rows.ids).unbind(1), start=layer):
                 pending[target] = pending[target] + part if target in pending else part
-            missed.append(outputs[layer] - pending.pop(layer))
+            written = pending.pop(layer)
+            norm = self.model.norm("mlp_output", layer) if writes_before_norm(substitute, self.model) else None
+            missed.append(outputs[layer] - (written if norm is None else norm(written)))
         columns = {
             "error": [rows.by_sequence(error.double().square().sum(1)) for error in missed],
             "y": [rows.by_sequence(y) for y in outputs],
