@@ -43,6 +43,7 @@ VERB_GROUPS = {
     },
     "Prove": {
         "verify": "Test a graph's claims on the real model.",
+        "audit": "Tell whether answers come from the evidence or from a shortcut.",
         "faithfulness": "Compare a dictionary's replacement model with the model when both are changed alike.",
         "evaluate": "Measure how faithful a dictionary is, beside replacements of MLPs that have no features.",
     },

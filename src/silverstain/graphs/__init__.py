@@ -24,6 +24,8 @@ from silverstain.graphs.nodes import NodeTable as NodeTable
 from silverstain.graphs.opening import is_own_file as is_own_file
 from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.opening import open_with_story as open_with_story
+from silverstain.graphs.origins import Origins as Origins
+from silverstain.graphs.origins import origins as origins
 from silverstain.graphs.pruning import prune as prune
 from silverstain.graphs.pruning import removed_as_error as removed_as_error
 from silverstain.graphs.scores import Scores as Scores
