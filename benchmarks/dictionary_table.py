@@ -4,7 +4,8 @@
 
 Rows: the dictionary as it is stored; a frozen random decoder with a trained encoder, if one is given; the model's
 neurons, as many a token as the dictionary has features active, the largest by what they write, and ten times as many;
-the best affine map of each MLP; zero and mean output. Every figure is over the same tokens, all MLPs replaced, with
+the best affine map of each MLP, fitted to other text (--fit) or, without it, to these very tokens; zero and mean
+output. Every figure is over the same tokens, all MLPs replaced, with
 95 % intervals by the bootstrap over sequences.
 """
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("dictionary", type=Path)
     parser.add_argument("--random", type=Path, help="a dictionary whose decoder was never trained")
     parser.add_argument("--text", type=Path, action="append", required=True)
+    parser.add_argument("--fit", type=Path, action="append", help="text that the affine maps are fitted to")
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--prompts", type=int, default=8, help="texts that are traced; 0: none")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "dictionary.json")
@@ -48,11 +50,12 @@ def main() -> None:
     rows["dictionary"] = said
     l0 = round(said["l0"])
     mean = held_out.mean_output
+    fitted = held_out if given.fit is None else HeldOut(model, some_batches(model, given.fit, 4 * given.tokens))
     substitutes: dict[str, Callable[[], object]] = {
         "random decoder": lambda: open_dictionary(given.random),
         f"{l0} neurons": lambda: NeuronSubstitute(model, l0),
         f"{10 * l0} neurons": lambda: NeuronSubstitute(model, 10 * l0),
-        "affine map": lambda: held_out.affine_maps,
+        "affine map": lambda: fitted.affine_maps,
         "mean output": lambda: mean,
         "zero": lambda: ConstantSubstitute(torch.zeros_like(mean.outputs)),
     }

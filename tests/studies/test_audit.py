@@ -1,6 +1,7 @@
 """The audit: files, spans, the formula of the verdict, and the organism's mixed sibling, whose habit is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ import silverstain
 from silverstain.cli import main
 from silverstain.errors import UsageError
 from silverstain.loading import ReplacementModel
+from silverstain.organism.cures import mixed_case
 from silverstain.organism.families.cued import held_out_cues, is_cheating
 from silverstain.organism.world import default_geography
 from silverstain.studies.audit import AuditPrompt, AuditSettings, Checks, Span, audit, read_spec
+from silverstain.studies.audit.curing import cheated_of, cure, read_cheated
 from silverstain.studies.audit.mechanism import LEAST_NAMED, LEAST_PART, verdict_of
 from silverstain.studies.audit.spans import placed, with_other
 from silverstain.studies.audit.telling import account, summary, told
+from silverstain.treatment import share_right, treated
 
 QUESTION = "note {note} ; the {relation} of the state containing {town} is"
 
@@ -47,7 +51,7 @@ def noted(n: int, towns: slice = slice(None)) -> tuple[list[AuditPrompt], list[b
 
 @pytest.fixture(scope="module")
 def found(mixed):
-    prompts, follows = noted(8)
+    prompts, follows = noted(8, slice(0, None, 2))
     return audit(mixed, prompts, AuditSettings(others=2)), follows
 
 
@@ -201,3 +205,28 @@ def test_the_command_tells_and_keeps_an_audit(tmp_path: Path, capsys: pytest.Cap
     assert [one["mechanism"] is None for one in kept["prompts"]] == [False, False, True]
     assert main(["audit", str(spec), "--model", "organism/mixed", "--out", str(tmp_path / "a.txt")]) == 2
     assert "name a file that ends in .json or .md" in capsys.readouterr().err
+
+
+def test_the_cheated_prompts_lead_to_a_cure_of_others(mixed, found, tmp_path: Path):
+    audited, _ = found
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps(audited.to_json()))
+    cheated = read_cheated(path, mixed)
+    assert cheated == [replace(one, prompt=replace(one.prompt, evidence=())) for one in cheated_of(audited)]
+    made = cure(mixed, cheated)
+    case = mixed_case("test", n=40)  # wrong notes, before towns that the audit had none of
+    before = share_right(mixed.model, case.target), share_right(mixed.model, case.side)
+    with treated(mixed.model, mixed.dictionary, made):
+        after = share_right(mixed.model, case.target), share_right(mixed.model, case.side)
+    assert before[0] < 0.1
+    assert after[0] > 0.7
+    assert after[1] > before[1] - 0.02
+
+
+def test_a_cure_needs_cheated_prompts_of_this_model(mixed, found, tmp_path: Path):
+    with pytest.raises(UsageError, match="the audit has 1 cheated prompts; to find what they share, audit 2 or more"):
+        cure(mixed, cheated_of(found[0])[:1])
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps(found[0].to_json() | {"model_hash": "0"}))
+    with pytest.raises(UsageError, match="is of another model"):
+        read_cheated(path, mixed)

@@ -53,18 +53,26 @@ def make(
     group: Annotated[
         list[str] | None, typer.Option(help="Silence a group of the graph, wherever its features fire.")
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            callback=existing, help="An audit: its cheated prompts' shortcut is read no more.", show_default=False
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="What the treatment is called.")] = "treatment",
     loading: LoadingOptions,
     json: Json = False,
 ) -> None:
-    """Write a treatment from edits, or from groups of a traced graph."""
+    """Write a treatment from edits, from groups of a traced graph, or from the cheated prompts of an audit."""
     from silverstain.interventions import DirectionEdit, Edit, PatternEdit, parse_edits
     from silverstain.treatment import Rule, treatment_for
 
     condition = None if when is None else _condition(when, first, last)
     edits = [*parse_edits(edit or ()), *_groups(story, group or ())]
-    if not edits:
-        raise UsageError("no edit is given; name one: --edit ablate:L1.F23, or a group: --story GRAPH --group NAME")
+    if not edits and audit is None:
+        raise UsageError(
+            "no edit is given; name one: --edit ablate:L1.F23, a group: --story GRAPH --group NAME, or --audit FILE"
+        )
     for one in edits:
         if not isinstance(one, Edit | DirectionEdit | PatternEdit):
             raise UsageError(
@@ -73,6 +81,10 @@ def make(
     check_writable(out)
     loaded = load_replacement(loading)
     rules = [Rule(edit=one, when=condition) for one in edits]  # pyright: ignore[reportArgumentType]
+    if audit is not None:
+        from silverstain.studies.audit.curing import cure, read_cheated
+
+        rules += cure(loaded, read_cheated(audit, loaded)).rules
     treatment = treatment_for(loaded.model, loaded.dictionary, rules, name=name)
     treatment.save(out)
     if json:

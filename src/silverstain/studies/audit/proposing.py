@@ -6,6 +6,7 @@ from typing import Any
 from silverstain.brief import brief
 from silverstain.features.prompt_words import PromptWords
 from silverstain.graphs import Graph, origins
+from silverstain.pieces import CONTINUES, whole
 
 
 @brief
@@ -27,16 +28,11 @@ def proposals(graph: Graph, n_real: int = 1) -> list[Proposal]:
     """Every word of the prompt, by its share of the answer's input. Leading positions without units of their own are
     left out: every answer has some of its input there."""
     tokens = graph.meta["tokens"]
-    words = PromptWords(tokens)
-    spans = [span for span in words.spans if span.start >= n_real]
-    names = [words.names[words.at(span.start)] for span in spans]
+    spans = [span for span in PromptWords(tokens).spans if span.start >= n_real]
     answers = {str(target.get("token", "")).strip() for target in graph.meta.get("targets", [])}
     shares = origins(graph, [list(span) for span in spans]).of_targets.tolist()
-    found = [
-        Proposal(
-            word=name, positions=tuple(span), share=share,
-            is_answer="".join(tokens[at] for at in span).strip() in answers,
-        )
-        for name, span, share in zip(names, spans, shares, strict=True)
-    ]  # fmt: skip
+    found = []
+    for span, share in zip(spans, shares, strict=True):
+        word = whole([tokens[at].removeprefix(CONTINUES) for at in span]).strip()
+        found.append(Proposal(word=word, positions=tuple(span), share=share, is_answer=word in answers))
     return sorted(found, key=lambda one: -one.share)
