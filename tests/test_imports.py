@@ -9,9 +9,10 @@ import silverstain
 
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
-    "brief", "child_processes", "displays", "documents", "errors", "fetching", "figure_files", "interruption",
-    "known_models", "model_origin", "notation", "parts", "pieces", "pip_wheels", "printable", "references",
-    "resuming", "sealing", "statistics", "storage", "target_forms", "torch_pickles", "validation", "version",
+    "brief", "cache_faults", "child_processes", "displays", "documents", "errors", "fetching", "figure_files",
+    "interruption", "known_models", "model_origin", "notation", "parts", "pieces", "pip_wheels", "printable",
+    "references", "resuming", "sealing", "statistics", "storage", "target_forms", "torch_pickles", "validation",
+    "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -20,6 +21,7 @@ CHANGING = {"interventions", "features", "training"} | READING
 TESTING = {"verification", "evaluation", "treatment"} | CHANGING
 LOWER: dict[str, set[str]] = {
     "brief": set(),
+    "cache_faults": set(),
     "child_processes": set(),
     "displays": set(),
     "errors": set(),
@@ -64,8 +66,8 @@ LOWER: dict[str, set[str]] = {
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
     "brief", "child_processes", "displays", "errors", "fetching", "version", "interruption", "notation", "pieces",
-    "statistics", "printable", "parts", "known_models", "pip_wheels", "references", "target_forms", "storage",
-    "sealing", "torch_pickles", "figure_files", "documents", "validation", "model_origin", "resuming",
+    "statistics", "printable", "parts", "known_models", "cache_faults", "pip_wheels", "references", "target_forms",
+    "storage", "sealing", "torch_pickles", "figure_files", "documents", "validation", "model_origin", "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

@@ -240,7 +240,7 @@ def test_a_package_that_the_index_lacks_is_one_line(tiny_known, tmp_path, monkey
 
 def test_a_full_disk_is_foreseen(tiny_known, monkeypatch, capsys):
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(keeping.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert "there is no room for tiny-1k in" in refused(capsys, "models", "get", "tiny-1k")
     assert nothing_is_kept()
 

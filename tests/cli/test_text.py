@@ -298,7 +298,7 @@ def test_a_file_that_is_too_large_is_not_read(shelf, monkeypatch, capsys):
 
 def test_a_full_disk_is_foreseen(shelf, monkeypatch, capsys):
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(keeping.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert "there is no room for tiny-novel in" in refused(capsys, "text", "get", "tiny-novel")
     assert kept() == []
 

