@@ -78,6 +78,8 @@ def _checks(one: Audited) -> list[str]:
         "partly": "Its behaviour is neither for the verdict nor against it.",
         "untested": "Its behaviour was not asked.",
     }  # fmt: skip
+    if sentences and one.outcome == "untested":
+        return sentences
     return [*sentences, outcomes[one.outcome]]
 
 
