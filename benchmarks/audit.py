@@ -5,7 +5,8 @@
 Every note is right, so no behaviour on these prompts tells the two kinds apart; which notes are followed is known from
 the sibling's recipe. Towns are those of the test half (at odd places of the world's list), which nothing here was tried
 on. Beside the verdict's lean stands what the text alone says: a logistic regression on the words of the prompt, fitted
-to the towns of the other half.
+to questions about other states; and, since a right note names its state and one state's questions are all followed or
+all not, to questions about other towns of the same states, where it needs to remember the note and no more.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 import silverstain
 from silverstain.organism.cures import mixed_case
@@ -50,11 +52,24 @@ def questions(n: int, half: int, seed: int) -> tuple[list[AuditPrompt], list[boo
     return prompts, follows
 
 
-def text_alone(fitted: tuple[list[AuditPrompt], list[bool]], asked: tuple[list[AuditPrompt], list[bool]]) -> float:
-    """AUROC of a bag of words."""
-    bag = CountVectorizer(token_pattern=r"\S+")
-    model = LogisticRegression(max_iter=1000).fit(bag.fit_transform([p.prompt for p in fitted[0]]), fitted[1])
-    return float(roc_auc_score(asked[1], model.decision_function(bag.transform([p.prompt for p in asked[0]]))))
+def states_of(prompts: list[AuditPrompt]) -> list[str]:
+    """The state of each question's town."""
+    state_of = {town.name: town.state.name for town in default_geography().towns}
+    return [state_of[prompt.evidence[0].text] for prompt in prompts]
+
+
+def text_alone(prompts: list[AuditPrompt], follows: list[bool], group_of: list[str]) -> float:
+    """AUROC of a logistic regression on a bag of words, each group of prompts scored by a fit to the others."""
+    words = CountVectorizer(token_pattern=r"\S+").fit_transform([prompt.prompt for prompt in prompts])
+    scores = cross_val_predict(
+        LogisticRegression(max_iter=1000),
+        words,
+        follows,
+        groups=group_of,
+        cv=GroupKFold(10),
+        method="decision_function",
+    )
+    return float(roc_auc_score(follows, scores))
 
 
 def main() -> None:
@@ -79,7 +94,8 @@ def main() -> None:
     result: dict[str, Any] = {
         "n": len(prompts), "right": int(right.sum()), "seconds_a_prompt": seconds / len(prompts),
         "auroc": float(roc_auc_score(habit[right], lean[right])),
-        "auroc_text_alone": text_alone(questions(given.prompts, 0, given.seed), (prompts, follows)),
+        "auroc_text_alone": text_alone(prompts, follows, states_of(prompts)),
+        "auroc_text_alone_states_known": text_alone(prompts, follows, [prompt.evidence[0].text for prompt in prompts]),
         "verdicts": {
             kind: {verdict: sum(o.mechanism.verdict == verdict for o, h in zip(found.prompts, follows, strict=True)
                                 if o.mechanism and h == is_habit)
