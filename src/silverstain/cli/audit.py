@@ -1,5 +1,6 @@
 """`silverstain audit`: did the model learn the material, or cheat?"""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SUFFIXES = (".json", ".md")
+MOST_ROWS = 40
+"""Prompts in the table."""
+NARROWEST = 40
 
 
 @app.command(
@@ -79,9 +83,15 @@ def audit(
     output.data(output.table(_rows(found), right=(2, 3, 4)))
     for one in found.prompts[:told]:
         output.data(f"\n{one.prompt.id}: {one.prompt.prompt}")
-        output.data("\n".join(f"  {sentence}" for sentence in account(one)))
+        output.data("\n".join(_wrapped(sentence) for sentence in account(one)))
     if out is not None:
         output.talk(f"Wrote {out}")
+
+
+def _wrapped(sentence: str) -> str:
+    """A sentence in lines as wide as the terminal."""
+    width = max(output.terminal_width(None), NARROWEST)
+    return textwrap.fill(sentence, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _rows(found: "Audit") -> list[list[str]]:
@@ -95,6 +105,3 @@ def _rows(found: "Audit") -> list[list[str]]:
             figures = [output.percent(said.shortcut), output.percent(said.evidence), f"{said.confidence:.2f}"]
         rows.append([one.prompt.id, said.verdict if said else "no verdict", *figures, one.outcome, one.answer])
     return rows
-
-
-MOST_ROWS = 40
