@@ -90,7 +90,7 @@ def audit(
 
 def _wrapped(sentence: str) -> str:
     """A sentence in lines as wide as the terminal."""
-    width = max(output.terminal_width(None), NARROWEST)
+    width = max(output.terminal_width(), NARROWEST)
     return textwrap.fill(sentence, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
