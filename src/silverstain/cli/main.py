@@ -39,6 +39,7 @@ VERB_GROUPS = {
         "trace": "Find the circuit that led from a prompt to its answer.",
         "show": "Draw a graph's circuit in the terminal.",
         "explore": "Look at graphs in a browser; a graph file alone does the same.",
+        "group": "Find units of one role and make groups of them.",
         "compare": "Say how the nodes, activations and edges of two graphs agree.",
     },
     "Prove": {
