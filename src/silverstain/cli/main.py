@@ -39,10 +39,13 @@ VERB_GROUPS = {
         "trace": "Find the circuit that led from a prompt to its answer.",
         "show": "Draw a graph's circuit in the terminal.",
         "explore": "Look at graphs in a browser; a graph file alone does the same.",
+        "account": "Tell a graph in plain sentences, each with its figures.",
+        "paths": "Say by which paths one node of a graph reaches another.",
         "group": "Find units of one role and make groups of them.",
         "compare": "Say how the nodes, activations and edges of two graphs agree.",
     },
     "Prove": {
+        "circuit": "Find the fewest groups that make the answer, by measuring.",
         "verify": "Test a graph's claims on the real model.",
         "faithfulness": "Compare a dictionary's replacement model with the model when both are changed alike.",
         "evaluate": "Measure how faithful a dictionary is, beside replacements of MLPs that have no features.",

@@ -1,5 +1,8 @@
 """The attribution graph as a value: influence, scores, pruning, supernodes, files."""
 
+from silverstain.graphs.account import Account as Account
+from silverstain.graphs.account import Sentence as Sentence
+from silverstain.graphs.account import account_of as account_of
 from silverstain.graphs.circuit import Circuit as Circuit
 from silverstain.graphs.circuit import CircuitNode as CircuitNode
 from silverstain.graphs.circuit import circuit_of as circuit_of
@@ -26,6 +29,10 @@ from silverstain.graphs.nodes import NodeTable as NodeTable
 from silverstain.graphs.opening import is_own_file as is_own_file
 from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.opening import open_with_story as open_with_story
+from silverstain.graphs.paths import Path as Path
+from silverstain.graphs.paths import Paths as Paths
+from silverstain.graphs.paths import node_named as node_named
+from silverstain.graphs.paths import strongest_paths as strongest_paths
 from silverstain.graphs.profiles import Profiles as Profiles
 from silverstain.graphs.profiles import profiles as profiles
 from silverstain.graphs.proposals import Change as Change
@@ -50,6 +57,7 @@ from silverstain.graphs.supernodes import GroupGraph as GroupGraph
 from silverstain.graphs.supernodes import collapse as collapse
 from silverstain.graphs.supernodes import group_places as group_places
 from silverstain.graphs.supernodes import group_shares as group_shares
+from silverstain.graphs.transfer import GroupRoles as GroupRoles
 from silverstain.graphs.trust import Trust as Trust
 from silverstain.graphs.trust import trust_in as trust_in
 from silverstain.graphs.ways import CircuitEdge as CircuitEdge

@@ -4,8 +4,8 @@ Two units are alike where the same words feed them *and* they feed the same (`pr
 the harmonic mean of the cosines of their two profiles, and of what they write where the basis is at hand. Units are
 joined by average linkage until no two groups are as alike as `ALIKE`; what is joined further, up to `ALIKE_ROLES`, is
 one role, a group of groups. Units that raise the answer and units that lower it are kept apart in the end, and so are
-features and attention. A label is no part of this: where members have one, most of them the same, the group is called
-by it.
+features and attention, and units that do nothing but hand what other units give them to the answer (`writers`). A
+label is no part of this: where members have one, most of them the same, the group is called by it.
 
 The same graph always gives the same groups: nothing is drawn.
 """
@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from silverstain.brief import brief
 from silverstain.graphs.arrays import GraphArrays
-from silverstain.graphs.influence import influence
+from silverstain.graphs.influence import edge_shares, influence
 from silverstain.graphs.kinds import ATTENTION
 from silverstain.graphs.profiles import TINY, Profiles, profiles, word_names
 from silverstain.graphs.scores import scores
@@ -41,6 +41,8 @@ NAMED = 0.25
 """Share of a group's input by which a word is named in its label."""
 SAYS = 0.8
 """Share of a group's influence that must go right to the answers for it to *write the answer*."""
+ALL_OF_IT, HANDED_ON = 0.95, 0.5
+"""Units of which so much goes right to the answers, and so much comes right from other units, only write the answer."""
 ONE_WAY = 0.2
 """Of all that a unit's group adds to an answer, so much must be left over for it to have a direction."""
 SHARED_LABEL = 0.5
@@ -67,6 +69,8 @@ class Supernode:
     """1 raises the answer, −1 lowers it, 0 does both."""
     direct: float
     """Share of its influence that goes right to the answers."""
+    from_units: float
+    """Share of its members' input that comes right from other units, rather than from words."""
     role: int
     """Groups of one role have one number."""
     positions: tuple[int, ...]
@@ -76,8 +80,8 @@ class Supernode:
 
     @property
     def only_writes(self) -> bool:
-        """Whether it does little but write the answer."""
-        return self.direct >= SAYS
+        """Whether it does nothing but write the answer: what it has from other units it hands right on to it."""
+        return self.direct >= ALL_OF_IT and self.from_units >= HANDED_ON
 
     def to_json(self, ids: Sequence[str]) -> dict[str, Any]:
         """As `silverstain group --json` prints it."""
@@ -85,7 +89,8 @@ class Supernode:
             "label": self.group.label, "kind": self.group.kind, "members": [ids[m] for m in self.group.members],
             "positions": list(self.positions), "layers": list(self.layers), "share": self.share,
             "internal": self.internal, "consistency": self.consistency, "direction": self.direction,
-            "direct": self.direct, "role": self.role, "fed_by": [list(pair) for pair in self.fed_by],
+            "direct": self.direct, "from_units": self.from_units, "role": self.role,
+            "fed_by": [list(pair) for pair in self.fed_by],
         }  # fmt: skip
 
 
@@ -134,7 +139,8 @@ def find_roles(
         return Roles(supernodes=(), units_share=0.0, remark=remark or "no unit has any influence on the answer")
     found = profiles(graph, units)
     similar = similarity(graph, found, written)
-    parts, roles = _parts(similar, _pulls(found, similar, alike), graph.nodes.kind[units].numpy(), alike)
+    apart = np.stack([_pulls(found, similar, alike), graph.nodes.kind[units].numpy(), writers(graph, found).numpy()])
+    parts, roles = _parts(similar, apart, alike)
     groups = _groups(graph, found, parts, reached, labels)
     all_units = float(reached[graph.nodes.is_unit].sum())
     inside = float(reached[units].sum())
@@ -186,6 +192,17 @@ def _units(graph: GraphArrays, reached: Float64[Tensor, " node"]) -> Tensor:
     return order[weight[order] > SMALLEST * weight.sum()].sort().values
 
 
+def writers(graph: GraphArrays, found: Profiles) -> Bool[Tensor, " unit"]:
+    """Units that do nothing but write the answer."""
+    index = torch.full((graph.n_nodes,), -1)
+    index[found.units] = torch.arange(len(found.units))
+    target = index[graph.targets]
+    counted = (target >= 0) & graph.nodes.is_unit[graph.indices.long()]
+    given = torch.zeros(len(found.units), dtype=torch.float64)
+    given.index_add_(0, target[counted], edge_shares(graph)[counted])
+    return (found.direct >= ALL_OF_IT) & (given >= HANDED_ON)
+
+
 def _pulls(found: Profiles, similar: Tensor, alike: float) -> np.ndarray:
     """Which way each unit, with those like it, moves the answer: −1 or 1.
 
@@ -198,8 +215,8 @@ def _pulls(found: Profiles, similar: Tensor, alike: float) -> np.ndarray:
     return torch.where(small, around, effect).sign().where(effect != 0, 1.0).numpy()
 
 
-def _parts(similar: Tensor, pulls: np.ndarray, kinds: np.ndarray, alike: float) -> tuple[list[list[int]], list[int]]:
-    """The units of each group, and the role of each group."""
+def _parts(similar: Tensor, apart: np.ndarray, alike: float) -> tuple[list[list[int]], list[int]]:
+    """The units of each group, and the role of each group. Units that differ in `apart` are not in one group."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
@@ -214,9 +231,9 @@ def _parts(similar: Tensor, pulls: np.ndarray, kinds: np.ndarray, alike: float) 
     if fine.max() > MOST_GROUPS:
         fine = fcluster(tree, MOST_GROUPS, "maxclust")
     coarse = fcluster(tree, max(1 - ALIKE_ROLES, 1 - alike), "distance")
-    members: dict[tuple[int, int, int], list[int]] = {}
+    members: dict[tuple[int, ...], list[int]] = {}
     for unit in range(n):
-        members.setdefault((int(fine[unit]), int(pulls[unit]), int(kinds[unit])), []).append(unit)
+        members.setdefault((int(fine[unit]), *map(int, apart[:, unit])), []).append(unit)
     parts = list(members.values())
     return parts, [int(coarse[part[0]]) for part in parts]
 
@@ -292,14 +309,14 @@ def _told(
 ) -> tuple[Supernode, ...]:
     words = [_shown(word) for word in word_names(graph)]
     shares = group_shares(graph, groups).tolist()
-    ways, internal = directions(graph, groups), internal_shares(graph, groups)
+    ways, (internal, from_units) = directions(graph, groups), input_shares(graph, groups)
     out = []
     for i, (group, part) in enumerate(zip(groups, parts, strict=True)):
         weight = reached[found.units[list(part)]].clamp_min(TINY)
         layer = graph.nodes.layer[list(group.members)]
         out.append(
             Supernode(
-                group=group, share=shares[i], internal=internal[i], consistency=abs(ways[i]),
+                group=group, share=shares[i], internal=internal[i], consistency=abs(ways[i]), from_units=from_units[i],
                 direction=0 if abs(ways[i]) < ONE_WAY else 1 if ways[i] > 0 else -1,
                 direct=float((found.direct[list(part)] * weight).sum() / weight.sum()), role=roles[i],
                 positions=tuple(sorted(set(graph.nodes.position[list(group.members)].tolist()))),
@@ -312,21 +329,22 @@ def _told(
     return tuple(replace(one, role=numbers[one.role]) for one in ranked)
 
 
-def internal_shares(graph: GraphArrays, groups: Sequence[Group]) -> list[float]:
-    """Of what enters each group's members the share that comes right from other members, weighted by influence."""
-    from silverstain.graphs.influence import edge_shares
-
+def input_shares(graph: GraphArrays, groups: Sequence[Group]) -> tuple[list[float], list[float]]:
+    """Of what enters each group's members, weighted by influence, the share that comes right from other members, and
+    the share that comes right from units of any group or none."""
     group_of = torch.full((graph.n_nodes,), -1)
     for i, group in enumerate(groups):
         group_of[list(group.members)] = i
-    reached, targets = influence(graph), graph.targets
-    target, source = group_of[targets], group_of[graph.indices.long()]
+    reached, targets, sources = influence(graph), graph.targets, graph.indices.long()
+    target = group_of[targets]
     flow = edge_shares(graph) * reached[targets]
-    inside, whole = (torch.zeros(len(groups), dtype=torch.float64) for _ in range(2))
-    whole.index_add_(0, target[target >= 0], flow[target >= 0])
-    same = (target >= 0) & (target == source)
-    inside.index_add_(0, target[same], flow[same])
-    return (inside / whole.clamp_min(TINY)).tolist()
+    whole = torch.zeros(len(groups), dtype=torch.float64).index_add_(0, target[target >= 0], flow[target >= 0])
+    parts = []
+    for counted in (target == group_of[sources], graph.nodes.is_unit[sources]):
+        there = counted & (target >= 0)
+        parts.append(torch.zeros_like(whole).index_add_(0, target[there], flow[there]))
+    inside, units = ((part / whole.clamp_min(TINY)).tolist() for part in parts)
+    return inside, units
 
 
 def _shown(word: object) -> str:
