@@ -42,7 +42,7 @@ def test_nodes_are_named_by_word_answer_or_id(make_graph):
     assert node_named(graph, "t2") == graph.nodes.span("token").start + 2
     assert node_named(graph, "x1") == graph.nodes.span("logit").start + 1
     assert node_named(graph, graph.nodes.ids()[0]) == 0
-    with pytest.raises(UsageError, match=r"no node '..x1bno'; give an id, "):
+    with pytest.raises(UsageError, match=r"no node '.*x1bno'; give an id, "):
         node_named(graph, "\x1bno")
     twice = graph.with_meta({**graph.meta, "tokens": ["t", "t", "t2", "t3"]})
     with pytest.raises(UsageError, match="'t' is there 2 times: t@0, t@1"):

@@ -42,7 +42,8 @@ VERB_GROUPS = {
         "account": "Tell a graph in plain sentences, each with its figures.",
         "paths": "Say by which paths one node of a graph reaches another.",
         "group": "Find units of one role and make groups of them.",
-        "compare": "Say how the nodes, activations and edges of two graphs agree.",
+        "compare": "Say how two graphs agree, or what a family of them shares.",
+        "query": "Ask a folder of graphs in SQL.",
     },
     "Prove": {
         "circuit": "Find the fewest groups that make the answer, by measuring.",

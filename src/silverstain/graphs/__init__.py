@@ -6,6 +6,8 @@ from silverstain.graphs.account import account_of as account_of
 from silverstain.graphs.circuit import Circuit as Circuit
 from silverstain.graphs.circuit import CircuitNode as CircuitNode
 from silverstain.graphs.circuit import circuit_of as circuit_of
+from silverstain.graphs.collection import Collected as Collected
+from silverstain.graphs.collection import collect as collect
 from silverstain.graphs.comparison import Comparison as Comparison
 from silverstain.graphs.comparison import compare as compare
 from silverstain.graphs.export import graph_json as graph_json
@@ -40,12 +42,16 @@ from silverstain.graphs.proposals import Proposal as Proposal
 from silverstain.graphs.proposals import propose as propose
 from silverstain.graphs.pruning import prune as prune
 from silverstain.graphs.pruning import removed_as_error as removed_as_error
+from silverstain.graphs.querying import Answer as Answer
+from silverstain.graphs.querying import query as query
 from silverstain.graphs.roles import Roles as Roles
 from silverstain.graphs.roles import Supernode as Supernode
 from silverstain.graphs.roles import find_roles as find_roles
 from silverstain.graphs.scores import Scores as Scores
 from silverstain.graphs.scores import exactness as exactness
 from silverstain.graphs.scores import scores as scores
+from silverstain.graphs.stability import Stability as Stability
+from silverstain.graphs.stability import stability as stability
 from silverstain.graphs.story import Story as Story
 from silverstain.graphs.story import StoryGroup as StoryGroup
 from silverstain.graphs.story import story_beside as story_beside
