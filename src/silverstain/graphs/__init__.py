@@ -12,6 +12,8 @@ from silverstain.graphs.comparison import Comparison as Comparison
 from silverstain.graphs.comparison import compare as compare
 from silverstain.graphs.export import graph_json as graph_json
 from silverstain.graphs.export import write_graph_json as write_graph_json
+from silverstain.graphs.families import FamilyComparison as FamilyComparison
+from silverstain.graphs.families import compare_family as compare_family
 from silverstain.graphs.figure import Figure as Figure
 from silverstain.graphs.figure import figure as figure
 from silverstain.graphs.graph import Graph as Graph
