@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import silverstain
 from silverstain.attribution.secant import find_contrast
+from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, GroupRoles, Roles, collapse, find_roles, influence, merge
 from silverstain.graphs.merging import Merged
+from silverstain.graphs.roles import explained_by_features
 from silverstain.graphs.stability import stability
 from silverstain.loading import ReplacementModel
 from silverstain.models import harvest_mlps
@@ -46,7 +47,7 @@ from silverstain.verification.contrast.circuits import PairOfGroups
 
 TRACED, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 4, 16, 200
 SHUFFLES, INNER = 10, 4
-KINDS, TESTED_CONTRASTS = 3, 4
+KINDS, TESTED_CONTRASTS = 2, 4
 MOST_READ = 12
 """Groups that are read, the most influential, and all roles."""
 
@@ -424,22 +425,31 @@ def read(circuit: dict[str, Any], what: str) -> dict[str, float]:
 
 
 def nothing() -> dict[str, Any]:
-    """A random model with a random dictionary: is it told that there is nothing to read?"""
-    from dataclasses import replace
-
-    trained = silverstain.load("organism/untrained")
-    dictionary = trained.trained
-    generator = torch.Generator().manual_seed(0)
-    prompts = ["the capital of the state containing dallas is", "calc : 12 + 34 ="]
-    weights = [t for t in vars(dictionary).values() if isinstance(t, Tensor) and t.is_floating_point()]
-    for tensor in weights:
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * tensor.std())
-    del replace
+    """A random model with random dictionaries of several scales: is it told that there is nothing to read?"""
+    model = silverstain.load("organism/untrained").model
+    d, n = model.d_model, 1024
     told = []
-    for prompt in prompts:
-        roles = find_roles(trained.trace(prompt))
-        told.append({"prompt": prompt, "remark": roles.remark, "groups": len(roles.supernodes)})
-    return {"told": told}
+    for scale in (0.02, 0.1, 0.3, 1.0):
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(*shape: int, by: float = scale, generator: torch.Generator = generator) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator) * by
+
+        layers = range(model.n_layers)
+        drawn = Dictionary.from_tensors(
+            W_enc=[draw(n, d, by=d**-0.5) for _ in layers], b_enc=[draw(n, by=0.0) - 1.5 for _ in layers],
+            W_dec=[draw(n, 1, d) for _ in layers], b_dec=[draw(d, by=0.0) for _ in layers],
+            name="random", model_hash=model.hash,
+        )  # fmt: skip
+        loaded = ReplacementModel(model=model, dictionary=drawn)
+        for prompt in ("the capital of the state containing dallas is", "calc : 12 + 34 ="):
+            graph = loaded.trace(prompt)
+            roles = find_roles(graph)
+            told.append({
+                "scale": scale, "prompt": prompt, "remark": roles.remark, "groups": len(roles.supernodes),
+                "replacement": graph.scores().replacement, "explained": explained_by_features(graph),
+            })  # fmt: skip
+    return {"told": told, "share": statistics.mean(bool(one["remark"]) for one in told)}
 
 
 def main() -> None:

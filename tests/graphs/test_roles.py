@@ -1,9 +1,11 @@
 """Groups by role: what is alike is together, what is opposite is apart."""
 
 import torch
+from tests.cli.conftest import tiny as tiny  # noqa: PLC0414
 
+import silverstain
 from silverstain.graphs import Graph, NodeLayout, Story, find_roles, node_table, propose
-from silverstain.graphs.roles import nothing_to_read
+from silverstain.graphs.roles import explained_by_features, nothing_to_read
 
 
 def planted(*, tokens: tuple[str, ...] = ("<bos>", "dallas", "capital", "is"), errors: float = 0.0) -> Graph:
@@ -80,9 +82,17 @@ def test_words_of_strangers_are_fit_to_be_shown():
 
 def test_where_all_goes_through_errors_there_is_nothing_to_read():
     assert nothing_to_read(planted()) == ""
+    assert explained_by_features(planted()) == 1.0
     said = find_roles(planted(errors=100.0)).remark
     assert "of the influence passes through error nodes" in said
     assert "nothing about the model" in said
+
+
+def test_a_random_dictionary_is_told_of_though_its_replacement_score_is_high(tiny: dict[str, str]):
+    loaded = silverstain.load(tiny["model"], dictionary=tiny["dictionary"])
+    graph = loaded.trace("the capital of the state containing dallas is")
+    assert explained_by_features(graph) < 0
+    assert "nothing about the model" in find_roles(graph).remark
 
 
 def test_an_empty_graph_has_no_group_and_says_why():

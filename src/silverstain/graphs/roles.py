@@ -23,7 +23,7 @@ from torch import Tensor
 from silverstain.brief import brief
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import edge_shares, influence
-from silverstain.graphs.kinds import ATTENTION
+from silverstain.graphs.kinds import ATTENTION, ERROR, FEATURE
 from silverstain.graphs.profiles import TINY, Profiles, profiles, word_names
 from silverstain.graphs.scores import scores
 from silverstain.graphs.signs import directions
@@ -48,7 +48,7 @@ ONE_WAY = 0.2
 SHARED_LABEL = 0.5
 """Share of a group's influence whose members must have one label for the group to be called by it."""
 NOTHING = 0.1
-"""Replacement score below which there is nothing to group: nine tenths of the influence pass no unit at all."""
+"""Replacement score, and share of the MLPs that features explain, below which there is nothing to group."""
 LONGEST_WORD = 16
 WRITES, ROLE, ATTENDS = "output", "role", "attention"
 
@@ -158,13 +158,43 @@ def nothing_to_read(graph: GraphArrays) -> str:
     """
     if not graph.n_edges:
         return "the graph has no edges, so no unit has a role"
-    score = scores(graph).replacement
-    if score < NOTHING and not graph.meta.get("rest"):
+    if graph.meta.get("rest"):
+        return ""
+    passed = scores(graph).replacement
+    if passed < NOTHING:
         return (
-            f"{100 * (1 - score):.0f} % of the influence passes through error nodes: the dictionary's features explain "
-            "next to nothing of this answer, and groups of them say nothing about the model"
+            f"{100 * (1 - passed):.0f} % of the influence passes through error nodes: the dictionary's features "
+            "explain next to nothing of this answer, and groups of them say nothing about the model"
+        )
+    explained = explained_by_features(graph)
+    if explained < NOTHING:
+        return (
+            "errors take back what the features write (of what the MLPs give, the features explain "
+            f"{100 * max(explained, 0):.0f} %): groups of them say nothing about the model"
         )
     return ""
+
+
+def explained_by_features(graph: GraphArrays) -> float:
+    """The share of what the MLPs give to the nodes of a graph that features explain: 1 − Σ e² / Σ (f + e)².
+
+    Below 0 the features add more noise than they explain.
+
+    Over targets and source positions, f is what the features at a position give a target, and e what the errors there
+    give. A random dictionary's features may carry much influence; its errors then take back what they write. 1 for a
+    graph without errors.
+    """
+    nodes, sources = graph.nodes, graph.indices.long()
+    n = int(nodes.position.max()) + 2 if graph.n_nodes else 1
+    place = graph.edge_rows * n + nodes.position[sources].long() + 1
+    sums = []
+    for kind in (FEATURE, ERROR):
+        there = nodes.kind[sources] == kind
+        total = torch.zeros(len(graph.row_nodes) * n, dtype=torch.float64)
+        sums.append(total.index_add_(0, place[there], graph.values[there].double()))
+    features, errors = sums
+    whole = float(((features + errors) ** 2).sum())
+    return 1 - float((errors**2).sum()) / whole if whole > 0 else 1.0
 
 
 def similarity(
