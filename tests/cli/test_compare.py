@@ -132,3 +132,16 @@ def test_a_graph_beside_the_file_is_not_written_over(
     assert code == 2
     assert "mine.safetensors would be written over; name another file with --out" in err
     assert content.with_suffix(".safetensors").read_bytes() == before
+
+
+def test_a_family_is_told_with_what_recurs(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    ours = files[0]
+    merged = tmp_path / "family.safetensors"
+    report = asked(capsys, "compare", ours, ours, ours, "--merged", str(merged))
+    assert report["graphs"] == 3
+    assert report["stability"]["jaccard"] == 1.0
+    assert Graph.load(merged).meta["merged"]["n"] == 3
+    code, out, _ = said(capsys, "compare", ours, ours, "--family")
+    assert code == 0
+    assert "stable: of" in out
+    assert "always: L" in out

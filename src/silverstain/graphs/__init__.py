@@ -1,12 +1,19 @@
 """The attribution graph as a value: influence, scores, pruning, supernodes, files."""
 
+from silverstain.graphs.account import Account as Account
+from silverstain.graphs.account import Sentence as Sentence
+from silverstain.graphs.account import account_of as account_of
 from silverstain.graphs.circuit import Circuit as Circuit
 from silverstain.graphs.circuit import CircuitNode as CircuitNode
 from silverstain.graphs.circuit import circuit_of as circuit_of
+from silverstain.graphs.collection import Collected as Collected
+from silverstain.graphs.collection import collect as collect
 from silverstain.graphs.comparison import Comparison as Comparison
 from silverstain.graphs.comparison import compare as compare
 from silverstain.graphs.export import graph_json as graph_json
 from silverstain.graphs.export import write_graph_json as write_graph_json
+from silverstain.graphs.families import FamilyComparison as FamilyComparison
+from silverstain.graphs.families import compare_family as compare_family
 from silverstain.graphs.figure import Figure as Figure
 from silverstain.graphs.figure import figure as figure
 from silverstain.graphs.graph import Graph as Graph
@@ -18,6 +25,8 @@ from silverstain.graphs.influence import path_lengths as path_lengths
 from silverstain.graphs.influence import shares_of_rows as shares_of_rows
 from silverstain.graphs.influence import target_weights as target_weights
 from silverstain.graphs.kinds import NODE_KINDS as NODE_KINDS
+from silverstain.graphs.merging import Merged as Merged
+from silverstain.graphs.merging import merge as merge
 from silverstain.graphs.node_order import NodeLayout as NodeLayout
 from silverstain.graphs.node_order import node_table as node_table
 from silverstain.graphs.nodes import NodeTable as NodeTable
@@ -26,11 +35,27 @@ from silverstain.graphs.opening import open_graph as open_graph
 from silverstain.graphs.opening import open_with_story as open_with_story
 from silverstain.graphs.origins import Origins as Origins
 from silverstain.graphs.origins import origins as origins
+from silverstain.graphs.paths import Path as Path
+from silverstain.graphs.paths import Paths as Paths
+from silverstain.graphs.paths import node_named as node_named
+from silverstain.graphs.paths import strongest_paths as strongest_paths
+from silverstain.graphs.profiles import Profiles as Profiles
+from silverstain.graphs.profiles import profiles as profiles
+from silverstain.graphs.proposals import Change as Change
+from silverstain.graphs.proposals import Proposal as Proposal
+from silverstain.graphs.proposals import propose as propose
 from silverstain.graphs.pruning import prune as prune
 from silverstain.graphs.pruning import removed_as_error as removed_as_error
+from silverstain.graphs.querying import Answer as Answer
+from silverstain.graphs.querying import query as query
+from silverstain.graphs.roles import Roles as Roles
+from silverstain.graphs.roles import Supernode as Supernode
+from silverstain.graphs.roles import find_roles as find_roles
 from silverstain.graphs.scores import Scores as Scores
 from silverstain.graphs.scores import exactness as exactness
 from silverstain.graphs.scores import scores as scores
+from silverstain.graphs.stability import Stability as Stability
+from silverstain.graphs.stability import stability as stability
 from silverstain.graphs.story import Story as Story
 from silverstain.graphs.story import StoryGroup as StoryGroup
 from silverstain.graphs.story import story_beside as story_beside
@@ -42,6 +67,7 @@ from silverstain.graphs.supernodes import GroupGraph as GroupGraph
 from silverstain.graphs.supernodes import collapse as collapse
 from silverstain.graphs.supernodes import group_places as group_places
 from silverstain.graphs.supernodes import group_shares as group_shares
+from silverstain.graphs.transfer import GroupRoles as GroupRoles
 from silverstain.graphs.trust import Trust as Trust
 from silverstain.graphs.trust import trust_in as trust_in
 from silverstain.graphs.ways import CircuitEdge as CircuitEdge

@@ -1,0 +1,89 @@
+"""SQL on a collection of graphs, in a database that can read nothing else and write nothing.
+
+The tables are given to DuckDB as values; then it is told never to open a file or a network connection, to load no
+extension and to look at no Python variable, and that this cannot be taken back. One statement, which reads, is run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from silverstain.brief import brief
+from silverstain.errors import UsageError
+from silverstain.graphs.collection import FOLDER, read_table
+from silverstain.parts import shown_path
+from silverstain.printable import printable
+
+MEMORY = "2GB"
+LOCKED = (
+    "SET python_enable_replacements = false", "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false", f"SET memory_limit = '{MEMORY}'", "SET temp_directory = ''",
+    "SET enable_external_access = false", "SET lock_configuration = true",
+)  # fmt: skip
+
+
+@brief
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a query gave."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    is_whole: bool
+    """Whether there are no more rows."""
+
+
+def query(folder: str | Path, sql: str, *, most: int = 1000) -> Answer:
+    """Ask the collection of a folder; at most so many rows.
+
+    UsageError where there is no collection, for what is no single query that reads, and for one that fails.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    try:
+        _give_tables(connection, Path(folder) / FOLDER)
+        for setting in LOCKED:
+            connection.execute(setting)
+        _check(connection, sql)
+        found = connection.execute(sql)
+        columns = tuple(str(column[0]) for column in found.description or ())
+        rows = found.fetchmany(most + 1)
+    except duckdb.Error as error:
+        raise UsageError(f"the query cannot be answered: {printable(' '.join(str(error).split()), 300)}") from error
+    finally:
+        connection.close()
+    return Answer(columns=columns, rows=tuple(tuple(row) for row in rows[:most]), is_whole=len(rows) <= most)
+
+
+def _give_tables(connection: Any, place: Path) -> None:
+    """The tables, only with rows of graphs that still count."""
+    import pyarrow
+    import pyarrow.compute
+
+    path = place / "graphs.parquet"
+    if not path.is_file():
+        raise UsageError(f"{shown_path(place.parent)} has no collection yet; make it: silverstain query FOLDER")
+    graphs = read_table(path)
+    live = graphs["graph"].combine_chunks()
+    parts = sorted(set(graphs["part"].to_pylist()))
+    connection.register("graphs", graphs.drop_columns(["size", "changed", "part", "model_hash", "dictionary_hash"]))
+    for name in ("nodes", "edges"):
+        files = [place / f"{name}-{part:04d}.parquet" for part in parts]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise UsageError(f"{shown_path(missing[0])} is missing; delete {shown_path(place)}, which is made again")
+        table = pyarrow.concat_tables([read_table(file) for file in files])
+        counted = pyarrow.compute.is_in(table["graph"], value_set=live.cast(pyarrow.int32()))
+        connection.register(name, table.filter(counted) if not pyarrow.compute.all(counted).as_py() else table)
+
+
+def _check(connection: Any, sql: str) -> None:
+    statements: Sequence[Any] = connection.extract_statements(sql)
+    kinds = [str(statement.type).rpartition(".")[2] for statement in statements]
+    if kinds not in (["SELECT"], ["EXPLAIN"]):
+        said = " and ".join(kind.lower() for kind in kinds[:3]) or "nothing"
+        raise UsageError(
+            f"a query is one SELECT, and this is {printable(said, 80)}; tables are graphs, nodes and edges"
+        )
