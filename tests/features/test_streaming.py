@@ -1,4 +1,4 @@
-"""One pass of text leaves what all activations held in memory would, whatever the batches, stopped and resumed or not."""
+"""One pass of text leaves what all activations in memory would, whatever the batches, stopped and resumed or not."""
 
 import numpy as np
 import pytest
@@ -184,7 +184,7 @@ def test_sides_of_rows_depend_on_their_tokens_alone():
 
 
 def test_chunks_are_the_same_from_wherever_one_goes_on(world):
-    batches = [chunk for chunk in chunks_of(iter(rows()), world.model)]
+    batches = list(chunks_of(iter(rows()), world.model))
     n_first = len(batches[0].rows)
     from_there = chunks_of(iter(rows()[n_first:]), world.model, sum(len(row.token_ids) for row in batches[0].rows))
     for one, other in zip(batches[1:], from_there, strict=True):

@@ -4,6 +4,8 @@ A bin is read off the bits of a float32, so counting costs little. From the bins
 most the width of a bin, a fifth of the value.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +34,7 @@ def bins_of(values: Float[Tensor, "*any"], is_signed: bool) -> Int[Tensor, "*any
     return torch.where(bits < 0, SIDE - 1 - at, SIDE + 1 + at).masked_fill_(values == 0, SIDE)
 
 
+@lru_cache
 def edges(is_signed: bool) -> Float[np.ndarray, " edge"]:
     """The bounds of the bins, one more than there are bins."""
     side = 2.0 ** (LOWEST + np.arange(SIDE) // AN_OCTAVE) * (1 + np.arange(SIDE) % AN_OCTAVE / AN_OCTAVE)
@@ -43,12 +46,17 @@ def edges(is_signed: bool) -> Float[np.ndarray, " edge"]:
 
 def percentile(counts: Int[np.ndarray, " bin"], value: float, is_signed: bool) -> float:
     """The share of counted values that are below this one, in per cent; within its bin as if they lay evenly."""
-    total = counts.sum()
-    if not total:
-        return float("nan")
-    bounds = edges(is_signed)
-    below = np.concatenate([[0], np.cumsum(counts)])
-    return float(100 * np.interp(value, bounds, below) / total)
+    return float(percentiles(counts, np.array([value]), is_signed)[0])
+
+
+def percentiles(
+    counts: Int[np.ndarray, " bin"], values: Float[np.ndarray, " value"], is_signed: bool
+) -> Float[np.ndarray, " value"]:
+    """The same of many values; not a number where nothing was counted."""
+    below = np.concatenate([[0], np.cumsum(counts, dtype=np.float64)])
+    if not below[-1]:
+        return np.full(len(values), np.nan)
+    return 100 * np.interp(values, edges(is_signed), below) / below[-1]
 
 
 def quantiles(
