@@ -12,9 +12,8 @@ def card_text(row: Mapping[str, Any], *, n_examples: int, value: float | None, p
     """A card as lines of text, strangers' text fit to be shown."""
     lines = [f"L{row['layer']}.F{row['feature']}  {_shown(row['label'] or 'no label')}"]
     least = f", least {row['minimum']:.3g}" if row["minimum"] < 0 else ""
-    lines.append(
-        f"  active at {100 * row['density']:.3g} % of places; mean {row['mean']:.3g}, greatest {row['maximum']:.3g}{least}"
-    )
+    mean = "" if row["mean"] is None else f" mean {row['mean']:.3g},"
+    lines.append(f"  active at {100 * row['density']:.3g} % of places;{mean} greatest {row['maximum']:.3g}{least}")
     if value is not None:
         where = "unknown" if percentile is None else f"above {percentile:.1f} % of its activations"
         lines.append(f"  {value:g} is {where}")

@@ -57,6 +57,16 @@ def build(
             show_default=False,
         ),
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="Also ask a language model for labels, at this OpenAI-compatible address.", show_default=False
+        ),
+    ] = None,
+    explain_model: Annotated[str, typer.Option("--explain-model", help="Which model is asked there.")] = "default",
+    explain_most: Annotated[
+        int, typer.Option("--explain-most", min=1, help="Features it is asked about, those of most energy.")
+    ] = 100,
     compact: Annotated[
         bool, typer.Option("--compact", help="Few examples, no neighbours: about 0.5 kB a card.")
     ] = False,
@@ -78,6 +88,11 @@ def build(
     if out is not None:
         check_writable(out)
     found = None if lens is None else Lens.load(lens)
+    explainer = None
+    if explain is not None:
+        from silverstain.features.explainer import Explainer
+
+        explainer = Explainer(explain, explain_model, most=explain_most)
     loaded = load_replacement(loading)
     model, basis = loaded.model, loaded.dictionary
     if found is not None:
@@ -115,7 +130,7 @@ def build(
         cards: CardTable = assemble(seen, model, basis, lens=found, settings=settings, meta=about, on_progress=bar)
     if labels:
         with output.progress("labels", quiet=json) as bar:
-            cards = label_cards(cards, seen, model, basis, on_progress=bar)
+            cards = label_cards(cards, seen, model, basis, explainer=explainer, on_progress=bar)
     if concepts is not None:
         from silverstain.features.concepts import label_by_concepts, read_concepts
 
@@ -219,8 +234,19 @@ def query(
 def label_features(
     cards: CardsFile,
     labels: Annotated[
-        Path, typer.Option("--labels", callback=existing, help="JSONL: layer, feature, text, and perhaps kind, score.")
-    ],
+        Path | None,
+        typer.Option(
+            "--labels",
+            callback=existing,
+            help="JSONL: layer, feature, text, and perhaps kind, score.",
+            show_default=False,
+        ),
+    ] = None,
+    neuronpedia: Annotated[
+        str | None,
+        typer.Option(help="MODEL/SOURCE, as gemma-2-2b/gemmascope-16k: ask Neuronpedia.", show_default=False),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Features that Neuronpedia is asked about, of most energy.")] = 500,
     out: Annotated[Path | None, typer.Option(help="Where to write.", show_default="the same file")] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out features that have no card, instead of refusing.")
@@ -230,14 +256,29 @@ def label_features(
     """Put labels of yours, or of another tool, in front of those that cards have."""
     from silverstain.features.label_files import read_labels
 
-    table = _opened(cards)
-    given, unknown = read_labels(labels, table, skip_unknown=skip_unknown)
+    table, unknown = _opened(cards), 0
+    if (labels is None) == (neuronpedia is None):
+        raise UsageError("give either --labels FILE or --neuronpedia MODEL/SOURCE")
+    if labels is not None:
+        from silverstain.features.label_files import read_labels
+
+        given, unknown = read_labels(labels, table, skip_unknown=skip_unknown)
+    else:
+        from silverstain.features.neuronpedia import neuronpedia_labels
+        from silverstain.known_models import cards_folder
+
+        model, _, source = str(neuronpedia).partition("/")
+        features = table.most_active(most)
+        with output.progress("features", quiet=json) as bar:
+            given = neuronpedia_labels(
+                features, model=model, source=source, cache=cards_folder(), on_progress=lambda n: bar(n, len(features))
+            )
     table.with_labels(given).save(out or cards)
     if json:
         output.emit({"cards": str(out or cards), "labelled": len(given), "unknown": unknown})
     else:
         left = f"; {unknown} features have no card and were left out" if unknown else ""
-        output.talk(f"{len(given):,} features have labels of {shown_path(labels)}{left}.")
+        output.talk(f"{len(given):,} features have labels of {labels or neuronpedia}{left}.")
 
 
 @app.command()

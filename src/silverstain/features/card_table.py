@@ -148,7 +148,7 @@ class CardTable:
         return percentile(counts, value, self.is_signed) if len(counts) == n_bins(self.is_signed) else None
 
     def search(self, text: str, *, limit: int = 50) -> list[FeatureCard]:
-        """Cards with the text in a label, whatever its case, or else among the tokens they promote; best label first."""
+        """Cards with the text in a label, whatever its case, or else as a token they promote; best label first."""
         wanted = text.lower()
         scores = self.table["label_score"].to_pylist()
         by_label = [
@@ -165,6 +165,13 @@ class CardTable:
                 if any(str(token["token"]).strip().lower() == wanted.strip() for token in tokens or ())
             ]
         return [self._card(row) for row in rows[:limit]]
+
+    def most_active(self, n: int) -> list[tuple[int, int]]:
+        """The features (layer, feature) of most energy: mean square of the activation over all places."""
+        energy = self.table["energy"].to_numpy(zero_copy_only=False)
+        rows = np.argsort(-np.nan_to_num(energy), kind="stable")[:n]
+        layers, features = (self.table[name].to_pylist() for name in ("layer", "feature"))
+        return [(layers[row], features[row]) for row in rows.tolist()]
 
     def check_fits(self, basis: "Basis") -> None:
         """UsageError when these are the cards of another basis."""

@@ -58,8 +58,8 @@ def read_labels(
     if unknown and not skip_unknown:
         number, name = unknown[0]
         raise UsageError(
-            f"{shown_path(path)}, line {number}: {name} has no card here ({len(unknown)} such lines); the labels may be "
-            "of another dictionary: check that, or leave such lines out (--skip-unknown)"
+            f"{shown_path(path)}, line {number}: {name} has no card here ({len(unknown)} such lines); the labels may "
+            "be of another dictionary: check that, or leave such lines out (--skip-unknown)"
         )
     return found, len(unknown)
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from silverstain.bases import Basis
 from silverstain.features.card_table import CardTable
+from silverstain.features.explainer import Explainer
 from silverstain.features.histogram import quantiles
 from silverstain.features.label_tests import FEWEST, Contexts, LabelScores, score_rule
 from silverstain.features.output import written_ids
@@ -30,6 +31,8 @@ STRONG = 0.99
 WORTH = 0.6
 """Balanced accuracy, on the contexts a rule is learnt from, below which it names nothing."""
 N_CONTROLS = 500
+SHOWN_TO_MODEL = 12
+"""Examples that a language model is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +55,24 @@ def label_cards(
     model: LanguageModel,
     basis: Basis,
     *,
+    explainer: Explainer | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CardTable:
     """The cards with labels, strongest side and best rule first; what shuffled labels would score stands in the meta,
-    under `random_label_detection`."""
+    under `random_label_detection`. An `explainer` is asked about the features of most energy, as many as it may be."""
     classes = TokenClasses(model.token_strings(range(model.d_vocab)))
     labels: dict[tuple[int, int], list[dict[str, Any]]] = {}
     tested: list[tuple[Rule, Contexts]] = []
     n_layers = seen.tally.sizes.n_layers
+    asked_about = _asked_about(cards, explainer)
     alive = {int(key) for key in cards.key}
     for layer in range(n_layers):
         features = [key % cards.n_features for key in alive if key // cards.n_features == layer]
         writes = _written(model, basis, layer, features, seen.tally.sizes.sides)
         for unit in units_of(seen, layer, sorted(features)):
             found = labels_of(unit, classes, writes.get((unit.feature, unit.sign)), model)
+            if explainer is not None and (layer, unit.feature) in asked_about:
+                found = [*explained(unit, explainer, classes), *found]
             if found:
                 labels.setdefault((layer, unit.feature), []).extend(found)
                 first = json.loads(found[0]["evidence"]).get("rule")
@@ -103,6 +110,34 @@ def labels_of(
         )
         for rank, (accuracy, kind, text, rule) in enumerate(proposals)
     ]  # fmt: skip
+
+
+def explained(unit: Unit, explainer: Explainer, classes: TokenClasses) -> list[dict[str, Any]]:
+    """The label that a language model gives, tested by the tokens that it names."""
+    examples = []
+    for window in unit.shown[:SHOWN_TO_MODEL]:
+        inside = window >= 0
+        examples.append(([classes.strings[token] for token in window[inside]], int(inside[:BEFORE].sum())))
+    answer = explainer.explain(examples)
+    if answer is None:
+        return []
+    wanted = {token.strip() for token in answer.tokens}
+    ids = [token for token, text in enumerate(classes.strings) if text.strip("Ġ▁ ") in wanted]
+    rule = {"all": [{"at": 0, "tokens": ids}]} if ids else None
+    scores = None if rule is None else score_rule(rule, unit.held, classes)
+    evidence = {"rule": rule, "model": explainer.model, "tokens": list(answer.tokens)}
+    order = unit.strength * 1.000001
+    return [
+        label_entry(
+            answer.text, "model", sign=unit.sign, source=explainer.url, scores=scores, order=order, evidence=evidence
+        )
+    ]
+
+
+def _asked_about(cards: CardTable, explainer: Explainer | None) -> set[tuple[int, int]]:
+    if explainer is None:
+        return set()
+    return set(cards.most_active(explainer.most))
 
 
 def label_entry(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -228,5 +229,5 @@ def _read_state(path: Path, sizes: Sizes, about: str) -> _SoFar:
     kinds = sizes.arrays()
     arrays = {name: tensors[name].numpy().view(kind) for name, (_, kind, _) in kinds.items()}
     ids, counts, starts = (tensors[f"text.{name}"].numpy() for name in ("ids", "counts", "starts"))
-    rows = [Row(ids[a:b], counts[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    rows = [Row(ids[a:b], counts[a:b]) for a, b in pairwise(starts)]
     return _SoFar(Tally(sizes, arrays), rows)
