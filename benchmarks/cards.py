@@ -1,6 +1,6 @@
 """How fast cards are made, in how much room, and how well their labels stand tests on contexts held out.
 
-    python -m benchmarks.cards organism [--tokens 1000000]    speed, memory, labels of features with influence
+    python -m benchmarks.cards organism --tokens 100000
     python -m benchmarks.cards neurons --model smollm2-135m --text FILE --tokens 20000
 
 Results go to benchmarks/results/cards-*.json. Labels are made and tested on rows that are told apart by a hash of their
@@ -21,71 +21,64 @@ import silverstain
 from silverstain.bases import Dictionary
 from silverstain.cli.feature_texts import rows_to_describe
 from silverstain.cli.text_options import TextOptions
-from silverstain.features.assembling import CardSettings, assemble
-from silverstain.features.naming import label_cards
+from silverstain.features.label_tests import FEWEST
+from silverstain.features.naming import _written, labels_of, random_label_control, units_of
+from silverstain.features.rules import TokenClasses
 from silverstain.features.streaming import stream
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 1707
 
 
-def made(model: Any, basis: Any, reading: TextOptions, tokens: int, seed: int) -> tuple[Any, Any, dict[str, Any]]:
-    """Cards without neighbours, what they were made from, and the time of each step, in seconds of the processor (the
-    machine is shared) and of the wall."""
-    rows, about = rows_to_describe(model, reading, tokens=tokens, seed=seed)
+def read(model: Any, basis: Any, reading: TextOptions, tokens: int, seed: int) -> tuple[Any, dict[str, Any]]:
+    """What one pass leaves, and its time in seconds of the processor (the machine is shared) and of the wall."""
+    rows, _ = rows_to_describe(model, reading, tokens=tokens, seed=seed)
     start, wall = time.process_time(), time.perf_counter()
     seen = stream(model, basis, rows, n_tokens=tokens)
-    read, read_wall = time.process_time() - start, time.perf_counter() - wall
-    start = time.process_time()
-    cards = assemble(seen, model, basis, settings=CardSettings(near=0, drivers=False, nearest=False), meta=about)
-    assembled = time.process_time() - start
-    start = time.process_time()
-    cards = label_cards(cards, seen, model, basis)
-    return cards, seen, {
-        "places": seen.text.n_places,
-        "seconds_cpu": {"read": read, "assemble": assembled, "label": time.process_time() - start},
-        "seconds_wall_read": read_wall,
-        "tokens_per_cpu_second": seen.text.n_places / read,
-        "tokens_per_wall_second": seen.text.n_places / read_wall,
+    cpu, wall = time.process_time() - start, time.perf_counter() - wall
+    return seen, {
+        "places": seen.text.n_places, "cpu_seconds": cpu, "wall_seconds": wall,
+        "places_per_cpu_second": seen.text.n_places / cpu,
+        "minutes_for_a_million_cpu": 1e6 / seen.text.n_places * cpu / 60,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         "state_gb": seen.tally.sizes.n_bytes / 1e9,
     }  # fmt: skip
 
 
-def label_figures(cards: Any, chosen: set[tuple[int, int]] | None = None) -> dict[str, Any]:
-    """What the first labels score, of all features or of chosen ones; those without a label or a test are counted."""
-    entries: list[dict[str, Any]] = []
-    n, unlabelled, untested = 0, 0, 0
-    layers, features = (cards.table[name].to_pylist() for name in ("layer", "feature"))
-    for layer, feature, labels in zip(layers, features, cards.table["labels"].to_pylist(), strict=True):
-        if chosen is not None and (layer, feature) not in chosen:
-            continue
-        n += 1
-        unlabelled += not labels
-        if labels:
-            untested += labels[0]["score"] is None
-            entries.append(json.loads(labels[0]["scores"]))
-    figures: dict[str, Any] = {"features": n, "without_label": unlabelled, "too_few_contexts_to_test": untested}
+def label_figures(
+    seen: Any, model: Any, basis: Any, chosen: set[tuple[int, int]], *, decoder: Any = None
+) -> dict[str, Any]:
+    """What the first label of each side of some features scores, the same labels shuffled, and labels by written
+    tokens alone (of another decoder, where one is given)."""
+    classes = TokenClasses(model.token_strings(range(model.d_vocab)))
+    sides, tested, scores, written = 0, [], [], []
+    for layer in range(basis.n_layers):
+        features = sorted(feature for of, feature in chosen if of == layer)
+        writes = _written(model, decoder or basis, layer, features, seen.tally.sizes.sides)
+        for unit in units_of(seen, layer, features):
+            sides += 1
+            some = labels_of(unit, classes, writes.get((unit.feature, unit.sign)), model)
+            written += [one["score"] for one in some if one["kind"] == "writes" and one["score"] is not None]
+            if some and some[0]["score"] is not None:
+                scores.append(json.loads(some[0]["scores"]))
+                tested.append((json.loads(some[0]["evidence"])["rule"], unit.held))
+            elif len(unit.held.active) >= FEWEST:
+                scores.append({"detection": 0.5})  # no label is a guess
+    figures: dict[str, Any] = {"features": len(chosen), "sides_with_contexts": sides, "tested": len(scores)}
     for name in ("detection", "contrast", "fuzzing", "intruder", "precision", "recall"):
-        values = [entry[name] for entry in entries if entry.get(name) is not None]
+        values = [entry[name] for entry in scores if entry.get(name) is not None]
         if values:
             figures[name] = {"mean": float(np.mean(values)), "median": float(np.median(values)), "n": len(values)}
-    counted = [entry["detection"] for entry in entries if entry.get("detection") is not None]
-    known = n - untested
-    if known:  # a feature without any label is a guess
-        figures["detection_unlabelled_as_half"] = float((sum(counted) + 0.5 * (known - len(counted))) / known)
+    figures["random_label_detection"] = random_label_control(tested, classes)
+    figures["written_tokens"] = {"labels": len(written), "detection": float(np.mean(written)) if written else None}
     return figures
 
 
-def written_label_figures(cards: Any) -> dict[str, Any]:
-    """Detection of labels made from written tokens, wherever they stand."""
-    values = [
-        label["score"]
-        for labels in cards.table["labels"].to_pylist()
-        for label in labels or ()
-        if label["kind"] == "writes" and label["score"] is not None
-    ]
-    return {"labels": len(values), "detection": float(np.mean(values)) if values else None}
+def some_features(seen: Any, n: int) -> set[tuple[int, int]]:
+    """Active features drawn at random."""
+    layers, features = (seen.tally.arrays["count"] > 0).nonzero()
+    rows = np.random.default_rng(SEED).permutation(len(layers))[:n]
+    return {(int(layers[row]), int(features[row])) for row in rows}
 
 
 def influential(loaded: Any, n: int, share: float) -> set[tuple[int, int]]:
@@ -145,67 +138,55 @@ def with_random_readers(basis: Dictionary, model: Any) -> Dictionary:
     return Dictionary.from_tensors(W_enc=W_enc, b_enc=[zeros] * len(layers), threshold=thresholds, **given)
 
 
-def organism(tokens: int, label_tokens: int, prompts: int) -> dict[str, Any]:
+def organism(tokens: int, prompts: int, features: int) -> dict[str, Any]:
     loaded = silverstain.load("organism")
     model, basis = loaded.model, loaded.trained
-    found: dict[str, Any] = {"model": model.name, "dictionary": basis.name}
-    cards, _, times = made(model, basis, TextOptions(), label_tokens, SEED)
-    chosen = influential(loaded, prompts, 0.01)
-    found["labels"] = {
-        "times": times, "random_label_detection": cards.meta["random_label_detection"],
-        "all": label_figures(cards), "with_influence_of_1_percent": label_figures(cards, chosen),
-        "written": written_label_figures(cards),
-    }  # fmt: skip
-    yield_so_far(found, "organism")
-    other, _, _ = made(model, with_random_decoder(basis), TextOptions(), label_tokens // 2, SEED)
-    found["random_decoder"] = {"written": written_label_figures(other)}
-    yield_so_far(found, "organism")
-    other, _, _ = made(model, with_random_readers(basis, model), TextOptions(), label_tokens // 2, SEED)
-    found["random_readers"] = label_figures(other)
-    yield_so_far(found, "organism")
-    if tokens:
-        rows, _ = rows_to_describe(model, TextOptions(), tokens=tokens, seed=SEED)
-        start, wall = time.process_time(), time.perf_counter()
-        seen = stream(model, basis, rows, n_tokens=tokens)
-        cpu, wall = time.process_time() - start, time.perf_counter() - wall
-        found["speed"] = {
-            "places": seen.text.n_places, "cpu_seconds": cpu, "wall_seconds": wall,
-            "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-        }  # fmt: skip
+    found: dict[str, Any] = {"model": model.name, "dictionary": basis.name, "seed": SEED}
+    seen, found["reading"] = read(model, basis, TextOptions(), tokens, SEED)
+    some = some_features(seen, features)
+    found["any_features"] = label_figures(seen, model, basis, some)
+    keep(found, "organism")
+    found["influence_of_1_percent"] = label_figures(seen, model, basis, influential(loaded, prompts, 0.01))
+    keep(found, "organism")
+    found["random_decoder"] = label_figures(seen, model, basis, some, decoder=with_random_decoder(basis))[
+        "written_tokens"
+    ]
+    keep(found, "organism")
+    other = with_random_readers(basis, model)
+    seen, _ = read(model, other, TextOptions(), tokens // 2, SEED)
+    found["random_readers"] = label_figures(seen, model, other, some_features(seen, features // 2))
     return found
 
 
-def neurons(name: str, text: list[str], tokens: int) -> dict[str, Any]:
+def neurons(name: str, text: list[str], tokens: int, features: int) -> dict[str, Any]:
     loaded = silverstain.load(name)
     reading = TextOptions(text=text, context=128)
-    cards, _, times = made(loaded.model, loaded.dictionary, reading, tokens, SEED)
-    cards.save(Path("/tmp") / f"cards-{name}.parquet")
-    return {
-        "model": name, "text": [Path(one).name for one in text], "times": times,
-        "hours_for_a_million_cpu": 1e6 / times["tokens_per_cpu_second"] / 3600,
-        "random_label_detection": cards.meta["random_label_detection"], "labels": label_figures(cards),
-    }  # fmt: skip
+    seen, times = read(loaded.model, loaded.dictionary, reading, tokens, SEED)
+    found = {"model": name, "text": [Path(one).name for one in text], "seed": SEED, "reading": times}
+    keep(found, "neurons")
+    found["any_neurons"] = label_figures(seen, loaded.model, loaded.dictionary, some_features(seen, features))
+    return found
 
 
-def yield_so_far(found: dict[str, Any], name: str) -> None:
+def keep(found: dict[str, Any], name: str) -> None:
     (RESULTS / f"cards-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["organism", "neurons"])
-    parser.add_argument("--tokens", type=int, default=1_000_000)
-    parser.add_argument("--label-tokens", type=int, default=100_000)
-    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--tokens", type=int, default=100_000)
+    parser.add_argument("--features", type=int, default=1000, help="drawn at random, whose labels are tested")
+    parser.add_argument("--prompts", type=int, default=60, help="traced, for features with influence")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--text", nargs="*", default=[])
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "organism":
-        found = organism(given.tokens, given.label_tokens, given.prompts)
+        found = organism(given.tokens, given.prompts, given.features)
     else:
-        found = neurons(given.model, given.text, given.tokens)
-    yield_so_far(found, given.what)
+        found = neurons(given.model, given.text, given.tokens, given.features)
+    keep(found, given.what)
     print(json.dumps(found, indent=1))
 
 

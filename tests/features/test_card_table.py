@@ -184,10 +184,11 @@ def test_sql_sees_the_cards_and_nothing_else(cards, tmp_path):
     assert query_cards(cards, "SELECT promotes[1].token FROM cards WHERE layer = 1 AND feature = 0").rows == [
         ("austin",)
     ]
+    out, other = tmp_path / "out.csv", tmp_path / "x.db"
     for forbidden in (
-        f"SELECT * FROM read_csv('{secret}')", f"SELECT * FROM '{secret}'", "SELECT * FROM read_text('/etc/passwd')",
-        f"COPY cards TO '{tmp_path / 'out.csv'}'", f"ATTACH '{tmp_path / 'x.db'}'", "INSTALL httpfs", "DROP TABLE cards",
-        "SET enable_external_access = true", "SELECT 1; SELECT 2", "", "SELEC", "SELECT * FROM table_that_is_not",
+        f"SELECT * FROM read_csv('{secret}')", f"SELECT * FROM '{secret}'", "SELECT * FROM read_text('/etc/hosts')",
+        f"COPY cards TO '{out}'", f"ATTACH '{other}'", "INSTALL httpfs", "DROP TABLE cards", "", "SELEC",
+        "SET enable_external_access = true", "SELECT 1; SELECT 2", "SELECT * FROM table_that_is_not",
     ):  # fmt: skip
         with pytest.raises(UsageError, match=r"a query is one SELECT|the query cannot be answered"):
             query_cards(cards, forbidden)

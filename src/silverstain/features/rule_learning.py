@@ -2,9 +2,9 @@
 
 Conditions are added one by one, as long as each makes the rule clearly better: its worth is mostly the balanced
 accuracy, in which rare features and common ones count alike, and for a part F1 at the feature's own density, without
-which a rare feature would have a rule that mostly holds elsewhere. What a token seen once
-among the feature's contexts would add is not counted, as such a token may have been seen by chance: a set of tokens is
-worth what it says of contexts whose token would be known without them.
+which a rare feature would have a rule that mostly holds elsewhere. What a set of tokens
+is worth is what it says of each context when that context is left out: a token that is in the set because of this very
+context counts as missed.
 """
 
 from collections.abc import Iterator
@@ -92,12 +92,13 @@ def _options(
         tokens, counts = np.unique(here, return_counts=True)
         ranked = np.sort(there)
         elsewhere = np.searchsorted(ranked, tokens, side="right") - np.searchsorted(ranked, tokens, side="left")
-        telling = (counts / len(active) > (elsewhere + 0.5) / (len(others) + 1)) & (tokens >= 0)
+        n, m = len(active), len(others)
+        telling = (counts / n > (elsewhere + 0.5) / (m + 1)) & (tokens >= 0)
         if telling.any():
             order = np.argsort(-counts[telling], kind="stable")
-            hits = counts[telling & (counts > 1)].sum()
-            condition = {"at": at, "tokens": tokens[telling][order].tolist()}
-            yield _Option(condition, float(hits), int(elsewhere[telling].sum()))
+            hits = counts[((counts - 1) / n > (elsewhere + 0.5) / (m + 1)) & (tokens >= 0)].sum()
+            false = elsewhere[(counts / n > (elsewhere - 0.5) / m) & (tokens >= 0)].sum()
+            yield _Option({"at": at, "tokens": tokens[telling][order].tolist()}, float(hits), int(false))
         if abs(at) <= 1:
             for name, members in classes.members.items():
                 hits = members[here].sum()
@@ -122,19 +123,17 @@ def _before(active: Int[np.ndarray, "n width"], others: Int[np.ndarray, "m width
     contained, there, tokens = contained[:, order], there[:, order], tokens[order]
     hit, false = np.zeros(len(active), dtype=bool), np.zeros(len(others), dtype=bool)
     chosen: list[int] = []
-    score = 0.0
     while len(chosen) < MOST_BEFORE:
-        gains = (contained[~hit].sum(0) / len(active)) - (there[~false].sum(0) / len(others))
+        gains = ((contained[~hit].sum(0) - 1) / len(active)) - ((there[~false].sum(0) + 1) / len(others))
         one = int(np.argmax(gains))
         if gains[one] < 0.01:
             break
         chosen.append(one)
-        score += float(gains[one])
         hit |= contained[:, one]
         false |= there[:, one]
     if not chosen:
         return None
-    return _Option({"before": tokens[chosen].tolist()}, float(hit.sum()), int(false.sum()))
+    return _Option({"before": tokens[chosen].tolist()}, float(hit.sum() - len(chosen)), int(false.sum()) + len(chosen))
 
 
 def _contained(windows: Int[np.ndarray, "n before"]) -> tuple[Bool[np.ndarray, "n token"], Int[np.ndarray, " token"]]:
