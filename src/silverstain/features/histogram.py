@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 LOWEST, HIGHEST = -16, 16
@@ -44,13 +44,13 @@ def edges(is_signed: bool) -> Float[np.ndarray, " edge"]:
     return np.concatenate([-side[::-1], side])  # the bin of 0 lies between the smallest of both sides
 
 
-def percentile(counts: Int[np.ndarray, " bin"], value: float, is_signed: bool) -> float:
+def percentile(counts: Integer[np.ndarray, " bin"], value: float, is_signed: bool) -> float:
     """The share of counted values that are below this one, in per cent; within its bin as if they lay evenly."""
     return float(percentiles(counts, np.array([value]), is_signed)[0])
 
 
 def percentiles(
-    counts: Int[np.ndarray, " bin"], values: Float[np.ndarray, " value"], is_signed: bool
+    counts: Integer[np.ndarray, " bin"], values: Float[np.ndarray, " value"], is_signed: bool
 ) -> Float[np.ndarray, " value"]:
     """The same of many values; not a number where nothing was counted."""
     below = np.concatenate([[0], np.cumsum(counts, dtype=np.float64)])
@@ -60,7 +60,7 @@ def percentiles(
 
 
 def quantiles(
-    counts: Int[np.ndarray, " bin"], shares: Float[np.ndarray, " share"], is_signed: bool
+    counts: Integer[np.ndarray, " bin"], shares: Float[np.ndarray, " share"], is_signed: bool
 ) -> Float[np.ndarray, " share"]:
     """The values below which these shares of all lie; within a bin as if they lay evenly."""
     bounds, total = edges(is_signed), counts.sum()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from silverstain.bases import Basis
 from silverstain.features.card_table import CardTable
@@ -211,7 +211,7 @@ def units_of(seen: Seen, layer: int, features: list[int]) -> Iterator[Unit]:
             )
 
 
-def threshold(counts: Int[np.ndarray, " bin"], sign: int, is_signed: bool) -> float | None:
+def threshold(counts: Integer[np.ndarray, " bin"], sign: int, is_signed: bool) -> float | None:
     """The activation from which a side counts as active; None where it never does."""
     if not is_signed:
         return 0.0
