@@ -85,9 +85,7 @@ def test_a_text_smaller_than_the_context_is_described_all_the_same(capsys, tmp_p
     text = tmp_path / "text.txt"
     text.write_text("the capital of texas is austin .\nthe word big in french is grand .\n")
     out = tmp_path / "small.parquet"
-    report = said(
-        capsys, "features", "build", "--model", "organism/memorised", "--text", str(text), "--out", str(out)
-    )
+    report = said(capsys, "features", "build", "--model", "organism/memorised", "--text", str(text), "--out", str(out))
     assert 5 < report["places"] < 40
     assert report["described"] > 0
 

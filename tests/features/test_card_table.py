@@ -310,7 +310,12 @@ def test_settings_leave_out_what_is_not_wanted(world, dictionary, seen):
 
 
 def test_the_state_of_a_large_basis_keeps_fewer_shared_places():
-    class Large:
-        n_layers, n_features, is_dense = 26, 16384, False
-
-    assert Sizes.of(Large()).pool < 400  # pyright: ignore[reportArgumentType]
+    zeros = torch.zeros(1, 1)
+    large = Dictionary.from_tensors(
+        W_enc=zeros.expand(400_000, 1)[None],
+        b_enc=zeros.expand(1, 400_000),
+        W_dec=zeros.expand(400_000, 1)[None],
+        b_dec=zeros,
+        name="large",
+    )
+    assert Sizes.of(large).pool < 400

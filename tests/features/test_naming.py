@@ -69,7 +69,7 @@ def test_a_rule_that_made_the_contexts_is_found_again(rule):
 
 def test_contexts_alike_teach_nothing():
     found = learn_rule(windows(96), windows(800, seed=2), CLASSES, 0.01)
-    assert found is None or found.accuracy < 0.6
+    assert found is None or found.accuracy < 0.65  # below which nothing is named
 
 
 def test_scores_of_a_perfect_rule_a_guess_and_too_little():

@@ -276,10 +276,10 @@ class CardTable:
             **{name: float(best.get(name) or 0.0) for name in ("precision", "recall", "f1", "auroc")},
             support=int(best.get("support") or 0),
             density=entry["density"],
-            mean_activation=entry["mean"],
+            mean_activation=entry["mean"] or 0.0,  # not known of cards of other tools
             max_activation=max(entry["maximum"], -entry["minimum"]),
-            promotes=tuple((token["token"], token["weight"]) for token in entry["promotes"] or ()),
-            suppresses=tuple((token["token"], token["weight"]) for token in entry["suppresses"] or ()),
+            promotes=tuple((token["token"], token["weight"] or 0.0) for token in entry["promotes"] or ()),
+            suppresses=tuple((token["token"], token["weight"] or 0.0) for token in entry["suppresses"] or ()),
             examples=tuple(
                 Example(tokens=tuple(one["tokens"]), index=one["at"], activation=one["activation"])
                 for one in entry["examples"] or ()

@@ -28,7 +28,7 @@ from silverstain.models import LanguageModel
 
 STRONG = 0.99
 """A neuron counts as active where it is as strong, on one side, as at this share of places and more."""
-WORTH = 0.6
+WORTH = 0.65
 """Balanced accuracy, on the contexts a rule is learnt from, below which it names nothing."""
 N_CONTROLS = 500
 SHOWN_TO_MODEL = 12
