@@ -71,8 +71,8 @@ def test_noise_is_called_nothing(found):
 
 
 def test_real_activations_are_read(world):
-    table = [{"prompt": f"the capital of {state} is", "state": state, "n": str(i % 2)} for i, state in enumerate(
-        [*TOWNS.values(), *TOWNS])]  # fmt: skip
+    names = [*TOWNS.values(), *TOWNS]
+    table = [{"prompt": f"the capital of {name} is", "state": name, "n": str(len(name) % 2)} for name in names]
     doubled = [{**row, "prompt": f"the {row['prompt']}"} for row in table]
     more = [{**row, "prompt": f"is {row['prompt']}"} for row in table + doubled]
     concept_matches(world.model, world.dictionary, concepts_of([*table, *doubled, *more]))
