@@ -174,6 +174,11 @@ def models_folder() -> Path:
     return cache_folder() / "models"
 
 
+def cards_folder() -> Path:
+    """Where cards of bases without a folder of their own are kept, as of a model's neurons."""
+    return cache_folder() / "cards"
+
+
 def kept_folder(name: str) -> Path:
     """The folder of a known model, whether or not it is there."""
     return models_folder() / known_model(name).name

@@ -1,7 +1,8 @@
 """The front door: loads a model together with the dictionary that stands in for its dense parts."""
 
+import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,11 @@ from silverstain.bases import Basis, Dictionary, NeuronBasis, check_fidelity, ch
 from silverstain.bases.layout import CARDS
 from silverstain.brief import brief
 from silverstain.errors import UsageError
-from silverstain.features import Cards, read_graph
+from silverstain.features import Cards, CardTable, read_graph
+from silverstain.features.card_files import AnyCards
 from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
+from silverstain.known_models import cards_folder
 from silverstain.models import LanguageModel, load_model
 from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references, is_organism, reads_neurons
 from silverstain.verification import Verification
@@ -145,11 +148,18 @@ def load(
     )
 
 
-def cards_of(graph: Graph) -> Cards | None:
-    """The cards of the dictionary that a graph was traced with, if that is here under the name the graph has for it,
-    is the same one, and has any. Neither a model nor a dictionary is loaded, and nothing is fetched."""
+def cards_of(graph: Graph) -> AnyCards | None:
+    """The cards of the basis that a graph was traced with: those that `silverstain features build` keeps in the cache,
+    by its hash, else those beside the dictionary, if that is here under the name the graph has for it and is the same
+    one. Neither a model nor a dictionary is loaded, and nothing is fetched."""
     named = {what: graph.meta.get(what) or {} for what in ("model", "dictionary")}
     model, kind = (str(one.get("name") or "") for one in named.values())
+    basis = str(named["dictionary"].get("hash") or "")
+    if re.fullmatch(r"[0-9a-f]{8,64}", basis) and (kept := cards_folder() / f"{basis}.parquet").is_file():
+        with suppress(UsageError, OSError, ValueError):
+            table = CardTable.load(kept)
+            if table.meta.get("dictionary_hash") == basis:
+                return table
     if not kind:
         return None
     try:

@@ -60,6 +60,10 @@ VERB_GROUPS = {
         "train": "Train a sparse replacement of a model's MLPs on text of yours.",
         "organism": "Describe, check or grow the small model that comes along.",
     },
+    "Read": {
+        "features": "Describe features over text, name them, and look them up.",
+        "lens": "Find what each layer's stream becomes in the last, to read features through.",
+    },
     "Files": {
         "prune": "Keep the few nodes and edges that carry most of the influence.",
         "import": "Read a graph of circuit-tracer or Neuronpedia.",

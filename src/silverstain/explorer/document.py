@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from silverstain.features.cards import Cards
+from silverstain.features.card_files import AnyCards
 from silverstain.graphs.contrast import contrast_of
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.kinds import ATTENTION, ERROR, FEATURE, LOGIT, TOKEN
@@ -43,7 +43,7 @@ _TYPES = {
 }
 
 
-def page_document(graph: Graph, story: Story | None = None, cards: Cards | None = None, *, name: str = "") -> dict:
+def page_document(graph: Graph, story: Story | None = None, cards: AnyCards | None = None, *, name: str = "") -> dict:
     """The document of a graph. `name` is what the page calls the file it came from.
 
     Numbers that are not finite become 0 among edges and activations, and null elsewhere.
@@ -153,7 +153,7 @@ def _contrast(graph: Graph) -> dict[str, Any] | None:
     return {"explained": said.explained, "sides": sides}
 
 
-def _cards(graph: Graph, cards: Cards) -> dict[str, Any]:
+def _cards(graph: Graph, cards: AnyCards) -> dict[str, Any]:
     """The cards of the graph's features by `layer_feature`, of those with the most influence."""
     nodes, reached = graph.nodes, graph.influence()
     features = (nodes.kind == FEATURE).nonzero().flatten()
@@ -175,7 +175,7 @@ def _card(card: dict[str, Any]) -> dict[str, Any]:
     numbers = ("precision", "recall", "density", "mean_activation", "max_activation")
     return {
         "label": printable(card["label"], LONGEST_TEXT),
-        "kind": card["kind"],
+        "kind": printable(card["kind"], 80),
         **{name: _rounded(card[name]) for name in numbers},
         **{
             side: [[printable(token, 80), _rounded(effect)] for token, effect in card[side][:8]]

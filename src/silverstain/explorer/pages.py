@@ -8,7 +8,7 @@ from typing import Any
 
 from silverstain.explorer.bundle import STATIC, bundled
 from silverstain.explorer.document import json_in_html, page_document
-from silverstain.features.cards import Cards
+from silverstain.features.card_files import AnyCards
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.story import Story
 
@@ -17,7 +17,7 @@ LARGEST_IN_NOTEBOOK = 200_000
 NOTEBOOK_HEIGHT = 760
 
 
-def graph_html(graph: Graph, story: Story | None = None, cards: Cards | None = None, *, name: str = "") -> str:
+def graph_html(graph: Graph, story: Story | None = None, cards: AnyCards | None = None, *, name: str = "") -> str:
     """The explorer with this graph, as one HTML file."""
     return page_html(page_document(graph, story, cards, name=name))
 

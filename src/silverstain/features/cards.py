@@ -19,7 +19,7 @@ from silverstain.bases import ActiveUnits, Dictionary
 from silverstain.brief import brief
 from silverstain.documents import parsed_json
 from silverstain.errors import UsageError
-from silverstain.features.labels import KINDS, Kind, group_label_of, is_supported, label_of
+from silverstain.features.labels import KINDS, group_label_of, is_supported, label_of
 from silverstain.notation import feature_name
 from silverstain.storage import broken_file, read_tensors, save_tensors_whole
 from silverstain.validation import Count, FromOutside, ShortText, validated
@@ -71,7 +71,7 @@ class FeatureCard:
     layer: int
     feature: int
     label: str
-    kind: Kind
+    kind: str
     """What the label is about: a word, the next word, a hidden value, a class of words; mixed: nothing fits."""
     subject: str
     precision: float
@@ -154,10 +154,10 @@ class Cards:
         row = self._supported_row(layer, feature)
         return None if row is None else label_of(KINDS[int(self.kind[row])], self.subjects[row])
 
-    def kind_of(self, layer: int, feature: int) -> Kind:
+    def kind_of(self, layer: int, feature: int) -> str:
         """What its label is about; mixed for a feature without a card."""
         row = self._row(layer, feature)
-        return "mixed" if row is None else KINDS[int(self.kind[row])]  # pyright: ignore[reportReturnType]
+        return "mixed" if row is None else KINDS[int(self.kind[row])]
 
     def search(self, text: str, *, limit: int = 50) -> list[FeatureCard]:
         """Cards whose label holds the text, whatever its case; the best fitting first."""
@@ -242,7 +242,7 @@ class Cards:
             layer=layer,
             feature=feature,
             label=label_of(kind, self.subjects[row]),
-            kind=kind,  # pyright: ignore[reportArgumentType]
+            kind=kind,
             subject=self.subjects[row],
             precision=precision,
             recall=recall,

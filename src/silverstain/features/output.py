@@ -111,13 +111,25 @@ def written_tokens(
     *,
     negative: Collection[tuple[int, int]] = (),
 ) -> dict[tuple[int, int], tuple[str, ...]]:
+    """The texts of `written_ids`."""
+    found = written_ids(model, dictionary, features, negative=negative)
+    return {place: tuple(model.token_strings(tokens)) for place, tokens in found.items()}
+
+
+def written_ids(
+    model: LanguageModel,
+    dictionary: Basis,
+    features: Iterable[tuple[int, int]],
+    *,
+    negative: Collection[tuple[int, int]] = (),
+) -> dict[tuple[int, int], tuple[int, ...]]:
     """The tokens that each (layer, feature) writes, strongest first: at most MOST_WRITTEN, of those whose direct effect
     stands out of the vocabulary (BY_CHANCE) and is not far below the strongest (NEAR_THE_TOP). Features that write
     none are left out. Of `negative` ones, whose activation is below 0, it is what that writes.
     """
     stands_out = NormalDist().inv_cdf(1 - BY_CHANCE / max(model.d_vocab, 2))  # 4.0 of 1,500 tokens, 5.1 of 250,000
     places = sorted(set(features))
-    found: dict[tuple[int, int], list[int]] = {}
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
     if not places:
         return {}
     vectors = scaled_vectors(model, dictionary, places, [-1.0 if place in negative else 1.0 for place in places])
@@ -131,8 +143,8 @@ def written_tokens(
             least = max(stands_out, NEAR_THE_TOP * sizes[0])
             written = [token for size, token in zip(sizes, ids, strict=True) if size >= least]
             if written:
-                found[places[first + row]] = written
-    return {place: tuple(model.token_strings(tokens)) for place, tokens in found.items()}
+                found[places[first + row]] = tuple(written)
+    return found
 
 
 def _chunks(

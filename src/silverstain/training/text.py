@@ -121,6 +121,24 @@ class TextBatches:
             self._note(number - began)
             epoch += 1
 
+    def once(self) -> Iterator[Row]:
+        """All contexts of the source once, whatever is held out, in an order that the seed decides, and what is left at
+        the end in one that is shorter. UsageError where there is no text."""
+        rng = np.random.default_rng((self.seed, 0))
+        left, n = np.zeros(0, dtype=np.int64), 0
+        order = rng.permutation(len(self.documents.units))
+        for block in _blocks(self._cut(order, PIECES[0])):
+            rng.shuffle(block)
+            line = np.concatenate([left, *self.spelling.encode(block)])
+            rows, left = contexts_of(line, self.context, self.spelling.head, is_opened=self.spelling.is_opened)
+            n += len(rows)
+            yield from rows
+        if len(left):
+            n += 1
+            yield np.concatenate([np.array(self.spelling.head, dtype=np.int64), left])
+        if not n:
+            self._check_has_text()
+
     def _epoch(self, epoch: int) -> Iterator[Row]:
         """The contexts of one epoch; tokens that fill no context go on into the next block's."""
         rng = np.random.default_rng((self.seed, epoch))
