@@ -22,7 +22,7 @@ ENDS = ("done", "error", "cancelled")
 """Events after which nothing more comes."""
 
 
-class Cancelled(Exception):  # noqa: N818 - it is no error
+class Cancelled(Exception):
     """Raised within work that nobody waits for any more."""
 
 

@@ -9,6 +9,7 @@ import { el, fill } from './dom.js';
 import { openStory, save, storyText } from './files.js';
 import { counter, header } from './header.js';
 import { inspector } from './inspector.js';
+import { lab } from './lab.js';
 import { PICTURE_STYLE } from './picture.js';
 import { readingPane } from './reading.js';
 import { fromHash, kept, toHash } from './remember.js';
@@ -25,7 +26,7 @@ import { titleOf } from './account.js';
 const AUTOSAVE = 400;
 
 /** Open a document in an element. @returns {Store} */
-export function open(root, given, { home = '', pageLink = '', saveStory = null } = {}) {
+export function open(root, given, { home = '', pageLink = '', saveStory = null, graphPath = '' } = {}) {
   const fragment = fromHash(globalThis.location?.hash ?? '');
   const remembered = kept.read(given.hash);
   const store = new Store(given, { remembered, fragment });
@@ -36,11 +37,13 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
   const live = el('div.live', { 'aria-live': 'polite', role: 'status' });
   const notice = el('div.notice', { role: 'alert', hidden: true });
   const peek = el('div.peek', { hidden: true, 'aria-hidden': 'true' });
-  fill(root, top, left, middle, right, bottom, live, notice, peek);
+  const drawer = el('section.lab', { hidden: true, 'aria-label': 'lab' });
+  fill(root, top, left, middle, right, drawer, bottom, live, notice, peek);
   root.className = 'page';
 
   const ui = {
-    home, pageLink,
+    home, pageLink, graphPath,
+    canRun: Boolean(graphPath),
     isMac: /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? ''),
     run(id) {
       const command = COMMANDS.find((one) => one.id === id);
@@ -63,6 +66,14 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
     focusStage: () => stage().focus(),
     paths: () => inspect.paths(),
     rename: () => inspect.rename(),
+    lab() {
+      const isOpen = drawer.hidden;
+      bench.open(isOpen);
+      top.querySelector('[data-tool=lab]')?.setAttribute('aria-pressed', String(isOpen));
+      stage().draw();
+      if (isOpen) bench.focus();
+      else stage().focus();
+    },
     mark() {
       if (store.hovered) store.select([store.hovered], { add: true });
     },
@@ -116,6 +127,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
   const updateCounter = counter(bottom, store, ui);
   const updateReading = readingPane(left, store, ui);
   const inspect = inspector(right, store, ui);
+  const bench = lab(drawer, store, ui);
 
   let saving = 0;
   function update(what) {
@@ -130,6 +142,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
     else stage().mark();
     updateReading(what);
     inspect.update(what);
+    bench.update(what);
     root.classList.toggle('has-selection', store.selection.length > 0);
     if (what !== 'hover') remember();
     if (what === 'selection') announce();

@@ -67,6 +67,8 @@ export const COMMANDS = [
   { id: 'undo', title: 'Undo', keys: ['Mod+z'], part: 'Change', can: (store) => store.history.past.length > 0, run: (store, ui) => ui.say(`undone: ${store.undo()}`) },
   { id: 'redo', title: 'Redo', keys: ['Mod+Shift+z', 'Mod+y'], part: 'Change', can: (store) => store.history.future.length > 0, run: (store, ui) => ui.say(`done again: ${store.redo()}`) },
 
+  { id: 'lab', title: 'Lab: change a part of the running model', keys: ['l'], part: 'Test', run: (_, ui) => ui.lab() },
+
   { id: 'story', title: 'Save your work as a story (JSON)', keys: ['Mod+s'], part: 'Files', run: (_, ui) => ui.save('story') },
   { id: 'open', title: 'Open a story', keys: ['Mod+o'], part: 'Files', run: (_, ui) => ui.open() },
   { id: 'svg', title: 'Export the picture as SVG', keys: [], part: 'Files', run: (_, ui) => ui.save('svg') },

@@ -26,7 +26,7 @@ export function header(root, store, ui) {
     views,
     el('div.tools', {},
       button('', () => ui.run('search'), { class: 'find', title: 'Search for a word, a feature, a group' }),
-      tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', `${ui.isMac ? '⌘K' : 'Ctrl K'}: all commands`), tool('help', '?', 'How to read this, and all keys')),
+      button('Lab', () => ui.run('lab'), { class: 'tool', 'data-tool': 'lab', 'aria-pressed': 'false', title: 'Lab: change a part of the running model and see whether the answer follows (L)' }), tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', `${ui.isMac ? '⌘K' : 'Ctrl K'}: all commands`), tool('help', '?', 'How to read this, and all keys')),
   );
   fill(root.querySelector('.find'), el('span', {}, 'Search'), el('kbd', {}, '/'));
   return () => {

@@ -9,6 +9,7 @@
  * @property {{label: string, members: string[], kind: string}[]} groups
  * @property {Record<string, string>} labels  by node id, or by `layer_feature` at every position
  * @property {string[]} notes
+ * @property {any[]} evidence  experiments and what came of them, the last ones last
  * @property {Record<string, string>} hidden  key of a box or node -> why
  * @property {Record<string, [number, number]>} places  of boxes that were dragged, from where the layout puts them
  * @property {number} boxes  how many units the circuit draws
@@ -29,6 +30,7 @@ export function stateOfStory(story, pruning = null) {
     groups: (story.groups ?? []).map((group) => ({ label: group.label, members: [...group.members], kind: group.kind ?? '' })),
     labels: { ...story.labels },
     notes: [...(story.notes ?? [])],
+    evidence: [...(story.evidence ?? [])],
     hidden: strings(view.hidden),
     places: places(view.places),
     boxes: between(view.boxes, 1, 200, 10),
@@ -39,9 +41,9 @@ export function stateOfStory(story, pruning = null) {
   };
 }
 
-/** The story's document with what the state says; evidence and whatever else it holds stay as they are. */
+/** The story's document with what the state says; whatever else it holds stays as it is. */
 export function storyOf(state, story) {
-  const { pins, groups, labels, notes } = state;
+  const { pins, groups, labels, notes, evidence } = state;
   const view = {
     hidden: state.hidden,
     places: state.places,
@@ -51,7 +53,7 @@ export function storyOf(state, story) {
     filters: state.filters,
     view: state.view,
   };
-  return { ...story, pins, groups, labels, notes, view };
+  return { ...story, pins, groups, labels, notes, evidence, view };
 }
 
 const between = (value, low, high, otherwise) =>
@@ -141,6 +143,15 @@ function withoutPlace(state, key) {
   const { [key]: _, ...places } = state.places;
   return { ...state, places };
 }
+
+/** An experiment that was made, at the end of those that are kept; one that was made before in just this way gives way. */
+export function withEvidence(state, entry) {
+  const same = (one) => one?.kind === entry.kind && one.asked && JSON.stringify(one.asked) === JSON.stringify(entry.asked);
+  return { ...state, evidence: [...state.evidence.filter((one) => !same(one)), entry] };
+}
+
+/** One experiment less. */
+export const withoutEvidence = (state, at) => ({ ...state, evidence: state.evidence.filter((_, i) => i !== at) });
 
 /** Filters with some of them changed. */
 export const filtered = (state, changes) => ({ ...state, filters: { ...state.filters, ...changes } });
