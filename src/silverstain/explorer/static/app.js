@@ -14,6 +14,7 @@ import { PICTURE_STYLE } from './picture.js';
 import { readingPane } from './reading.js';
 import { fromHash, kept, toHash } from './remember.js';
 import { circuitStage } from './stage_circuit.js';
+import { contrastStage } from './stage_contrast.js';
 import { flowStage } from './stage_flow.js';
 import { tableStage } from './stage_table.js';
 import { hidden } from './state.js';
@@ -120,8 +121,9 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     }
     picker.value = '';
   };
-  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store) };
-  const stage = () => stages[store.state.view];
+  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store), contrast: contrastStage(middle, store, ui) };
+  const view = () => (store.state.view === 'contrast' && !given.contrast ? 'circuit' : store.state.view in stages ? store.state.view : 'circuit');
+  const stage = () => stages[view()];
   const [find, showHelp, ask] = [palette(store, ui), help(ui), reason()];
   const updateHeader = header(top, store, ui);
   const updateCounter = counter(bottom, store, ui);
@@ -132,7 +134,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
   let saving = 0;
   function update(what) {
     if (what === 'state') {
-      for (const [name, one] of Object.entries(stages)) one.frame.hidden = name !== store.state.view;
+      for (const [name, one] of Object.entries(stages)) one.frame.hidden = name !== view();
       stage().draw();
       updateHeader();
       updateCounter();

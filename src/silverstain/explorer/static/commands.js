@@ -26,6 +26,7 @@ export const COMMANDS = [
   { id: 'circuit', title: 'Show the circuit: groups as boxes', keys: ['1'], part: 'Views', run: (store) => show(store, 'circuit') },
   { id: 'flow', title: 'Show the flow: every node, position by layer', keys: ['2'], part: 'Views', run: (store) => show(store, 'flow') },
   { id: 'table', title: 'Show what is drawn as a table', keys: ['3'], part: 'Views', run: (store) => show(store, 'table') },
+  { id: 'contrast', title: 'Show the two prompts, what differs, and how few units turn the answer', keys: ['4'], part: 'Views', can: (store) => Boolean(store.page.document.contrast), run: (store) => show(store, 'contrast') },
   { id: 'fit', title: 'Fit the picture to the window', keys: ['0'], part: 'Views', run: (_, ui) => ui.fit() },
   { id: 'larger', title: 'Zoom in', keys: ['+', '='], part: 'Views', run: (_, ui) => ui.zoom(1.25) },
   { id: 'smaller', title: 'Zoom out', keys: ['-'], part: 'Views', run: (_, ui) => ui.zoom(0.8) },

@@ -50,7 +50,7 @@ export function lab(root, store, ui) {
       edits.push({ op: 'ablate', what, nodes: [a, b].map((node) => graph.ids[node]), value: null, name: `${store.nameOf(store.selection[0])} → ${store.nameOf(store.selection[1])}` });
     } else if (what === 'position') {
       const position = positionOf();
-      edits.push({ op: 'patch', what, nodes: [], position, value: 1, name: `everything at “${page.tokens[position]}”` });
+      edits.push({ op: 'patch', what, nodes: [], position, value: 1, name: `everything at “${word(position)}”` });
     } else {
       for (const key of store.selection) {
         const nodes = store.membersOf(key).filter((node) => CHANGEABLE.includes(graph.kind[node]));
@@ -60,6 +60,7 @@ export function lab(root, store, ui) {
     draw();
   }
 
+  const word = (position) => String(page.tokens[position] ?? '').trim();
   const positionOf = () => {
     const at = store.selectedNodes.map((node) => graph.position[node]).filter((p) => p >= 0);
     return at.length ? Math.max(...at) : page.tokens.length - 1;
@@ -114,14 +115,14 @@ export function lab(root, store, ui) {
     const adds = el('div.actions', {},
       nodes.length ? button(`+ ${n === 1 ? store.nameOf(store.selection[0]) : several(n, 'selected thing')}`, () => add(), { 'data-focus': 'add' }) : '',
       n === 2 ? button('+ the line between them', () => add('edge'), { 'data-focus': 'add-edge' }) : '',
-      button(`+ everything at “${page.tokens[positionOf()] ?? ''}”`, () => add('position'), { 'data-focus': 'add-position' }));
+      button(`+ everything at “${word(positionOf())}”`, () => add('position'), { 'data-focus': 'add-position' }));
     fill(form,
       el('ul.edits', {}, ...edits.map((edit, i) => editItem(edit, i))),
       edits.length ? '' : el('p.quiet', {}, problemWith([], '')),
       adds,
       takesFromOther(edits) ? otherPrompt() : '',
       el('details.more', {}, el('summary', {}, 'How it is run'), el('div.settings', {}, ...settingsParts())),
-      el('div.actions.run', {}, running ? button('Cancel', () => running?.abort(), { 'data-focus': 'run' }) : button('Run it', () => go(), { class: 'primary', 'data-focus': 'run', disabled: !ui.canRun }), edits.length ? button('Clear', () => ((edits = []), draw()), { 'data-focus': 'clear' }) : ''),
+      el('div.actions.run', {}, running ? button('Cancel', () => running?.abort(), { 'data-focus': 'go' }) : button('Run it', () => go(), { class: 'primary', 'data-focus': 'go', disabled: !ui.canRun }), edits.length ? button('Clear', () => ((edits = []), draw()), { 'data-focus': 'clear' }) : ''),
       ui.canRun ? '' : el('p.quiet', {}, 'This page is a file. To run experiments, open its graph on your machine: ', el('code', {}, 'silverstain explore GRAPH')),
       status);
     drawStatus();

@@ -41,7 +41,7 @@ function verdictOf(entry, hasControl) {
 function answersTable(rows, hasControl) {
   const bar = (value, kind) => el('span.chance', {}, el(`i.${kind}`, { 'aria-hidden': 'true', style: { width: `${Math.round(1000 * value) / 10}%` } }), el('span.figure', {}, percent(value, 1)));
   const cells = (row) => [el('th', { scope: 'row', lang: '' }, row.token.trim() || row.token), el('td', {}, bar(row.before, 'before')), el('td', {}, bar(row.after, 'after')), ...(hasControl ? [el('td', {}, bar(row.control ?? 0, 'control'))] : [])];
-  const head = ['answer', 'unchanged', 'changed', ...(hasControl ? ['random control'] : [])];
+  const head = ['answer', 'unchanged', 'changed', ...(hasControl ? ['control'] : [])];
   return el('table.answers', {}, el('thead', {}, el('tr', {}, ...head.map((name) => el('th', { scope: 'col' }, name)))), el('tbody', {}, ...rows.slice(0, MOST_ROWS).map((row) => el('tr', {}, ...cells(row)))));
 }
 

@@ -16,9 +16,10 @@
  * @property {number} nodeShare  the flow draws the fewest nodes that carry this share of the influence
  * @property {number} edgeShare  and the fewest edges between them that carry this share of what flows there
  * @property {{kinds: string[], layers: [number, number]|null, positions: [number, number]|null, sign: number, text: string, pruned: boolean}} filters
- * @property {'circuit'|'flow'|'table'} view
+ * @property {string} view  one of VIEWS
  */
 
+export const VIEWS = ['circuit', 'flow', 'matrix', 'table', 'contrast', 'lens', 'compare'];
 const KINDS_SHOWN = ['feature', 'attention', 'error', 'token', 'logit'];
 export const NO_FILTERS = { kinds: KINDS_SHOWN, layers: null, positions: null, sign: 0, text: '', pruned: false };
 
@@ -37,7 +38,7 @@ export function stateOfStory(story, pruning = null) {
     nodeShare: between(view.node_share, 0, 1, pruning?.node_share ?? 0.8),
     edgeShare: between(view.edge_share, 0, 1, 0.8),
     filters: filters(view.filters),
-    view: ['circuit', 'flow', 'table'].includes(view.view) ? view.view : 'circuit',
+    view: VIEWS.includes(view.view) ? view.view : 'circuit',
   };
 }
 
@@ -149,6 +150,9 @@ export function withEvidence(state, entry) {
   const same = (one) => one?.kind === entry.kind && one.asked && JSON.stringify(one.asked) === JSON.stringify(entry.asked);
   return { ...state, evidence: [...state.evidence.filter((one) => !same(one)), entry] };
 }
+
+/** The curves of a contrast, in place of those that were measured before. */
+export const withCurves = (state, entry) => ({ ...state, evidence: [...state.evidence.filter((one) => one?.kind !== 'curves'), entry] });
 
 /** One experiment less. */
 export const withoutEvidence = (state, at) => ({ ...state, evidence: state.evidence.filter((_, i) => i !== at) });
