@@ -4,7 +4,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,18 @@ def document_of(path: Path) -> dict[str, Any]:
 
     graph, story = open_with_story(path)
     return page_document(graph, story, cards_of(graph), name=path.name)
+
+
+def compared(left: Path, right: Path) -> dict[str, Any]:
+    """How far two graphs agree, in the figures that the page shows beside its own."""
+    from silverstain.graphs.comparison import compare
+
+    found = compare(open_with_story(left)[0], open_with_story(right)[0])
+    return {
+        "nodes": {kind: overlap._asdict() for kind, overlap in found.nodes.items()},
+        "edges": asdict(found.edges["all"]) | {"count": found.edges["all"].count._asdict()},
+        "activations": asdict(found.activations),
+    }
 
 
 def keep_story(path: Path, written: Any) -> Path:

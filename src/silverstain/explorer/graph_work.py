@@ -17,8 +17,9 @@ from silverstain.explorer.lab_edits import LabAsked
 from silverstain.explorer.lens import LensAsked
 from silverstain.explorer.lens import lens as read_lens
 from silverstain.explorer.live import Live
+from silverstain.explorer.proposing import proposed_groups
 from silverstain.explorer.tracing import MOST_TOKENS, Text
-from silverstain.graphs import Graph
+from silverstain.graphs import Graph, Story
 from silverstain.printable import printable
 from silverstain.validation import Count, FromOutside, validated
 
@@ -49,6 +50,18 @@ def patch(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict[str
 
 def lens(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict[str, Any]:
     return read_lens(graph, live, validated(LensAsked, asked, SENT, ADVICE), job)
+
+
+def proposals(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Groups to accept or reject."""
+    loaded = live.model_of(graph, job.phase)
+    job.phase("grouping and naming")
+    groups = proposed_groups(graph, Story(graph_hash=graph.hash), loaded)
+    return {
+        "groups": [
+            {"label": printable(group.label, 200), "members": list(group.members), "kind": group.kind} for group in groups
+        ]
+    }
 
 
 @torch.no_grad()

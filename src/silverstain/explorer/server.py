@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from silverstain.errors import UsageError
 from silverstain.explorer.bundle import STATIC
 from silverstain.explorer.examples import examples_of
-from silverstain.explorer.folder import NotInFolder, document_of, graphs_in, inside, keep_story
+from silverstain.explorer.folder import NotInFolder, compared, document_of, graphs_in, inside, keep_story
 from silverstain.explorer.jobs import Jobs
 from silverstain.explorer.listing import listing_html
 from silverstain.explorer.live import Live
@@ -127,6 +127,14 @@ def application(folder: Path, live: Live | None = None) -> Starlette:
         beside = await run_in_threadpool(keep_story, file, written)
         return JSONResponse({"written": beside.name}, headers=SAFE)
 
+    async def graphs(_: Request) -> Response:
+        listed = await run_in_threadpool(graphs_in, folder)
+        return JSONResponse([asdict(one) for one in listed], headers=SAFE)
+
+    async def compare(request: Request) -> Response:
+        files = [inside(folder, request.query_params.get(side, "")) for side in ("left", "right")]
+        return JSONResponse(await run_in_threadpool(compared, *files), headers=SAFE)
+
     return Starlette(
         routes=[
             Route("/", start),
@@ -136,6 +144,8 @@ def application(folder: Path, live: Live | None = None) -> Starlette:
             Route("/api/story", story, methods=["PUT"]),
             Route("/api/work", work, methods=["POST"]),
             Route("/api/models", models),
+            Route("/api/graphs", graphs),
+            Route("/api/compare", compare),
             Mount("/static", _Static(directory=STATIC)),
         ],
         middleware=[Middleware(OnlyThisMachine)],

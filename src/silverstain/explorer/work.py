@@ -90,6 +90,6 @@ def _of_graph(name: str) -> Work:
 
 KINDS: dict[str, Work] = {
     "trace": _trace,
-    **{name: _of_graph(name) for name in ("experiment", "curves", "patch", "lens", "activity")},
+    **{name: _of_graph(name) for name in ("experiment", "curves", "patch", "lens", "activity", "proposals")},
 }
 """What can be asked for."""

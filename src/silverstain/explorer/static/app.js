@@ -4,20 +4,24 @@
  */
 import { themeStyle } from './colours.js';
 import { COMMANDS, commandOf } from './commands.js';
-import { help, palette, reason } from './dialogs.js';
+import { help, palette, question, reason } from './dialogs.js';
 import { el, fill } from './dom.js';
 import { openStory, save, storyText } from './files.js';
 import { counter, header } from './header.js';
 import { inspector } from './inspector.js';
 import { lab } from './lab.js';
 import { PICTURE_STYLE } from './picture.js';
+import { proposals } from './proposals.js';
 import { readingPane } from './reading.js';
 import { fromHash, kept, toHash } from './remember.js';
 import { circuitStage } from './stage_circuit.js';
+import { compareStage } from './stage_compare.js';
 import { contrastStage } from './stage_contrast.js';
 import { flowStage } from './stage_flow.js';
+import { lensStage } from './stage_lens.js';
+import { matrixStage } from './stage_matrix.js';
 import { tableStage } from './stage_table.js';
-import { hidden } from './state.js';
+import { hidden, tagged } from './state.js';
 import { Store } from './store.js';
 import { percent } from './text.js';
 import { shareOf } from './groups.js';
@@ -75,6 +79,8 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
       if (isOpen) bench.focus();
       else stage().focus();
     },
+    propose: () => propose.toggle(),
+    tags: () => askTags(store.state.tags.join(', '), (text) => store.apply(tagged(store.state, text), 'tags')),
     mark() {
       if (store.hovered) store.select([store.hovered], { add: true });
     },
@@ -121,10 +127,11 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     }
     picker.value = '';
   };
-  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store), contrast: contrastStage(middle, store, ui) };
+  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store), contrast: contrastStage(middle, store, ui), matrix: matrixStage(middle, store), lens: lensStage(middle, store, ui), compare: compareStage(middle, store, ui) };
+  const propose = proposals(middle, store, ui);
   const view = () => (store.state.view === 'contrast' && !given.contrast ? 'circuit' : store.state.view in stages ? store.state.view : 'circuit');
   const stage = () => stages[view()];
-  const [find, showHelp, ask] = [palette(store, ui), help(ui), reason()];
+  const [find, showHelp, ask, askTags] = [palette(store, ui), help(ui), reason(), question()];
   const updateHeader = header(top, store, ui);
   const updateCounter = counter(bottom, store, ui);
   const updateReading = readingPane(left, store, ui);
@@ -145,6 +152,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     updateReading(what);
     inspect.update(what);
     bench.update(what);
+    propose.update(what);
     root.classList.toggle('has-selection', store.selection.length > 0);
     if (what !== 'hover') remember();
     if (what === 'selection') announce();

@@ -7,9 +7,10 @@ import { COMMANDS, keyName } from './commands.js';
 import { button, el, fill } from './dom.js';
 import { count, percent, several } from './text.js';
 
-const VIEWS = [['circuit', 'Circuit'], ['flow', 'Flow'], ['table', 'Table'], ['contrast', 'Contrast']];
-const FILES = ['story', 'open', 'svg', 'png', 'markdown', 'csv', 'link', 'reset'];
-const FILE_NAMES = { story: 'Save your story (JSON)', open: 'Open a story …', svg: 'Picture as SVG', png: 'Picture as PNG', markdown: 'Account as Markdown', csv: 'Nodes as CSV', link: 'Copy a link to this view', reset: 'Begin again' };
+const VIEWS = [['circuit', 'Circuit'], ['flow', 'Flow'], ['matrix', 'Matrix'], ['table', 'Table'], ['contrast', 'Contrast'], ['lens', 'Lens'], ['compare', 'Compare']];
+const NEEDS_SERVER = ['lens', 'compare'];
+const FILES = ['story', 'open', 'tags', 'svg', 'png', 'markdown', 'csv', 'link', 'reset'];
+const FILE_NAMES = { story: 'Save your story (JSON)', open: 'Open a story …', tags: 'Tag this graph …', svg: 'Picture as SVG', png: 'Picture as PNG', markdown: 'Account as Markdown', csv: 'Nodes as CSV', link: 'Copy a link to this view', reset: 'Begin again' };
 
 const commandNamed = (id) => COMMANDS.find((one) => one.id === id);
 
@@ -17,7 +18,7 @@ const commandNamed = (id) => COMMANDS.find((one) => one.id === id);
 export function header(root, store, ui) {
   const { document } = store.page;
   const views = el('div.views', { role: 'radiogroup', 'aria-label': 'view' },
-    ...VIEWS.filter(([id]) => commandNamed(id).can?.(store) ?? true).map(([id, title]) => button(title, () => ui.run(id), { role: 'radio', 'data-view': id, title: `${title} (${keyName(commandNamed(id).keys[0])})` })));
+    ...VIEWS.filter(([id]) => (commandNamed(id).can?.(store) ?? true) && (ui.canRun || !NEEDS_SERVER.includes(id))).map(([id, title]) => button(title, () => ui.run(id), { role: 'radio', 'data-view': id, title: `${title} (${keyName(commandNamed(id).keys[0])})` })));
   const tool = (id, text, label) => button(text, () => ui.run(id), { class: 'tool', 'data-tool': id, 'aria-label': label, title: `${label} (${keyName(COMMANDS.find((one) => one.id === id).keys[0], ui.isMac)})` });
   const menu = el('details.menu', {}, el('summary', {}, 'Save & export'),
     el('div.items', { role: 'menu' }, ...FILES.map((id) => button(FILE_NAMES[id], () => ((menu.open = false), ui.run(id)), { role: 'menuitem' })), ...(ui.pageLink ? [el('a', { role: 'menuitem', href: ui.pageLink, download: '' }, 'This page as one HTML file')] : [])));

@@ -44,7 +44,7 @@ export function lab(root, store, ui) {
   });
 
   /** What is selected, as edits: a box or group as one, an edge between two as one. */
-  function add(what = 'nodes') {
+  function add(/** @type {'nodes'|'edge'|'position'} */ what = 'nodes') {
     if (what === 'edge') {
       const [a, b] = store.selection.map((key) => store.membersOf(key)[0]);
       edits.push({ op: 'ablate', what, nodes: [a, b].map((node) => graph.ids[node]), value: null, name: `${store.nameOf(store.selection[0])} → ${store.nameOf(store.selection[1])}` });

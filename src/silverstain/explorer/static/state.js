@@ -17,6 +17,7 @@
  * @property {number} edgeShare  and the fewest edges between them that carry this share of what flows there
  * @property {{kinds: string[], layers: [number, number]|null, positions: [number, number]|null, sign: number, text: string, pruned: boolean}} filters
  * @property {string} view  one of VIEWS
+ * @property {string[]} tags  by which the start page finds the graph
  */
 
 export const VIEWS = ['circuit', 'flow', 'matrix', 'table', 'contrast', 'lens', 'compare'];
@@ -38,6 +39,7 @@ export function stateOfStory(story, pruning = null) {
     nodeShare: between(view.node_share, 0, 1, pruning?.node_share ?? 0.8),
     edgeShare: between(view.edge_share, 0, 1, 0.8),
     filters: filters(view.filters),
+    tags: Array.isArray(view.tags) ? view.tags.filter((tag) => typeof tag === 'string') : [],
     view: VIEWS.includes(view.view) ? view.view : 'circuit',
   };
 }
@@ -53,6 +55,7 @@ export function storyOf(state, story) {
     edge_share: state.edgeShare,
     filters: state.filters,
     view: state.view,
+    ...(state.tags.length ? { tags: state.tags } : {}),
   };
   return { ...story, pins, groups, labels, notes, evidence, view };
 }
@@ -150,6 +153,9 @@ export function withEvidence(state, entry) {
   const same = (one) => one?.kind === entry.kind && one.asked && JSON.stringify(one.asked) === JSON.stringify(entry.asked);
   return { ...state, evidence: [...state.evidence.filter((one) => !same(one)), entry] };
 }
+
+/** Tags as they were typed, with commas between them. */
+export const tagged = (state, text) => ({ ...state, tags: [...new Set(text.split(',').map((tag) => tag.trim().slice(0, 40)).filter(Boolean))].slice(0, 12) });
 
 /** The curves of a contrast, in place of those that were measured before. */
 export const withCurves = (state, entry) => ({ ...state, evidence: [...state.evidence.filter((one) => one?.kind !== 'curves'), entry] });
