@@ -1,38 +1,24 @@
 """Experiments on the running model, as the page asks for them."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.explorer.conftest import OAKLAND
 from tests.explorer.serving import done, events_of, refusal
 
-from silverstain.cli import main
 from silverstain.explorer.live import Live
 from silverstain.explorer.server import application
 from silverstain.graphs import Graph, Story
 from silverstain.graphs.kinds import FEATURE
 
-OAKLAND = "the capital of the state containing oakland is"
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's graph, and a contrast of two towns in the organism's own neurons."""
-    found = tmp_path_factory.mktemp("lab")
-    assert main(["demo", "--no-real", "--out", str(found), "--json"]) == 0
-    import silverstain
-
-    loaded = silverstain.load("organism", dictionary="neurons")
-    graph = loaded.contrast("the capital of the state containing dallas is", OAKLAND).prune()
-    graph.save(found / "towns.safetensors")
-    return found
-
-
-@pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[TestClient]:
-    with TestClient(application(folder, Live()), base_url="http://127.0.0.1:8400") as found:
+def client(folder: Path, live: Live) -> Iterator[TestClient]:
+    with TestClient(application(folder, live), base_url="http://127.0.0.1:8400") as found:
         yield found
 
 
@@ -75,11 +61,11 @@ def test_what_a_graph_predicts_stands_beside_what_is_measured(client: TestClient
 
 def test_what_is_told_comes_in_the_order_answers_predictions_text(client: TestClient, folder: Path):
     told = events_of(client, kind="experiment", graph="dallas.safetensors", tokens=4,
-                     edits=[{"op": "scale", "value": -1.0, "nodes": members(folder, "dallas is in texas")}])  # fmt: skip
+                     edits=[{"op": "scale", "value": -1, "nodes": members(folder, "dallas is in texas")}])  # fmt: skip
     kinds = [one["event"] for one in told]
     assert kinds.index("answers") < kinds.index("compared") < kinds.index("text")
     texts = [one["text"] for one in told if one["event"] == "text" and one["side"] == "edited"]
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
 
 
 def test_the_same_seed_draws_the_same_text_and_another_one_another(client: TestClient, folder: Path):

@@ -5,38 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.explorer.conftest import OAKLAND
 from tests.explorer.javascript import tool
 from tests.explorer.serving import served
 from tests.explorer.test_page import CHROMIUM, playwright, run, state_of
 
-from silverstain.cli import main
 from silverstain.explorer.folder import document_of
 from silverstain.explorer.live import Live
 from silverstain.explorer.pages import page_html
 from silverstain.graphs import Graph, Story
 from silverstain.known_models import is_kept
 
-OAKLAND = "the capital of the state containing oakland is"
 SLOW = 240_000
 """Milliseconds: a machine that is busy takes its time."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's graph and story, and a contrast of two towns in the organism's own neurons."""
-    found = tmp_path_factory.mktemp("live")
-    assert main(["demo", "--no-real", "--out", str(found), "--json"]) == 0
-    import silverstain
-
-    loaded = silverstain.load("organism", dictionary="neurons")
-    graph = loaded.contrast("the capital of the state containing dallas is", OAKLAND).prune()
-    graph.save(found / "towns.safetensors")
-    return found
-
-
-@pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    with served(folder, Live()) as found:
+def address(folder: Path, live: Live) -> Iterator[str]:
+    with served(folder, live) as found:
         yield found
 
 
@@ -81,13 +67,13 @@ def ran(page: Any) -> None:
 def test_a_prompt_typed_on_the_start_page_becomes_a_graph_that_is_opened(page: Any, address: str, folder: Path):
     page.goto(address)
     page.wait_for_selector("[data-ready]")
-    page.fill("#prompt", "the opposite of tall is")
+    page.fill("#prompt", "the opposite of hot is")
     page.keyboard.press("Enter")
     page.wait_for_selector("#phase:not(:empty)")
-    page.wait_for_url("**/view?graph=the-opposite-of-tall-is.safetensors")
+    page.wait_for_url("**/view?graph=the-opposite-of-hot-is.safetensors")
     page.wait_for_selector("[data-ready]")
-    assert page.inner_text(".answer").split()[0] == "short"
-    assert (folder / "the-opposite-of-tall-is.story.json").is_file()
+    assert page.inner_text(".answer").split()[0] == "cold"
+    assert (folder / "the-opposite-of-hot-is.story.json").is_file()
 
 
 def test_a_prompt_that_cannot_be_traced_says_so_and_keeps_what_was_typed(page: Any, address: str):
@@ -104,7 +90,7 @@ def test_two_prompts_become_a_contrast(page: Any, address: str):
     page.goto(address)
     page.wait_for_selector("[data-ready]")
     page.click("#compare")
-    page.fill("#prompt", "the opposite of hot is")
+    page.fill("#prompt", "the opposite of old is")
     page.fill("#other", "the opposite of big is")
     page.click("button.primary")
     page.wait_for_url("**/view**")
@@ -232,15 +218,15 @@ def test_the_lens_shows_when_the_answer_takes_shape(page: Any, address: str):
 def test_two_graphs_are_compared(page: Any, address: str):
     opened(page, address)
     page.keyboard.press("7")
-    page.wait_for_selector("[data-focus=other] option[value='the-opposite-of-tall-is.safetensors']", state="attached")
-    page.select_option("[data-focus=other]", "the-opposite-of-tall-is.safetensors")
+    page.wait_for_selector("[data-focus=other] option[value='the-opposite-of-hot-is.safetensors']", state="attached")
+    page.select_option("[data-focus=other]", "the-opposite-of-hot-is.safetensors")
     page.wait_for_selector(".union circle")
     page.click("[data-focus=side-shared]")
     assert set(page.locator(".compare-stage tbody tr td:nth-child(2)").all_inner_texts()) == {"both"}
 
 
 def test_proposed_groups_are_accepted_and_rejected_one_by_one(page: Any, address: str):
-    opened(page, address, "the-opposite-of-tall-is.safetensors")
+    opened(page, address, "the-opposite-of-hot-is.safetensors")
     for group in [one["label"] for one in state_of(page)["groups"]]:
         page.evaluate("(key) => silverstain.store.select([key])", f"g:{group}")
         run(page, "ungroup")
@@ -256,7 +242,9 @@ def test_proposed_groups_are_accepted_and_rejected_one_by_one(page: Any, address
     assert state_of(page)["groups"] == []
 
 
-def test_a_page_that_is_a_file_shows_its_experiments_and_says_how_to_run_more(browser: Any, folder: Path, tmp_path: Path):
+def test_a_page_that_is_a_file_shows_its_experiments_and_says_how_to_run_more(
+    browser: Any, folder: Path, tmp_path: Path
+):
     file = tmp_path / "page.html"
     file.write_text(page_html(document_of(folder / "dallas.safetensors")), encoding="utf-8")
     found = browser.new_page()
@@ -296,7 +284,15 @@ def test_axe_finds_no_serious_fault(page: Any, address: str, theme: str):
     page.wait_for_selector("[data-ready]")
     check("start page")
     opened(page, address, "towns.safetensors")
-    for key, ready in {"1": ".box", "2": "canvas", "3": "tbody", "4": ".both", "5": ".matrix", "6": ".lens", "7": ".compare-stage h2"}.items():
+    for key, ready in {
+        "1": ".box",
+        "2": "canvas",
+        "3": "tbody",
+        "4": ".both",
+        "5": ".matrix",
+        "6": ".lens",
+        "7": ".compare-stage h2",
+    }.items():
         page.keyboard.press(key)
         page.wait_for_selector(ready)
         check(f"view {key}")

@@ -17,11 +17,6 @@ from silverstain.graphs import Graph, Story
 HOT = "the opposite of hot is"
 
 
-@pytest.fixture(scope="module")
-def live() -> Live:
-    return Live()
-
-
 @pytest.fixture
 def client(tmp_path: Path, live: Live) -> Iterator[TestClient]:
     with TestClient(application(tmp_path, live), base_url="http://127.0.0.1:8400") as found:
@@ -59,7 +54,7 @@ def test_the_start_page_offers_what_is_here(client: TestClient):
     page = client.get("/").text
     assert "the capital of the state containing dallas is" in page
     assert 'data-example="dallas"' in page
-    assert [one["name"] for one in client.get("/api/models").json()][0] == "organism"
+    assert client.get("/api/models").json()[0]["name"] == "organism"
 
 
 @pytest.mark.parametrize(

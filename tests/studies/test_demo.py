@@ -76,7 +76,7 @@ def test_the_page_says_what_happened_and_no_more(shown: Demo):
     seconds = {"record": 0.1, "attribute": 0.2, "total": 1.0}
     said = farewell(Path("runs/g.safetensors"), shown, seconds)
     assert "See it: open runs/g.html in a browser" in said
-    assert "live model:\n    silverstain explore runs/g.safetensors" in said
+    assert "Or play with the live model:\n    silverstain explore runs/g.safetensors" in said
 
 
 def test_the_evidence_is_kept_in_the_story(shown: Demo, tmp_path: Path):

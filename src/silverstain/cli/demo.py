@@ -125,7 +125,8 @@ def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
             f"{seconds['record'] + seconds['attribute']:.2f} s to trace, {seconds['total']:.1f} s in all. "
             f"Wrote {file}, {story_beside(file).name} and {file.with_suffix('.html').name}",
             "",
-            f"See it: open {file.with_suffix('.html')} in a browser; it needs nothing else. Or play with the live model:",
+            f"See it: open {file.with_suffix('.html')} in a browser; it needs nothing else.",
+            "Or play with the live model:",
             f"    silverstain explore {file}",
             "",
             "Next:",

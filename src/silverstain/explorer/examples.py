@@ -24,14 +24,17 @@ class Example:
 
 
 EXAMPLES = (
-    Example(name="dallas", title="A state in between", about="The prompt never says Texas. Is it in there? Comes with the proof.",
-            model=ORGANISM, prompt="the capital of the state containing dallas is", is_proved=True),
-    Example(name="sum", title="A sum", about="Tens, ones and a carry, each worked out apart.", model=ORGANISM, prompt="calc: 36+59="),
+    Example(name="dallas", title="A state in between", model=ORGANISM,
+            about="The prompt never says Texas. Is it in there? Comes with the proof.",
+            prompt="the capital of the state containing dallas is", is_proved=True),
+    Example(name="sum", title="A sum", about="Tens, ones and a carry, each worked out apart.",
+            model=ORGANISM, prompt="calc: 36+59="),
     Example(name="opposite", title="An opposite", about="What is asked for and of which word: two streams meet.",
             model=ORGANISM, prompt="the opposite of hot is"),
     Example(name="translation", title="A translation", about="One meaning, and the language it is to be said in.",
             model=ORGANISM, prompt="la palabra frío en inglés es"),
-    Example(name="capitals", title="Paris or Madrid", about="Why does one word change the answer? Comes with the proof.", model=REAL,
+    Example(name="capitals", title="Paris or Madrid", model=REAL,
+            about="Why does one word change the answer? Comes with the proof.",
             prompt="The capital of France is", other="The capital of Spain is", is_proved=True),
     Example(name="opposites", title="Cold or large", about="The opposite of which word.", model=REAL,
             prompt="The opposite of hot is", other="The opposite of small is"),

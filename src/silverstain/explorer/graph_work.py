@@ -59,7 +59,8 @@ def proposals(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict
     groups = proposed_groups(graph, Story(graph_hash=graph.hash), loaded)
     return {
         "groups": [
-            {"label": printable(group.label, 200), "members": list(group.members), "kind": group.kind} for group in groups
+            {"label": printable(group.label, 200), "members": list(group.members), "kind": group.kind}
+            for group in groups
         ]
     }
 

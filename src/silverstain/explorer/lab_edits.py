@@ -36,7 +36,7 @@ class LabEdit(FromOutside):
 
     op: Literal["ablate", "scale", "set", "inject", "patch"]
     what: Literal["nodes", "edge", "position"] = "nodes"
-    nodes: list[ShortText] = []
+    nodes: list[ShortText] = Field(default_factory=list)
     """Ids; of an edge its source and its target."""
     position: Count | None = None
     """Of `position`: everything that is active at this token."""
@@ -50,8 +50,8 @@ class LabAsked(FromOutside):
     graph: ShortText
     run: Literal["base", "contrast"] = "contrast"
     """Of a contrast, which of the two prompts is changed."""
-    edits: Annotated[list[LabEdit], Field(max_length=200)] = []
-    raw: Annotated[list[dict[str, Any]], Field(max_length=200)] = []
+    edits: list[LabEdit] = Field(default_factory=list, max_length=200)
+    raw: list[dict[str, Any]] = Field(default_factory=list, max_length=200)
     """Edits as a story keeps them, after the others."""
     donor: Text = ""
     """The prompt that `patch` and `inject` take from."""
@@ -122,7 +122,8 @@ class Bench:
         if one.value is not None and abs(one.value) > most:
             name = feature_name(places[0][0], places[0][2])
             raise UsageError(
-                f"{one.value:g} is out of range: {name} is at {float(now):.3g} here, and the lab sets it to {most:.3g} at most"
+                f"{one.value:g} is out of range: {name} is at {float(now):.3g} here, and the lab sets it to "
+                f"{most:.3g} at most"
             )
 
     def _vector(self, one: LabEdit, layer: int | None, position: int) -> VectorEdit:
@@ -214,7 +215,8 @@ def check_value(one: LabEdit) -> None:
         raise UsageError("ablate takes no number; leave it empty")
     if one.op in ("scale", "inject", "patch") and one.value is not None and abs(one.value) > LARGEST_FACTOR:
         raise UsageError(
-            f"{one.value:g} times is out of range: the lab takes factors from −{LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}, "
+            f"{one.value:g} times is out of range: the lab takes factors from −{LARGEST_FACTOR:g} to "
+            f"{LARGEST_FACTOR:g}, "
             "as beyond them what a model says tells nothing of it"
         )
 

@@ -31,7 +31,7 @@ N_TOP = 4
 class LensAsked(FromOutside):
     graph: ShortText
     run: Annotated[str, Field(pattern="^(base|contrast)$")] = "contrast"
-    pins: Annotated[list[Count], Field(max_length=4)] = []
+    pins: list[Count] = Field(default_factory=list, max_length=4)
     """Tokens whose probability and rank are wanted in every cell."""
 
 
@@ -60,7 +60,10 @@ def lens(graph: Graph, live: Live, asked: LensAsked, job: Job) -> dict[str, Any]
             for cell in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
         ])  # fmt: skip
         pinned.append([
-            [[round(float(chances[at, token]), 5), 1 + int((logits[at] > logits[at, token]).sum())] for token in asked.pins]
+            [
+                [round(float(chances[at, token]), 5), 1 + int((logits[at] > logits[at, token]).sum())]
+                for token in asked.pins
+            ]
             for at in range(len(ids))
         ])  # fmt: skip
         job.progress(layer + 1, len(streams))

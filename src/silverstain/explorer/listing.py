@@ -86,7 +86,8 @@ def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
         else ""
     )
     return (
-        f'<section aria-labelledby="work"><div class="head"><h2 id="work">Your graphs</h2><span class="about">{said}</span>'
+        f'<section aria-labelledby="work"><div class="head"><h2 id="work">Your graphs</h2>'
+        f'<span class="about">{said}</span>'
         f'<span id="found" class="about" role="status"></span>{search}</div>'
         + (f'<div id="tags" class="tags" role="group" aria-label="tags">{chips}</div>' if chips else "")
         + f'<ul id="graphs">\n{items}\n</ul></section>'

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_KEPT = 3
 """Models in memory at a time."""
-MOST_RUNS = 6
+MOST_RUNS = 4
 """Runs of graphs that are kept, so that the next edit begins at once."""
 
 
@@ -38,8 +38,13 @@ class Offer:
 def offers_here(model: str | None = None, dictionary: str | None = None) -> tuple[Offer, ...]:
     """What can be traced: the model that the person named, the organism, and the known models that are here."""
     found = [
-        Offer(name=ORGANISM, model=ORGANISM, dictionary=ORGANISM_DICTIONARIES[0], about="a small model of a known world; answers in a second")
-    ]  # fmt: skip
+        Offer(
+            name=ORGANISM,
+            model=ORGANISM,
+            dictionary=ORGANISM_DICTIONARIES[0],
+            about="a small model of a known world; answers in a second",
+        )
+    ]
     found += [
         Offer(name=name, model=name, dictionary=NEURONS, about=f"{known.about}, in its own neurons")
         for name, known in KNOWN_MODELS.items()
@@ -86,8 +91,8 @@ class Live:
         if is_organism(name) and kind in (*ORGANISM_DICTIONARIES, NEURONS):
             return self._loaded(name, kind, say)
         raise UsageError(
-            f"this graph is of the model {printable(name or 'of unknown name', 80)} in {printable(kind or '?', 80)}, which this server does "
-            "not have; start it with them: silverstain explore FOLDER --model MODEL --dictionary DICTIONARY"
+            f"this graph is of the model {printable(name or 'of unknown name', 80)} in {printable(kind or '?', 80)}, "
+            "which this server does not have; start it with them: silverstain explore FOLDER --model MODEL --dictionary DICTIONARY"
         )
 
     def kept(self, kind: str, graph: "Graph", make: Callable[[], Any]) -> Any:
@@ -101,7 +106,7 @@ class Live:
         return self._runs[key]
 
     def _loaded(self, model: str, dictionary: str | None, say: Callable[[str], None]) -> "ReplacementModel":
-        key = (model, dictionary)
+        key = (f"{ORGANISM}/general" if model == ORGANISM else model, dictionary)
         if key not in self._models:
             say(f"loading {model}")
             from silverstain.loading import load

@@ -16,12 +16,15 @@ from silverstain.printable import printable
 from silverstain.validation import FromOutside, ShortText, validated
 
 if TYPE_CHECKING:
+    from silverstain.attribution.secant import Contrast
     from silverstain.graphs import Graph, Story
     from silverstain.loading import ReplacementModel
 
 MOST_LETTERS = 10_000
 MOST_TOKENS = 512
 """Of a prompt that is traced from the page: attention of longer ones may not fit in memory."""
+MOST_TOKENS_OF_TWO = 128
+"""Of two prompts, of whose runs all is kept."""
 LONGEST_NAME = 48
 
 Text = Annotated[str, Field(max_length=MOST_LETTERS)]
@@ -47,9 +50,12 @@ def traced(folder: Path, live: Live, asked: object, job: Job) -> dict[str, Any]:
     prompt, other = (example.prompt, example.other) if example else (wanted.prompt, wanted.other)
     _check_size(loaded, prompt, other)
     job.phase("running the model")
-    graph, story = (
-        _demonstrated(loaded, job, other) if example and example.is_proved else _traced(loaded, prompt, other, job)
-    )
+    if example and example.is_proved:
+        graph, story = _demonstrated(loaded, live, job, other)
+    elif other.strip():
+        graph, story = _contrasted(loaded, live, prompt, other, job)
+    else:
+        graph, story = _traced(loaded, prompt, job)
     job.phase("writing the graph")
     return {"graph": _written(folder, graph, story, example)}
 
@@ -69,42 +75,60 @@ def _checked(asked: object) -> TraceAsked:
     return wanted
 
 
-def _check_size(loaded: "ReplacementModel", *prompts: str) -> None:
-    for prompt in prompts:
-        n = len(loaded.model.tokenize(prompt)) if prompt else 0
+def _check_size(loaded: "ReplacementModel", prompt: str, other: str) -> None:
+    most = MOST_TOKENS_OF_TWO if other.strip() else MOST_TOKENS
+    for text in (prompt, other):
+        n = len(loaded.model.tokenize(text)) if text else 0
         loaded.model.check_length(n)
-        if n > MOST_TOKENS:
+        if n > most:
             raise UsageError(
-                f"the prompt has {n:,} tokens, and the page traces at most {MOST_TOKENS}; shorten it, or trace it in a "
+                f"the prompt has {n:,} tokens, and the page traces at most {most}; shorten it, or trace it in a "
                 "terminal: silverstain trace PROMPT --max-features 300 --out FILE"
             )
 
 
-def _traced(loaded: "ReplacementModel", prompt: str, other: str, job: Job) -> "tuple[Graph, Story]":
-    if other.strip():
-        job.phase("tracing the difference of the two runs")
-        graph = loaded.contrast(prompt, other)
-    else:
-        job.phase("tracing what led to the answer")
-        graph = loaded.trace(prompt, on_progress=job.progress)
+def _traced(loaded: "ReplacementModel", prompt: str, job: Job) -> "tuple[Graph, Story]":
+    job.phase("tracing what led to the answer")
+    graph = loaded.trace(prompt, on_progress=job.progress)
     job.phase("keeping what matters")
     graph = graph.prune()
     job.phase("grouping and naming")
     return graph, loaded.read(graph)
 
 
-def _demonstrated(loaded: "ReplacementModel", job: Job, other: str) -> "tuple[Graph, Story]":
+def _contrasted(loaded: "ReplacementModel", live: Live, prompt: str, other: str, job: Job) -> "tuple[Graph, Story]":
+    """The same of two prompts; their runs are kept, so that patching begins at once."""
+    from silverstain.attribution.secant import contrast_graph, find_contrast
+
+    job.phase("running both prompts and following their difference")
+    found = find_contrast(loaded.model, loaded.dictionary, prompt, other)
+    job.phase("drawing its lines")
+    graph = contrast_graph(found)
+    job.phase("keeping what matters")
+    graph = graph.prune()
+    _keep(live, graph, found)
+    job.phase("grouping and naming")
+    return graph, loaded.read(graph)
+
+
+def _demonstrated(loaded: "ReplacementModel", live: Live, job: Job, other: str) -> "tuple[Graph, Story]":
     """The examples that come with a proof."""
     from silverstain.studies import demonstrate
     from silverstain.studies.real_demo import demonstrate_contrast
 
     job.phase("tracing, and proving it by a change of the model")
-    shown = (
-        demonstrate_contrast(loaded, on_progress=job.progress)
-        if other
-        else demonstrate(loaded, on_progress=job.progress)
-    )
-    return shown.graph, shown.story
+    if not other:
+        shown = demonstrate(loaded, on_progress=job.progress)
+        return shown.graph, shown.story
+    found = demonstrate_contrast(loaded, on_progress=job.progress)
+    _keep(live, found.graph, found.contrast)
+    return found.graph, found.story
+
+
+def _keep(live: Live, graph: "Graph", found: "Contrast") -> None:
+    from silverstain.explorer.contrasting import ordered
+
+    live.kept("patching", graph, lambda: ordered(found))
 
 
 def _kept(folder: Path, example: Example) -> str | None:

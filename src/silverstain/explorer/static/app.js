@@ -71,6 +71,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     focusStage: () => stage().focus(),
     paths: () => inspect.paths(),
     rename: () => inspect.rename(),
+    test: () => (drawer.hidden ? ui.lab() : bench.take()),
     lab() {
       const isOpen = drawer.hidden;
       bench.open(isOpen);

@@ -71,8 +71,10 @@ export function counter(root, store, ui) {
     fill(line, el('b', {}, counted(visible)), hidden ? el('span', {}, ` · why are ${count(hidden)} hidden?`) : el('span', {}, ' · all of them'));
     if (!why.hidden) fill(why, ...reasons());
     const { between, wanted, edges: drawn } = store.state.view === 'flow' ? store.edges : { between: 0, wanted: 0, edges: store.circuit.edges };
+    const { nWhole, nEdges } = store.page.graph;
+    if (nWhole) edges.title = `The page was given the strongest ${count(nEdges)} of ${count(nWhole)} edges; what the others make of each target is counted.`;
     edges.textContent = store.state.view === 'flow'
       ? `${count(drawn.length)} of ${several(between, 'edge')} between them${wanted > drawn.length ? ': more cannot be told apart' : ''}`
-      : `${several(drawn.length, 'line')} of ${several(store.page.graph.nEdges, 'edge')}`;
+      : `${several(drawn.length, 'line')} of ${several(nWhole || nEdges, 'edge')}${nWhole ? `, the strongest ${count(nEdges)} here` : ''}`;
   };
 }

@@ -184,6 +184,11 @@ export function lab(root, store, ui) {
         draw();
       } else running?.abort();
     },
+    /** What is selected now, in place of what was to be changed. */
+    take: () => {
+      edits = [];
+      add();
+    },
     focus: () => form.querySelector('select,button')?.focus(),
   };
 }
