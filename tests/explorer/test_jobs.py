@@ -18,11 +18,18 @@ async def all_of(job: Job) -> list[dict[str, Any]]:
     return [event async for event in job.events()]
 
 
+def waiting_for(gate: threading.Event) -> Any:
+    def work(job: Job) -> None:
+        gate.wait(10)
+
+    return work
+
+
 def test_those_who_ask_take_turns_whatever_each_asks_for():
     async def scene() -> list[str]:
         order: list[str] = []
         gate, jobs = threading.Event(), Jobs()
-        first = Job("a", lambda job: gate.wait(10) and None)
+        first = Job("a", waiting_for(gate))
         jobs.submit(first)
         while jobs._running is None:
             await asyncio.sleep(0.01)
@@ -98,7 +105,7 @@ def test_an_error_is_told_in_a_sentence_and_the_next_one_is_served(
 def test_too_many_requests_are_refused_and_those_that_wait_are_kept():
     async def scene() -> int:
         gate, jobs = threading.Event(), Jobs()
-        listed = [Job(str(k), lambda job: gate.wait(10) and None) for k in range(MOST_WAITING + 1)]
+        listed = [Job(str(k), waiting_for(gate)) for k in range(MOST_WAITING + 1)]
         jobs.submit(listed[0])
         while jobs._running is None:
             await asyncio.sleep(0.01)

@@ -8,7 +8,8 @@ from silverstain.explorer.bundle import STATIC
 
 FLAGS = (
     "--noEmit --allowJs --checkJs --target es2023 --module esnext --moduleResolution bundler "
-    "--lib es2023,dom,dom.iterable --strict --noImplicitAny false --strictNullChecks false --useUnknownInCatchVariables false"
+    "--lib es2023,dom,dom.iterable --strict --noImplicitAny false --strictNullChecks "
+    "false --useUnknownInCatchVariables false"
 )
 
 

@@ -92,7 +92,8 @@ class Live:
             return self._loaded(name, kind, say)
         raise UsageError(
             f"this graph is of the model {printable(name or 'of unknown name', 80)} in {printable(kind or '?', 80)}, "
-            "which this server does not have; start it with them: silverstain explore FOLDER --model MODEL --dictionary DICTIONARY"
+            "which this server does not have; start it with them: silverstain explore FOLDER --model MODEL "
+            "--dictionary DICTIONARY"
         )
 
     def kept(self, kind: str, graph: "Graph", make: Callable[[], Any]) -> Any:
