@@ -165,3 +165,69 @@ def test_a_graph_of_a_model_that_is_not_here_says_how_to_bring_it(client: TestCl
     asked = {"kind": "experiment", "edits": [{"op": "ablate", "nodes": ["3_1501_9"]}]}
     for name in ("other", "path"):
         assert "silverstain explore FOLDER --model MODEL" in refusal(client, graph=f"{name}.safetensors", **asked)
+
+
+def test_a_feature_is_read_on_a_persons_own_text(client: TestClient):
+    found = done(client, kind="activity", graph="dallas.safetensors", layer=3, feature=1501, text=OAKLAND)
+    assert len(found["tokens"]) == len(found["activations"]) == 10
+    there = done(client, kind="activity", graph="dallas.safetensors", layer=3, feature=1501,
+                 text="the capital of the state containing dallas is")  # fmt: skip
+    assert there["activations"][9] > 0
+
+
+def test_the_lens_ends_with_what_the_model_says(client: TestClient):
+    found = done(client, kind="lens", graph="dallas.safetensors", pins=[81])
+    assert found["cells"][-1][9][0][0] == "austin"
+    assert found["pinned"][-1][9][0][1] == 1
+    assert found["pins"] == [{"token": "austin", "id": 81}]
+    assert len(found["cells"]) == 5
+
+
+def test_so_many_units_of_the_account_turn_the_answer_and_random_ones_do_not(client: TestClient):
+    told = events_of(client, kind="curves", graph="towns.safetensors")
+    curves = {one["method"]: dict(map(tuple, one["values"])) for one in told if one["event"] == "curve"}
+    turned = told[-1]["turned"]["k"]
+    assert turned is not None
+    said = done(client, kind="patch", graph="towns.safetensors", k=100)
+    assert said["answers"][0]["token"] == "sacramento"
+    assert said["value"] == pytest.approx(curves["signed"][100], abs=1e-3)
+    random = done(client, kind="patch", graph="towns.safetensors", k=turned, method="random")
+    assert random["answers"][0]["token"] == "austin"
+    back = done(client, kind="patch", graph="towns.safetensors", k=200, run="contrast")
+    assert back["value"] < 0
+
+
+def test_proposed_groups_are_of_the_graph(client: TestClient, folder: Path):
+    found = done(client, kind="proposals", graph="dallas.safetensors")["groups"]
+    assert found
+    assert {member for group in found for member in group["members"]} <= set(
+        Graph.load(folder / "dallas.safetensors").nodes.ids()
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"kind": "curves", "graph": "dallas.safetensors"}, "this graph is of one prompt"),
+        ({"kind": "patch", "graph": "towns.safetensors", "k": 10**6}, "k: input should be less than"),
+        ({"kind": "patch", "graph": "towns.safetensors", "k": 5, "method": "all"}, "method: input should be"),
+        ({"kind": "lens", "graph": "dallas.safetensors", "pins": [10**8]}, "there is no token 100000000"),
+        ({"kind": "activity", "graph": "dallas.safetensors", "layer": 99, "feature": 1, "text": "hot"}, "no L99.F1"),
+        ({"kind": "activity", "graph": "dallas.safetensors", "layer": 1, "feature": 1, "text": ""}, "text: "),
+        ({"kind": "lens", "graph": "cut.safetensors"}, "cannot read"),
+        ({"kind": "experiment", "graph": "nothing.safetensors", "edits": []}, "there is no edit"),
+        ({"kind": "lens", "graph": "nothing.safetensors"}, "the graph does not say which tokens it is of"),
+    ],
+)
+def test_other_work_that_cannot_be_done_is_refused_in_a_sentence(
+    client: TestClient, folder: Path, asked: dict[str, Any], said: str
+):
+    whole = (folder / "dallas.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    graph = Graph.load(folder / "dallas.safetensors")
+    graph.with_meta({key: value for key, value in graph.meta.items() if key != "token_ids"}).save(
+        folder / "nothing.safetensors"
+    )
+    sentence = refusal(client, **asked)
+    assert said in sentence
+    assert "\n" not in sentence

@@ -218,15 +218,15 @@ def test_the_lens_shows_when_the_answer_takes_shape(page: Any, address: str):
 def test_two_graphs_are_compared(page: Any, address: str):
     opened(page, address)
     page.keyboard.press("7")
-    page.wait_for_selector("[data-focus=other] option[value='the-opposite-of-hot-is.safetensors']", state="attached")
-    page.select_option("[data-focus=other]", "the-opposite-of-hot-is.safetensors")
+    page.wait_for_selector("[data-focus=other] option[value='towns.safetensors']", state="attached")
+    page.select_option("[data-focus=other]", "towns.safetensors")
     page.wait_for_selector(".union circle")
     page.click("[data-focus=side-shared]")
     assert set(page.locator(".compare-stage tbody tr td:nth-child(2)").all_inner_texts()) == {"both"}
 
 
 def test_proposed_groups_are_accepted_and_rejected_one_by_one(page: Any, address: str):
-    opened(page, address, "the-opposite-of-hot-is.safetensors")
+    opened(page, address)
     for group in [one["label"] for one in state_of(page)["groups"]]:
         page.evaluate("(key) => silverstain.store.select([key])", f"g:{group}")
         run(page, "ungroup")
@@ -318,6 +318,6 @@ def test_france_becomes_spain_in_the_page(browser: Any, tmp_path: Path):
         page.keyboard.press("4")
         page.locator("[data-focus=k]").fill("14")
         page.wait_for_selector(".patched b:has-text('Madrid')")
-        page.keyboard.press("1")
-        page.locator('.box[data-box]:not([data-key^="w:"]):not([data-key^="E_"])').first.click()
+        page.locator("[data-focus=order]").select_option("random")
+        page.wait_for_selector(".patched b:has-text('Paris')")
         page.close()
