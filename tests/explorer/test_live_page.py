@@ -260,8 +260,11 @@ def test_a_page_that_is_a_file_shows_its_experiments_and_says_how_to_run_more(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "high contrast"])
-def test_axe_finds_no_serious_fault(page: Any, address: str, theme: str):
+def test_axe_finds_no_serious_fault(browser: Any, address: str, theme: str):
     script = (tool("axe-core") / "axe.min.js").read_text(encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(SLOW)
     page.emulate_media(
         color_scheme="dark" if theme == "dark" else "light", contrast="more" if theme == "high contrast" else None,
         reduced_motion="reduce",
@@ -270,8 +273,6 @@ def test_axe_finds_no_serious_fault(page: Any, address: str, theme: str):
 
     def check(where: str) -> None:
         page.wait_for_timeout(300)
-        session = page.context.new_cdp_session(page)
-        session.send("Page.setBypassCSP", {"enabled": True})
         page.evaluate(script)
         found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
         faults.extend(
@@ -300,6 +301,7 @@ def test_axe_finds_no_serious_fault(page: Any, address: str, theme: str):
     page.locator(".box").nth(3).click()
     page.keyboard.press("l")
     check("lab")
+    context.close()
     assert faults == []
 
 

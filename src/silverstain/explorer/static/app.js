@@ -37,7 +37,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
   const store = new Store(given, { remembered, fragment });
   document.title = `${titleOf(given)} – Silverstain`;
   document.head.append(el('style', {}, themeStyle(':root') + PICTURE_STYLE));
-  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '-1' }), el('footer.bottom')];
+  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '0' }), el('footer.bottom')];
   const middle = el('main.middle', { 'aria-label': 'the graph' });
   const live = el('div.live', { 'aria-live': 'polite', role: 'status' });
   const notice = el('div.notice', { role: 'alert', hidden: true });
