@@ -16,10 +16,10 @@
 
 export const OPERATIONS = [
   ['ablate', 'switch off', ''],
-  ['scale', 'multiply by', '-1'],
+  ['scale', 'multiply ×', '-1'],
   ['set', 'set to', '1'],
-  ['inject', 'add from another prompt, times', '1'],
-  ['patch', 'take from another prompt, times', '1'],
+  ['inject', 'add from another prompt ×', '1'],
+  ['patch', 'from another prompt ×', '1'],
 ];
 
 const OF = { nodes: ['ablate', 'scale', 'set', 'inject', 'patch'], edge: ['ablate', 'scale'], position: ['ablate', 'scale', 'inject', 'patch'] };

@@ -109,7 +109,7 @@ export function compareStage(root, store, ui) {
     put('path', { class: 'diagonal', d: `M${PAD} ${SIDE - PAD}L${SIDE - 10} 10` });
     for (const part of parts) {
       const [x, y] = [at(part.left), SIDE - at(part.right)];
-      const shape = part.side === 'shared' ? put('circle', { cx: x, cy: y, r: 3.5, class: part.side }) : put('rect', { x: x - 3, y: y - 3, width: 6, height: 6, class: part.side });
+      const shape = part.side === 'shared' ? put('circle', { cx: x, cy: y, r: 3.5, class: `of-${part.side}` }) : put('rect', { x: x - 3, y: y - 3, width: 6, height: 6, class: `of-${part.side}` });
       const title = document.createElementNS(SVG, 'title');
       title.textContent = `${part.name}: ${percent(part.left, 1) || '0 %'} here, ${percent(part.right, 1) || '0 %'} there`;
       shape.append(title);

@@ -15,6 +15,8 @@ export function lensStage(root, store, ui) {
   let found = null;
   /** @type {{id: number, token: string}[]} */
   let pins = [];
+  /** @type {boolean|null} */
+  let isFirst = null;
   let [run, said, isError, asking] = ['contrast', '', false, false];
 
   async function ask() {
@@ -23,11 +25,14 @@ export function lensStage(root, store, ui) {
     try {
       found = await work('lens', { graph: ui.graphPath, run, pins: pins.map((pin) => pin.id) }, { onEvent: (event) => ((said = phaseOf(event, said)), status()) });
       said = '';
+      isFirst = isFirst === null;
     } catch (error) {
       [isError, said] = [true, error.message];
     }
     asking = false;
     render();
+    if (isFirst) frame.scrollLeft = frame.scrollWidth; // where the answer is
+    isFirst = false;
   }
 
   const line = el('p.quiet', { role: 'status' });
