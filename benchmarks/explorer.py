@@ -1,4 +1,4 @@
-"""How fluid the explorer's page is on graphs of 10,000 nodes, as multiples of a loop that the same browser runs.
+"""How fluid the explorer's page is on graphs of up to 10,000 nodes, as multiples of a loop that the same browser runs.
 
 Appends one line of JSON to runs/explorer.jsonl. Nothing is asserted: machines differ, and so does what else they do.
 
@@ -6,6 +6,7 @@ Appends one line of JSON to runs/explorer.jsonl. Nothing is asserted: machines d
 """
 
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -19,7 +20,11 @@ from silverstain.explorer import graph_html
 from silverstain.graphs import Graph, NodeLayout, node_table
 
 RESULTS = Path("runs/explorer.jsonl")
-SIZES = {"700 nodes": (600, 12, 10, 20), "10,000 nodes": (9_200, 26, 24, 150)}
+SIZES = {
+    "700 nodes": (600, 12, 10, 20),
+    "10,000 nodes": (9_200, 26, 24, 150),
+    "8,000 nodes, millions of edges": (6_600, 26, 24, 3_400),
+}
 """Features, layers, positions, most inputs of a node."""
 WORK = """async () => {
   const { store, stages } = silverstain;
@@ -39,6 +44,11 @@ WORK = """async () => {
   const keys = store.circuit.boxes.map((box) => box.key);
   await measure('click in the circuit', (k) => store.select([keys[(5 * k + 3) % keys.length]]));
   await measure('another number of boxes', (k) => store.apply({ ...store.state, boxes: 5 + k }, 'boxes'));
+  const units = store.page.graph.ids.filter((_, i) => store.page.graph.kind[i] === 0);
+  store.apply({ ...store.state, pins: units.slice(0, 200) }, 'pins');
+  await frame();
+  await measure('one more pin than 200', (k) => store.apply({ ...store.state, pins: units.slice(0, 201 + k) }, 'pin'));
+  store.apply({ ...store.state, pins: [] }, 'no pins');
   store.select([]);
   store.apply({ ...store.state, view: 'flow' }, 'view');
   await frame();
@@ -101,10 +111,12 @@ def random_graph(n_features: int, n_layers: int, n_positions: int, most_inputs: 
 
 def measured(browser: Any, graph: Graph, folder: Path) -> dict[str, Any]:
     """Medians in multiples of the loop, and sizes."""
+    making = perf_counter()
     html = graph_html(graph, name="benchmark")
     file = folder / "page.html"
     file.write_text(html, encoding="utf-8")
     page = browser.new_page(viewport={"width": 1440, "height": 900})
+    made = perf_counter() - making
     start = perf_counter()
     page.goto(file.as_uri())
     page.wait_for_selector("[data-ready]", timeout=120_000)
@@ -118,6 +130,7 @@ def measured(browser: Any, graph: Graph, folder: Path) -> dict[str, Any]:
         "nodes": graph.n_nodes,
         "edges": graph.n_edges,
         "bytes": len(html),
+        "made_ms": 1000 * made,
         "heap_mb": heap / 1e6,
         "loop_ms": loop,
         "opened_ms": 1000 * opened,
@@ -134,7 +147,7 @@ def main() -> None:
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
         flags = ["--no-sandbox", "--enable-precise-memory-info"]
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
-        result: dict[str, Any] = {"browser": browser.version}
+        result: dict[str, Any] = {"browser": browser.version, "load": os.getloadavg()[0]}
         for name, size in SIZES.items():
             result[name] = measured(browser, random_graph(*size), Path(folder))
         browser.close()

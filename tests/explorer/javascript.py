@@ -1,8 +1,10 @@
 """The page's modules run by node, so that they can be compared with Python."""
 
 import json
+import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,18 @@ from silverstain.explorer.bundle import STATIC
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed, which runs the page's modules")
+TOOLS = "SILVERSTAIN_NODE"
+"""The variable that names the folder into which npm installed development tools; by default .venv/node."""
+
+
+def tool(name: str) -> Path:
+    """A development tool of npm's, or the test is skipped with the command that installs it."""
+    root = Path(__file__).parents[2]
+    for folder in (os.environ.get(TOOLS), root / ".venv" / "node", root):
+        found = Path(folder) / "node_modules" / name if folder else None
+        if found is not None and found.is_dir():
+            return found
+    pytest.skip(f"{name} is not installed: npm install --no-save --prefix .venv/node {name} (.ci/run has the version)")
 
 
 def run_module(body: str, given: Any = None, *, modules: tuple[str, ...] = ()) -> Any:

@@ -12,8 +12,8 @@ from tests.explorer.javascript import needs_node, run_module
 from tests.graphs.conftest import random_graph
 
 from silverstain.explorer import graph_html, notebook_html, page_document
-from silverstain.explorer.document import json_in_html
-from silverstain.graphs import Graph, Story, StoryGroup
+from silverstain.explorer.document import json_in_html, strongest_edges
+from silverstain.graphs import Graph, Story, StoryGroup, edge_shares
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> \x1b[31m\u202e\u2028\ud83d é日"
 
@@ -134,3 +134,37 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
 def test_a_notebook_shows_the_circuit_of_a_very_large_graph(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("silverstain.explorer.pages.LARGEST_IN_NOTEBOOK", 10)
     assert notebook_html(random_graph(1)).startswith("<svg")
+
+
+def test_of_a_very_large_graph_the_strongest_edges_are_given_and_the_others_counted():
+    graph = random_graph(3, n_features=40)
+    less, lost = strongest_edges(graph, most=60)
+    assert lost is not None
+    assert 0 < less.n_edges <= 60
+    assert strongest_edges(graph)[1] is None
+    shares = dict(
+        zip(zip(graph.targets.tolist(), graph.indices.tolist(), strict=True), edge_shares(graph).tolist(), strict=True)
+    )
+    counted = edge_shares(less)
+    for row, node in enumerate(less.row_nodes.tolist()):
+        here = slice(int(less.indptr[row]), int(less.indptr[row + 1]))
+        size = float(less.values[here].abs().sum())
+        for source, share in zip(less.indices[here].tolist(), counted[here].tolist(), strict=True):
+            told = share * size / (size + float(lost[row]))
+            assert told == pytest.approx(shares[node, source], rel=1e-5)
+
+
+@needs_node
+def test_shares_of_a_very_large_graph_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch):
+    graph = random_graph(3, n_features=40)
+    monkeypatch.setattr("silverstain.explorer.document.MOST_EDGES", 60)
+    less, _ = strongest_edges(graph, 60)
+    found = run_module(
+        "return influence.edgeShares(format.decoded(given));", page_document(graph), modules=("format", "influence")
+    )
+    whole = dict(
+        zip(zip(graph.targets.tolist(), graph.indices.tolist(), strict=True), edge_shares(graph).tolist(), strict=True)
+    )
+    assert found == pytest.approx(
+        [whole[at] for at in zip(less.targets.tolist(), less.indices.tolist(), strict=True)], rel=1e-5
+    )

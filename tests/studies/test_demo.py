@@ -74,7 +74,9 @@ def test_the_page_says_what_happened_and_no_more(shown: Demo):
     assert ("leave the answer as it was" in text) == (shown.n_controls_changed == 0)
     assert "exactness" in text
     seconds = {"record": 0.1, "attribute": 0.2, "total": 1.0}
-    assert "Next:\n    silverstain explore runs/g.safetensors" in farewell(Path("runs/g.safetensors"), shown, seconds)
+    said = farewell(Path("runs/g.safetensors"), shown, seconds)
+    assert "See it: open runs/g.html in a browser" in said
+    assert "Or play with the live model:\n    silverstain explore runs/g.safetensors" in said
 
 
 def test_the_evidence_is_kept_in_the_story(shown: Demo, tmp_path: Path):

@@ -31,6 +31,7 @@ def demo(
     start = perf_counter()
     loaded = load_replacement(LoadingOptions(dictionary=dictionary, threads=threads))
     ready = perf_counter()
+    from silverstain.explorer.exporting import export_graph
     from silverstain.graphs import story_beside
     from silverstain.studies import demonstrate
 
@@ -40,6 +41,7 @@ def demo(
     file = out / "dallas.safetensors"
     shown.graph.save(file)
     shown.story.save(story_beside(file))
+    export_graph(file, file.with_suffix(".html"), "html")
     if json:
         report = _report(shown, file, seconds)
         output.emit(report | {"real_model": real_report(out, threads) if real else None})
@@ -121,10 +123,13 @@ def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
         [
             "",
             f"{seconds['record'] + seconds['attribute']:.2f} s to trace, {seconds['total']:.1f} s in all. "
-            f"Wrote {file} and {story_beside(file).name}",
+            f"Wrote {file}, {story_beside(file).name} and {file.with_suffix('.html').name}",
+            "",
+            f"See it: open {file.with_suffix('.html')} in a browser; it needs nothing else.",
+            "Or play with the live model:",
+            f"    silverstain explore {file}",
             "",
             "Next:",
-            f"    silverstain explore {file}",
             f"    silverstain show {file} --boxes 6",
             '    silverstain trace "calc: 36+59=" --out sum.safetensors',
             f'    silverstain intervene "{shown.question.prompt}" --story {file} --edit "ablate:{_group(shown)}"',
@@ -148,6 +153,7 @@ def _report(shown: "Demo", file: Path, seconds: dict[str, float]) -> dict[str, A
     return {
         "graph": str(file),
         "story": str(story_beside(file)),
+        "page": str(file.with_suffix(".html")),
         "prompt": shown.graph.meta["prompt"],
         "tokens": shown.graph.meta["tokens"],
         "targets": shown.graph.meta["targets"],

@@ -26,7 +26,7 @@ def show_real(out: Path, threads: int | None, columns: int) -> None:
     shown, file, seconds = found
     output.data("\n\n" + page(shown, columns, colour=output.has_colour()))
     output.talk(f"\n{seconds['trace']:.1f} s from the prompts to the circuit, {seconds['total']:.1f} s with the proof, "
-                f"{seconds['load']:.1f} s to load. Wrote {file}")  # fmt: skip
+                f"{seconds['load']:.1f} s to load. Wrote {file} and {file.with_suffix('.html').name}")  # fmt: skip
 
 
 def real_report(out: Path, threads: int | None) -> dict[str, Any] | None:
@@ -50,6 +50,7 @@ def _demonstrated(out: Path, threads: int | None, *, quiet: bool) -> "tuple[Real
     """The demonstration, the file of its graph, and how long it took."""
     if not is_kept(MODEL):
         return None
+    from silverstain.explorer.exporting import export_graph
     from silverstain.graphs import story_beside
     from silverstain.studies.real_demo import demonstrate_contrast
 
@@ -61,6 +62,7 @@ def _demonstrated(out: Path, threads: int | None, *, quiet: bool) -> "tuple[Real
     file = out / "capital.safetensors"
     shown.graph.save(file)
     shown.story.save(story_beside(file))
+    export_graph(file, file.with_suffix(".html"), "html")
     seconds = {
         "load": ready - start,
         "trace": shown.graph.meta["seconds"]["record"] + shown.graph.meta["seconds"]["attribute"],

@@ -9,7 +9,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch import Tensor
 from silverstain.features.card_files import AnyCards
 from silverstain.graphs.contrast import contrast_of
 from silverstain.graphs.graph import Graph
-from silverstain.graphs.kinds import ATTENTION, ERROR, FEATURE, LOGIT, TOKEN
+from silverstain.graphs.influence import edge_shares
+from silverstain.graphs.kinds import ATTENTION, BIAS, ERROR, FEATURE, LOGIT, TOKEN
 from silverstain.graphs.naming import attention_in_words, unit_name
 from silverstain.graphs.scores import Scores, scores
 from silverstain.graphs.story import Story
@@ -34,6 +35,8 @@ LONGEST_PROMPT = 20_000
 MOST_CARDS = 2_000
 """Of the features with the most influence."""
 MOST_EXAMPLES = 5
+MOST_EDGES = 1_200_000
+"""Of a larger graph the page is given its strongest edges, and of each target how much the others make together."""
 _TYPES = {
     torch.int8: "Int8Array",
     torch.int32: "Int32Array",
@@ -48,8 +51,9 @@ def page_document(graph: Graph, story: Story | None = None, cards: AnyCards | No
 
     Numbers that are not finite become 0 among edges and activations, and null elsewhere.
     """
-    meta, nodes = graph.meta, graph.nodes
+    meta, nodes, whole = graph.meta, graph.nodes, graph
     found = scores(graph)
+    graph, left_out = strongest_edges(graph)
     is_rest = bool(meta.get("rest"))
     tokens = _tokens(graph)
     return {
@@ -88,11 +92,35 @@ def page_document(graph: Graph, story: Story | None = None, cards: AnyCards | No
             "indices": _packed(graph.indices),
             "values": _packed(graph.values),
             "values_of_targets": _packed(graph.values_of_targets),
+            **({} if left_out is None else {"left_out": _packed(left_out), "n_whole": whole.n_edges}),
             **({} if graph.edge_mask is None else {"kept": _packed(graph.edge_mask)}),
         },
         "story": (story or Story(graph_hash=graph.hash)).to_json(),
         "cards": {} if cards is None else _cards(graph, cards),
     }
+
+
+def strongest_edges(graph: Graph, most: int | None = None) -> tuple[Graph, Tensor | None]:
+    """The graph with no more edges than that, those that make most of their target, and Σ |value| of each target's
+    other edges (None where there are none): so shares, and the influence along what is kept, stay what they are."""
+    most = MOST_EDGES if most is None else most
+    if graph.n_edges <= most:
+        return graph, None
+    shares = edge_shares(graph)
+    least = shares.kthvalue(graph.n_edges - most).values
+    kept = shares > least
+    rows = graph.edge_rows
+    counted = graph.nodes.kind[graph.indices] != BIAS
+    lost = torch.zeros(len(graph.row_nodes), dtype=torch.float64)
+    gone = ~kept & counted
+    lost.index_add_(0, rows[gone], graph.values[gone].abs().double())
+    ends = torch.zeros(len(graph.row_nodes) + 1, dtype=graph.indptr.dtype)
+    ends[1:] = torch.bincount(rows[kept], minlength=len(graph.row_nodes)).cumsum(0)
+    less = replace(
+        graph, indptr=ends, indices=graph.indices[kept], values=graph.values[kept],
+        edge_mask=None if graph.edge_mask is None else graph.edge_mask[kept],
+    )  # fmt: skip
+    return less, lost
 
 
 def json_in_html(document: Mapping[str, Any]) -> str:

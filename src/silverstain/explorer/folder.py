@@ -4,7 +4,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ MOST_FILES = 20_000
 """Files and folders that are looked at for graphs."""
 MOST_GRAPHS = 500
 LARGEST_HEADER = 4 << 20
+LARGEST_STORY_LISTED = 4 << 20
+MOST_TAGS = 12
 ENDINGS = (".safetensors", ".json")
 
 
@@ -36,6 +38,13 @@ class GraphFile:
     modified: float
     """Seconds since 1970."""
     size: int
+    model: str = ""
+    other: str = ""
+    """Of a contrast, the prompt that it is held against."""
+    tags: tuple[str, ...] = ()
+    """That the story beside it gives it."""
+    work: str = ""
+    """What a person has added, in words."""
 
 
 def inside(folder: Path, relative: str) -> Path:
@@ -70,6 +79,18 @@ def document_of(path: Path) -> dict[str, Any]:
     return page_document(graph, story, cards_of(graph), name=path.name)
 
 
+def compared(left: Path, right: Path) -> dict[str, Any]:
+    """How far two graphs agree, in the figures that the page shows beside its own."""
+    from silverstain.graphs.comparison import compare
+
+    found = compare(open_with_story(left)[0], open_with_story(right)[0])
+    return {
+        "nodes": {kind: overlap._asdict() for kind, overlap in found.nodes.items()},
+        "edges": asdict(found.edges["all"]) | {"count": found.edges["all"].count._asdict()},
+        "activations": asdict(found.activations),
+    }
+
+
 def keep_story(path: Path, written: Any) -> Path:
     """Write what the page sends as the story beside a graph file; UsageError if it is none, or of another graph."""
     story = Story.from_json(written, "the story that the page sent")
@@ -97,17 +118,46 @@ def _listed(folder: Path, path: Path) -> GraphFile | None:
     try:
         stat = path.stat()
         told = _own_meta(path) if path.suffix == ".safetensors" else _foreign_meta(path)
-    except (OSError, ValueError, UsageError, struct.error):  # unreadable, damaged: opening it will say so
+    except (
+        OSError,
+        ValueError,
+        UsageError,
+        AttributeError,
+        TypeError,
+        KeyError,
+        IndexError,
+        struct.error,
+    ):  # unreadable, damaged: opening it will say so
         return None
     if told is None:
         return None
-    prompt, answer = (printable(text, 300) for text in told)
+    prompt, answer, model, other = (printable(text, 300) for text in told)
     relative = path.relative_to(folder).as_posix()
-    return GraphFile(path=relative, prompt=prompt, answer=answer, modified=stat.st_mtime, size=stat.st_size)
+    tags, work = _story_of(path)
+    return GraphFile(
+        path=relative, prompt=prompt, answer=answer, modified=stat.st_mtime, size=stat.st_size, model=model,
+        other=other, tags=tags, work=work,
+    )  # fmt: skip
 
 
-def _own_meta(path: Path) -> tuple[str, str] | None:
-    """Prompt and answer of a graph of ours, out of the header alone; None for any other safetensors."""
+def _story_of(path: Path) -> tuple[tuple[str, ...], str]:
+    """The tags of the story beside a graph, and how much is in it; nothing for one that is damaged or very large."""
+    beside = story_beside(path)
+    try:
+        if not beside.is_file() or beside.stat().st_size > LARGEST_STORY_LISTED:
+            return (), ""
+        story = Story.load(beside)
+    except (OSError, UsageError):
+        return (), ""
+    tags = story.view.get("tags")
+    said = [printable(one, 40) for one in tags if isinstance(one, str)] if isinstance(tags, list) else []
+    counts = ((len(story.groups), "group"), (len(story.pins), "pin"), (len(story.evidence), "experiment"))
+    work = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in counts if n)
+    return tuple(dict.fromkeys(one for one in said if one))[:MOST_TAGS], work
+
+
+def _own_meta(path: Path) -> tuple[str, str, str, str] | None:
+    """Prompt, answer, model and a contrast's base, out of the header alone; None for any other safetensors."""
     if not is_own_file(path):
         return None
     with path.open("rb") as file:
@@ -119,10 +169,13 @@ def _own_meta(path: Path) -> tuple[str, str] | None:
         return None
     meta = json.loads(header.get("meta") or "{}")
     targets = meta.get("targets") or [{}]
-    return str(meta.get("prompt") or ""), str(targets[0].get("name") or targets[0].get("token") or "")
+    contrast, model = meta.get("contrast") or {}, meta.get("model") or {}
+    answers = contrast.get("answers") or []
+    answer = answers[1] if len(answers) == 2 else targets[0].get("name") or targets[0].get("token") or ""
+    return str(meta.get("prompt") or ""), str(answer), str(model.get("name") or ""), str(contrast.get("prompt") or "")
 
 
-def _foreign_meta(path: Path) -> tuple[str, str] | None:
+def _foreign_meta(path: Path) -> tuple[str, str, str, str] | None:
     """Of a graph of circuit-tracer or Neuronpedia, told by its first bytes; None for any other JSON."""
     with path.open("rb") as file:
         start = file.read(4096)
@@ -131,12 +184,12 @@ def _foreign_meta(path: Path) -> tuple[str, str] | None:
     text = start.decode("utf-8", "replace")
     at = text.find('"prompt"')
     if at < 0:
-        return "", ""
+        return "", "", "", ""
     try:
         prompt, _ = json.JSONDecoder().raw_decode(text[text.index(":", at) + 1 :].lstrip())
     except ValueError:
         prompt = ""
-    return str(prompt), ""
+    return str(prompt), "", "", ""
 
 
 def checked_folder(path: Path) -> tuple[Path, str]:

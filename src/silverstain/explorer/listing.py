@@ -1,4 +1,4 @@
-"""The start page of a folder: its graphs, the newest first."""
+"""The start page of a folder: a prompt to trace, examples, and the graphs that are there, the newest first."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,42 +6,91 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from silverstain.explorer.examples import Example
 from silverstain.explorer.folder import GraphFile
+from silverstain.explorer.live import Offer
 from silverstain.printable import printable
 
-STYLE = """
-:root{color-scheme:light dark;--page:#fbfaf7;--ink:#1b2430;--muted:#59636f;--rule:#e5e3dd;--card:#fff;--accent:#8a6410;
-  --answer:#14733a}
-@media (prefers-color-scheme:dark){:root{--page:#12161c;--ink:#e8ebee;--muted:#a2acb7;--rule:#2a313b;--card:#171c23;
-  --accent:#e3b44f;--answer:#64d08f}}
-body{margin:0;font:15px/1.5 system-ui,-apple-system,'Segoe UI','Helvetica Neue','DejaVu Sans',Arial,sans-serif;
-  color:var(--ink);background:var(--page)}
-main{max-width:860px;margin:0 auto;padding:9vh 24px 60px}
-.serif,h1{font-family:'Iowan Old Style',Charter,'Palatino Linotype',Georgia,'DejaVu Serif',serif}
-h1{display:flex;align-items:center;gap:14px;font-size:30px;font-weight:600;margin:0 0 6px}
-h1 i{width:20px;height:20px;border-radius:50%;background:radial-gradient(circle at 34% 30%,#fff3c9 0 8%,#e6b84c 42%,
-  #8a6410)}
-p{color:var(--muted);margin:0 0 30px}ul{list-style:none;margin:0;padding:0;display:grid;gap:10px}
-a{display:grid;grid-template-columns:1fr auto;gap:2px 20px;padding:15px 20px;border:1px solid var(--rule);
-  border-radius:12px;background:var(--card);color:inherit;text-decoration:none}
-a:hover,a:focus-visible{border-color:var(--accent);outline:none;box-shadow:0 0 0 1px var(--accent)}
-.prompt{font-size:18px;overflow-wrap:anywhere}.prompt b{color:var(--answer);font-weight:600}
-.about{grid-column:1/-1;font-size:13px;color:var(--muted)}
-code{font:14px ui-monospace,'DejaVu Sans Mono',monospace}
-.none{padding:24px;border:1px dashed var(--rule);border-radius:12px}
-"""
+SHOWN_TAGS = 24
+FEW = 4
+"""Whoever has as many graphs is shown these rather than the examples."""
 
 
-def listing_html(folder: Path, graphs: Sequence[GraphFile]) -> str:
+def listing_html(
+    folder: Path, graphs: Sequence[GraphFile], offers: Sequence[Offer] = (), examples: Sequence[Example] = ()
+) -> str:
     """The page."""
-    n = len(graphs)
-    said = f"{n} graph{'' if n == 1 else 's'} in {escape(printable(str(folder), 200))}"
-    items = "\n".join(_item(one) for one in graphs) if graphs else _nothing()
+    parts = [
+        '<h1><i aria-hidden="true"></i>Silverstain</h1>',
+        '<p class="lead">Watch a language model come to its answer, and test what you see.</p>',
+        _form(offers) if offers else "",
+        _examples(examples, is_open=len(graphs) < FEW) if examples else "",
+        _work(folder, graphs),
+    ]
+    body = "\n".join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Silverstain</title>\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">\n'
-        f"<style>{STYLE}</style></head><body><main>\n<h1><i></i>Silverstain</h1>\n<p>{said}</p>\n<ul>\n{items}\n</ul>\n"
-        "</main></body></html>\n"
+        '<link rel="stylesheet" href="/static/home.css">'
+        f"</head><body><main>\n{body}\n</main>"
+        '<script type="module" src="/static/home.js"></script></body></html>\n'
+    )
+
+
+def _form(offers: Sequence[Offer]) -> str:
+    choices = "".join(
+        f'<option value="{escape(one.name)}">{escape(one.name)}: {escape(one.about)}</option>' for one in offers
+    )
+    return (
+        '<form id="ask" class="ask" aria-label="trace a prompt">'
+        '<label for="prompt">Type the beginning of a sentence. The model says how it goes on, and why.</label>'
+        '<textarea id="prompt" name="prompt" class="serif" rows="1" spellcheck="false" autocomplete="off" '
+        'placeholder="the capital of the state containing dallas is"></textarea>'
+        '<div id="second" hidden><label for="other">The same sentence with another word: why is it answered '
+        "differently?</label>"
+        '<textarea id="other" name="other" class="serif" rows="1" spellcheck="false" autocomplete="off" '
+        'placeholder="the capital of the state containing oakland is"></textarea></div>'
+        f'<div class="row"><label class="model">Model <select name="model">{choices}</select></label>'
+        '<button type="button" id="compare" class="quiet" aria-expanded="false">Compare with a second prompt</button>'
+        '<button class="primary">Trace</button></div></form>\n'
+        '<div id="status" class="status" role="status" hidden><progress id="bar" aria-label="progress"></progress>'
+        '<span id="phase"></span><button type="button" id="cancel" class="quiet">Cancel</button></div>'
+    )
+
+
+def _examples(examples: Sequence[Example], *, is_open: bool) -> str:
+    items = "".join(
+        f'<li><button type="button" data-example="{escape(one.name)}"><b>{escape(one.title)}</b>'
+        f'<span class="serif">{escape(one.prompt)} …</span>'
+        + (f'<span class="serif">{escape(one.other)} …</span>' if one.other else "")
+        + f"<small>{escape(one.about)}</small><small>{escape(one.model)}</small></button></li>"
+        for one in examples
+    )
+    return (
+        f'<details class="begin"{" open" if is_open else ""}><summary><h2>Begin with an example</h2></summary>'
+        f'<ul class="examples">{items}</ul></details>'
+    )
+
+
+def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
+    n = len(graphs)
+    said = f"{n} graph{'' if n == 1 else 's'} in {escape(printable(str(folder), 200))}"
+    items = "\n".join(_item(one) for one in graphs) if graphs else _nothing()
+    tags = sorted({tag for one in graphs for tag in one.tags})[:SHOWN_TAGS]
+    chips = "".join(
+        f'<button type="button" data-tag="{escape(tag)}" aria-pressed="false">{escape(tag)}</button>' for tag in tags
+    )
+    search = (
+        '<input id="filter" type="search" placeholder="Search prompts, answers, tags" aria-label="search your graphs">'
+        if graphs
+        else ""
+    )
+    return (
+        f'<section aria-labelledby="work"><div class="head"><h2 id="work">Your graphs</h2>'
+        f'<span class="about">{said}</span>'
+        f'<span id="found" class="about" role="status"></span>{search}</div>'
+        + (f'<div id="tags" class="tags" role="group" aria-label="tags">{chips}</div>' if chips else "")
+        + f'<ul id="graphs">\n{items}\n</ul></section>'
     )
 
 
@@ -50,17 +99,22 @@ def _item(graph: GraphFile) -> str:
     answer = f" → <b>{escape(graph.answer.strip())}</b>" if graph.answer.strip() else ""
     when = datetime.fromtimestamp(graph.modified).strftime("%Y-%m-%d %H:%M")
     size = f"{graph.size / 1e6:.1f} MB" if graph.size >= 1e5 else f"{max(graph.size // 1000, 1)} kB"
-    about = f"{escape(printable(graph.path, 200))} · {when} · {size}"
+    about = " · ".join(
+        escape(part) for part in (printable(graph.path, 200), graph.model, when, size, graph.work) if part
+    )
+    tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in graph.tags)
+    text = " ".join((graph.prompt, graph.other, graph.answer, graph.path, graph.model, *graph.tags)).lower()
+    other = f'<span class="prompt serif">{escape(graph.other)}</span>' if graph.other else ""
     return (
-        f'<li><a href="/view?graph={quote(graph.path, safe="")}"><span class="prompt serif">{prompt}{answer}</span>'
-        f'<span class="about">{about}</span></a></li>'
+        f'<li data-text="{escape(text)}" data-tags="{escape(chr(10).join(graph.tags))}">'
+        f'<a href="/view?graph={quote(graph.path, safe="")}">{other}<span class="prompt serif">{prompt}{answer}</span>'
+        f'<span class="about">{about}{tags}</span></a></li>'
     )
 
 
 def _nothing() -> str:
     return (
-        '<li class="none">There is no graph here yet. Make one: '
+        '<li class="none">There is no graph here yet. Trace a prompt above, or in a terminal: '
         "<code>silverstain trace &quot;the capital of the state containing dallas is&quot; "
-        "--out dallas.safetensors</code>"
-        ", and load this page again.</li>"
+        "--out dallas.safetensors</code></li>"
     )

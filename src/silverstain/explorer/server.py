@@ -5,7 +5,9 @@ So every request must name us as its host; one that comes from a page must come 
 must carry a header of ours, which other sites cannot set without being asked first.
 """
 
-import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from silverstain.errors import UsageError
 from silverstain.explorer.bundle import STATIC
-from silverstain.explorer.folder import NotInFolder, document_of, graphs_in, inside, keep_story
+from silverstain.explorer.examples import examples_of
+from silverstain.explorer.folder import NotInFolder, compared, document_of, graphs_in, inside, keep_story
+from silverstain.explorer.jobs import Jobs
 from silverstain.explorer.listing import listing_html
+from silverstain.explorer.live import Live
 from silverstain.explorer.pages import page_html
+from silverstain.explorer.work import answered, json_of
 from silverstain.printable import printable
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -75,16 +81,30 @@ def name_of_host(host: str) -> str:
     return (name if colon and port.isdigit() else host).lower()
 
 
-def application(folder: Path) -> Starlette:
-    """The server of one folder."""
-    folder = folder.resolve()
+def application(folder: Path, live: Live | None = None) -> Starlette:
+    """The server of one folder, and of the models that its page may run."""
+    folder, live, jobs = folder.resolve(), live or Live(), Jobs()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await run_in_threadpool(jobs.close)
 
     def file_of(request: Request) -> Path:
         return inside(folder, request.query_params.get("graph", ""))
 
     async def start(_: Request) -> Response:
         listed = await run_in_threadpool(graphs_in, folder)
-        return HTMLResponse(listing_html(folder, listed), headers=SAFE)
+        offers = live.offers
+        return HTMLResponse(listing_html(folder, listed, offers, examples_of(offers)), headers=SAFE)
+
+    async def work(request: Request) -> Response:
+        return await answered(request, folder, live, jobs, SAFE, request.headers.get(HEADER, ""))
+
+    async def models(_: Request) -> Response:
+        return JSONResponse([asdict(offer) for offer in live.offers], headers=SAFE)
 
     async def view(_: Request) -> Response:
         return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8"), headers=SAFE)
@@ -103,9 +123,17 @@ def application(folder: Path) -> Starlette:
 
     async def story(request: Request) -> Response:
         file = file_of(request)
-        written = await _json(request)
+        written = await json_of(request, LARGEST_STORY, "the story")
         beside = await run_in_threadpool(keep_story, file, written)
         return JSONResponse({"written": beside.name}, headers=SAFE)
+
+    async def graphs(_: Request) -> Response:
+        listed = await run_in_threadpool(graphs_in, folder)
+        return JSONResponse([asdict(one) for one in listed], headers=SAFE)
+
+    async def compare(request: Request) -> Response:
+        files = [inside(folder, request.query_params.get(side, "")) for side in ("left", "right")]
+        return JSONResponse(await run_in_threadpool(compared, *files), headers=SAFE)
 
     return Starlette(
         routes=[
@@ -114,10 +142,15 @@ def application(folder: Path) -> Starlette:
             Route("/api/document", document),
             Route("/api/page", page),
             Route("/api/story", story, methods=["PUT"]),
+            Route("/api/work", work, methods=["POST"]),
+            Route("/api/models", models),
+            Route("/api/graphs", graphs),
+            Route("/api/compare", compare),
             Mount("/static", _Static(directory=STATIC)),
         ],
         middleware=[Middleware(OnlyThisMachine)],
         exception_handlers={UsageError: _mistake},
+        lifespan=lifespan,
     )
 
 
@@ -128,19 +161,6 @@ class _Static(StaticFiles):
         response = super().file_response(*args, **kwargs)
         response.headers.update({"cache-control": "no-cache", "x-content-type-options": "nosniff"})
         return response
-
-
-async def _json(request: Request) -> Any:
-    """The body as JSON; UsageError for one that is too long or none."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_STORY:
-            raise UsageError(f"the story is larger than {LARGEST_STORY >> 20} MB; take evidence out of it")
-    try:
-        return json.loads(bytes(body))
-    except ValueError as error:
-        raise UsageError("what the page sent is no JSON") from error
 
 
 def _mistake(_: Request, error: Exception) -> Response:

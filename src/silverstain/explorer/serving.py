@@ -11,6 +11,7 @@ from urllib.parse import quote
 import uvicorn
 
 from silverstain.errors import UsageError
+from silverstain.explorer.live import Live, offers_here
 from silverstain.explorer.server import application
 
 HOST = "127.0.0.1"
@@ -43,12 +44,16 @@ def serve(
     *,
     port: int = 8400,
     browser: bool = True,
+    model: str | None = None,
+    dictionary: str | None = None,
     on_start: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a folder until Ctrl-C; `on_start` is told the address once the server listens."""
+    """Serve a folder until Ctrl-C; `model` in `dictionary` is offered to the page, beside those that are here by name.
+    `on_start` is told the address once the server listens."""
     listening = bound_socket(port)
     address = address_of(listening.getsockname()[1], graph)
-    config = uvicorn.Config(application(folder), log_level="error", access_log=False, timeout_graceful_shutdown=2)
+    live = Live() if model is None else Live(offers_here(model, dictionary))
+    config = uvicorn.Config(application(folder, live), log_level="error", access_log=False, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
 
     async def run() -> None:

@@ -4,18 +4,24 @@
  */
 import { themeStyle } from './colours.js';
 import { COMMANDS, commandOf } from './commands.js';
-import { help, palette, reason } from './dialogs.js';
+import { help, palette, question, reason } from './dialogs.js';
 import { el, fill } from './dom.js';
 import { openStory, save, storyText } from './files.js';
 import { counter, header } from './header.js';
 import { inspector } from './inspector.js';
+import { lab } from './lab.js';
 import { PICTURE_STYLE } from './picture.js';
+import { proposals } from './proposals.js';
 import { readingPane } from './reading.js';
 import { fromHash, kept, toHash } from './remember.js';
 import { circuitStage } from './stage_circuit.js';
+import { compareStage } from './stage_compare.js';
+import { contrastStage } from './stage_contrast.js';
 import { flowStage } from './stage_flow.js';
+import { lensStage } from './stage_lens.js';
+import { matrixStage } from './stage_matrix.js';
 import { tableStage } from './stage_table.js';
-import { hidden } from './state.js';
+import { hidden, tagged } from './state.js';
 import { Store } from './store.js';
 import { percent } from './text.js';
 import { shareOf } from './groups.js';
@@ -25,22 +31,24 @@ import { titleOf } from './account.js';
 const AUTOSAVE = 400;
 
 /** Open a document in an element. @returns {Store} */
-export function open(root, given, { home = '', pageLink = '', saveStory = null } = {}) {
+export function open(root, given, { home = '', pageLink = '', saveStory = null, graphPath = '' } = {}) {
   const fragment = fromHash(globalThis.location?.hash ?? '');
   const remembered = kept.read(given.hash);
   const store = new Store(given, { remembered, fragment });
   document.title = `${titleOf(given)} – Silverstain`;
   document.head.append(el('style', {}, themeStyle(':root') + PICTURE_STYLE));
-  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '-1' }), el('footer.bottom')];
+  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '0' }), el('footer.bottom')];
   const middle = el('main.middle', { 'aria-label': 'the graph' });
   const live = el('div.live', { 'aria-live': 'polite', role: 'status' });
   const notice = el('div.notice', { role: 'alert', hidden: true });
   const peek = el('div.peek', { hidden: true, 'aria-hidden': 'true' });
-  fill(root, top, left, middle, right, bottom, live, notice, peek);
+  const drawer = el('section.lab', { hidden: true, 'aria-label': 'lab' });
+  fill(root, top, left, middle, right, drawer, bottom, live, notice, peek);
   root.className = 'page';
 
   const ui = {
-    home, pageLink,
+    home, pageLink, graphPath,
+    canRun: Boolean(graphPath),
     isMac: /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? ''),
     run(id) {
       const command = COMMANDS.find((one) => one.id === id);
@@ -63,6 +71,17 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
     focusStage: () => stage().focus(),
     paths: () => inspect.paths(),
     rename: () => inspect.rename(),
+    test: () => (drawer.hidden ? ui.lab() : bench.take()),
+    lab() {
+      const isOpen = drawer.hidden;
+      bench.open(isOpen);
+      top.querySelector('[data-tool=lab]')?.setAttribute('aria-pressed', String(isOpen));
+      stage().draw();
+      if (isOpen) bench.focus();
+      else stage().focus();
+    },
+    propose: () => propose.toggle(),
+    tags: () => askTags(store.state.tags.join(', '), (text) => store.apply(tagged(store.state, text), 'tags')),
     mark() {
       if (store.hovered) store.select([store.hovered], { add: true });
     },
@@ -109,18 +128,21 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
     }
     picker.value = '';
   };
-  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store) };
-  const stage = () => stages[store.state.view];
-  const [find, showHelp, ask] = [palette(store, ui), help(ui), reason()];
+  const stages = { circuit: circuitStage(middle, store, ui), flow: flowStage(middle, store, ui), table: tableStage(middle, store), contrast: contrastStage(middle, store, ui), matrix: matrixStage(middle, store), lens: lensStage(middle, store, ui), compare: compareStage(middle, store, ui) };
+  const propose = proposals(middle, store, ui);
+  const view = () => (store.state.view === 'contrast' && !given.contrast ? 'circuit' : store.state.view in stages ? store.state.view : 'circuit');
+  const stage = () => stages[view()];
+  const [find, showHelp, ask, askTags] = [palette(store, ui), help(ui), reason(), question()];
   const updateHeader = header(top, store, ui);
   const updateCounter = counter(bottom, store, ui);
   const updateReading = readingPane(left, store, ui);
   const inspect = inspector(right, store, ui);
+  const bench = lab(drawer, store, ui);
 
   let saving = 0;
   function update(what) {
     if (what === 'state') {
-      for (const [name, one] of Object.entries(stages)) one.frame.hidden = name !== store.state.view;
+      for (const [name, one] of Object.entries(stages)) one.frame.hidden = name !== view();
       stage().draw();
       updateHeader();
       updateCounter();
@@ -130,6 +152,8 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null }
     else stage().mark();
     updateReading(what);
     inspect.update(what);
+    bench.update(what);
+    propose.update(what);
     root.classList.toggle('has-selection', store.selection.length > 0);
     if (what !== 'hover') remember();
     if (what === 'selection') announce();

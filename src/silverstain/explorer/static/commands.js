@@ -26,6 +26,10 @@ export const COMMANDS = [
   { id: 'circuit', title: 'Show the circuit: groups as boxes', keys: ['1'], part: 'Views', run: (store) => show(store, 'circuit') },
   { id: 'flow', title: 'Show the flow: every node, position by layer', keys: ['2'], part: 'Views', run: (store) => show(store, 'flow') },
   { id: 'table', title: 'Show what is drawn as a table', keys: ['3'], part: 'Views', run: (store) => show(store, 'table') },
+  { id: 'contrast', title: 'Show the two prompts, what differs, and how few units turn the answer', keys: ['4'], part: 'Views', can: (store) => Boolean(store.page.document.contrast), run: (store) => show(store, 'contrast') },
+  { id: 'matrix', title: 'Show every box against every other, as a matrix', keys: ['5'], part: 'Views', run: (store) => show(store, 'matrix') },
+  { id: 'lens', title: 'Show what the stream would say after every layer', keys: ['6'], part: 'Views', run: (store) => show(store, 'lens') },
+  { id: 'compare', title: 'Compare with another graph of the folder', keys: ['7'], part: 'Views', run: (store) => show(store, 'compare') },
   { id: 'fit', title: 'Fit the picture to the window', keys: ['0'], part: 'Views', run: (_, ui) => ui.fit() },
   { id: 'larger', title: 'Zoom in', keys: ['+', '='], part: 'Views', run: (_, ui) => ui.zoom(1.25) },
   { id: 'smaller', title: 'Zoom out', keys: ['-'], part: 'Views', run: (_, ui) => ui.zoom(0.8) },
@@ -66,6 +70,10 @@ export const COMMANDS = [
   { id: 'fewer', title: 'Draw less', keys: [',', '<'], part: 'Change', run: (store) => store.apply(drawn(store.state, -1), 'draw less', 'amount') },
   { id: 'undo', title: 'Undo', keys: ['Mod+z'], part: 'Change', can: (store) => store.history.past.length > 0, run: (store, ui) => ui.say(`undone: ${store.undo()}`) },
   { id: 'redo', title: 'Redo', keys: ['Mod+Shift+z', 'Mod+y'], part: 'Change', can: (store) => store.history.future.length > 0, run: (store, ui) => ui.say(`done again: ${store.redo()}`) },
+
+  { id: 'propose', title: 'Propose groups, to accept or reject one by one', keys: ['a'], part: 'Change', run: (_, ui) => ui.propose() },
+  { id: 'tags', title: 'Tag this graph, so that it is found on the start page', keys: ['t'], part: 'Files', run: (_, ui) => ui.tags() },
+  { id: 'lab', title: 'Lab: change a part of the running model', keys: ['l'], part: 'Test', run: (_, ui) => ui.lab() },
 
   { id: 'story', title: 'Save your work as a story (JSON)', keys: ['Mod+s'], part: 'Files', run: (_, ui) => ui.save('story') },
   { id: 'open', title: 'Open a story', keys: ['Mod+o'], part: 'Files', run: (_, ui) => ui.open() },

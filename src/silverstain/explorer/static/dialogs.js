@@ -126,3 +126,19 @@ export function reason() {
     input.select();
   };
 }
+
+/** Ask for the tags of a graph. */
+export function question() {
+  const node = dialog('ask', 'tags');
+  return (value, then) => {
+    const input = el('input', { value, 'aria-label': 'tags, with commas between them', placeholder: 'geography, to show', onkeydown: (event) => event.key === 'Enter' && done() });
+    const done = () => {
+      node.close();
+      then(input.value);
+    };
+    fill(node, el('h1', {}, 'Tags'), el('p.quiet', {}, 'Words by which the start page finds this graph, with commas between them. They are part of your story: save it to keep them.'), input,
+      el('div.actions', {}, button('Tag it', done, { class: 'primary' }), button('Cancel', () => node.close())));
+    node.showModal();
+    input.select();
+  };
+}

@@ -29,6 +29,8 @@ export const [FEATURE, ATTENTION, ERROR, TOKEN, BIAS, LOGIT] = [0, 1, 2, 3, 4, 5
  * @property {Int32Array} rowOf  the row of each node, -1 where nothing enters it
  * @property {Uint8Array|null} nodeMask
  * @property {Uint8Array|null} edgeMask
+ * @property {Float64Array|null} leftOut  of a very large graph, Σ |value| of each row's edges that are not here
+ * @property {number} nWhole  and how many edges it has in all; 0 where all are here
  */
 
 const ARRAYS = { Int8Array, Int32Array, Uint8Array, Float32Array, Float64Array };
@@ -72,6 +74,8 @@ export function decoded(document) {
     values: column(edges, 'values'),
     valuesOfTargets: column(edges, 'values_of_targets'),
     edgeMask: column(edges, 'kept'),
+    leftOut: column(edges, 'left_out'),
+    nWhole: edges.n_whole ?? 0,
   };
   graph.nEdges = graph.values.length;
   if (graph.indices.length !== graph.nEdges || graph.indptr.length !== graph.rowNodes.length + 1) {

@@ -7,15 +7,18 @@ import { COMMANDS, keyName } from './commands.js';
 import { button, el, fill } from './dom.js';
 import { count, percent, several } from './text.js';
 
-const VIEWS = [['circuit', 'Circuit'], ['flow', 'Flow'], ['table', 'Table']];
-const FILES = ['story', 'open', 'svg', 'png', 'markdown', 'csv', 'link', 'reset'];
-const FILE_NAMES = { story: 'Save your story (JSON)', open: 'Open a story …', svg: 'Picture as SVG', png: 'Picture as PNG', markdown: 'Account as Markdown', csv: 'Nodes as CSV', link: 'Copy a link to this view', reset: 'Begin again' };
+const VIEWS = [['circuit', 'Circuit'], ['flow', 'Flow'], ['matrix', 'Matrix'], ['table', 'Table'], ['contrast', 'Contrast'], ['lens', 'Lens'], ['compare', 'Compare']];
+const NEEDS_SERVER = ['lens', 'compare'];
+const FILES = ['story', 'open', 'tags', 'svg', 'png', 'markdown', 'csv', 'link', 'reset'];
+const FILE_NAMES = { story: 'Save your story (JSON)', open: 'Open a story …', tags: 'Tag this graph …', svg: 'Picture as SVG', png: 'Picture as PNG', markdown: 'Account as Markdown', csv: 'Nodes as CSV', link: 'Copy a link to this view', reset: 'Begin again' };
+
+const commandNamed = (id) => COMMANDS.find((one) => one.id === id);
 
 /** @param {HTMLElement} root @param {import('./store.js').Store} store */
 export function header(root, store, ui) {
   const { document } = store.page;
   const views = el('div.views', { role: 'radiogroup', 'aria-label': 'view' },
-    ...VIEWS.map(([id, title], i) => button(title, () => ui.run(id), { role: 'radio', 'data-view': id, title: `${title} (${i + 1})` })));
+    ...VIEWS.filter(([id]) => (commandNamed(id).can?.(store) ?? true) && (ui.canRun || !NEEDS_SERVER.includes(id))).map(([id, title]) => button(title, () => ui.run(id), { role: 'radio', 'data-view': id, title: `${title} (${keyName(commandNamed(id).keys[0])})` })));
   const tool = (id, text, label) => button(text, () => ui.run(id), { class: 'tool', 'data-tool': id, 'aria-label': label, title: `${label} (${keyName(COMMANDS.find((one) => one.id === id).keys[0], ui.isMac)})` });
   const menu = el('details.menu', {}, el('summary', {}, 'Save & export'),
     el('div.items', { role: 'menu' }, ...FILES.map((id) => button(FILE_NAMES[id], () => ((menu.open = false), ui.run(id)), { role: 'menuitem' })), ...(ui.pageLink ? [el('a', { role: 'menuitem', href: ui.pageLink, download: '' }, 'This page as one HTML file')] : [])));
@@ -26,7 +29,7 @@ export function header(root, store, ui) {
     views,
     el('div.tools', {},
       button('', () => ui.run('search'), { class: 'find', title: 'Search for a word, a feature, a group' }),
-      tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', `${ui.isMac ? '⌘K' : 'Ctrl K'}: all commands`), tool('help', '?', 'How to read this, and all keys')),
+      button('Lab', () => ui.run('lab'), { class: 'tool', 'data-tool': 'lab', 'aria-pressed': 'false', title: 'Lab: change a part of the running model and see whether the answer follows (L)' }), tool('undo', '↶', 'Undo'), tool('redo', '↷', 'Redo'), menu, tool('palette', ui.isMac ? '⌘K' : 'Ctrl K', `${ui.isMac ? '⌘K' : 'Ctrl K'}: all commands`), tool('help', '?', 'How to read this, and all keys')),
   );
   fill(root.querySelector('.find'), el('span', {}, 'Search'), el('kbd', {}, '/'));
   return () => {
@@ -68,8 +71,10 @@ export function counter(root, store, ui) {
     fill(line, el('b', {}, counted(visible)), hidden ? el('span', {}, ` · why are ${count(hidden)} hidden?`) : el('span', {}, ' · all of them'));
     if (!why.hidden) fill(why, ...reasons());
     const { between, wanted, edges: drawn } = store.state.view === 'flow' ? store.edges : { between: 0, wanted: 0, edges: store.circuit.edges };
+    const { nWhole, nEdges } = store.page.graph;
+    if (nWhole) edges.title = `The page was given the strongest ${count(nEdges)} of ${count(nWhole)} edges; what the others make of each target is counted.`;
     edges.textContent = store.state.view === 'flow'
       ? `${count(drawn.length)} of ${several(between, 'edge')} between them${wanted > drawn.length ? ': more cannot be told apart' : ''}`
-      : `${several(drawn.length, 'line')} of ${several(store.page.graph.nEdges, 'edge')}`;
+      : `${several(drawn.length, 'line')} of ${several(nWhole || nEdges, 'edge')}${nWhole ? `, the strongest ${count(nEdges)} here` : ''}`;
   };
 }

@@ -25,7 +25,7 @@ export function edgeShares(graph, kept = null) {
   const { indptr, indices, values, kind } = graph;
   const shares = new Float64Array(values.length);
   for (let row = 0; row + 1 < indptr.length; row++) {
-    let total = 0;
+    let total = kept ? 0 : (graph.leftOut?.[row] ?? 0);
     for (let e = indptr[row]; e < indptr[row + 1]; e++) {
       if (kind[indices[e]] !== BIAS && (!kept || kept[e])) total += shares[e] = Math.abs(values[e]);
     }

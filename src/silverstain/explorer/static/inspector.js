@@ -5,12 +5,14 @@
  */
 import { COMMANDS, keyName } from './commands.js';
 import { button, el, fill } from './dom.js';
+import { experimentsIn, outcomeOf, titleOfEvidence } from './experiments.js';
 import { FEATURE, isRest, isUnit } from './format.js';
 import { inputsOf, outputsOf, shareOf } from './groups.js';
 import { legend } from './legend.js';
 import { strongestPaths } from './paths.js';
 import { labelled, renamedGroup } from './state.js';
 import { brief, count, percent, several, signed } from './text.js';
+import { tryText } from './try_text.js';
 
 const MOST_ROWS = 10;
 const FEWEST_ROWS = 3;
@@ -117,7 +119,17 @@ function oneParts(store, ui, key, { paths, more, renaming, renamed }) {
   if (key.startsWith('g:') || key === 'errors') parts.push(...memberParts(store, members, more('members')));
   const card = cardOf(store, members);
   if (card) parts.push(...cardParts(card.card, single >= 0 ? graph.activation[single] : null, single >= 0 ? '' : store.labelOf(card.node)));
+  if (ui.canRun && single >= 0 && graph.kind[single] === FEATURE) parts.push(...tryText(ui, graph.layer[single], graph.feature[single], graph.activation[single]));
+  const tested = testedParts(store, ui, members);
+  if (tested.length) parts.splice(3, 0, ...tested);
   return parts;
+}
+
+/** The experiments in which these nodes were changed. */
+function testedParts(store, ui, members) {
+  const ids = new Set(members.map((node) => store.page.graph.ids[node]));
+  const found = experimentsIn(store.state.evidence).filter(({ entry }) => (entry.asked?.edits ?? []).some((edit) => edit.nodes?.some((id) => ids.has(id))));
+  return found.length ? [el('ul.tested', {}, ...found.slice(-3).map(({ entry }) => el('li', {}, el('b', {}, 'tested: '), `${titleOfEvidence(entry)}, ${outcomeOf(entry)}`)))] : [];
 }
 
 function manyParts(store, ui, { paths, more }) {
@@ -143,11 +155,14 @@ function actions(store, ui, canRename) {
   const can = (command) => (command.can?.(store) ?? true) && !(command.id === 'group' && store.selection.length === 1 && store.selection[0].startsWith('g:'));
   return el(
     'div.actions', { role: 'toolbar', 'aria-label': 'what to do with the selection' },
+    ui.canRun && canTest(store) ? button('Test it', () => ui.test(), { class: 'primary', 'data-focus': 'do-test', title: 'Change it in the running model and see whether the answer follows (L)' }) : '',
     ...wanted.map((id) => COMMANDS.find((command) => command.id === id)).filter(can).map((command) =>
       button(names[command.id], () => ui.run(command.id), { 'data-focus': `do-${command.id}`, title: `${command.title} (${keyName(command.keys[0], ui.isMac)})` }),
     ),
   );
 }
+
+const canTest = (store) => store.selectedNodes.some((node) => store.page.graph.kind[node] !== 5 && store.page.graph.kind[node] !== 4);
 
 /** Sources of a selection by group; errors and the rest as one line, so that what is not explained is seen. */
 function inputRows(store, members) {

@@ -18,9 +18,18 @@ function drawing(width, height, parts) {
   return svg;
 }
 
+const VIEWS = {
+  matrix: ['A row takes, a column gives: the figure is the share of the row’s input that comes from the column. What the drawing leaves out for want of room is here, too.', 'Blue raises; striped lowers. Click a figure to select both ends.'],
+  table: ['The same boxes as in the circuit, a row each. Click a heading to sort.'],
+  contrast: ['Two prompts that differ in a word, and the model’s two answers. Parts of the second run are put into the first: if few of them turn the answer, they are what makes the difference.', 'The solid line should rise far above the dotted one: that is as many parts chosen at random.'],
+  lens: ['Read a column from the bottom up: what the model would say after each layer, were it read there. Most columns change their mind several times before the top.', 'Click a token to follow it: # is its rank among all words the model knows.'],
+  compare: ['A dot is a part that both graphs have, a square one that only one has. On the diagonal it matters as much here as there.'],
+};
+
 /** How to read the view that is shown, and what to try. */
 export function legend(store, ui) {
   const { document, graph, known } = store.page;
+  const about = () => el('p.quiet', {}, [document.model, document.dictionary].filter(Boolean).join(' · '), document.exactness === null ? '' : ` · edges add up to ${document.exactness.toExponential(0)}`);
   const item = (figure, ...text) => el('li', {}, figure, el('span', {}, ...text));
   const sign = (kind, dash, tip) => drawing(54, 16, [['path', { d: 'M2 8H44', stroke: `var(--${kind})`, 'stroke-width': '3', ...dash }], ['path', { d: tip, fill: `var(--${kind})` }]]);
   const shape = (node) => {
@@ -41,6 +50,7 @@ export function legend(store, ui) {
   const inCircuit = [...arrows, item(el('b.figure', {}, '+0.53'), 'share of the box’s input that comes this way'), item(el('b.figure', {}, '37 %'), 'share of the influence on the answer that passes through a box')];
   const inFlow = [...samples.filter(([node]) => node >= 0).map(([node, text]) => item(shape(node), text)), ...arrows];
   const isFlow = store.state.view === 'flow';
+  if (VIEWS[store.state.view]) return [el('header', {}, el('h1', {}, 'How to read this')), ...VIEWS[store.state.view].map((text) => el('p.reading', {}, text)), about()];
   const key = (name, text) => el('li', {}, el('kbd', {}, name), el('span', {}, text));
   return [
     el('header', {}, el('h1', {}, 'How to read this')),
@@ -54,9 +64,10 @@ export function legend(store, ui) {
       key('drag', isFlow ? 'to move; with Shift, to select an area' : 'a box to move it; from empty space, to select several'),
       key('↑ ↓', 'walk along the strongest lines'),
       key('G', 'make one group of what is selected'),
+      key('L', 'the lab: change it in the running model'),
       key('/', 'find a word, a feature, a group'),
       key(ui.isMac ? '⌘Z' : 'Ctrl Z', 'undo anything'),
       key('?', 'all keys')),
-    el('p.quiet', {}, [document.model, document.dictionary].filter(Boolean).join(' · '), document.exactness === null ? '' : ` · edges add up to ${document.exactness.toExponential(0)}`),
+    about(),
   ];
 }

@@ -4,9 +4,10 @@
  */
 const LONGEST = 1800;
 
-/** The part of a state that differs from the one the page began with, as a fragment; '' where it is too long. */
+/** The part of a state that differs from the one the page began with, as a fragment; '' where it is too long. Experiments
+ * are not in it: they go with the story. */
 export function toHash(state, initial, selection = []) {
-  const changed = Object.fromEntries(Object.entries(state).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(initial[key])));
+  const changed = Object.fromEntries(Object.entries(state).filter(([key, value]) => key !== 'evidence' && JSON.stringify(value) !== JSON.stringify(initial[key])));
   if (selection.length && selection.length <= 20) changed.selection = selection;
   if (!Object.keys(changed).length) return '';
   const text = encode(JSON.stringify(changed));

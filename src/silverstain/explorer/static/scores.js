@@ -75,6 +75,7 @@ export function removedAsError(graph, kept) {
     return out;
   };
   const rowNodes = [];
+  const leftOut = [];
   const valuesOfTargets = [];
   const indptr = [0];
   const indices = [];
@@ -96,6 +97,7 @@ export function removedAsError(graph, kept) {
       sums[source] = seen[source] = 0;
     }
     rowNodes.push(graph.rowNodes[row]);
+    leftOut.push(graph.leftOut?.[row] ?? 0);
     valuesOfTargets.push(graph.valuesOfTargets[row]);
     indptr.push(indices.length);
   }
@@ -109,6 +111,7 @@ export function removedAsError(graph, kept) {
     position: longer(graph.position, (i) => graph.position[i]),
     feature: longer(graph.feature, () => -1),
     activation: longer(graph.activation, () => 0),
+    leftOut: graph.leftOut ? Float64Array.from(leftOut) : null,
     rowNodes: Int32Array.from(rowNodes),
     valuesOfTargets: Float64Array.from(valuesOfTargets),
     indptr: Int32Array.from(indptr),

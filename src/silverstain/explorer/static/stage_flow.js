@@ -7,6 +7,7 @@ import { paletteNow } from './colours.js';
 import { el } from './dom.js';
 import { flowLayout, hitGrid } from './flow.js';
 import { flowSvg } from './flow_picture.js';
+import { minimap } from './minimap.js';
 import { paintFlow, paintOver } from './paint.js';
 import { percent } from './text.js';
 
@@ -18,6 +19,10 @@ export function flowStage(root, store, ui) {
   const above = el('canvas.above', { tabindex: '0', role: 'application', 'aria-label': 'The flow: every node that is drawn. Arrow keys walk along the strongest edges; key 3 shows the same as a table.' });
   const frame = el('div.stage.flow-stage', { hidden: true }, below, above);
   root.append(frame);
+  const small = minimap(frame, (x, y) => {
+    camera = { ...camera, x: frame.clientWidth / 2 - x * camera.zoom, y: frame.clientHeight / 2 - y * camera.zoom };
+    draw();
+  });
   let camera = { x: 0, y: 0, zoom: 1 };
   let fitted = '';
   let drag = null;
@@ -58,6 +63,7 @@ export function flowStage(root, store, ui) {
       if (frame.hidden) return;
       const now = scene();
       paintFlow(below.getContext('2d'), now);
+      small(now);
       over(now);
     });
   }

@@ -21,7 +21,7 @@ async function found() {
     if (!written.ok) throw new Error(report.error ?? `the server answered ${written.status}`);
     return `Wrote ${report.written}`;
   };
-  return [said, { home: '/', pageLink: `/api/page${query}`, saveStory }];
+  return [said, { home: '/', pageLink: `/api/page${query}`, saveStory, graphPath: path }];
 }
 
 try {

@@ -9,15 +9,18 @@
  * @property {{label: string, members: string[], kind: string}[]} groups
  * @property {Record<string, string>} labels  by node id, or by `layer_feature` at every position
  * @property {string[]} notes
+ * @property {any[]} evidence  experiments and what came of them, the last ones last
  * @property {Record<string, string>} hidden  key of a box or node -> why
  * @property {Record<string, [number, number]>} places  of boxes that were dragged, from where the layout puts them
  * @property {number} boxes  how many units the circuit draws
  * @property {number} nodeShare  the flow draws the fewest nodes that carry this share of the influence
  * @property {number} edgeShare  and the fewest edges between them that carry this share of what flows there
  * @property {{kinds: string[], layers: [number, number]|null, positions: [number, number]|null, sign: number, text: string, pruned: boolean}} filters
- * @property {'circuit'|'flow'|'table'} view
+ * @property {string} view  one of VIEWS
+ * @property {string[]} tags  by which the start page finds the graph
  */
 
+export const VIEWS = ['circuit', 'flow', 'matrix', 'table', 'contrast', 'lens', 'compare'];
 const KINDS_SHOWN = ['feature', 'attention', 'error', 'token', 'logit'];
 export const NO_FILTERS = { kinds: KINDS_SHOWN, layers: null, positions: null, sign: 0, text: '', pruned: false };
 
@@ -29,19 +32,21 @@ export function stateOfStory(story, pruning = null) {
     groups: (story.groups ?? []).map((group) => ({ label: group.label, members: [...group.members], kind: group.kind ?? '' })),
     labels: { ...story.labels },
     notes: [...(story.notes ?? [])],
+    evidence: [...(story.evidence ?? [])],
     hidden: strings(view.hidden),
     places: places(view.places),
     boxes: between(view.boxes, 1, 200, 10),
     nodeShare: between(view.node_share, 0, 1, pruning?.node_share ?? 0.8),
     edgeShare: between(view.edge_share, 0, 1, 0.8),
     filters: filters(view.filters),
-    view: ['circuit', 'flow', 'table'].includes(view.view) ? view.view : 'circuit',
+    tags: Array.isArray(view.tags) ? view.tags.filter((tag) => typeof tag === 'string') : [],
+    view: VIEWS.includes(view.view) ? view.view : 'circuit',
   };
 }
 
-/** The story's document with what the state says; evidence and whatever else it holds stay as they are. */
+/** The story's document with what the state says; whatever else it holds stays as it is. */
 export function storyOf(state, story) {
-  const { pins, groups, labels, notes } = state;
+  const { pins, groups, labels, notes, evidence } = state;
   const view = {
     hidden: state.hidden,
     places: state.places,
@@ -50,8 +55,9 @@ export function storyOf(state, story) {
     edge_share: state.edgeShare,
     filters: state.filters,
     view: state.view,
+    ...(state.tags.length ? { tags: state.tags } : {}),
   };
-  return { ...story, pins, groups, labels, notes, view };
+  return { ...story, pins, groups, labels, notes, evidence, view };
 }
 
 const between = (value, low, high, otherwise) =>
@@ -141,6 +147,21 @@ function withoutPlace(state, key) {
   const { [key]: _, ...places } = state.places;
   return { ...state, places };
 }
+
+/** An experiment that was made, at the end of those that are kept; one that was made before in just this way gives way. */
+export function withEvidence(state, entry) {
+  const same = (one) => one?.kind === entry.kind && one.asked && JSON.stringify(one.asked) === JSON.stringify(entry.asked);
+  return { ...state, evidence: [...state.evidence.filter((one) => !same(one)), entry] };
+}
+
+/** Tags as they were typed, with commas between them. */
+export const tagged = (state, text) => ({ ...state, tags: [...new Set(text.split(',').map((tag) => tag.trim().slice(0, 40)).filter(Boolean))].slice(0, 12) });
+
+/** The curves of a contrast, in place of those that were measured before. */
+export const withCurves = (state, entry) => ({ ...state, evidence: [...state.evidence.filter((one) => one?.kind !== 'curves'), entry] });
+
+/** One experiment less. */
+export const withoutEvidence = (state, at) => ({ ...state, evidence: state.evidence.filter((_, i) => i !== at) });
 
 /** Filters with some of them changed. */
 export const filtered = (state, changes) => ({ ...state, filters: { ...state.filters, ...changes } });

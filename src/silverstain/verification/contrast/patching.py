@@ -80,6 +80,10 @@ class Patching:
                 on_progress(len(some))
         return Measured(value=torch.cat(value), first=torch.cat(first))
 
+    def logits(self, patches: Sequence[Patch]) -> Float[Tensor, "patch d_vocab"]:
+        """All logits at the target's position, of as few runs as one batch takes."""
+        return self.contrast.model.logits_of(self._final(patches))
+
     def ends(self) -> Measured:
         """Both runs as they are, the base first."""
         nothing = torch.zeros(0, dtype=torch.long)
