@@ -26,7 +26,7 @@ from silverstain.models import LanguageModel
 from silverstain.training import text_batches
 
 FIGURES = ("nmse", "nmse_pooled", "l0", "kl", "top1_match", "ce_model", "ce_replaced", "ce_recovered")
-TRACED_TOKENS = 24
+TRACED_TOKENS = 12
 
 
 def main() -> None:
