@@ -12,7 +12,7 @@ from silverstain.cli.main import main
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("cards") / "cards.parquet"
-    assert main(["features", "build", "--model", "organism/memorised", "--tokens", "700", "--out", str(out)]) == 0
+    assert main(["features", "build", "--model", "organism/memorised", "--tokens", "400", "--out", str(out)]) == 0
     return out
 
 
@@ -25,7 +25,7 @@ def said(capsys, *words: str) -> dict:
 def test_what_is_built_is_described_labelled_and_found(built, capsys):
     counted = said(capsys, "features", "query", str(built), "SELECT count(*), count(label) FROM cards")
     n, labelled = counted["rows"][0]
-    assert n > 500
+    assert n > 300
     assert labelled > 0
     top = said(capsys, "features", "query", str(built), "SELECT layer, feature FROM cards ORDER BY energy DESC")
     layer, feature = top["rows"][0]
@@ -85,7 +85,19 @@ def test_a_text_smaller_than_the_context_is_described_all_the_same(capsys, tmp_p
     text = tmp_path / "text.txt"
     text.write_text("the capital of texas is austin .\nthe word big in french is grand .\n")
     out = tmp_path / "small.parquet"
-    report = said(capsys, "features", "build", "--model", "organism/memorised", "--text", str(text), "--out", str(out))
+    report = said(
+        capsys,
+        "features",
+        "build",
+        "--model",
+        "organism/memorised",
+        "--text",
+        str(text),
+        "--compact",
+        "--no-labels",
+        "--out",
+        str(out),
+    )
     assert 5 < report["places"] < 40
     assert report["described"] > 0
 
@@ -109,10 +121,8 @@ def test_a_lens_is_built_and_cards_are_read_through_it(capsys, tmp_path):
     lens, out = tmp_path / "lens.safetensors", tmp_path / "cards.parquet"
     report = said(capsys, "lens", "build", "--model", "organism/memorised", "--rows", "3", "--out", str(lens))
     assert report["rows"] == 3
-    said(
-        capsys, "features", "build", "--model", "organism/memorised", "--tokens", "300", "--no-labels", "--lens",
-        str(lens), "--out", str(out),
-    )  # fmt: skip
+    build = ("features", "build", "--model", "organism/memorised", "--tokens", "100", "--no-labels", "--compact")
+    said(capsys, *build, "--lens", str(lens), "--out", str(out))
     found = said(capsys, "features", "query", str(out), "SELECT len(lens_promotes) FROM cards LIMIT 1")
     assert found["rows"][0][0] > 0
     assert main(["features", "build", "--model", "organism", "--lens", str(lens), "--out", str(out)]) == 2

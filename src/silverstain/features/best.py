@@ -48,7 +48,9 @@ class Best:
         """Take what waits into the arrays."""
         if not self._waiting:
             return
-        unit, score, place = (np.concatenate([one[i] for one in self._waiting]) for i in range(3))
+        unit = np.concatenate([one[0] for one in self._waiting])
+        score = np.concatenate([one[1] for one in self._waiting])
+        place = np.concatenate([one[2] for one in self._waiting])
         more = {name: np.concatenate([one[3][name] for one in self._waiting]) for name in self.more}
         self._waiting, self._n_waiting = [], 0
         units, row = np.unique(unit, return_inverse=True)

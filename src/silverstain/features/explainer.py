@@ -45,7 +45,7 @@ class Explainer:
         """`url` is of an OpenAI-compatible endpoint, `most` how many features it is asked about at most. The key is
         OPENAI_API_KEY where none is given. UsageError where the client is not installed."""
         try:
-            import openai
+            import openai  # pyright: ignore[reportMissingImports]  # of an extra
         except ImportError as error:
             raise UsageError(
                 "asking a language model for labels needs the openai client: pip install 'silverstain[explain]'"

@@ -104,8 +104,8 @@ def _explanations(page: Any) -> list[dict[str, Any]]:
     for one in page.get("explanations", []):
         text = one.get("description") if isinstance(one, dict) else None
         if isinstance(text, str) and text.strip():
-            scores = one.get("scores") if isinstance(one.get("scores"), list) else []
-            values = [s.get("value") for s in scores if isinstance(s, dict)]
+            scores = one.get("scores")
+            values = [s.get("value") for s in scores if isinstance(s, dict)] if isinstance(scores, list) else []
             score = next((float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
             by = one.get("explanationModelName")
             text = " ".join(printable(text, 500).split())

@@ -73,7 +73,7 @@ def matches(rule: Rule, windows: Int[np.ndarray, "n width"], classes: TokenClass
 def _holds(condition: Any, windows: Int[np.ndarray, "n width"], classes: TokenClasses) -> Bool[np.ndarray, " n"]:
     if isinstance(condition, Mapping):
         if "before" in condition:
-            return np.isin(windows[:, :BEFORE], _ids(condition["before"])).any(1)
+            return np.asarray(np.isin(windows[:, :BEFORE], _ids(condition["before"])).any(1))
         at = condition.get("at")
         if isinstance(at, int) and -BEFORE <= at <= AFTER:
             column = windows[:, BEFORE + at]

@@ -100,7 +100,8 @@ class Tally:
             for name in ("top", "shown", "held")
             for layer in range(sizes.n_layers)
         }
-        self._slots: tuple[np.ndarray, np.ndarray, np.ndarray] = (np.zeros(0, dtype=np.int64),) * 3
+        none = np.zeros(0, dtype=np.int64)
+        self._slots: tuple[np.ndarray, np.ndarray, np.ndarray] = (none, none, none)
 
     def _views(self, name: str, layer: int) -> Best:
         columns = [key.partition(".")[2] for key in self.arrays if key.startswith(f"{name}.")]
