@@ -289,7 +289,7 @@ def edges_tested(loaded: ReplacementModel, graphs: Sequence[Graph]) -> dict[str,
     }
 
 
-def organism(model: str, quick: bool) -> dict[str, Any]:
+def organism(model: str, quick: bool, out: Path | None) -> dict[str, Any]:
     loaded = silverstain.load(model)
     sibling = model.partition("/")[2] or "general"
     verdicts = {
@@ -317,6 +317,8 @@ def organism(model: str, quick: bool) -> dict[str, Any]:
         rows.append(row)
         graphs += family.graphs[:3]
         print(json.dumps(row), file=sys.stderr, flush=True)
+        if out:  # a run that is stopped leaves what it has
+            out.write_text(json.dumps({"model": model, "summary": summary(rows), "rows": rows}, indent=1) + "\n")
     return {"model": model, "summary": summary(rows), "edges": edges_tested(loaded, graphs[:24]), "rows": rows}
 
 
@@ -461,7 +463,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "organism":
-        report = organism(given.model or "organism/general", given.quick)
+        report = organism(given.model or "organism/general", given.quick, given.out)
     elif given.what == "contrasts":
         report = contrasts(given.model or "smollm2-135m")
     elif given.what == "collection":

@@ -1,7 +1,7 @@
 """Groups by role: what is alike is together, what is opposite is apart."""
 
 import torch
-from tests.cli.conftest import tiny as tiny  # noqa: PLC0414
+from tests.cli.conftest import tiny as tiny
 
 import silverstain
 from silverstain.graphs import Graph, NodeLayout, Story, find_roles, node_table, propose

@@ -43,7 +43,7 @@ def query(folder: str | Path, sql: str, *, most: int = 1000) -> Answer:
 
     connection = duckdb.connect(":memory:")
     try:
-        _give_tables(connection, Path(folder) / FOLDER)
+        _give_tables(connection, Path(folder) / FOLDER, sql.lower())
         for setting in LOCKED:
             connection.execute(setting)
         _check(connection, sql)
@@ -57,26 +57,26 @@ def query(folder: str | Path, sql: str, *, most: int = 1000) -> Answer:
     return Answer(columns=columns, rows=tuple(tuple(row) for row in rows[:most]), is_whole=len(rows) <= most)
 
 
-def _give_tables(connection: Any, place: Path) -> None:
-    """The tables, only with rows of graphs that still count."""
+def _give_tables(connection: Any, place: Path, sql: str) -> None:
+    """The tables that a query names, only with rows of graphs that still count."""
+    import numpy as np
     import pyarrow
-    import pyarrow.compute
 
     path = place / "graphs.parquet"
     if not path.is_file():
         raise UsageError(f"{shown_path(place.parent)} has no collection yet; make it: silverstain query FOLDER")
     graphs = read_table(path)
-    live = graphs["graph"].combine_chunks()
+    live = graphs["graph"].to_numpy()
     parts = sorted(set(graphs["part"].to_pylist()))
     connection.register("graphs", graphs.drop_columns(["size", "changed", "part", "model_hash", "dictionary_hash"]))
-    for name in ("nodes", "edges"):
+    for name in [table for table in ("nodes", "edges") if table in sql]:
         files = [place / f"{name}-{part:04d}.parquet" for part in parts]
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise UsageError(f"{shown_path(missing[0])} is missing; delete {shown_path(place)}, which is made again")
         table = pyarrow.concat_tables([read_table(file) for file in files])
-        counted = pyarrow.compute.is_in(table["graph"], value_set=live.cast(pyarrow.int32()))
-        connection.register(name, table.filter(counted) if not pyarrow.compute.all(counted).as_py() else table)
+        counted = np.isin(table["graph"].to_numpy(), live)
+        connection.register(name, table if counted.all() else table.filter(pyarrow.array(counted)))
 
 
 def _check(connection: Any, sql: str) -> None:

@@ -326,7 +326,8 @@ def _fed(found: Profiles, part: list[int], weight: Tensor, words: Sequence[str])
     """The words that give most of some units' input."""
     given = (found.by_word[part] * weight[:, None]).sum(0) / weight.sum()
     order = given.argsort(descending=True, stable=True).tolist()
-    return [(words[at] if at < len(words) else f"@{at}", float(given[at])) for at in order if float(given[at]) >= NAMED]
+    names = [str(words[at]) if at < len(words) else f"@{at}" for at in order]
+    return [(name, float(given[at])) for name, at in zip(names, order, strict=True) if float(given[at]) >= NAMED]
 
 
 def _told(
