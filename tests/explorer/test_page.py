@@ -302,6 +302,13 @@ def test_graphs_of_all_shapes_are_drawn(opened: Open, graph: Graph):
     run(page, "next", "input", "flow", "next", "paths", "table")
 
 
+def test_a_graph_without_answers_opens_and_says_what_it_has(opened: Open):
+    page = opened(graph_html(random_graph(5, n_logits=0)))
+    for view in ("circuit", "flow", "matrix", "table"):
+        run(page, view, "next", "input")
+    assert "nodes drawn" in page.inner_text(".counter")
+
+
 def test_a_page_whose_document_is_cut_short_says_so(opened: Open):
     html = graph_html(random_graph(1)).replace('"silverstain.page/1"', '"silverstain.page/9"')
     page = opened(html)
