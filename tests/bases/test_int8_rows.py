@@ -32,7 +32,7 @@ from silverstain.evaluation import evaluate
 from silverstain.interventions import intervene, parse_edit
 from silverstain.treatment import Rule, treated, treatment_for
 
-WEIGHTS = ("W_enc", "W_dec", "W_skip")
+WEIGHTS = ("W_enc", "W_dec")
 
 
 def in_memory(dictionary: Dictionary) -> Dictionary:
@@ -97,19 +97,39 @@ def test_rows_of_zeros_and_of_almost_zeros_are_zeros():
 # files
 
 
+def test_a_skip_whose_weights_are_of_very_different_sizes_loses_nothing_that_matters(tmp_path: Path):
+    given = trained_like("per-layer")
+    sizes = torch.logspace(-3, 4, 16)
+    skips = [given.W_skip(layer) * sizes for layer in range(3)]  # inputs are as much smaller where weights are larger
+    wide = replace_skips(given, skips)
+    save_dictionary(wide, tmp_path, dtype=torch.int8)
+    x = Draw(1)(20, 16) / sizes
+    for layer in range(3):
+        written, expected = x @ open_dictionary(tmp_path).W_skip(layer).T, x @ skips[layer].T
+        assert float((written - expected).norm() / expected.norm()) < 4e-3
+        rows = multiplied_out(rounded(skips[layer]))
+        assert float((x @ rows.T - expected).norm() / expected.norm()) > 0.5  # as one scale a row would
+
+
+def replace_skips(dictionary: Dictionary, skips: list[torch.Tensor]) -> Dictionary:
+    layers = range(dictionary.n_layers)
+    return Dictionary.from_tensors(
+        W_enc=[dictionary.W_enc(i) for i in layers], b_enc=[dictionary.b_enc(i) for i in layers],
+        W_dec=[dictionary.W_dec(i)[:, 0] for i in layers], b_dec=dictionary.b_dec, W_skip=skips,
+    )  # fmt: skip
+
+
 def test_what_is_read_is_number_times_scale_to_the_bit(dictionary: Dictionary, tmp_path: Path):
     save_dictionary(dictionary, tmp_path, dtype=torch.int8)
     opened = open_dictionary(tmp_path)
     assert (opened.stored_dtype, opened.dtype) == (torch.int8, torch.float32)
     for layer in range(opened.n_layers):
-        seen = {"W_enc": opened.W_enc(layer), "W_dec": opened.W_dec(layer), "W_skip": opened.W_skip(layer)}
-        for key in WEIGHTS:
-            tensor = seen[key]
-            if tensor is not None:
-                rows = stored(tmp_path, key, layer)
-                expected = rows.numbers.float() * rows.scales[..., None]
-                assert torch.equal(tensor.reshape(expected.shape), expected)
-                assert len(rows.scales.reshape(-1)) == expected.numel() // opened.d_model
+        seen = {"W_enc": opened.W_enc(layer), "W_dec": opened.W_dec(layer)}
+        for key, tensor in seen.items():
+            rows = stored(tmp_path, key, layer)
+            expected = rows.numbers.float() * rows.scales[..., None]
+            assert torch.equal(tensor.reshape(expected.shape), expected)
+            assert len(rows.scales.reshape(-1)) == expected.numel() // opened.d_model
         assert torch.equal(opened.b_enc(layer), dictionary.b_enc(layer))  # biases and thresholds are not rounded
         if dictionary.threshold(layer) is not None:
             assert torch.equal(opened.threshold(layer), dictionary.threshold(layer))
@@ -242,17 +262,30 @@ def _set(name: str, value: float) -> Callable[[dict], object]:
     return lambda t: t[name][3:4].fill_(value)
 
 
+def _as_rows(name: str, scale: float) -> Callable[[dict], object]:
+    """As int8 rows, with a scale."""
+
+    def change(tensors: dict) -> None:
+        shape = tensors.pop(name).shape
+        tensors[f"{name}.int8"] = torch.ones(shape, dtype=torch.int8)
+        tensors[f"{name}.scale"] = torch.full(shape[:-1], scale)
+
+    return change
+
+
 DAMAGE: dict[str, tuple[Callable[[dict], object], str]] = {
     "nan": (_set("W_enc.scale", float("nan")),
             "W_enc.scale in … is damaged: 1 of its values are not above 0 and finite, the first is nan; fetch the "
             "dictionary again, or convert it anew"),
     "infinite": (_set("W_dec.scale", float("inf")), "W_dec.scale in … is damaged: … the first is inf"),
-    "negative": (_set("W_skip.scale", -0.5), "W_skip.scale in … is damaged: … the first is -0.5"),
+    "negative": (_set("W_dec.scale", -0.5), "W_dec.scale in … is damaged: … the first is -0.5"),
+    "negative, of a skip": (_as_rows("W_skip", -0.5), "W_skip.scale in … is damaged: … the first is -0.5"),
     "zero": (_set("W_enc.scale", 0), "W_enc.scale in … is damaged: … the first is 0"),
     "missing": (_without("W_enc.scale"),
                 "has W_enc.int8 and no W_enc.scale: numbers of eight bits mean nothing without the scales"),
     "numbers are missing": (_without("W_dec.int8"), "has no tensor W_dec; it is not a dictionary's file"),
-    "skip's numbers are missing": (_without("W_skip.int8"), "has a tensor W_skip.scale, which is not known here"),
+    "skip's numbers are missing": (lambda t: t.update({"W_skip.scale": torch.ones(6)}),
+                                   "has a tensor W_skip.scale, which is not known here"),
     "too few": (lambda t: t.update({"W_enc.scale": t["W_enc.scale"][:9].clone()}),
                 "W_enc.scale has shape [9], and W_enc.int8 [10, 6]: one scale a row is needed"),
     "one for all": (lambda t: t.update({"W_enc.scale": torch.tensor(0.5)}), "W_enc.scale has shape []"),

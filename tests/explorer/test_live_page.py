@@ -231,10 +231,11 @@ def test_proposed_groups_are_accepted_and_rejected_one_by_one(page: Any, address
     page.wait_for_selector(".proposals li")
     n = page.locator(".proposals li").count()
     page.click("[data-focus=accept-0]")
-    assert page.locator(".proposals li").count() == n - 1
+    left = page.locator(".proposals li").count()
+    assert left < n  # itself, and those with whom it shared nearly all of their members
     assert len(state_of(page)["groups"]) == 1
     page.click("[data-focus=reject-0]")
-    assert page.locator(".proposals li").count() == n - 2
+    assert page.locator(".proposals li").count() == left - 1
     run(page, "undo")
     assert state_of(page)["groups"] == []
 

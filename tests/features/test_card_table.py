@@ -68,7 +68,8 @@ def test_tokens_written_are_those_of_the_weights_and_the_identity_lens_sees_the_
     assert row is not None
     effects = direct_effects(world.model, dictionary, 1, torch.tensor([0]))[0]
     assert row["promotes"][0]["id"] == int(effects.argmax())
-    assert row["suppresses"][0]["id"] == int(effects.argmin())
+    lowest = effects[row["suppresses"][0]["id"]]  # several tokens share it
+    assert float(lowest - effects.min()) < 1e-6
     assert row["promotes"] == row["lens_promotes"]
     assert row["promotes"][0]["token"] == "austin"
 

@@ -1,9 +1,9 @@
 """Rows stored as whole numbers of eight bits with one scale a row: a quarter of the bytes of float32.
 
 A value is its number times the scale of its row, where a row is what lies along the last axis: a feature's encoder
-row, what it writes to one layer, an output of a skip. The scale is the largest size in the row / 127, kept to 17
-significant bits. A product of these with the seven bits of a number is exact in float32, so that what is read is the
-same wherever it is multiplied out, and storing it again gives the same bytes.
+row, what it writes to one layer, in older sets an output of a skip. The scale is the largest size in the row / 127,
+kept to 17 significant bits. A product of these with the seven bits of a number is exact in float32, so that what is
+read is the same wherever it is multiplied out, and storing it again gives the same bytes.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,10 @@ from silverstain.bases.lazy import Lazy, Rows, gathered
 from silverstain.errors import UsageError
 
 KEYS = ("W_enc", "W_dec", "W_skip")
-"""What is stored so. Biases and thresholds are one value a row, and stay float32."""
+"""What may be stored so. Biases and thresholds are one value a row, and stay float32."""
+WRITTEN = ("W_enc", "W_dec")
+"""What we store so. A skip reads inputs of very different sizes (a norm's gain may be a thousandth of another's), with
+weights as different along each row, of which one scale keeps the largest alone; it is stored as bfloat16."""
 NUMBERS, SCALE = ".int8", ".scale"
 """What follows a tensor's name in the file. Under the bare name other programs would take the numbers for weights."""
 LARGEST = 127

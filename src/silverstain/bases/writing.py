@@ -21,7 +21,7 @@ from torch import Tensor
 from silverstain.bases.dictionary import Dictionary
 from silverstain.bases.hashing import combine, hash_one
 from silverstain.bases.hub import is_folder_here
-from silverstain.bases.int8_rows import KEYS, NUMBERS, SCALE, multiplied_out, rounded
+from silverstain.bases.int8_rows import NUMBERS, SCALE, WRITTEN, multiplied_out, rounded
 from silverstain.bases.layout import (
     CARDS,
     CONFIG,
@@ -64,10 +64,10 @@ def save_dictionary(
 ) -> str:
     """Write the dictionary to `folder`, stored in `dtype` (its own by default); returns the hash of what was written.
 
-    With torch.int8, W_enc, W_dec and W_skip become int8 rows with a float32 scale each, and the rest is float32: about
-    a quarter of the bytes, which circuit-tracer cannot read. `facts` (training figures and the like, plain JSON) join
-    the metadata. One layer is in memory at a time. A run that is interrupted or fails leaves `folder` as it was: see
-    `_place`. Raises UsageError where nothing can be written, and for values that are not numbers or too large for
+    With torch.int8, W_enc and W_dec become int8 rows with a float32 scale each, W_skip bfloat16, and the rest float32:
+    about a quarter of the bytes, which circuit-tracer cannot read. `facts` (training figures and the like, plain JSON)
+    join the metadata. One layer is in memory at a time. A run that is interrupted or fails leaves `folder` as it was:
+    see `_place`. Raises UsageError where nothing can be written, and for values that are not numbers or too large for
     `dtype`.
     """
     folder, dtype = Path(folder), dtype or dictionary.dtype
@@ -237,8 +237,9 @@ def _stored(tensor: Tensor, dtype: torch.dtype, key: str) -> tuple[dict[str, Ten
     Thresholds and biases are rounded as well, but as float32 beside int8 rows, so a pre-activation a hair above its
     threshold may change sides.
     """
-    if dtype != torch.int8 or key not in KEYS:
-        kept = _rounded(tensor, torch.float32 if dtype == torch.int8 else dtype, key)
+    if dtype != torch.int8 or key not in WRITTEN:
+        beside = torch.bfloat16 if key == "W_skip" else torch.float32
+        kept = _rounded(tensor, beside if dtype == torch.int8 else dtype, key)
         return {"": kept}, kept
     rows = rounded(tensor)
     values = multiplied_out(rows)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from silverstain.brief import brief
 from silverstain.graphs.arrays import GraphArrays
 from silverstain.graphs.influence import influence
 from silverstain.graphs.kinds import ATTENTION
@@ -24,6 +25,7 @@ Key = tuple[int, int, int, int, int]
 """Kind, layer, position from the end, feature and the key from the end: what a unit is in every prompt."""
 
 
+@brief
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupRoles:
     """Groups of a graph, ready to be found in others."""

@@ -38,7 +38,7 @@ class Size:
 
 SIZES = (
     Size(d_model=256, expansion=8, l0=16, steps=3000, rows=2048, finetune_share=0.4),
-    Size(d_model=1024, expansion=16, l0=24, steps=20_000, rows=4096, finetune_share=0.1),
+    Size(d_model=1024, expansion=16, l0=24, steps=20_000, rows=4096, finetune_share=0.15),
     Size(d_model=2560, expansion=16, l0=32, steps=40_000, rows=8192, finetune_share=0.05),
     Size(d_model=1 << 30, expansion=8, l0=40, steps=60_000, rows=8192, finetune_share=0.03),
 )
