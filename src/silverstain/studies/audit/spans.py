@@ -48,12 +48,14 @@ def check_apart(prompt: AuditPrompt, evidence: Sequence[Placed], shortcut: Seque
 
 
 def token_ends(model: LanguageModel, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Where each token's text begins and ends in the prompt; (0, 0) for special tokens in front.
-
-    The tokens are found in the text one behind the other, whatever blanks and marks the tokenizer puts around them:
-    a token starts where the one before ends, blanks skipped.
-    """
-    said = model.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    """Where each token's text begins and ends in the prompt, by the tokenizer's own account, blanks in front of it left
+    out; (0, 0) for special tokens in front. UsageError for a tokenizer that keeps no account."""
+    try:
+        said = model.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"the tokenizer of {model.name} does not say where its tokens stand; use a fast one"
+        ) from error
     ends = [(int(first), int(last)) for first, last in said["offset_mapping"]]
     front = len(ids) - len(ends)
     if front < 0 or list(ids[front:]) != list(said["input_ids"]):
