@@ -8,7 +8,7 @@ from typing import Any
 from silverstain.attribution import TokenTarget, TraceSettings
 from silverstain.brief import brief
 from silverstain.errors import UsageError
-from silverstain.graphs import Graph, origins
+from silverstain.graphs import Graph, Origins, Story, origins
 from silverstain.loading import ReplacementModel
 from silverstain.printable import printable
 from silverstain.statistics import Share, share_of
@@ -164,11 +164,16 @@ def _audited(
     )  # fmt: skip
     if not prompt.has_spans:
         return found
-    behind, beside = _positions(evidence), _positions(shortcut)
+    parts = [one.positions for one in (*evidence, *shortcut)]
+    origin = origins(graph, [*parts, _positions(evidence), _positions(shortcut)])
+    behind, beside = len(parts), len(parts) + 1  # all of the evidence, all of the shortcut
+    story = loaded.read(graph)
     found = replace(
-        found, mechanism=judged(graph, [one.positions for one in evidence], [one.positions for one in shortcut]),
-        evidence_units=carriers(graph, behind, MOST_CARRIERS), shortcut_units=carriers(graph, beside, MOST_CARRIERS),
-        evidence_groups=_groups(loaded, graph, behind), shortcut_groups=_groups(loaded, graph, beside),
+        found, mechanism=judged(graph, origin, len(evidence), len(shortcut)),
+        evidence_units=carriers(graph, origin, behind, MOST_CARRIERS),
+        evidence_groups=_groups(graph, story, origin, behind),
+        shortcut_units=carriers(graph, origin, beside, MOST_CARRIERS),
+        shortcut_groups=_groups(graph, story, origin, beside),
     )  # fmt: skip
     if not settings.checks:
         return found
@@ -180,11 +185,9 @@ def _positions(spans: Sequence[Placed]) -> tuple[int, ...]:
     return tuple(sorted({position for span in spans for position in span.positions}))
 
 
-def _groups(loaded: ReplacementModel, graph: Graph, positions: Sequence[int]) -> tuple[tuple[str, float], ...]:
+def _groups(graph: Graph, story: Story, origin: Origins, column: int) -> tuple[tuple[str, float], ...]:
     """The groups of units that carry most of a span's influence."""
-    through = origins(graph, [positions]).through[:, 0]
-    is_unit = graph.nodes.is_unit
-    story = loaded.read(graph)
+    through, is_unit = origin.through[:, column], graph.nodes.is_unit
     shares = [
         (group.label, float(sum(through[member] for member in group.members if is_unit[member])))
         for group in story.groups_in(graph)

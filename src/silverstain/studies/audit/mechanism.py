@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from silverstain.brief import brief
-from silverstain.graphs import Graph, Origins, origins
+from silverstain.graphs import Graph, Origins
 
 Verdict = Literal["learned", "cheated", "memorised", "undecided"]
 VERDICTS: tuple[Verdict, ...] = ("learned", "cheated", "memorised", "undecided")
@@ -54,14 +54,13 @@ class Mechanism:
         return asdict(self)
 
 
-def judged(graph: Graph, evidence: Sequence[Sequence[int]], shortcut: Sequence[Sequence[int]]) -> Mechanism:
-    """The verdict on a graph, given the positions of each part of the evidence and of the shortcut."""
-    found = origins(graph, [*evidence, *shortcut])
-    shares = found.of_targets.tolist()
-    parts, used = shares[: len(evidence)], sum(shares[len(evidence) :])
+def judged(graph: Graph, found: Origins, n_evidence: int, n_shortcut: int) -> Mechanism:
+    """The verdict on a graph, given its origins in each part of the evidence, then in each of the shortcut."""
+    shares = found.of_targets[: n_evidence + n_shortcut].tolist()
+    parts, used = shares[:n_evidence], sum(shares[n_evidence:])
     named = used + sum(parts)
     lean = used / named if named > 0 else None
-    carried = carried_by_parts(graph, found, len(evidence)) if len(evidence) > 1 else ()
+    carried = carried_by_parts(graph, found, n_evidence) if n_evidence > 1 else ()
     verdict, reason = verdict_of(lean, named, found.errors, carried)
     return Mechanism(
         verdict=verdict, reason=reason, lean=lean, confidence=0.0 if lean is None else abs(2 * lean - 1),
@@ -115,10 +114,10 @@ class Carrier:
         return asdict(self)
 
 
-def carriers(graph: Graph, positions: Sequence[int], most: int) -> tuple[Carrier, ...]:
+def carriers(graph: Graph, found: Origins, column: int, most: int) -> tuple[Carrier, ...]:
     """The units that carry most of a span's influence and get more than half of their input from it."""
-    found = origins(graph, [positions])
-    through = torch.where(graph.nodes.is_kind("feature") & (found.of_nodes[:, 0] > 0.5), found.through[:, 0], 0.0)
+    is_its_own = graph.nodes.is_kind("feature") & (found.of_nodes[:, column] > 0.5)
+    through = torch.where(is_its_own, found.through[:, column], 0.0)
     ranked = through.argsort(descending=True, stable=True)[:most].tolist()
     return tuple(
         Carrier(
