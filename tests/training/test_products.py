@@ -8,7 +8,7 @@ from silverstain.models import LanguageModel
 from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training import products as module
 from silverstain.training.batches import harvest_rows
-from silverstain.training.products import HarvestInBfloat16, faster_products
+from silverstain.training.products import HarvestInBfloat16, faster_products, product_with
 from silverstain.training.scanning import above
 
 from .conftest import D_MODEL, D_VOCAB, batches, tiny_model
@@ -32,6 +32,20 @@ def test_a_search_in_bfloat16_finds_what_is_clear_of_the_threshold_with_exact_va
     assert bool(found[true > 18.5].all())
     assert not bool(found[true < 17.5].any())
     assert 0 < int((true > 18.5).sum()) < len(true.view(-1)) // 20
+
+
+def test_a_product_in_bfloat16_and_its_gradients_are_those_of_float32_to_rounding():
+    generator = torch.Generator().manual_seed(0)
+    x, W, g = (torch.randn(size, generator=generator) for size in ((40, 64), (32, 64), (40, 32)))
+    found = []
+    for products in ("float32", "bfloat16"):
+        leaves = [tensor.clone().requires_grad_() for tensor in (x, W)]
+        y = product_with(*leaves, products)
+        y.backward(g)
+        found.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert 0 < float((exact - rounded).norm() / exact.norm()) < 0.01
 
 
 @pytest.mark.parametrize("make", [tiny_model, tiny_gpt2])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silverstain.training import scanning
-from silverstain.training.scanning import Scratch, above, entries_at_a_time
+from silverstain.training.scanning import Scratch, above, entries_at_a_time, exceeds_by_bits_
 
 
 def whole_numbers(seed: int, n_rows: int, n_features: int) -> list[torch.Tensor]:
@@ -42,6 +42,35 @@ def test_active_entries_are_those_strictly_above_their_threshold(seed, n_rows, n
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_types_are_searched_too(dtype):
     check(*(tensor.to(dtype) for tensor in whole_numbers(1, 6, 16)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31), n_rows=st.integers(0, 9), n_features=st.integers(0, 24),
+    tile=st.sampled_from([(512, 1024), (2, 8), (3, 5)]),
+)  # fmt: skip
+def test_a_search_in_bfloat16_finds_the_same_where_nothing_is_rounded(seed, n_rows, n_features, tile):
+    """Whole numbers this small are exact in bfloat16, thresholds below and above 0 among them."""
+    x, W, b, threshold = whole_numbers(seed, n_rows, n_features)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "TILE_ROWS", tile[0])
+        patch.setattr(scanning, "TILE_FEATURES", tile[1])
+        halves, values = above(x, W, b, threshold, products=torch.bfloat16)
+    wholes, exact = above(x, W, b, threshold)
+    assert torch.equal(halves.rows, wholes.rows)
+    assert torch.equal(halves.features, wholes.features)
+    assert torch.equal(values, exact)
+
+
+NUMBERS = st.floats(width=16, allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, -0.0, 1.0, -1.0])
+
+
+@given(pre=st.lists(NUMBERS, min_size=6, max_size=6), cut=st.lists(NUMBERS, min_size=3, max_size=3))
+def test_bits_are_in_the_order_of_the_numbers(pre, cut):
+    values, bounds = torch.tensor(pre).view(2, 3).bfloat16(), torch.tensor(cut).bfloat16()
+    mask = torch.empty(2, 3, dtype=torch.bool)
+    exceeds_by_bits_(mask, values, bounds)
+    assert torch.equal(mask, values > bounds)
 
 
 def test_values_that_are_no_numbers_are_not_above_anything():

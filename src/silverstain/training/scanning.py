@@ -3,7 +3,8 @@
 Of 2,048 rows and 8,192 features the product fills 64 MB, of which a few entries in a thousand are wanted. On a CPU it
 is made tile by tile, and a tile is searched while the cache holds it: the product then runs at the rate of one of
 square matrices, and the search adds little. numpy searches, since torch, with one thread, takes four times as long to
-write truth values. With many threads, on a GPU, or in types numpy does not know, the product is made whole.
+write truth values; it does not know bfloat16, whose bits it compares as whole numbers. With many threads, on a GPU, or
+in other types, the product is made whole.
 """
 
 import numpy as np
@@ -42,7 +43,7 @@ class Scratch:
 
 def is_tiled(dtype: torch.dtype, device: torch.device | str) -> bool:
     """Whether `above` searches tile by tile here."""
-    known = dtype in (torch.float32, torch.float64)
+    known = dtype in (torch.float32, torch.float64, torch.bfloat16)
     return known and torch.device(device).type == "cpu" and torch.get_num_threads() <= NUMPY_THREADS
 
 
@@ -68,14 +69,12 @@ def above(
     missed or found; the values are exact all the same.
     """
     cut = threshold - b_enc  # so that nothing need be added to the entries that nobody wants
-    if products not in (None, x.dtype):
-        rows, features, _ = _in_the_whole(x.to(products), W_enc.to(products), cut.to(products), Scratch())
-        active = Active(rows=rows, features=features, n_rows=x.shape[0], n_features=W_enc.shape[0])
-        return active, sampled_products(x, W_enc, active) + b_enc.index_select(0, features)
-    search = _in_tiles if is_tiled(x.dtype, x.device) else _in_the_whole
-    rows, features, found = search(x, W_enc, cut, scratch or Scratch())
+    searched = products or x.dtype
+    search = _in_tiles if is_tiled(searched, x.device) else _in_the_whole
+    rows, features, found = search(x.to(searched), W_enc.to(searched), cut.to(searched), scratch or Scratch())
     active = Active(rows=rows, features=features, n_rows=x.shape[0], n_features=W_enc.shape[0])
-    return active, found + b_enc.index_select(0, features)
+    exact = found if searched == x.dtype else sampled_products(x, W_enc, active)
+    return active, exact + b_enc.index_select(0, features)
 
 
 def _in_the_whole(x: Tensor, W_enc: Tensor, cut: Tensor, scratch: Scratch) -> Entries:
@@ -98,6 +97,8 @@ def _in_tiles(x: Tensor, W_enc: Tensor, cut: Tensor, scratch: Scratch) -> Entrie
         none = torch.zeros(0, dtype=torch.int64)
         return none, none, x.new_zeros(0)
     rows, features, products = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
+    if x.dtype == torch.bfloat16:
+        products = products.view(torch.bfloat16)
     if W_enc.shape[0] <= TILE_FEATURES:
         return rows, features, products
     order = order_of(rows, x.shape[0])  # sorted by (tile of rows, tile of features, row, feature) so far
@@ -110,10 +111,28 @@ def _in_tile(
     width = W_enc.shape[0]
     pre, mask = scratch.buffers(x, (x.shape[0], width))
     torch.mm(x, W_enc.T, out=pre)
-    np.greater(pre.numpy(), cut.numpy(), out=mask.numpy())
+    if x.dtype == torch.bfloat16:
+        exceeds_by_bits_(mask, pre, cut)
+        pre = pre.view(torch.int16)
+    else:
+        np.greater(pre.numpy(), cut.numpy(), out=mask.numpy())
     flat = np.flatnonzero(mask.numpy())
     rows = flat // width
     return rows + first_row, flat - (rows * width - first_feature), pre.numpy().reshape(-1)[flat]
+
+
+def exceeds_by_bits_(
+    mask: Bool[Tensor, "row feature"], pre: Float[Tensor, "row feature"], cut: Float[Tensor, " feature"]
+) -> None:
+    """Write pre > cut of bfloat16 into `mask`, by their bits as whole numbers of 16 bits: eight times as fast as torch.
+
+    Their order is that of the numbers where these are not negative, and negative numbers have negative bits; so it is
+    wrong only between two negative ones, and features whose cut is negative are compared as they are.
+    """
+    np.greater(pre.view(torch.int16).numpy(), (cut + 0.0).view(torch.int16).numpy(), out=mask.numpy())  # no −0
+    negative = (cut < 0).nonzero().view(-1)
+    if len(negative):
+        mask[:, negative] = pre[:, negative] > cut[negative]
 
 
 def _nonzero_flat(mask: Bool[Tensor, "row feature"]) -> Int[Tensor, " active"]:

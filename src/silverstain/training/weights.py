@@ -25,7 +25,7 @@ from silverstain.training.decoders import Decoder, Slabs
 from silverstain.training.kernels import Active, Kernel, sparse_encode
 from silverstain.training.massive import energy_cap, row_weights
 from silverstain.training.molt import Transforms
-from silverstain.training.products import Products
+from silverstain.training.products import Products, product_with
 from silverstain.training.scanning import Scratch, above
 from silverstain.training.team import ALONE, Team
 from silverstain.training.thresholding import jump_relu
@@ -194,12 +194,14 @@ class Weights(nn.Module, Substitute):
         """What pre-activations of chosen features become: themselves, but for learned thresholds."""
         return z if self.log_threshold is None else jump_relu(z, self.cuts(layer, active), self.config.bandwidth)
 
-    def constant(self, layer: int, x: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+    def constant(
+        self, layer: int, x: Float[Tensor, "row d_model"], products: Products = "float32"
+    ) -> Float[Tensor, "row d_model"]:
         """What a layer writes to its own scaled output without any feature: bias and skip."""
         bias = self.b_dec[layer].expand_as(x)
         W = None if self.W_skip is None else self.W_skip[layer]
         is_nothing = W is None or not (W.requires_grad or bool(W.any()))  # a skip that has not begun to learn is zero
-        return bias if W is None or is_nothing else bias + x @ W.T
+        return bias if W is None or is_nothing else bias + product_with(x, W, products)
 
     def outputs(
         self, inputs: list[Tensor], values: list[Tensor], active: list[Active]
@@ -211,7 +213,9 @@ class Weights(nn.Module, Substitute):
         self, inputs: list[Tensor], values: list[Tensor], active: list[Active], widths: tuple[int, ...]
     ) -> list[list[Float[Tensor, "row d_model"]]]:
         """The same from the first features of each layer alone, for each of `widths`; the last must be all."""
-        outputs: list[Tensor] = [self.team.counted_once(self.constant(layer, x)) for layer, x in enumerate(inputs)]
+        outputs: list[Tensor] = [
+            self.team.counted_once(self.constant(layer, x, self.products)) for layer, x in enumerate(inputs)
+        ]
         found: list[list[Tensor]] = []
         first = self.team.first_feature(self.config.n_features)
         for low, high in zip((0, *widths), widths, strict=False):
