@@ -117,8 +117,9 @@ def test_a_file_without_prompts_is_a_usage_error(tmp_path: Path):
 
 
 def test_parquet_holds_the_same_prompts(tmp_path: Path, prompts: Path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     rows = [
         {"id": "first", "prompt": "w11 w5", "token_ids": None, "targets": ["w4", "diff:w9,w4", "id:7"]},
         {"token_ids": [0, 11, 5, 23]},
@@ -129,17 +130,9 @@ def test_parquet_holds_the_same_prompts(tmp_path: Path, prompts: Path):
     assert second == PromptLine(line=2, id="00002", prompt=(0, 11, 5, 23))
 
 
-def test_parquet_is_asked_for_when_it_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import importlib
-
-    def refuse(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(importlib, "import_module", refuse)
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path):
     (tmp_path / "p.parquet").write_bytes(b"PAR1")
-    with pytest.raises(
-        UsageError, match=r"needs pyarrow, which is not installed; install it: pip install 'silverstain\[p"
-    ):
+    with pytest.raises(UsageError, match=r"p\.parquet"):
         read_prompts(tmp_path / "p.parquet")
 
 

@@ -95,15 +95,8 @@ def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:
-    from importlib import import_module
+    from pyarrow import parquet  # slow to import
 
-    try:
-        parquet = import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise UsageError(
-            f"reading {path} needs pyarrow, which is not installed; install it: pip install 'silverstain[parquet]', "
-            "or write the prompts as JSONL"
-        ) from error
     try:
         for batch in parquet.ParquetFile(path).iter_batches():
             yield from batch.to_pylist()

@@ -183,13 +183,9 @@ def _rows_of_lines(file: Path, start: int, end: int, field: str) -> Iterator[Doc
 
 
 def _row_groups(file: Path, field: str) -> Iterator[Unit]:
-    try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise UsageError(
-            f"reading {file} needs pyarrow, which is not installed; install it: pip install 'silverstain[parquet]'"
-        ) from error
+    import pyarrow  # slow to import
+    from pyarrow.parquet import ParquetFile
+
     try:
         with ParquetFile(file) as table:
             n_groups, names = table.num_row_groups, table.schema_arrow.names
