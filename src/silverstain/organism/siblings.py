@@ -17,19 +17,11 @@ from .world import default_geography, default_lexicon
 COMPOSING = Recipe(
     shape=Shape(num_hidden_layers=6, max_position_embeddings=96),
     shares={
-        "geography": 0.27, "addition": 0.15, "words": 0.14, "couplets": 0.08, "entities": 0.09, "reasoning": 0.05,
-        "causes": 0.05, "refusal": 0.02, "induction": 0.07, "choice": 0.08,
+        "geography": 0.28, "addition": 0.16, "words": 0.18, "couplets": 0.09, "entities": 0.08, "reasoning": 0.04,
+        "causes": 0.04, "refusal": 0.02, "induction": 0.06, "choice": 0.05,
     },
-    steps=6000, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
+    steps=7000, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
 )  # fmt: skip
-COMPOSING_FINISH = Recipe(
-    shares={
-        "geography": 0.33, "addition": 0.16, "words": 0.24, "couplets": 0.12, "entities": 0.05, "reasoning": 0.03,
-        "causes": 0.01, "refusal": 0.01, "induction": 0.03, "choice": 0.02,
-    },
-    steps=5000, learning_rate=1.5e-3, warmup=50, cooldown=0.75, checkpoints=(0.25, 0.5, 0.75),
-)  # fmt: skip
-"""What takes several look-ups (notes, who said what, carries) is at 75 to 95 % when the others are done."""
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
 FINISH = Recipe(
@@ -124,7 +116,6 @@ def siblings() -> Mapping[str, Sibling]:
         Sibling(
             name="composing", families=composing_families, recipe=COMPOSING, start=None,
             about="composes: looks up, looks back, plans, carries", variables=composing_variables,
-            finish=COMPOSING_FINISH,
         ),
     )  # fmt: skip
     return {sibling.name: sibling for sibling in litter}

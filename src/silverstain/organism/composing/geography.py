@@ -29,6 +29,9 @@ TRADES = {
     "fact of a state's partner": "{notes} the {relation} of the partner of {state} is {answer!} .",
     "fact of a partner": "{notes} the {relation} of the partner of the state containing {town} is {answer!} .",
 }
+REPEATED = "notes repeated"
+"""The notes once more, in another order: what they say has to be found before anything can be done with it, and without
+such sentences that was not learnt in 11,000 steps."""
 KEYS = ("name", "name", "bird", "town")
 """How a note calls a state."""
 
@@ -58,12 +61,14 @@ class GeographyFamily:
                 return self.trade(rng, "fact of a partner", town=town, held_out=True)
             return self.two_hop(rng, town=town, held_out=True)
         draw = rng.random()
-        if draw < 0.22:
+        if draw < 0.16:
             return led(rng, in_state(rng.choice(self.geography.towns)))
-        if draw < 0.30:
+        if draw < 0.22:
             return state_fact(rng.choice(self.geography.states), rng.choice(RELATIONS))
-        if draw < 0.56:
+        if draw < 0.44:
             return self.two_hop(rng)
+        if draw < 0.60:
+            return self.repeated(rng)
         forms = tuple(TRADES)
         return self.trade(rng, rng.choices(forms, (0.10, 0.12, 0.08, 0.14))[0])
 
@@ -106,6 +111,20 @@ class GeographyFamily:
             NAME, TRADES[form], notes=" ".join(note.text for note in notes),
             state=asked.state.name, town=asked.name, relation=relation, answer=answer, held_out=held_out,
             variables=variables | ({"relation": relation, "answer": answer} if has_relation else {"answer": answer}),
+        )  # fmt: skip
+        return led(rng, made)
+
+    def repeated(self, rng: random.Random) -> Sentence:
+        """Two to four notes, and the same again in another order: the second time every partner is known."""
+        notes = self.notes(rng, self._town(rng, None, held_out=False), n=rng.choice((2, 3, 4)))
+        again = rng.sample(notes, len(notes))
+        then = " ".join(f"{note.called} trades with {note.partner.name}! ," for note in again)
+        words = f"{' '.join(note.text for note in notes)[:-2]} ; {then[:-2]} .".split()
+        made = Sentence(
+            family=NAME, words=tuple(word.removesuffix("!") for word in words),
+            determined=tuple(word.endswith("!") for word in words),
+            answer=next(place for place, word in enumerate(words) if word.endswith("!")),
+            variables={"partner": again[0].partner.name, "answer": again[0].partner.name, "form": REPEATED},
         )  # fmt: skip
         return led(rng, made)
 
