@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--dictionary", help="its features in place of the model's neurons")
     parser.add_argument("--split", choices=SPLITS, default="figures")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "contrasts")
+    parser.add_argument("--every", type=int, default=1, help="only each so manieth contrast, for a slow basis")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many; the same command goes on")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -195,7 +196,7 @@ def main() -> None:
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known, began = {row["base_prompt"] + row["contrast_prompt"] for row in done}, perf_counter()
     rows = contrasts_of(model, options.split)
-    able = [one for one in rows if one.counts]
+    able = [one for one in rows if one.counts][:: options.every]
     for one in able:
         row = one.tokens.row
         if row.base + row.contrast in known:
