@@ -65,7 +65,7 @@ def run(
     basis: Annotated[
         str, typer.Option(help="What variables are moved by: units of the dictionary (or neurons), or contrasts.")
     ] = "units",
-    prompts: Annotated[int, typer.Option(min=20, help="Test prompts of each question.")] = 120,
+    prompts: Annotated[int, typer.Option(min=20, help="Test prompts of each question.")] = 100,
     graphs: Annotated[int, typer.Option(min=0, help="Test prompts that are traced.")] = 100,
     seed: Annotated[int, typer.Option(help="Which prompts.")] = 0,
     sibling: Sibling = None,

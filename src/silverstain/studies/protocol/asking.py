@@ -15,7 +15,7 @@ from .graph_paths import graphs_of, recalled
 from .rules import FEWEST, GATE, SPECIFICITY, TARGET_LOW
 from .study import Lab
 from .trial import DOSES, Outcome, Setting, Trial, share_kept, share_of_hits
-from .values import Figure, Findings, Measure, Pair, Variable, measured
+from .values import Figure, Findings, Measure, MeasureRole, Pair, Variable, measured
 
 HALVED = 0.5
 """An answer's probability falls to this share of what it was, where a variable that is taken away has mattered."""
@@ -39,6 +39,8 @@ class Question:
     must_be_computed: bool = False
     sources: Sequence[str] = ()
     in_graphs: bool = True
+    recall: MeasureRole = "target"
+    """Whether the rule asks for the variable to be found in graphs, or it is only reported."""
     is_controlled: bool = True
     name: str = ""
 
@@ -150,7 +152,7 @@ def shown_in_graphs(lab: Lab, trial: Trial, question: Question) -> Findings:
     found = graphs_of(trial, trial.setting, lab.settings.n_graphs, sources=question.sources)
     swaps = trial.swapped([one.pair for one in found], trial.setting)
     skipped = [not one.members for one, swap in zip(found, swaps, strict=True) if swap.hit]
-    reported = recalled(found, question.variable.name, of=question.of)
+    reported = recalled(found, question.variable.name, of=question.of, role=question.recall)
     hop = measured(
         f"{question.of}{question.variable.name} skipped by graphs",
         "of prompts in which swapping it moves the answer, those whose graph has no unit of it", "reported",

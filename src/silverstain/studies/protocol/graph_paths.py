@@ -20,7 +20,7 @@ from silverstain.statistics import Share, share_of
 from .carriers import Units, fewest
 from .rules import LEAST_REPLACEMENT, RECALL, SEPARATION
 from .trial import Setting, Trial
-from .values import LAST, Findings, Measure, Pair, measured
+from .values import LAST, Findings, Measure, MeasureRole, Pair, measured
 
 N_GRAPHS = 100
 LEAST_CASES = 2
@@ -62,7 +62,9 @@ def graphs_of(
     return found
 
 
-def recalled(found: Sequence[GraphOfPrompt], name: str, *, of: str = "") -> Findings:
+def recalled(
+    found: Sequence[GraphOfPrompt], name: str, *, of: str = "", role: MeasureRole = "target"
+) -> Findings:
     """Recall of the variable over graphs, with the replacement score that judging needs, and path shares."""
     known = [one for one in found if one.separation is not None]
     hits = sum(one.separation is not None and one.separation >= SEPARATION for one in known)
@@ -75,7 +77,7 @@ def recalled(found: Sequence[GraphOfPrompt], name: str, *, of: str = "") -> Find
             role="gate", value=replacement, n=len(found), bar=LEAST_REPLACEMENT,
         ),
         measured(f"{of}{name} found in graphs", f"a group of kept units tells it with AUROC of at least {SEPARATION}",
-                 "target", share, bar=RECALL),
+                 role, share, bar=RECALL if role == "target" else None),
         Measure(
             name=f"{of}share through {name}", about="of what reaches the answer from the words, in graphs",
             role="reported", value=through, n=len(found),

@@ -29,7 +29,7 @@ STRENGTHS = (1.0, 1.5, 2.0, 4.0)
 FIRST_STRENGTH = 1.5
 """At which every place and all layers are compared."""
 PROMISING = 4
-DOSES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+DOSES = (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 """Multiples at which the dose curve is drawn."""
 
 
@@ -43,8 +43,8 @@ class TrialSettings:
         n_fitted: Pairs that are drawn in all; the development prompts among them give the means.
     """
 
-    n: int = 120
-    n_chosen_by: int = 30
+    n: int = 100
+    n_chosen_by: int = 24
     n_fitted: int = 1200
     seed: int = 0
 
