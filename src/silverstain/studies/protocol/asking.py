@@ -124,7 +124,7 @@ def taken_away(trial: Trial, setting: Setting) -> list[tuple[float, float]]:
     """The probability of the own answers before and after the value is replaced by the mean over values."""
     means, edits = trial.means(setting.place), []
     for pair in trial.tested:
-        amounts = means.less(pair.base.value, setting.window, without=pair.base.combination)
+        amounts = means.less(pair.base.value, setting.window, without=pair.without | {pair.base.combination})
         at = trial.subject.position(pair.base, setting.place)
         edits.append(trial.carrier.edits({k: setting.strength * v for k, v in amounts.items()}, at))
     after = trial.under(edits, trial.tested)
