@@ -50,7 +50,7 @@ DIGITS = frozenset("0123456789")
 def _places(lab: Lab, name: str) -> tuple[str, ...]:
     """Where the variable is looked for: the second number's last digit, and where the answer is said."""
     assert lab.subject.sibling is not None
-    return tuple(role for role in ("b",) if role in spec_of(lab.subject.sibling, NAME, name).roles) + (LAST,)
+    return (*(role for role in ("b",) if role in spec_of(lab.subject.sibling, NAME, name).roles), LAST)
 
 
 def operand_plots(lab: Lab) -> Findings:
@@ -71,7 +71,7 @@ def operand_plots(lab: Lab) -> Findings:
             plots[layer, unit] = activations[:, column].view(len(NUMBERS), len(NUMBERS))
     fits = {unit: best_template(plot) for unit, plot in plots.items()}
     total = sum(weight.values())
-    carried = {name: 0.0 for name in TEMPLATES}
+    carried = dict.fromkeys(TEMPLATES, 0.0)
     for unit, (name, r2) in fits.items():
         if r2 >= FITS:
             carried[name] += weight[unit] / total

@@ -1,9 +1,9 @@
 """Where attention decides: in induction and multiple choice the answer is another because another token is looked at.
 
-Attribution graphs take attention as given, so that they show the word that was copied and not why it. Two runs tell:
-the prompt read with the attention of another prompt, and the other prompt read with this one's. Where attention decides,
-the answer goes with the attention and not with the words; then the account is the contrast of the two prompts, whose
-graph has attention in it.
+Attribution graphs take attention as given, so that they show the word that was copied and not why it was. Two runs
+tell: the prompt read with the attention of another prompt, and the other prompt read with this one's. Where attention
+decides, the answer goes with the attention and not with the words; then the account is the contrast of the two prompts,
+whose graph has attention in it.
 """
 
 import random
@@ -42,8 +42,8 @@ def attention_of(subject: Subject, text: str, positions: Sequence[int]) -> list[
     patterns = recording.patterns
     return [
         PatternEdit(
-            op="patch", heads=((layer, head),), positions=(at,), donor=tuple(patterns[layer][head, at, : at + 1].tolist()),
-            keys=tuple(range(at + 1)),
+            op="patch", heads=((layer, head),), positions=(at,), keys=tuple(range(at + 1)),
+            donor=tuple(patterns[layer][head, at, : at + 1].tolist()),
         )
         for layer in range(subject.model.n_layers) for head in range(subject.model.n_heads) for at in positions
     ]  # fmt: skip

@@ -237,7 +237,7 @@ def _setting(found: Findings, name: str) -> Setting:
 ENTITIES = Study(
     name="entities",
     title="Entity recognition and hallucination",
-    claim="Whether a name is known is one circuit and what is known of it another; made-up answers come from the first.",
+    claim="Whether a name is known is one circuit and what is known of it another; answers are made up by the first.",
     source="On the Biology of a Large Language Model, “Entity recognition and hallucinations”",
     motif=("name", "known", "answer instead of refusing"),
     rule=(

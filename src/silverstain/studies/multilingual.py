@@ -14,7 +14,19 @@ from silverstain.organism.sentence import Sentence
 from silverstain.organism.variables.words import is_taught, opposite
 from silverstain.organism.world import LANGUAGES, Concept, default_lexicon
 from silverstain.studies.organism_variables import knows
-from silverstain.studies.protocol import Case, Figure, Findings, Lab, Measure, Pair, Question, Study, Units, Variable, asked
+from silverstain.studies.protocol import (
+    Case,
+    Figure,
+    Findings,
+    Lab,
+    Measure,
+    Pair,
+    Question,
+    Study,
+    Units,
+    Variable,
+    asked,
+)
 
 WORD = "word"
 N_OVERLAP = 60
@@ -52,7 +64,9 @@ def operation_in(language: int) -> Variable:
                 pairs.append(Pair(base=base, donor=donor, counterfactual=frozenset({wanted}), alike=_words(language)))
         return pairs
 
-    return Variable(family=NAME, name="operation", form=f"in {LANGUAGES[language]}, from the others", draw=draw, fits_on_donors=True)
+    return Variable(
+        family=NAME, name="operation", form=f"in {LANGUAGES[language]}, from the others", draw=draw, fits_on_donors=True
+    )
 
 
 def _asked(concept: Concept, language: int, asks_opposite: bool) -> Case:
@@ -88,9 +102,12 @@ def concept_of() -> Variable:
             same_language = frozenset({f"{other.words[0]} {LANGUAGES[here]}"})
             pairs.append(
                 Pair(
-                    base=base, donor=donor, counterfactual=frozenset({opposite(other, here)}), alike=_words(here),
+                    base=base,
+                    donor=donor,
+                    counterfactual=frozenset({opposite(other, here)}),
+                    alike=_words(here),
                     without=same_language,
-                )  # fmt: skip
+                )
             )
         return pairs
 
@@ -117,9 +134,7 @@ def language_of() -> Variable:
                 for concept, k, to in ((one, source, target), (other, there, wanted))
             )
             meant = frozenset(lexicon.concepts[one.opposite].words)
-            pairs.append(
-                Pair(base=base, donor=donor, counterfactual=frozenset({opposite(one, wanted)}), alike=meant)
-            )
+            pairs.append(Pair(base=base, donor=donor, counterfactual=frozenset({opposite(one, wanted)}), alike=meant))
         return pairs
 
     return Variable(family=NAME, name="language", form="antonym asked for in another", draw=draw)
@@ -176,7 +191,9 @@ def _active(lab: Lab, prompts: Sequence[str]) -> list[torch.Tensor]:
     return [lab.carrier.components(layer, held[layer]) != 0 for layer in range(len(held))]
 
 
-def _mean_iou(active: Sequence[Sequence[torch.Tensor]], pairs: Sequence[tuple[int, int]], layer: int, shift: int) -> float:
+def _mean_iou(
+    active: Sequence[Sequence[torch.Tensor]], pairs: Sequence[tuple[int, int]], layer: int, shift: int
+) -> float:
     found = []
     for one, other in pairs:
         a, b = active[one][layer], active[other][layer].roll(shift, 0)
@@ -187,7 +204,7 @@ def _mean_iou(active: Sequence[Sequence[torch.Tensor]], pairs: Sequence[tuple[in
 MULTILINGUAL = Study(
     name="multilingual",
     title="Multilingual circuits",
-    claim="What is asked, of which concept, in which language are three factors; each can be moved by donors of others.",
+    claim="What is asked, of which concept, in which language are three factors; each is moved by donors of others.",
     source="On the Biology of a Large Language Model, “Multilingual circuits”",
     motif=("what is asked + the concept", "the answer's concept", "say it in the language"),
     rule=(

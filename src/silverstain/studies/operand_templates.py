@@ -49,8 +49,6 @@ def r_squared(plot: Float[Tensor, "a b"], alike: Int[Tensor, " cell"]) -> float:
 
 def best_template(plot: Float[Tensor, "a b"]) -> tuple[str, float]:
     """The template that explains most, and its R²."""
-    fits = {
-        name: max(r_squared(plot, alike) for alike in variants) for name, variants in cells(plot.shape[0]).items()
-    }
+    fits = {name: max(r_squared(plot, alike) for alike in variants) for name, variants in cells(plot.shape[0]).items()}
     name = max(fits, key=lambda one: fits[one])
     return name, fits[name]

@@ -1,8 +1,8 @@
 """Planning in poems: whether the line that is to come is settled at the line break, before any of it is written.
 
-The rhyme that line one sets is exchanged at one token, and the model writes line two. A plan shows if the line then ends
-in the other rhyme, and if the words on the way to it agree with the new end word: the end word alone could have been
-fetched from line one when it was due. The same change one token further on must do nothing, and neither must it before.
+The rhyme that line one sets is exchanged at one token, and the model writes line two. A plan shows if the line then
+ends in the other rhyme, and if the words on the way to it agree with the new end word: the end word alone could have
+been fetched from line one when it was due. The same change one token further on must do nothing.
 """
 
 import random
@@ -15,7 +15,7 @@ from silverstain.organism.composing.couplets import CoupletsFamily as PlannedCou
 from silverstain.organism.families.couplets import ADJECTIVES, NAME, VERBS, CoupletsFamily, Rhymes
 from silverstain.organism.sentence import Sentence, join_words
 from silverstain.statistics import Share, share_of
-from silverstain.studies.organism_variables import has_variable, knows
+from silverstain.studies.organism_variables import has_variable, knows, spec_of, variable_of
 from silverstain.studies.protocol import (
     Case,
     Figure,
@@ -34,7 +34,7 @@ from silverstain.studies.protocol.asking import known_truth, too_few
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
 from silverstain.studies.protocol.values import measured
 
-LINE_END, LINE_BREAK, LATER = "line end", "line break", "after the break"
+LINE_END, LINE_BREAK, LATER, EMISSION = "line end", "line break", "after the break", "where it is due"
 LONGEST = 8
 """Words of a line."""
 STRENGTHS = (1.0, 2.0, 4.0)
@@ -258,20 +258,35 @@ def sites(lab: Lab, trial: Trial, setting: Setting) -> Findings:
         for pair, text in zip(pairs, begun, strict=True)
     ]
     shares[LATER] = _share(lines(lab, begun, edits), pairs)
+    shares[EMISSION] = at_emission(lab)
     figure = Figure(
         name="sites", kind="bars", title="Lines that end in the other rhyme, by where it is exchanged",
         data={
             "labels": list(shares), "values": [one.value for one in shares.values()],
             "lows": [one.low for one in shares.values()], "highs": [one.high for one in shares.values()],
-            "bars": [None, CONTROL], "holds": [None, shares[LATER].value <= CONTROL],
+            "bars": [None, CONTROL, None], "holds": [None, shares[LATER].value <= CONTROL, None],
         },
     )  # fmt: skip
     measures: tuple[Measure, ...] = (
-        measured("exchanged at the end of line one", "where the rhyme word itself stands", "reported", shares[LINE_END]),
+        measured("exchanged at the end of line one", "where the rhyme word itself stands", "reported",
+                 shares[LINE_END]),
         measured("one token later", "the change of the break, at the first word of line two", "control", shares[LATER],
                  bar=CONTROL),
+        measured("exchanged where the end word is due", "at the last token before it, of any rhyme", "reported",
+                 shares[EMISSION]),
     )  # fmt: skip
     return Findings(measures=measures, figures=(figure,))
+
+
+def at_emission(lab: Lab) -> Share:
+    """The rhyme exchanged at the last token before the end word: where it is fetched, if it was not planned."""
+    assert lab.subject.sibling is not None
+    trial = Trial(
+        lab.subject, lab.carrier, variable_of(spec_of(lab.subject.sibling, NAME, "rhyme", "end word")),
+        lab.settings.trial,
+    )  # fmt: skip
+    found = trial.swapped(trial.tested, trial.setting)
+    return share_of(sum(one.hit for one in found), len(found))
 
 
 def _share(written: Sequence[Sequence[str]], pairs: Sequence[Pair]) -> Share:
