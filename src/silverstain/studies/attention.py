@@ -11,13 +11,12 @@ from collections.abc import Sequence
 
 import torch
 
-from silverstain.attribution import record_run
-from silverstain.interventions import AnyEdit, PatternEdit
 from silverstain.organism.families import choice, induction
 from silverstain.statistics import Share, share_of
 from silverstain.studies.organism_variables import knows, spec_of, variable_of
-from silverstain.studies.protocol import Findings, Lab, Measure, Pair, Study, Subject, Trial, Variable
+from silverstain.studies.protocol import Findings, Lab, Measure, Pair, Study, Trial, Variable
 from silverstain.studies.protocol.asking import too_few
+from silverstain.studies.protocol.diagnosis import attention_of, differing
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
 from silverstain.studies.protocol.values import measured
 from silverstain.studies.two_hop import STATE_FORMS, cannot_be_guessed
@@ -27,32 +26,10 @@ N_CONTRASTS = 12
 """Pairs whose contrast graph is traced."""
 
 
-def differing(trial: Trial, pair: Pair) -> list[int] | None:
-    """The places from the first token on in which two prompts of one length differ."""
-    one, other = (trial.subject.ids(case.text) for case in (pair.base, pair.donor))
-    if len(one) != len(other):
-        return None
-    first = next((i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), None)
-    return None if first is None else list(range(first, len(one)))
-
-
-def attention_of(subject: Subject, text: str, positions: Sequence[int]) -> list[AnyEdit]:
-    """The patterns of a prompt's own run at some of its places, to be put into another's."""
-    recording = record_run(subject.model, subject.loaded.dictionary, list(subject.ids(text))).recording
-    patterns = recording.patterns
-    return [
-        PatternEdit(
-            op="patch", heads=((layer, head),), positions=(at,), keys=tuple(range(at + 1)),
-            donor=tuple(patterns[layer][head, at, : at + 1].tolist()),
-        )
-        for layer in range(subject.model.n_layers) for head in range(subject.model.n_heads) for at in positions
-    ]  # fmt: skip
-
-
 def exchanged(trial: Trial, pairs: Sequence[Pair]) -> tuple[Share, Share]:
     """With the donor's attention, how many bases give the donor's answer; and with the base's, how many donors do."""
     subject = trial.subject
-    places = [differing(trial, pair) or [] for pair in pairs]
+    places = [differing(trial.subject, pair) or [] for pair in pairs]
     here = [attention_of(subject, pair.donor.text, at) for pair, at in zip(pairs, places, strict=True)]
     there = [attention_of(subject, pair.base.text, at) for pair, at in zip(pairs, places, strict=True)]
     found = []
@@ -65,7 +42,7 @@ def exchanged(trial: Trial, pairs: Sequence[Pair]) -> tuple[Share, Share]:
 
 def decides(lab: Lab, variable: Variable) -> Findings:
     trial = Trial(lab.subject, lab.carrier, variable, lab.settings.trial)
-    pairs = [pair for pair in trial.tested if differing(trial, pair)]
+    pairs = [pair for pair in trial.tested if differing(trial.subject, pair)]
     if len(pairs) < FEWEST:
         return too_few(trial, "")
     with_attention, with_words = exchanged(trial, pairs)
@@ -93,7 +70,7 @@ def where_it_does_not(lab: Lab) -> Findings:
         )
     spec = spec_of(subject.sibling, "geography", "state", *STATE_FORMS)
     trial = Trial(subject, lab.carrier, variable_of(spec, suits=cannot_be_guessed), lab.settings.trial)
-    pairs = [pair for pair in trial.tested if differing(trial, pair)]
+    pairs = [pair for pair in trial.tested if differing(trial.subject, pair)]
     gate = trial.right()
     share, _ = exchanged(trial, pairs)
     untested = None if gate.value >= GATE else f"it answers {gate.value:.2f} of the questions about towns"
@@ -103,7 +80,7 @@ def where_it_does_not(lab: Lab) -> Findings:
 def contrasted(lab: Lab, variable: Variable) -> Findings:
     """The account to hand over to: how much of a contrast's influence is in attention, and in which head most."""
     trial = Trial(lab.subject, lab.carrier, variable, lab.settings.trial)
-    pairs = [pair for pair in trial.tested if differing(trial, pair)]
+    pairs = [pair for pair in trial.tested if differing(trial.subject, pair)]
     chosen = random.Random("contrasts").sample(pairs, min(N_CONTRASTS, len(pairs)))
     shares, heads = [], {}
     for pair in chosen:

@@ -28,6 +28,8 @@ from silverstain.studies.protocol.subject import ROWS_A_PASS
 from silverstain.studies.protocol.values import measured
 
 N_SENTENCES = 600
+READ_EVERY = 10
+"""Places between those whose units are read."""
 N_NAMED = 5
 LEAST_TAKEN = 0.002
 """Share of all places where a word must have become the first choice, to be named at all …"""
@@ -57,14 +59,22 @@ def places(n: int, seed: int) -> Places:
 
 @torch.no_grad()
 def next_words(model: LanguageModel, texts: Sequence[str]) -> Float[Tensor, "place vocab"]:
-    """The model's distribution behind each text."""
-    rows = [model.tokenize(text) for text in texts]
-    found: dict[int, Tensor] = {}
-    for numbers in side_by_side(model, [len(row) for row in rows], ROWS_A_PASS):
-        logits = model.hf(input_ids=padded([rows[i] for i in numbers], model.device), use_cache=False).logits
+    """The model's distribution behind each text. A text that begins another is read off the longer one's run."""
+    rows = [tuple(model.tokenize(text)) for text in texts]
+    longest: list[tuple[int, ...]] = []
+    for row in sorted(set(rows)):
+        if longest and row[: len(longest[-1])] == longest[-1]:
+            longest.pop()
+        longest.append(row)
+    found: dict[tuple[int, ...], Tensor] = {}
+    wanted = set(rows)
+    for numbers in side_by_side(model, [len(row) for row in longest], ROWS_A_PASS):
+        logits = model.hf(input_ids=padded([longest[i] for i in numbers], model.device), use_cache=False).logits
         for batch, i in enumerate(numbers):
-            found[i] = logits[batch, len(rows[i]) - 1].double().softmax(-1)
-    return torch.stack([found[i] for i in range(len(rows))])
+            for end in range(1, len(longest[i]) + 1):
+                if longest[i][:end] in wanted:
+                    found[longest[i][:end]] = logits[batch, end - 1].softmax(-1)
+    return torch.stack([found[row] for row in rows])
 
 
 def parent_of(sibling: Sibling | None) -> LanguageModel | None:
@@ -133,7 +143,7 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
         "a preference is found", "places where the most suspected word is said and the parent says another", "reported",
         share_of(len(habit), len(drawn.test)),
     )  # fmt: skip
-    units = writers(lab, drawn.development, word)
+    units = writers(lab, drawn.development[::READ_EVERY], word)
     develop = _habit_of(lab, parent, drawn.development, word)
     n = next((n for n in N_SILENCED if _rate(lab, develop, units[:n], word) <= GONE), N_SILENCED[-1])
     left = _said(lab, habit, units[:n], word)
