@@ -309,7 +309,8 @@ def test_a_study_that_does_not_apply_says_why(loaded: ReplacementModel):
 
 def test_the_command_lists_studies(capsys: pytest.CaptureFixture[str]):
     assert main(["study", "list"]) == 0
-    assert all(name in capsys.readouterr().out for name in studies())
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in studies())
 
 
 def test_the_command_names_the_studies_that_there_are(capsys: pytest.CaptureFixture[str]):

@@ -15,6 +15,8 @@ BAND = 10
 """Width of the bands whose products are one template."""
 FIRST = 10
 """The operands count from here."""
+AS_MUCH = 0.005
+"""A difference of R² that tells no templates apart."""
 TEMPLATES: tuple[str, ...] = ("one operand", "sum", "ones pair", "sum modulo 10", "sum modulo other", "bands")
 
 
@@ -48,7 +50,12 @@ def r_squared(plot: Float[Tensor, "a b"], alike: Int[Tensor, " cell"]) -> float:
 
 
 def best_template(plot: Float[Tensor, "a b"]) -> tuple[str, float]:
-    """The template that explains most, and its R²."""
-    fits = {name: max(r_squared(plot, alike) for alike in variants) for name, variants in cells(plot.shape[0]).items()}
-    name = max(fits, key=lambda one: fits[one])
-    return name, fits[name]
+    """The template that explains most, and its R². Of templates that explain as much the one with the fewest cells: what
+    is a function of the sum modulo 10 is one of the sum, too."""
+    fits = {
+        name: max((r_squared(plot, alike), -len(alike.unique())) for alike in variants)
+        for name, variants in cells(plot.shape[0]).items()
+    }
+    most = max(r2 for r2, _ in fits.values())
+    name = max((one for one in fits if fits[one][0] >= most - AS_MUCH), key=lambda one: fits[one][1])
+    return name, fits[name][0]
