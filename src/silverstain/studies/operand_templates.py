@@ -50,8 +50,8 @@ def r_squared(plot: Float[Tensor, "a b"], alike: Int[Tensor, " cell"]) -> float:
 
 
 def best_template(plot: Float[Tensor, "a b"]) -> tuple[str, float]:
-    """The template that explains most, and its R². Of templates that explain as much the one with the fewest cells: what
-    is a function of the sum modulo 10 is one of the sum, too."""
+    """The template that explains most, and its R². Of templates that explain as much the one with the fewest cells:
+    what is a function of the sum modulo 10 is one of the sum, too."""
     fits = {
         name: max((r_squared(plot, alike), -len(alike.unique())) for alike in variants)
         for name, variants in cells(plot.shape[0]).items()
