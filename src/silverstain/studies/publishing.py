@@ -1,8 +1,9 @@
 """`make studies`: every study asked of the organism, and its reports as pages of the documentation.
 
-    python -m silverstain.studies.publishing docs/studies [--kept FOLDER]
+    python -m silverstain.studies.publishing docs/studies [--kept FOLDER] [--as-found]
 
-What is found on the way is kept (in build/studies, or FOLDER), so that an interrupted run goes on where it stopped.
+What is found on the way is kept (in build/studies, or FOLDER); an interrupted run goes on where it stopped. With
+`--as-found` nothing is run: the reports that FOLDER has are published.
 """
 
 import sys
@@ -15,9 +16,10 @@ from silverstain.storage import write_text_whole
 from .catalogue import studies
 from .organism_variables import subject_of
 from .protocol import Study, StudyReport, StudySettings, run_study
-from .reports import write_report
+from .reports import read_report, write_report
 from .reports.drawing import svg_of
 from .reports.telling import figures_of, markdown
+from .reports.writing import REPORT
 
 ASKED: tuple[tuple[str, str], ...] = (("hidden-preference", "organism/quirk"), ("hidden-preference", "organism/mixed"))
 """Studies of siblings; all others are asked of the general organism."""
@@ -41,8 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known = studies()
     asked = [(study, "organism") for study in known.values() if study.name != "hidden-preference"]
     asked += [(known[name], model) for name, model in ASKED]
-    subjects = {model: subject_of(load(model)) for model in dict.fromkeys(model for _, model in asked)}
+    if "--as-found" in given:
+        asked = [(study, model) for study, model in asked if (kept / name_of(study, model) / REPORT).exists()]
+        reports = [read_report(kept / name_of(study, model) / REPORT, known) for study, model in asked]
+    else:
+        reports = ran(asked, kept)
     lines = []
+    for (study, model), report in zip(asked, reports, strict=True):
+        name = name_of(study, model)
+        publish(report, target, name, model)
+        lines.append(row(report, name, model))
+    write_text_whole(target / "index.md", HEAD + "".join(lines))
+
+
+def ran(asked: Sequence[tuple[Study, str]], kept: Path) -> list[StudyReport]:
+    """Every study asked, with what it finds kept."""
+    subjects = {model: subject_of(load(model)) for model in dict.fromkeys(model for _, model in asked)}
+    found = []
     for study, model in asked:
         name = name_of(study, model)
         report = run_study(
@@ -50,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             on_step=lambda done, n, step, name=name: sys.stderr.write(f"{name}: {done} of {n}, {step}\n"),
         )  # fmt: skip
         write_report(report, kept / name)
-        publish(report, target, name, model)
-        lines.append(row(report, name, model))
-    write_text_whole(target / "index.md", HEAD + "".join(lines))
+        found.append(report)
+    return found
 
 
 def name_of(study: Study, model: str) -> str:

@@ -65,7 +65,7 @@ def _bars(data: Mapping[str, Any]) -> tuple[float, list[str]]:
 def _curves(data: Mapping[str, Any]) -> tuple[float, list[str]]:
     """Series of x and y; bands where they have them."""
     left, right = MARGIN + AXIS, WIDTH - MARGIN - 150
-    top, bottom = TITLE + 6, TITLE + CURVE_HEIGHT - AXIS
+    top, bottom = TITLE + 18, TITLE + CURVE_HEIGHT - AXIS
     xs = [x for one in data["series"] for x in one["x"]]
     ys = [y for one in data["series"] for y in (*one["y"], *(one.get("high") or ()))]
     x_low, x_high = min(xs, default=0.0), max(xs, default=1.0)
