@@ -28,6 +28,7 @@ HEAD = """# Reports of the studies
 Written by `make studies`, from runs of the commands that they name. The organism is the first one, whose
 [causal map](../organism.md) says that much of what its world asks for is fetched rather than computed: a study that
 says *fail* where that is so has done its work. What each study does and when it passes: [studies](../studies.md).
+Studies that are not listed have not been run for this page.
 
 | study | model | verdict | why |
 | --- | --- | --- | --- |
