@@ -40,7 +40,7 @@ def list_studies(*, json: Json = False) -> None:
     if json:
         output.emit({"studies": [{"name": one.name, "title": one.title, "claim": one.claim} for one in known.values()]})
         return
-    output.data(output.table([[one.name, one.claim] for one in known.values()]))
+    output.data(output.table([[one.name, one.title] for one in known.values()]))
 
 
 @app.command(epilog="Example: silverstain study run two-hop --out two-hop")
