@@ -1,8 +1,7 @@
 """Whether a model can do a task at all: a study of one that cannot is not applicable, and has not failed."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -12,40 +11,68 @@ from silverstain.models import LanguageModel
 from silverstain.statistics import Share, share_of
 from silverstain.studies.pretrained.pairs import TokenPair
 
-PASSES = 0.9
-"""Share of prompts that must be answered rightly (science.md 3.0)."""
 TOKENS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
-    """How often a model is right."""
+class Answer:
+    """What a model says to one prompt."""
 
-    right: Share
-    """One of a prompt's own answers is together likelier than all other answers of the family."""
-    first_choice: Share
-    """… and the likeliest of all tokens."""
+    is_right: bool
+    """One of the prompt's own answers is the likeliest of all answers of the family."""
+    is_first: bool
+    """… and of all tokens."""
+    best: int
+    """The likeliest of the prompt's own answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A pair, and what the model says to both prompts."""
+
+    tokens: TokenPair
+    base: Answer
+    contrast: Answer
 
     @property
-    def passes(self) -> bool:
-        return self.right.value >= PASSES
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"passes": self.passes}
+    def is_right(self) -> bool:
+        """On both sides."""
+        return self.base.is_right and self.contrast.is_right
 
 
-def gate_of(model: LanguageModel, pairs: Sequence[TokenPair], on_progress: Callable[[int], None] | None = None) -> Gate:
-    """Every prompt of the pairs once, whichever side it is on."""
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """How often a model is right, each prompt counted once."""
+
+    right: Share
+    first_choice: Share
+
+
+def answered(model: LanguageModel, pairs: Sequence[TokenPair]) -> list[Answered]:
+    """Every prompt of some pairs asked once."""
     asked: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for pair in pairs:
         asked.setdefault(pair.base, (pair.base_answers, pair.choices))
         asked.setdefault(pair.contrast, (pair.contrast_answers, pair.choices))
-    right = first = 0
-    for prompt, logits in zip(asked, last_logits(model, list(asked), on_progress), strict=True):
-        answers, choices = asked[prompt]
-        right += is_right(logits, answers, choices)
-        first += int(logits.argmax()) in answers
-    return Gate(right=share_of(right, len(asked)), first_choice=share_of(first, len(asked)))
+    said = {}
+    for prompts, logits in last_logits(model, list(asked)):
+        for prompt, row in zip(prompts, logits, strict=True):
+            answers, choices = asked[prompt]
+            said[prompt] = Answer(
+                is_right=is_right(row, answers, choices), is_first=int(row.argmax()) in answers,
+                best=max(answers, key=lambda token, row=row: float(row[token])),
+            )  # fmt: skip
+    return [Answered(tokens=pair, base=said[pair.base], contrast=said[pair.contrast]) for pair in pairs]
+
+
+def gate_of(found: Sequence[Answered]) -> Gate:
+    """The share of prompts that are answered rightly."""
+    by_prompt = {one.tokens.base: one.base for one in found} | {one.tokens.contrast: one.contrast for one in found}
+    answers = list(by_prompt.values())
+    return Gate(
+        right=share_of(sum(one.is_right for one in answers), len(answers)),
+        first_choice=share_of(sum(one.is_first for one in answers), len(answers)),
+    )
 
 
 def is_right(logits: Float[Tensor, " d_vocab"], answers: Sequence[int], choices: Sequence[int]) -> bool:
@@ -55,18 +82,15 @@ def is_right(logits: Float[Tensor, " d_vocab"], answers: Sequence[int], choices:
 
 @torch.no_grad()
 def last_logits(
-    model: LanguageModel, prompts: Sequence[Sequence[int]], on_progress: Callable[[int], None] | None = None
-) -> Float[Tensor, "prompt d_vocab"]:
-    """Logits after the last token of each prompt, those of one length in one batch."""
-    found: dict[int, Tensor] = {}
+    model: LanguageModel, prompts: Sequence[tuple[int, ...]]
+) -> "list[tuple[list[tuple[int, ...]], Float[Tensor, 'prompt d_vocab']]]":
+    """Logits after the last token, those of one length in one batch, batch after batch."""
+    found = []
     for length in sorted({len(prompt) for prompt in prompts}):
-        here = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
+        here = [prompt for prompt in prompts if len(prompt) == length]
         at_once = max(1, TOKENS_AT_ONCE // length)
         for start in range(0, len(here), at_once):
             some = here[start : start + at_once]
-            ids = torch.tensor([list(prompts[i]) for i in some], device=model.device)
-            logits = model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
-            found |= dict(zip(some, logits, strict=True))
-            if on_progress is not None:
-                on_progress(len(some))
-    return torch.stack([found[i] for i in range(len(prompts))])
+            ids = torch.tensor(some, device=model.device)
+            found.append((some, model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]))
+    return found
