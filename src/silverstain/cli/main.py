@@ -48,6 +48,7 @@ VERB_GROUPS = {
     "Prove": {
         "circuit": "Find the fewest groups that make the answer, by measuring.",
         "verify": "Test a graph's claims on the real model.",
+        "study": "Ask whether a model plans, adds, translates or reasons as the papers found.",
         "audit": "Tell whether answers come from the evidence or from a shortcut.",
         "faithfulness": "Compare a dictionary's replacement model with the model when both are changed alike.",
         "evaluate": "Measure how faithful a dictionary is, beside replacements of MLPs that have no features.",

@@ -1,0 +1,32 @@
+"""One protocol for all studies: a prompt family with variables, a gate, interventions, controls, and a pass rule."""
+
+from .asking import Question, asked
+from .carriers import Carrier, Stream, Units
+from .study import Lab, Study, StudyReport, StudySettings, run_study
+from .subject import Subject
+from .trial import Setting, Trial, TrialSettings
+from .values import LAST, Case, Figure, Findings, Measure, Pair, Variable
+
+__all__ = [
+    "LAST",
+    "Carrier",
+    "Case",
+    "Figure",
+    "Findings",
+    "Lab",
+    "Measure",
+    "Pair",
+    "Question",
+    "Setting",
+    "Stream",
+    "Study",
+    "StudyReport",
+    "StudySettings",
+    "Subject",
+    "Trial",
+    "TrialSettings",
+    "Units",
+    "Variable",
+    "asked",
+    "run_study",
+]

@@ -1,0 +1,140 @@
+"""What must not do what a swap does, on the same prompts and as strongly."""
+
+import random as randomness
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from silverstain.interventions import AnyEdit
+from silverstain.statistics import Share, share_of
+
+from .carriers import Units
+from .rules import CONTROL
+from .trial import Outcome, Setting, Trial, share_of_hits
+from .values import Findings, Measure, measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One control: how it is run, and when it does not count."""
+
+    name: str
+    about: str
+    run: Callable[[Trial, Setting], Sequence[Outcome]]
+    applies: Callable[[Trial], str | None] = lambda trial: None
+    """Why it cannot be run on this trial; None where it can."""
+
+
+def _others(kind: str) -> Callable[[Trial, Setting], Sequence[Outcome]]:
+    def run(trial: Trial, setting: Setting) -> Sequence[Outcome]:
+        held, edits = trial.held(setting.place), []
+        for number, pair in enumerate(trial.tested):
+            own = trial.amounts(pair, setting)
+            moved = trial.carrier.others(own, held[:, number], trial.settings.seed + number, kind)
+            edits.append(trial.carrier.edits(moved, trial.subject.position(pair.base, setting.place)))
+        return trial.under(edits, trial.tested)
+
+    return run
+
+
+def _wrong_place(trial: Trial, setting: Setting) -> Sequence[Outcome]:
+    """The same amounts at another token of the prompt, drawn."""
+    rng = randomness.Random(f"wrong place {trial.settings.seed}")
+    edits: list[Sequence[AnyEdit]] = []
+    for pair in trial.tested:
+        right = trial.subject.position(pair.base, setting.place)
+        free = [at for at in range(trial.subject.model.n_real, len(trial.subject.ids(pair.base.text))) if at != right]
+        at = rng.choice(free) if free else right
+        edits.append(trial.carrier.edits(trial.amounts(pair, setting), at))
+    return trial.under(edits, trial.tested)
+
+
+def _nonsense(trial: Trial, setting: Setting) -> Sequence[Outcome]:
+    """Labels permuted over combinations; place, layers and strength are chosen anew, on the development prompts."""
+    means, development, test = trial.nonsense(trial.settings.seed)
+    found = trial.choose(means, development)
+    return trial.swapped(test, found, means=means[found.place])
+
+
+def _shuffled_decoders(trial: Trial, setting: Setting) -> Sequence[Outcome]:
+    """The same units, each writing what another of its layer writes."""
+    assert isinstance(trial.carrier, Units)  # as `applies` says
+    basis = trial.carrier.basis
+    generator = torch.Generator().manual_seed(trial.settings.seed)
+    shuffled = basis.reordered(
+        {layer: torch.randperm(basis.n_features, generator=generator) for layer in range(basis.n_layers)}
+    )
+    other = Units(shuffled)
+    edits = [
+        other.edits(trial.amounts(pair, setting), trial.subject.position(pair.base, setting.place))
+        for pair in trial.tested
+    ]
+    return trial.under(edits, trial.tested)
+
+
+def _needs_units(trial: Trial) -> str | None:
+    return None if isinstance(trial.carrier, Units) else "contrasts of the stream have no units"
+
+
+CONTROLS: tuple[Control, ...] = (
+    Control(name="random units", about="others of the layer, moved as much", run=_others("random")),
+    Control(name="random units, the other way", about="the same, with the other sign", run=_others("opposite")),
+    Control(
+        name="other active units", about="others that fire there, moved as much", run=_others("active"),
+        applies=_needs_units,
+    ),
+    Control(name="wrong place", about="the same change at another token", run=_wrong_place),
+    Control(name="nonsense labels", about="the whole study with the labels permuted", run=_nonsense),
+    Control(
+        name="shuffled decoders", about="every unit writes what another one writes", run=_shuffled_decoders,
+        applies=_needs_units,
+    ),
+)  # fmt: skip
+
+
+def controlled(trial: Trial, setting: Setting, controls: Sequence[Control] = CONTROLS, *, of: str = "") -> Findings:
+    """Every control on the test prompts, and a change that should change nothing: one half of a value's prompts for the
+    other."""
+    measures: list[Measure] = []
+    for control in controls:
+        reason = control.applies(trial)
+        share = None if reason else share_of_hits(control.run(trial, setting))
+        measures.append(measured(f"{of}{control.name}", control.about, "control", share, bar=CONTROL, untested=reason))
+    measures.append(_same_value(trial, setting, of))
+    return Findings(measures=tuple(measures))
+
+
+def _same_value(trial: Trial, setting: Setting, of: str) -> Measure:
+    means = trial.means(setting.place)
+    pairs = [pair for pair in trial.tested if pair.base.value in means.values]
+    edits = []
+    for number, pair in enumerate(pairs):
+        amounts = means.halves_apart(pair.base.value, setting.window, trial.settings.seed + number)
+        at = trial.subject.position(pair.base, setting.place)
+        edits.append(trial.carrier.edits({k: setting.strength * v for k, v in amounts.items()}, at))
+    said = trial.under(edits, pairs)
+    clean = {id(pair): one.first for pair, one in zip(trial.tested, trial.clean, strict=True)}
+    changed = sum(one.said.first != clean[id(one.pair)] for one in said)
+    return measured(
+        f"{of}same value", "half of a value's prompts for the other half; the share whose answer changes", "control",
+        share_of(changed, len(said)) if said else None, bar=CONTROL,
+    )  # fmt: skip
+
+
+def elsewhere(trial: Trial, setting: Setting, prompts: Sequence[str], *, of: str = "") -> Measure:
+    """The same changes at the last token of prompts of other families: the share whose answer stays."""
+    share: Share | None = None
+    if prompts and trial.tested:
+        rng = randomness.Random(f"elsewhere {trial.settings.seed}")
+        asked = [rng.choice(prompts) for _ in trial.tested]
+        edits = [
+            trial.carrier.edits(trial.amounts(pair, setting), len(trial.subject.ids(text)) - 1)
+            for pair, text in zip(trial.tested, asked, strict=True)
+        ]
+        before, after = trial.subject.asked(asked), trial.subject.asked(asked, edits)
+        share = share_of(sum(a.first == b.first for a, b in zip(before, after, strict=True)), len(asked))
+    return measured(
+        f"{of}elsewhere nothing changes", "the same change behind prompts of other families", "reported", share,
+        untested=None if share else "no prompts of other families are known",
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Two hops: a question about a town is answered through its state, which the prompt does not name."""
+
+from silverstain.organism.variables.pairs import Pair
+from silverstain.organism.world import RELATIONS, default_geography
+from silverstain.studies.organism_variables import knows, spec_of, variable_of
+from silverstain.studies.protocol import LAST, Findings, Lab, Question, Study, Subject, asked
+
+FAMILY = "geography"
+STATE_FORMS = ("two hops, donor asked another relation", "two hops")
+"""In the first world's first form the donor is asked the same, so that its own answer would do."""
+
+
+def facts_alike(pair: Pair) -> frozenset[str]:
+    """All values of the relation that is asked for: the answer's own column of the world's table."""
+    states = default_geography().states
+    (answer,) = pair.base.answers
+    return frozenset(
+        state.fact(relation)
+        for relation in RELATIONS
+        if any(one.fact(relation) == answer for one in states)
+        for state in states
+    )
+
+
+def cannot_be_guessed(pair: Pair) -> bool:
+    """Regions are four, so that whatever changes the answer hits the right one in one case of four."""
+    regions = {state.region for state in default_geography().states}
+    return not pair.base.answers & regions and not pair.counterfactual & regions
+
+
+def facts_of_the_state(pair: Pair) -> frozenset[str]:
+    """All facts of the state in question: what an answer may be while only the relation is another."""
+    (answer,) = pair.base.answers
+    towns = {town.name: town.state for town in default_geography().towns}
+    state = towns[pair.base.combination]
+    assert answer in {state.fact(relation) for relation in RELATIONS}
+    return frozenset(state.fact(relation) for relation in RELATIONS)
+
+
+def lacks(subject: Subject) -> str | None:
+    return knows(subject.sibling, FAMILY)
+
+
+def run(lab: Lab) -> Findings:
+    """The state and the relation, each swapped for another."""
+    sibling = lab.subject.sibling
+    assert sibling is not None  # as `lacks` says
+    state = variable_of(
+        spec_of(sibling, FAMILY, "state", *STATE_FORMS), places=("town", LAST), alike=facts_alike,
+        suits=cannot_be_guessed,
+    )  # fmt: skip
+    relation = variable_of(
+        spec_of(sibling, FAMILY, "relation", "two hops"), places=("relation", LAST), alike=facts_of_the_state
+    )
+    bridge = Question(variable=state, must_be_computed=True, sources=("town",), name="bridge")
+    asked_for = Question(variable=relation, in_graphs=False, name="relation")
+    return asked(lab, bridge) + asked(lab, asked_for)
+
+
+TWO_HOP = Study(
+    name="two-hop",
+    title="Two-hop reasoning",
+    claim="A question about a town is answered through the state it lies in, which is found, and can be swapped.",
+    source="On the Biology of a Large Language Model, “Multi-step reasoning”",
+    motif=("town", "state", "say the state's fact"),
+    rule=(
+        "the state is found in the graphs of at least 90 % of held-out towns",
+        "swapping the state gives the other state's fact in at least 80 %, and the relation asked for stays",
+        "swapping the relation gives the other fact of the same state in at least 80 %",
+        "the causal map says that the state is computed, not gathered",
+    ),
+    lacks=lacks,
+    n_steps=7,
+    run=run,
+)
