@@ -71,16 +71,14 @@ class Circuit:
         return pair.units_of(self.keys())
 
 
-def circuit_of(
-    model: LanguageModel, basis: Basis, family: PromptFamily, n: int, seed: int
-) -> Circuit | None:
+def circuit_of(model: LanguageModel, basis: Basis, family: PromptFamily, n: int, seed: int) -> Circuit | None:
     """The circuit of a family; None where the model answers too few development pairs rightly.
 
     How many and how strongly is asked of one half of the development pairs with the units of the other, so that it is
     not the fit that is judged; the units themselves are then those of all development pairs.
     """
-    asked = answered(model, token_pairs(model, family, "development", 2 * n, seed))
-    pairs = list(recorded(model, basis, family, asked, n))
+    asked = answered(model, token_pairs(model, family, "development", n + n // 2, seed))
+    pairs = list(recorded(model, basis, family, [one for one in asked if one.is_right][:n]))
     if len(pairs) < FEWEST:
         return None
     scores = torch.stack([key_scores(pair) for pair in pairs])

@@ -34,9 +34,7 @@ CONSONANT = (
     "farmer", "pilot", "sword", "spider", "bottle", "ghost", "church", "garden",
 )  # fmt: skip
 NAMED = ("house: a house, ice: an ice, cat: a cat, arm: an arm, {}:",)
-CLUED = (
-    "person who rules a country: a king, person who leads an army: an officer, animal that barks: a dog, {}:",
-)
+CLUED = ("person who rules a country: a king, person who leads an army: an officer, animal that barks: a dog, {}:",)
 CLUES = {
     "fruit that is round and keeps the doctor away": "apple", "fruit that is long and yellow": "banana",
     "animal with the long trunk": "elephant", "animal with the long neck": "giraffe",
@@ -99,9 +97,7 @@ def indirect_object() -> PromptFamily:
 
 def article() -> PromptFamily:
     """The article fits a noun that was named before and is written next."""
-    return _articles(
-        "article", "a or an, before a noun that was named", NAMED, {w: w for w in (*VOWEL, *CONSONANT)}
-    )
+    return _articles("article", "a or an, before a noun that was named", NAMED, {w: w for w in (*VOWEL, *CONSONANT)})
 
 
 def article_from_clue() -> PromptFamily:

@@ -115,12 +115,9 @@ class Recorded:
         return is_right(logits, (self.label,), (*self.tokens.choices, self.label))
 
 
-def recorded(
-    model: LanguageModel, basis: Basis, family: PromptFamily, found: Sequence[Answered], n: int
-) -> Iterator[Recorded]:
-    """The first `n` pairs that are answered rightly on both sides, one after the other: each holds two whole runs."""
-    right = [one for one in found if one.is_right]
-    for one in right[:n]:
+def recorded(model: LanguageModel, basis: Basis, family: PromptFamily, found: Sequence[Answered]) -> Iterator[Recorded]:
+    """Pairs that are answered rightly on both sides, one after the other: each holds two whole runs."""
+    for one in found:
         yield _recorded(model, basis, family, one)
 
 

@@ -5,16 +5,15 @@ where the circuit itself turns the answer; another task's circuit counts where i
 nonsense task counts where the same search finds a circuit for the true labels.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from silverstain.statistics import Share, share_of
 from silverstain.studies.pretrained.circuits import Circuit, circuit_of
-from silverstain.studies.pretrained.gates import answered, gate_of
+from silverstain.studies.pretrained.gates import Answered, answered, gate_of
 from silverstain.studies.pretrained.pairs import PromptFamily
-from silverstain.studies.pretrained.recorded import recorded, token_pairs
+from silverstain.studies.pretrained.recorded import Recorded, recorded, token_pairs
 from silverstain.studies.pretrained.trial import (
     ACTIVE,
     ACTIVE_BACK,
@@ -36,11 +35,13 @@ from silverstain.studies.protocol import Findings, Lab, Measure, Study, Subject
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, SPECIFICITY, TARGET_LOW
 from silverstain.studies.protocol.values import measured
 
-N_BY_PAIR = 40
+N_DEVELOPMENT = 16
+"""Development pairs of a circuit: of one half of them the units are taken, by the other it is said how many."""
+N_BY_PAIR = 20
 """Test pairs whose units are also chosen by their own account."""
 N_OTHERS = 2
 """Other tasks whose circuits are controls."""
-OTHER_TASKS = ("agreement", "capital", "article")
+OTHER_TASKS = ("agreement", "capital", "later-year")
 """Their prompts are short and their topics differ; the first that are of another topic are taken."""
 CONTROLS: Mapping[str, str] = {
     RANDOM: "as many units at the same places, drawn, moved as much",
@@ -52,8 +53,11 @@ CONTROLS: Mapping[str, str] = {
     SHUFFLED: "each unit of the circuit writes what another one writes",
     NONSENSE: "the same search for the same answers permuted; the share that follows the permuted answer",
 }  # fmt: skip
+PAIRS_A_STEP = 20
+FIRST = "first choice"
+_asked: dict[tuple[Any, ...], list[Answered]] = {}
 _circuits: dict[tuple[Any, ...], Circuit | None] = {}
-"""Circuits of this process, by model, basis, family, number of pairs and seed: studies share those of other tasks."""
+"""Circuits of this process, by model, basis, family and seed: studies share those of other tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,37 +69,42 @@ class FamilyStudy:
 
     def run(self, lab: Lab) -> Findings:
         """Gate; what development pairs fix; test pairs; the verdict's figures."""
-        gate = lab.steps.run("gate", lambda: gate_findings(lab, self.family))
-        if any(one.holds is False for one in gate.measures):
-            return gate
-        return gate + lab.steps.run("test", lambda: self.tested(lab))
+        found = lab.steps.run("gate", lambda: gate_findings(lab, self.family))
+        if any(one.holds is False for one in found.measures):
+            return found
+        if circuit_for(lab, self.family) is None:
+            return found + Findings(notes=("The model answers too few development pairs rightly on both sides.",))
+        for start in range(0, lab.settings.trial.n, PAIRS_A_STEP):
+            found += lab.steps.run(f"pairs from {start}", lambda start=start: self.tested(lab, start))
+        return found + lab.steps.run("figures", lambda: self.judged(lab, found.prompts))
 
-    def tested(self, lab: Lab) -> Findings:
-        trial, model = lab.settings.trial, lab.subject.model
+    def tested(self, lab: Lab, start: int) -> Findings:
+        """Some test pairs: a row for each, with what each edit did."""
+        trial, circuit = lab.settings.trial, circuit_for(lab, self.family)
+        assert circuit is not None  # as `run` has seen
+        others = self.circuits_of_others(lab)
+        asked = [one for one in asked_of(lab, self.family) if one.is_right][start : start + PAIRS_A_STEP]
+        rows = []
+        for i, pair in enumerate(recorded(lab.subject.model, lab.subject.loaded.dictionary, self.family, asked)):
+            ways = WAYS if start + i < N_BY_PAIR else (SHARED,)
+            rows.append(row_of(pair, tried(pair, circuit, others, trial.seed + start + i, ways)))
+        return Findings(prompts=tuple(rows))
+
+    def judged(self, lab: Lab, rows: Sequence[Mapping[str, Any]]) -> Findings:
+        """The figures of all test pairs."""
         circuit = circuit_for(lab, self.family)
-        if circuit is None:
-            return Findings(notes=("The model answers too few development pairs rightly on both sides.",))
-        others = [one for family in self.others() if (one := circuit_for(lab, family)) is not None]
-        asked = answered(model, token_pairs(model, self.family, "test", 2 * trial.n, trial.seed))
-        found: list[list[Turned]] = []
-        rows: list[dict[str, Any]] = []
-        for i, pair in enumerate(recorded(model, lab.subject.loaded.dictionary, self.family, asked, trial.n)):
-            ways = WAYS if i < N_BY_PAIR else (SHARED,)
-            found.append(tried(pair, circuit, others, trial.seed + i, ways))
-            by_name = {(one.way, one.edit): one for one in found[-1]}
-            rows.append(
-                {"prompt": pair.tokens.pair.base.prompt, "contrast": pair.tokens.pair.contrast.prompt}
-                | {f"{way}: turned": by_name[way, CIRCUIT].hit for way in ways}
-            )
+        assert circuit is not None
+        others = self.circuits_of_others(lab)
         primary = BY_PAIR if lab.settings.basis == "contrasts" else SHARED
-        measures = [
-            one for way in WAYS for one in measures_of(found, circuit, others, way, is_primary=way == primary)
-        ]
+        measures = [one for way in WAYS for one in measures_of(rows, others, way, is_primary=way == primary)]
         return Findings(
-            measures=(*measures, specificity(circuit, others)), prompts=tuple(rows), notes=notes_of(circuit),
+            measures=(*measures, specificity(circuit, others)), notes=notes_of(circuit),
             chosen={"shared": circuit.shared.to_json(), "by pair": circuit.by_pair.to_json(),
                     "keys": circuit.keys().tolist()},
         )  # fmt: skip
+
+    def circuits_of_others(self, lab: Lab) -> list[Circuit]:
+        return [one for family in self.others() if (one := circuit_for(lab, family)) is not None]
 
     def others(self) -> list[PromptFamily]:
         named = [self.families[name] for name in OTHER_TASKS]
@@ -105,23 +114,31 @@ class FamilyStudy:
 def circuit_for(lab: Lab, family: PromptFamily) -> Circuit | None:
     """The circuit of a family, found once in a process."""
     model, basis, trial = lab.subject.model, lab.subject.loaded.dictionary, lab.settings.trial
-    key = (model.hash, basis.hash, family.name, trial.n_chosen_by, trial.seed)
+    key = (model.hash, basis.hash, family.name, trial.seed)
     if key not in _circuits:
-        _circuits[key] = circuit_of(model, basis, family, trial.n_chosen_by, trial.seed)
+        _circuits[key] = circuit_of(model, basis, family, N_DEVELOPMENT, trial.seed)
     return _circuits[key]
+
+
+def asked_of(lab: Lab, family: PromptFamily) -> list[Answered]:
+    """The test pairs and what the model says to them, asked once in a process."""
+    model, trial = lab.subject.model, lab.settings.trial
+    key = (model.hash, family.name, trial.n, trial.seed)
+    if key not in _asked:
+        _asked[key] = answered(model, token_pairs(model, family, "test", trial.n, trial.seed))
+    return _asked[key]
 
 
 def gate_findings(lab: Lab, family: PromptFamily) -> Findings:
     """How often the model is right on the prompts of the test half, and whether there are enough of them."""
-    model, trial = lab.subject.model, lab.settings.trial
-    pairs = token_pairs(model, family, "test", trial.n, trial.seed)
+    asked = asked_of(lab, family)
     enough = Measure(
-        name="pairs of equally many tokens", about="in the test half", role="gate", value=float(len(pairs)),
-        n=len(pairs), bar=float(FEWEST),
+        name="pairs of equally many tokens", about="in the test half", role="gate", value=float(len(asked)),
+        n=len(asked), bar=float(FEWEST),
     )  # fmt: skip
-    if not pairs:
+    if not asked:
         return Findings(measures=(enough,))
-    gate = gate_of(answered(model, pairs))
+    gate = gate_of(asked)
     return Findings(
         measures=(
             enough,
@@ -132,19 +149,24 @@ def gate_findings(lab: Lab, family: PromptFamily) -> Findings:
     )  # fmt: skip
 
 
+def row_of(pair: Recorded, outcomes: Sequence[Turned]) -> dict[str, Any]:
+    """A test pair as the report lists it: by way and edit, whether the edit did what only the circuit should."""
+    own = next(one for one in outcomes if (one.way, one.edit) == (SHARED, CIRCUIT))
+    said = {f"{one.way}: {one.edit}": one.hit for one in outcomes}
+    said |= {f"{one.way}: {FIRST}": one.first for one in outcomes if one.edit == CIRCUIT}
+    return {
+        "prompt": pair.tokens.pair.base.prompt, "contrast": pair.tokens.pair.contrast.prompt, "units": own.units, **said
+    }  # fmt: skip
+
+
 def measures_of(
-    found: Sequence[Sequence[Turned]], circuit: Circuit, others: Sequence[Circuit], way: str, *, is_primary: bool
+    rows: Sequence[Mapping[str, Any]], others: Sequence[Circuit], way: str, *, is_primary: bool
 ) -> list[Measure]:
     """The target and the controls of one way of choosing units."""
-    by_edit: defaultdict[str, list[Turned]] = defaultdict(list)
-    for one in (one for edits in found for one in edits if one.way == way):
-        by_edit[one.edit].append(one)
-    own = by_edit[CIRCUIT]
-    if not own:
+    turned, first = (share_in(rows, f"{way}: {name}") for name in (CIRCUIT, FIRST))
+    if turned is None:
         return []
     bars: dict[str, float] = {"bar": TARGET_LOW, "low_bar": TARGET_LOW} if is_primary else {}
-    turned = _share(own)
-    first = share_of(sum(one.first for one in own), len(own))
     measures = [
         measured(f"{way}: turned", "the answer becomes the counterfactual's", "target" if is_primary else "reported",
                  turned, **bars),
@@ -152,28 +174,27 @@ def measures_of(
     ]  # fmt: skip
     works = None if turned.low >= TARGET_LOW else "the circuit itself does not turn the answer"
     for edit, about in CONTROLS.items():
-        if edit in by_edit:
-            measures.append(_control(way, edit, about, _share(by_edit[edit]), works, is_primary))
-        elif way == SHARED:
-            measures.append(_control(way, edit, about, None, "there is no token before what differs", is_primary))
+        share = share_in(rows, f"{way}: {edit}")
+        if share is not None or way == SHARED:
+            reason = works if share is not None else "there is no token before what differs"
+            measures.append(_control(f"{way}: {edit}", about, share, reason, is_primary))
     for other in others:
-        edit = OTHER + other.family.name
-        share, of_itself = _share(by_edit[edit]), own_share(other)
+        edit, of_itself = OTHER + other.family.name, own_share(other)
         reason = None if of_itself.low >= TARGET_LOW else f"it turns {of_itself} % of its own task's answers"
         about = f"as many units of it; on its own task it turns {of_itself} %"
-        measures.append(_control(way, edit, about, share, reason, is_primary))
+        measures.append(_control(f"{way}: {edit}", about, share_in(rows, f"{way}: {edit}"), reason, is_primary))
     return measures
 
 
-def _control(
-    way: str, edit: str, about: str, share: Share | None, untested: str | None, is_primary: bool
-) -> Measure:
-    bars: dict[str, Any] = {"bar": CONTROL, "untested": untested} if is_primary else {"untested": untested}
-    return measured(f"{way}: {edit}", about, "control" if is_primary else "reported", share, **bars)
+def share_in(rows: Sequence[Mapping[str, Any]], name: str) -> Share | None:
+    """The share of the rows that have an entry in which it is true; None where none has."""
+    known = [row[name] for row in rows if name in row]
+    return share_of(sum(known), len(known)) if known else None
 
 
-def _share(outcomes: Sequence[Turned]) -> Share:
-    return share_of(sum(one.hit for one in outcomes), len(outcomes))
+def _control(name: str, about: str, share: Share | None, untested: str | None, is_primary: bool) -> Measure:
+    bars: dict[str, Any] = {"bar": CONTROL} if is_primary else {}
+    return measured(name, about, "control" if is_primary else "reported", share, untested=untested, **bars)
 
 
 def own_share(circuit: Circuit) -> Share:
@@ -194,7 +215,7 @@ def specificity(circuit: Circuit, others: Sequence[Circuit]) -> Measure:
         (logits,) = pair.patching.logits([pair.patch(units, pair.moved(units, circuit.shared.strength))])
         kept.append(pair.is_kept(logits))
     return measured(
-        "other tasks are left alone", "prompts of other tasks that keep their answers when this circuit's units are moved",
+        "other tasks are left alone", "prompts of other tasks that keep their answers under this circuit",
         "specificity", share_of(sum(kept), len(kept)) if kept else None, bar=SPECIFICITY,
         untested=None if kept else "no other task has a circuit",
     )  # fmt: skip
@@ -204,11 +225,11 @@ def notes_of(circuit: Circuit) -> tuple[str, ...]:
     own, null = circuit.stability
     shared, by_pair = circuit.shared, circuit.by_pair
     return (
-        f"Shared: the {shared.k} units with the largest mean account over {len(circuit.pairs)} development pairs, moved "
-        f"by {shared.strength:g} times the difference; they turn {100 * shared.turned:.0f} % of held-out development "
-        "pairs.",
-        f"By pair: the {by_pair.k} units with the largest account of the pair itself, moved by {by_pair.strength:g} times "
-        f"the difference; they turn {100 * by_pair.turned:.0f} % of development pairs.",
+        f"Shared: the {shared.k} units with the largest mean account over {len(circuit.pairs)} development pairs, "
+        f"moved by {shared.strength:g} times the difference; the units of one half of these pairs turn "
+        f"{100 * shared.turned:.0f} % of the other half.",
+        f"By pair: the {by_pair.k} units with the largest account of the pair itself, moved by {by_pair.strength:g} "
+        f"times the difference; they turn {100 * by_pair.turned:.0f} % of development pairs.",
         f"Stability: resampled development pairs give sets whose Jaccard index with this one is {own:.2f} on average; "
         f"with labels exchanged at random it is {null:.2f}.",
     )
@@ -233,7 +254,7 @@ def study_of(family: PromptFamily, families: Mapping[str, PromptFamily]) -> Stud
             "no control turns more than 10 %: other units, the same elsewhere, another task's circuit, nonsense labels",
             "at least 80 % of other tasks' prompts keep their answers",
         ),
-        lacks=lacks, n_steps=2, run=FamilyStudy(family=family, families=families).run,
+        lacks=lacks, n_steps=8, run=FamilyStudy(family=family, families=families).run,
     )  # fmt: skip
 
 
@@ -241,5 +262,3 @@ def runs_that_failed(measures: Sequence[Measure]) -> tuple[int, int]:
     """Of all runs of controls that count, how many did not turn the answer, and how many there are."""
     counted = [one for one in measures if one.role == "control" and one.counts and one.value is not None]
     return sum(one.n - round(one.n * (one.value or 0.0)) for one in counted), sum(one.n for one in counted)
-
-

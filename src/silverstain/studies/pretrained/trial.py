@@ -28,8 +28,8 @@ class Turned:
     way: str
     edit: str
     hit: bool
-    """The edit did what would be a success: of the nonsense task, that its label is said; of all others, that the answer
-    is the contrast's."""
+    """The edit did what would be a success: of the nonsense task, that its label is said; of all others, that the
+    answer is the contrast's."""
     kept: bool
     """The answer is still the base's."""
     first: bool
