@@ -15,7 +15,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test fuzz check format bench docs clean help
+.PHONY: demo test fuzz check format bench studies docs clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -42,6 +42,9 @@ format: $(INSTALLED)  ## put the code in the house format
 
 bench: $(INSTALLED)  ## measure speed, as ratios to this machine's own matrix product
 	$(BIN)/python benchmarks/trace.py
+
+studies: $(INSTALLED)  ## ask every study of the organism, and write its reports into docs/studies/ (about ten minutes)
+	$(BIN)/python -m silverstain.studies.publishing docs/studies
 
 docs: $(DOCS_INSTALLED)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,11 +1,23 @@
 """Every study by its name."""
 
+from .addition import ADDITION
+from .attention import CHOICE, INDUCTION
+from .causes import CAUSES
+from .chain_of_thought import CHAIN_OF_THOUGHT
+from .entities import ENTITIES
+from .hidden_preference import HIDDEN_PREFERENCE
+from .multilingual import MULTILINGUAL
+from .planning import PLANNING
 from .pretrained import families
 from .pretrained.study import study_of
 from .protocol import Study
+from .refusals import REFUSALS
 from .two_hop import TWO_HOP
 
-STUDIES: tuple[Study, ...] = (TWO_HOP,)
+STUDIES: tuple[Study, ...] = (
+    TWO_HOP, ENTITIES, ADDITION, MULTILINGUAL, PLANNING, CHAIN_OF_THOUGHT, CAUSES, REFUSALS, HIDDEN_PREFERENCE,
+    INDUCTION, CHOICE,
+)  # fmt: skip
 """Of the organism."""
 
 

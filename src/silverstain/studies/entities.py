@@ -85,15 +85,16 @@ def recognition(people: People, of: Status) -> Variable:
 
 
 def fact_of(people: People) -> Variable:
-    """The sport of a known name. Any sport agrees with everything but which one; a refusal does not."""
+    """The sport or drink of a known name. Any sport agrees with everything but which one; a refusal does not."""
 
     def draw(n: int, seed: int) -> Sequence[Pair]:
         rng, pairs = random.Random(f"fact {seed}"), []
         while len(pairs) < n:
-            (one, other), form = rng.sample(people.known, 2), rng.randrange(3)
-            if one.sport != other.sport:
-                base, donor = (case_of(person, "sport", form, "known", person.sport) for person in (one, other))
-                pairs.append(Pair(base=base, donor=donor, counterfactual=donor.answers, alike=frozenset(SPORTS)))
+            (one, other), form, fact = rng.sample(people.known, 2), rng.randrange(3), rng.choice(sorted(FACTS))
+            own, others = getattr(one, fact), getattr(other, fact)
+            if own != others:
+                base, donor = (case_of(one, fact, form, "known", own), case_of(other, fact, form, "known", others))
+                pairs.append(Pair(base=base, donor=donor, counterfactual=donor.answers, alike=frozenset(FACTS[fact])))
         return pairs
 
     return Variable(family=NAME, name="fact", form="sport", draw=draw)
@@ -162,13 +163,7 @@ def predicted(lab: Lab, people: People) -> Findings:
     invents = torch.tensor(
         [one.first in _values_of(subject, case.text) for one, case in zip(said, cases, strict=True)]
     )  # fmt: skip
-    means = trial.means(LAST)
-    rows = [subject.ids(case.text) for case in cases]
-    held = carrier.inputs(subject, rows, [len(row) - 1 for row in rows])
-    scores = torch.zeros(len(cases), dtype=torch.float64)
-    for layer, amount in means.difference("unknown", "known", (0, max(len(held) - 2, 0))).items():
-        weight = amount if carrier.name == "contrasts" else amount * carrier.size(layer) ** 2
-        scores += (carrier.components(layer, held[layer]) @ weight).double()
+    scores = recognised(trial, cases)
     rate = measured(
         "familiar names answered", "of questions about names that were met and of which no fact was told", "reported",
         share_of(int(invents.sum()), len(cases)),
@@ -189,6 +184,31 @@ def predicted(lab: Lab, people: People) -> Findings:
         for case, score, made_up in zip(cases, scores, invents, strict=True)
     )
     return Findings(measures=(rate, measure), prompts=prompts)
+
+
+def recognised(trial: Trial, cases: Sequence[Case]) -> torch.Tensor:
+    """How far each case stands from unknown names (0) to known ones (1) of the same wording, on development prompts."""
+    means, carrier = trial.means(LAST), trial.carrier
+    rows = [trial.subject.ids(case.text) for case in cases]
+    held = carrier.inputs(trial.subject, rows, [len(row) - 1 for row in rows])
+    raw, fitted = (torch.zeros(x.shape[1], dtype=torch.float64) for x in (held, means.inputs))
+    for layer, amount in means.difference("unknown", "known", (0, max(len(held) - 2, 0))).items():
+        weight = amount if carrier.name == "contrasts" else amount * carrier.size(layer) ** 2
+        raw += (carrier.components(layer, held[layer]) @ weight).double()
+        fitted += (carrier.components(layer, means.inputs[layer]) @ weight).double()
+    known = means.labels == means.values.index("known")
+    wordings = [_wording(case) for case in trial.fitted]
+    found = torch.zeros_like(raw)
+    for wording in sorted({_wording(case) for case in cases}):
+        chosen = torch.tensor([_wording(case) == wording for case in cases])
+        like = torch.tensor([one == wording for one in wordings])
+        low, high = fitted[like & ~known].mean(), fitted[like & known].mean()
+        found[chosen] = (raw[chosen] - low) / (high - low)
+    return found
+
+
+def _wording(case: Case) -> str:
+    return case.text.replace(case.combination, "…")
 
 
 def _auroc(scores: torch.Tensor, positive: torch.Tensor, seed: int) -> Estimate:
@@ -217,7 +237,7 @@ def _setting(found: Findings, name: str) -> Setting:
 ENTITIES = Study(
     name="entities",
     title="Entity recognition and hallucination",
-    claim="Whether a name is known is one circuit and what is known of it another; made-up answers come from the first.",
+    claim="Whether a name is known is one circuit and what is known of it another; answers are made up by the first.",
     source="On the Biology of a Large Language Model, “Entity recognition and hallucinations”",
     motif=("name", "known", "answer instead of refusing"),
     rule=(

@@ -11,8 +11,9 @@ from silverstain.statistics import share_of
 
 from .carriers import Units
 from .controls import controlled, elsewhere
+from .diagnosis import diagnosed, told
 from .graph_paths import graphs_of, recalled
-from .rules import FEWEST, GATE, SPECIFICITY, TARGET_LOW
+from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
 from .study import Lab
 from .trial import DOSES, Outcome, Setting, Trial, share_kept, share_of_hits
 from .values import Figure, Findings, Measure, MeasureRole, Pair, Variable, measured
@@ -124,7 +125,7 @@ def taken_away(trial: Trial, setting: Setting) -> list[tuple[float, float]]:
     """The probability of the own answers before and after the value is replaced by the mean over values."""
     means, edits = trial.means(setting.place), []
     for pair in trial.tested:
-        amounts = means.less(pair.base.value, setting.window, without=pair.base.combination)
+        amounts = means.less(pair.base.value, setting.window, without=pair.without | {pair.base.combination})
         at = trial.subject.position(pair.base, setting.place)
         edits.append(trial.carrier.edits({k: setting.strength * v for k, v in amounts.items()}, at))
     after = trial.under(edits, trial.tested)
@@ -148,17 +149,20 @@ def dose_curve(trial: Trial, setting: Setting) -> dict[str, Any]:
 
 
 def shown_in_graphs(lab: Lab, trial: Trial, question: Question) -> Findings:
-    """Recall, path share and shortcut share, and how often graphs skip what the model does not."""
+    """Recall, path share and shortcut share, how often graphs skip what the model does not, and why they fail."""
+    name = question.variable.name
     found = graphs_of(trial, trial.setting, lab.settings.n_graphs, sources=question.sources)
     swaps = trial.swapped([one.pair for one in found], trial.setting)
     skipped = [not one.members for one, swap in zip(found, swaps, strict=True) if swap.hit]
-    reported = recalled(found, question.variable.name, of=question.of, role=question.recall)
+    reported = recalled(found, name, of=question.of, role=question.recall)
     hop = measured(
-        f"{question.of}{question.variable.name} skipped by graphs",
+        f"{question.of}{name} skipped by graphs",
         "of prompts in which swapping it moves the answer, those whose graph has no unit of it", "reported",
         share_of(sum(skipped), len(skipped)) if skipped else None,
     )  # fmt: skip
-    return reported + Findings(measures=(hop,))
+    hidden = [one for one in found if one.separation is not None and one.separation < SEPARATION]
+    why = told([(one, diagnosed(trial, trial.setting, one)) for one in hidden], of=question.of, name=name)
+    return reported + Findings(measures=(hop,)) + why
 
 
 # what is known from elsewhere

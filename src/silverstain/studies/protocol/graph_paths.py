@@ -62,9 +62,7 @@ def graphs_of(
     return found
 
 
-def recalled(
-    found: Sequence[GraphOfPrompt], name: str, *, of: str = "", role: MeasureRole = "target"
-) -> Findings:
+def recalled(found: Sequence[GraphOfPrompt], name: str, *, of: str = "", role: MeasureRole = "target") -> Findings:
     """Recall of the variable over graphs, with the replacement score that judging needs, and path shares."""
     known = [one for one in found if one.separation is not None]
     hits = sum(one.separation is not None and one.separation >= SEPARATION for one in known)

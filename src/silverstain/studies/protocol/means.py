@@ -43,26 +43,26 @@ class Means:
         there = torch.bincount(self.labels, minlength=len(self.values)) > 0
         return self.by_value(layer)[there].mean(0)
 
-    def of(self, value: str, layer: int, without: str | None = None) -> Float[Tensor, " component"]:
-        """The mean of a value, without the prompts of one combination; the mean over values where none is left."""
+    def of(self, value: str, layer: int, without: frozenset[str] = frozenset()) -> Float[Tensor, " component"]:
+        """The mean of a value, without the prompts of some combinations; the mean over values where none is left."""
         code = self.values.index(value)
         chosen = self.labels == code
-        if without is None or without not in self.combinations:
+        own = torch.tensor([name in without for name in self.combinations])
+        if not bool((own & chosen).any()):
             return self.by_value(layer)[code] if bool(chosen.any()) else self.overall(layer)
-        own = torch.tensor([name == without for name in self.combinations])
         chosen = chosen & ~own
         if not bool(chosen.any()):
             return self.overall(layer)
         return self.carrier.components(layer, self.inputs[layer][chosen]).mean(0)
 
-    def difference(self, of: str, to: str, window: Window, *, without: str | None = None) -> Amounts:
+    def difference(self, of: str, to: str, window: Window, *, without: frozenset[str] = frozenset()) -> Amounts:
         """What makes prompts of one value into prompts of another, by layer."""
         return {
             layer: self.of(to, layer, without) - self.of(of, layer, without)
             for layer in range(window[0], window[1] + 1)
         }
 
-    def less(self, value: str, window: Window, *, without: str | None = None) -> Amounts:
+    def less(self, value: str, window: Window, *, without: frozenset[str] = frozenset()) -> Amounts:
         """What takes a value away and puts none in its place: the mean over values in its stead."""
         return {
             layer: self.overall(layer) - self.of(value, layer, without) for layer in range(window[0], window[1] + 1)

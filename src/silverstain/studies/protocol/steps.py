@@ -10,7 +10,7 @@ from silverstain.storage import write_json_whole
 
 from .values import Findings
 
-OnStep = Callable[[int, int, str], None]
+OnStep = Callable[[int, int, str], object]
 
 
 class Steps:

@@ -96,7 +96,8 @@ class Trial:
         folds = folds_of(
             [c.value for c in cases], [c.combination for c in cases], settings.seed, n_folds=N_FOLDS
         ).tolist()  # fmt: skip
-        fitted = [case for case, fold in zip(cases, folds, strict=True) if fold != N_FOLDS - 1]
+        first = len(pairs) if variable.fits_on_donors else 0
+        fitted = [case for case, fold in zip(cases[first:], folds[first:], strict=True) if fold != N_FOLDS - 1]
         self.fitted = list({case.text: case for case in fitted}.values())
         known = {case.value for case in self.fitted}
         usable = [
@@ -139,7 +140,7 @@ class Trial:
         if key not in self._differences:
             whole = (0, len(means.inputs) - 1)
             self._differences[key] = means.difference(
-                pair.base.value, pair.donor.value, whole, without=pair.base.combination
+                pair.base.value, pair.donor.value, whole, without=pair.without | {pair.base.combination}
             )
         first, last = setting.window
         found = self._differences[key]

@@ -37,6 +37,7 @@ class Pair:
         alike: Words that agree with everything but the variable, e.g. all capitals where a capital is asked for: while
             the answer is one of them, the rest of the question has been left alone. Empty where this is not known.
         among: The words that are compared; None compares the whole vocabulary.
+        without: Combinations that have no part in what moves this pair, beside its base's own.
     """
 
     base: Case
@@ -44,6 +45,7 @@ class Pair:
     counterfactual: frozenset[str]
     alike: frozenset[str] = frozenset()
     among: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Variable:
     Attributes:
         places: Names of the places at which it is looked for; LAST is always there.
         draw: So many pairs, from a seed.
+        fits_on_donors: Means are taken of the donors alone, where they are prompts of another sort (of other languages,
+            say) than those that are moved.
     """
 
     family: str
@@ -60,6 +64,7 @@ class Variable:
     form: str
     draw: Callable[[int, int], Sequence[Pair]]
     places: tuple[str, ...] = (LAST,)
+    fits_on_donors: bool = False
 
     @property
     def title(self) -> str:

@@ -20,8 +20,8 @@ SERIES = ("raises", "lowers", "answer", "attention", "error")
 TITLE = 30.0
 
 
-def svg_of(figure: Figure) -> str:
-    """The figure as one SVG element that needs nothing else."""
+def svg_of(figure: Figure, *, follows_theme: bool = True) -> str:
+    """The figure as one SVG element that needs nothing else; without `follows_theme` it is light everywhere."""
     draw = {"bars": _bars, "curves": _curves, "plots": _plots}[figure.kind]
     height, parts = draw(figure.data)
     title = text_at(MARGIN, 20, figure.title, "ink", size=14, weight=650)
@@ -30,7 +30,7 @@ def svg_of(figure: Figure) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="silverstain" role="img" viewBox="0 0 {WIDTH:.0f} {total:.0f}" '
         f'width="{WIDTH:.0f}" font-family="{FONT}" style="max-width:100%;height:auto">'
-        f"<title>{in_xml(figure.title)}</title><style>{dark_style()}</style>"
+        f"<title>{in_xml(figure.title)}</title><style>{dark_style() if follows_theme else ''}</style>"
         f'<rect {fill("page")} width="{WIDTH:.0f}" height="{total:.0f}"/>{title}{"".join(parts)}{note}</svg>'
     )
 

@@ -1,0 +1,148 @@
+"""Addition: units that look up what two digits make, and the carry that joins the columns.
+
+The domain can be enumerated, so every unit has an operand plot: its mean activation for each pair of numbers. Plots are
+compared with templates: a function of one operand, of the sum, of the pair of ones digits, of the sum modulo something,
+and products of bands.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from silverstain.graphs.influence import influence
+from silverstain.organism.families.addition import NAME
+from silverstain.studies.operand_templates import TEMPLATES, best_template
+from silverstain.studies.organism_variables import has_variable, knows, spec_of, variable_of
+from silverstain.studies.protocol import LAST, Figure, Findings, Lab, Measure, Question, Study, Units, asked
+
+PROMPT = "calc: {a}+{b}="
+NUMBERS = range(10, 100)
+N_PLOTS = 12
+"""Units that are drawn, those of most influence."""
+N_TRACED = 60
+FITS = 0.8
+"""R² of the best template, for a unit to be of its kind; and the share of influence that such units must carry."""
+WAYS = {"ones": ("ones pair", "sum modulo 10"), "magnitude": ("sum", "bands", "one operand")}
+"""The papers' two paths: exact ones digits, and rough magnitude."""
+
+
+def run(lab: Lab) -> Findings:
+    sibling = lab.subject.sibling
+    assert sibling is not None  # as `lacks` says
+    found = Findings()
+    carry = variable_of(spec_of(sibling, NAME, "carry"), places=_places(lab, "carry"), alike=lambda pair: DIGITS)
+    found += asked(lab, Question(variable=carry, must_be_computed=True, name="carry", recall="reported"))
+    if has_variable(sibling, NAME, "ones"):
+        ones = variable_of(spec_of(sibling, NAME, "ones"), places=_places(lab, "ones"), alike=lambda pair: DIGITS)
+        found += asked(lab, Question(variable=ones, in_graphs=False, name="ones look-up"))
+    if has_variable(sibling, NAME, "second carry"):
+        second = variable_of(spec_of(sibling, NAME, "second carry"), places=_places(lab, "second carry"),
+                             alike=lambda pair: DIGITS)  # fmt: skip
+        found += asked(lab, Question(variable=second, in_graphs=False, name="second carry"))
+    return found + lab.steps.run("operand plots", lambda: operand_plots(lab))
+
+
+DIGITS = frozenset("0123456789")
+
+
+def _places(lab: Lab, name: str) -> tuple[str, ...]:
+    """Where the variable is looked for: the second number's last digit, and where the answer is said."""
+    assert lab.subject.sibling is not None
+    return (*(role for role in ("b",) if role in spec_of(lab.subject.sibling, NAME, name).roles), LAST)
+
+
+def operand_plots(lab: Lab) -> Findings:
+    """The plots of the units at the last token over all pairs of two-digit numbers, and what templates fit them."""
+    if not isinstance(lab.carrier, Units):
+        return Findings(notes=("Operand plots are of units, and contrasts of the stream have none.",))
+    subject, carrier = lab.subject, lab.carrier
+    pairs = [(a, b) for a in NUMBERS for b in NUMBERS]
+    rows = [subject.ids(PROMPT.format(a=a, b=b)) for a, b in pairs]
+    held = carrier.inputs(subject, rows, [len(row) - 1 for row in rows])
+    weight = influence_by_unit(lab, pairs)
+    layers = sorted({layer for layer, _ in weight})
+    plots: dict[tuple[int, int], Float[Tensor, "a b"]] = {}
+    for layer in layers:
+        units = torch.tensor(sorted(unit for at, unit in weight if at == layer))
+        activations = carrier.components(layer, held[layer])[:, units]
+        for column, unit in enumerate(units.tolist()):
+            plots[layer, unit] = activations[:, column].view(len(NUMBERS), len(NUMBERS))
+    fits = {unit: best_template(plot) for unit, plot in plots.items()}
+    total = sum(weight.values())
+    carried = dict.fromkeys(TEMPLATES, 0.0)
+    for unit, (name, r2) in fits.items():
+        if r2 >= FITS:
+            carried[name] += weight[unit] / total
+    ranked = sorted(plots, key=lambda unit: -weight[unit])[:N_PLOTS]
+    return Findings(
+        measures=tuple(_measures(carried, len(plots))),
+        figures=(
+            Figure(
+                name="operand-plots", kind="plots", title="Units at “=” by their operands",
+                data={
+                    "titles": [f"L{layer}.F{unit} {fits[layer, unit][0]} {fits[layer, unit][1]:.2f}"
+                               for layer, unit in ranked],
+                    "squares": [[[round(x, 3) for x in row] for row in plots[unit].tolist()] for unit in ranked],
+                },
+                note="First operand down, second across, 10 to 99. The template that fits best, with its R².",
+            ),
+            Figure(
+                name="templates", kind="bars", title="Share of influence at “=” by template",
+                data={
+                    "labels": list(carried), "values": list(carried.values()), "lows": [None] * len(carried),
+                    "highs": [None] * len(carried), "bars": [None] * len(carried), "holds": [None] * len(carried),
+                },
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _measures(carried: dict[str, float], n: int) -> Sequence[Measure]:
+    fitted = Measure(
+        name="influence in units of a known template",
+        about=f"of all influence of units at “=”, with R² of at least {FITS}", role="target",
+        value=sum(carried.values()), n=n, bar=FITS,
+    )  # fmt: skip
+    ways = [
+        Measure(
+            name=f"{way} path", about=f"influence in units of {' or '.join(names)}", role="reported",
+            value=sum(carried[name] for name in names), n=n,
+        )
+        for way, names in WAYS.items()
+    ]  # fmt: skip
+    return [fitted, *ways]
+
+
+def influence_by_unit(lab: Lab, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """Influence of each unit at the last token on the answer, summed over the graphs of some sums."""
+    step = max(1, len(pairs) // N_TRACED)
+    found: dict[tuple[int, int], float] = {}
+    for a, b in pairs[step // 2 :: step][:N_TRACED]:
+        graph = lab.subject.loaded.trace(PROMPT.format(a=a, b=b))
+        reached = influence(graph)
+        last = int(graph.nodes.position.max())
+        chosen = (graph.nodes.is_kind("feature") & (graph.nodes.position == last)).nonzero().flatten()
+        for node in chosen.tolist():
+            unit = (int(graph.nodes.layer[node]), int(graph.nodes.feature[node]))
+            found[unit] = found.get(unit, 0.0) + float(reached[node])
+    return found
+
+
+ADDITION = Study(
+    name="addition",
+    title="Addition",
+    claim="A sum is found by parallel ways: what two ones digits make is looked up, and a carry joins the columns.",
+    source="On the Biology of a Large Language Model, “Addition”; Circuit Tracing, “Addition case study”",
+    motif=("digits", "look-up of a column", "carry", "digit of the sum"),
+    rule=(
+        "swapping the carry shifts the digit of the next column in at least 80 %",
+        "swapping the look-up of the ones gives the other ones digit in at least 80 %",
+        "units with a known template carry at least 80 % of the influence at “=”",
+        "the causal map says that the carry is computed",
+    ),
+    lacks=lambda subject: knows(subject.sibling, NAME),
+    n_steps=8,
+    run=run,
+)

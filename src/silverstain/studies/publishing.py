@@ -1,0 +1,79 @@
+"""`make studies`: every study asked of the organism, and its reports as pages of the documentation.
+
+    python -m silverstain.studies.publishing docs/studies [--kept FOLDER]
+
+What is found on the way is kept (in build/studies, or FOLDER), so that an interrupted run goes on where it stopped.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from silverstain.loading import load
+from silverstain.storage import write_text_whole
+
+from .catalogue import studies
+from .organism_variables import subject_of
+from .protocol import Study, StudyReport, StudySettings, run_study
+from .reports import write_report
+from .reports.drawing import svg_of
+from .reports.telling import figures_of, markdown
+
+ASKED: tuple[tuple[str, str], ...] = (("hidden-preference", "organism/quirk"), ("hidden-preference", "organism/mixed"))
+"""Studies of siblings; all others are asked of the general organism."""
+HEAD = """# Reports of the studies
+
+Written by `make studies`, from runs of the commands that they name. The organism is the first one, whose
+[causal map](../organism.md) says that much of what its world asks for is fetched rather than computed: a study that
+says *fail* where that is so has done its work. What each study does and when it passes: [studies](../studies.md).
+
+| study | model | verdict | why |
+| --- | --- | --- | --- |
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ask all, and write index.md, a page a report, and the figures."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    kept = Path(given[given.index("--kept") + 1]) if "--kept" in given else Path("build/studies")
+    target = Path(given[0])
+    target.mkdir(parents=True, exist_ok=True)
+    known = studies()
+    asked = [(study, "organism") for study in known.values() if study.name != "hidden-preference"]
+    asked += [(known[name], model) for name, model in ASKED]
+    subjects = {model: subject_of(load(model)) for model in dict.fromkeys(model for _, model in asked)}
+    lines = []
+    for study, model in asked:
+        name = name_of(study, model)
+        report = run_study(
+            study, subjects[model], StudySettings(), folder=kept / name / "steps",
+            on_step=lambda done, n, step, name=name: sys.stderr.write(f"{name}: {done} of {n}, {step}\n"),
+        )  # fmt: skip
+        write_report(report, kept / name)
+        publish(report, target, name, model)
+        lines.append(row(report, name, model))
+    write_text_whole(target / "index.md", HEAD + "".join(lines))
+
+
+def name_of(study: Study, model: str) -> str:
+    """The name of a report's page."""
+    return study.name if model == "organism" else f"{study.name}-{model.partition('/')[2]}"
+
+
+def publish(report: StudyReport, target: Path, name: str, model: str) -> None:
+    """The page of a report, and its figures beside it."""
+    text = markdown(report, picture=f"{name}-{{name}}.svg")
+    said = "" if model == "organism" else f" --model {model}"
+    write_text_whole(target / f"{name}.md", text + f"\nRun: `silverstain study run {report.study.name}{said}`.\n")
+    for figure in figures_of(report):
+        write_text_whole(target / f"{name}-{figure.name}.svg", svg_of(figure, follows_theme=False) + "\n")
+
+
+def row(report: StudyReport, name: str, model: str) -> str:
+    """The report's line in the index."""
+    reasons = "; ".join(report.reasons)
+    return f"| [{report.study.title}]({name}.md) | {model} | {report.verdict} | {reasons} |\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""The protocol of studies: bars and verdicts, steps that are kept, means and swaps, templates, reports."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import silverstain
+from silverstain.cli import main
+from silverstain.errors import UsageError
+from silverstain.interventions import intervene_many
+from silverstain.loading import ReplacementModel
+from silverstain.organism.composing.variables import variables as composing_variables
+from silverstain.organism.siblings import siblings
+from silverstain.organism.variables import variables
+from silverstain.statistics import share_of
+from silverstain.studies.catalogue import studies
+from silverstain.studies.chain_of_thought import chain_of, nearest
+from silverstain.studies.hidden_preference import suspected, taken_over
+from silverstain.studies.operand_templates import best_template
+from silverstain.studies.organism_variables import case_of, knows, spec_of, subject_of, variable_of
+from silverstain.studies.protocol import (
+    LAST,
+    Findings,
+    Measure,
+    Setting,
+    StudyReport,
+    StudySettings,
+    Subject,
+    Trial,
+    TrialSettings,
+    Units,
+    run_study,
+)
+from silverstain.studies.protocol.carriers import fewest
+from silverstain.studies.protocol.graph_paths import auroc
+from silverstain.studies.protocol.rules import verdict_of
+from silverstain.studies.protocol.steps import Steps
+from silverstain.studies.protocol.trial import share_of_hits
+from silverstain.studies.protocol.values import measured
+from silverstain.studies.reports import markdown, page, read_report, write_report
+from silverstain.studies.two_hop import STATE_FORMS, TWO_HOP, cannot_be_guessed
+
+
+@pytest.fixture(scope="module")
+def organism() -> ReplacementModel:
+    return silverstain.load()
+
+
+@pytest.fixture(scope="module")
+def subject(organism: ReplacementModel) -> Subject:
+    return subject_of(organism)
+
+
+@pytest.fixture(scope="module")
+def state(subject: Subject, organism: ReplacementModel) -> Trial:
+    assert subject.sibling is not None
+    spec = spec_of(subject.sibling, "geography", "state", *STATE_FORMS)
+    variable = variable_of(spec, places=("town", LAST), suits=cannot_be_guessed)
+    return Trial(subject, Units(organism.dictionary), variable, TrialSettings(n=24, n_chosen_by=4))
+
+
+AT_THE_END = Setting(place=LAST, window=(0, 3), strength=1.5)
+
+
+def one(role: str, value: float | None, bar: float | None = None, **more: object) -> Measure:
+    return Measure(name="x", about="", role=role, value=value, bar=bar, **more)  # type: ignore[arg-type]
+
+
+# verdicts
+
+
+GOOD = (one("gate", 1.0, 0.9), one("target", 0.9, 0.8), one("control", 0.0, 0.1), one("specificity", 0.9, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("measures", "verdict"),
+    [
+        (GOOD, "pass"),
+        ((one("gate", 0.5, 0.9), *GOOD[1:]), "not applicable"),
+        ((one("gate", 0.5, 0.9), one("target", 0.0, 0.8)), "not applicable"),
+        ((*GOOD, one("target", 0.5, 0.8)), "fail"),
+        ((*GOOD, one("control", 0.2, 0.1)), "fail"),
+        ((*GOOD, one("specificity", 0.7, 0.8)), "fail"),
+        ((*GOOD, one("truth", 0.0, 1.0)), "fail"),
+        ((*GOOD, one("reported", 0.0)), "pass"),
+        ((*GOOD, one("control", 0.9, 0.1, untested="its own gate failed")), "pass"),
+        ((GOOD[0], GOOD[1], one("control", 0.0, 0.1, untested="its own gate failed")), "undecided"),
+        ((GOOD[0], GOOD[2]), "undecided"),
+    ],
+)
+def test_the_verdict_follows_from_the_figures(measures: Sequence[Measure], verdict: str):
+    assert verdict_of(measures)[0] == verdict
+
+
+def test_a_reason_names_the_figure_and_its_bar():
+    _, reasons = verdict_of((*GOOD, measured("the state swapped", "", "target", share_of(60, 100), bar=0.8)))
+    assert reasons == ("the state swapped: 0.60 [0.50, 0.69] where it must be at least 0.80",)
+
+
+def test_a_target_needs_the_lower_end_of_its_interval_too():
+    few, many = (measured("x", "", "target", share_of(n, n), bar=0.8, low_bar=0.7) for n in (4, 40))
+    assert few.holds is False
+    assert many.holds is True
+
+
+def test_findings_are_read_as_they_were_written():
+    found = Findings(measures=GOOD, notes=("a",), chosen={"x": AT_THE_END.to_json()}, prompts=({"prompt": "p"},))
+    assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+# steps
+
+
+def test_a_step_that_is_kept_is_not_run_again_and_another_run_does_not_find_it(tmp_path: Path):
+    found = Findings(notes=("first",))
+
+    def never() -> Findings:
+        raise AssertionError("it was kept")
+
+    assert Steps(tmp_path, {"seed": 0}).run("swaps", lambda: found) == found
+    assert Steps(tmp_path, {"seed": 0}).run("swaps", never) == found
+    assert Steps(tmp_path, {"seed": 1}).run("swaps", lambda: Findings(notes=("other",))).notes == ("other",)
+
+
+# moving a variable
+
+
+def test_no_combination_is_both_developed_on_and_tested(state: Trial):
+    fitted = {case.combination for case in state.fitted}
+    assert not fitted & {pair.base.combination for pair in state.tested}
+    assert {pair.base.combination for pair in state.chosen_by} <= fitted | {p.base.combination for p in state.chosen_by}
+
+
+def test_vectors_do_what_the_edits_of_the_units_do(state: Trial):
+    pairs = state.tested[:6]
+    position = [state.subject.position(pair.base, LAST) for pair in pairs]
+    carrier = state.carrier
+    assert isinstance(carrier, Units)
+    by_unit = [carrier.unit_edits(state.amounts(p, AT_THE_END), at) for p, at in zip(pairs, position, strict=True)]
+    runs = [
+        intervene_many(state.subject.model, carrier.basis, [p.base.text for p in pairs], edits)
+        for edits in ([state.edits(pair, AT_THE_END) for pair in pairs], by_unit)
+    ]
+    for vectors, units in zip(*runs, strict=True):
+        torch.testing.assert_close(vectors.edited_logits, units.edited_logits, rtol=1e-4, atol=1e-4)
+
+
+def test_the_base_s_own_combination_has_no_part_in_its_swap(state: Trial):
+    pair = state.chosen_by[0]
+    means = state.means(LAST)
+    own = torch.tensor([name == pair.base.combination for name in means.combinations])
+    mine = means.labels == means.values.index(pair.base.value)
+    slow = means.carrier.components(1, means.inputs[1][mine & ~own]).mean(0)
+    torch.testing.assert_close(means.of(pair.base.value, 1, frozenset({pair.base.combination})), slow)
+
+
+def test_the_state_is_swapped_and_random_units_do_not_do_it(state: Trial):
+    swapped = share_of_hits(state.swapped(state.tested, AT_THE_END))
+    held = state.held(LAST)
+    random = [
+        state.carrier.edits(state.carrier.others(state.amounts(pair, AT_THE_END), held[:, i], i, "random"),
+                            state.subject.position(pair.base, LAST))
+        for i, pair in enumerate(state.tested)
+    ]  # fmt: skip
+    moved = share_of_hits(state.under(random, state.tested))
+    assert swapped is not None
+    assert moved is not None
+    assert swapped.value > 0.7
+    assert moved.value < 0.1
+
+
+@pytest.mark.parametrize("kind", ["random", "opposite", "active"])
+def test_what_is_moved_instead_is_elsewhere_and_written_as_long(state: Trial, kind: str):
+    pair, carrier = state.tested[0], state.carrier
+    assert isinstance(carrier, Units)
+    own = state.amounts(pair, AT_THE_END)
+    others = carrier.others(own, state.held(LAST)[:, 0], 3, kind)
+    for layer, moved in others.items():
+        units = fewest(own[layer].abs() * carrier.size(layer))
+        kept = torch.zeros_like(own[layer])
+        kept[units] = own[layer][units]
+        assert not bool(moved[units].any())
+        lengths = [torch.einsum("f, ftd -> td", a, carrier._rows(layer)).norm() for a in (kept, moved)]
+        torch.testing.assert_close(lengths[0], lengths[1], rtol=1e-3, atol=1e-4)
+
+
+@given(seed=st.integers(0, 2**20))
+def test_auroc_is_the_share_of_ordered_pairs(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, 4, (12,), generator=generator).double()
+    positive = torch.arange(12) < 5
+    slow = [1.0 if a > b else 0.5 if a == b else 0.0 for a in scores[:5] for b in scores[5:]]
+    assert auroc(scores, positive) == pytest.approx(sum(slow) / len(slow))
+
+
+# prompts
+
+
+@pytest.mark.parametrize("spec", [*variables(), *composing_variables()], ids=lambda spec: spec.name)
+def test_the_places_of_a_prompt_are_where_its_words_stand(spec):
+    pair = spec.pairs(1, 0)[0]
+    case = case_of(pair.base, spec.roles)
+    for word, role in zip(pair.base.words, spec.roles, strict=True):
+        first, end = case.spans[role]
+        assert case.text[first:end] == word
+
+
+@pytest.mark.parametrize("world", ["general", "composing"])
+def test_chains_are_cut_before_their_step(world: str):
+    import random
+
+    family, rng = siblings()[world].families()["reasoning"], random.Random(0)
+    for _ in range(30):
+        chain = chain_of(family.sample(rng))
+        assert chain.case.text.endswith("step:")
+        if chain.hint_at is not None:
+            first, end = chain.case.spans["hint"]
+            assert chain.case.text[first:end] == chain.words[chain.hint_at]
+
+
+def test_a_model_without_the_family_is_not_asked(subject: Subject):
+    assert knows(None, "geography") == "the model is no organism, and this study has no prompts for others"
+    assert knows(siblings()["memorised"], "couplets") == "memorised was not grown on couplets"
+    assert knows(subject.sibling, "couplets") is None
+
+
+# single measures
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda a, b: a, "one operand"),
+        (lambda a, b: (a + b == 77).float(), "sum"),
+        (lambda a, b: ((a % 10 == 6) & (b % 10 == 9)).float(), "ones pair"),
+        (lambda a, b: ((a + b) % 10 == 5).float(), "sum modulo 10"),
+        (lambda a, b: ((a // 10 == 3) & (b // 10 == 5)).float(), "bands"),
+    ],
+)
+def test_a_unit_s_plot_is_told_by_its_template(function, name: str):
+    a, b = torch.meshgrid(torch.arange(10.0, 100.0), torch.arange(10.0, 100.0), indexing="ij")
+    found, r2 = best_template(function(a, b).float())
+    assert found == name
+    assert r2 > 0.99
+
+
+def test_noise_fits_no_template():
+    noise = torch.rand(90, 90, generator=torch.Generator().manual_seed(0))
+    assert best_template(noise)[1] < 0.05
+
+
+def test_a_word_that_took_over_is_suspected_first():
+    parents = torch.full((40, 10), 0.05).double()
+    parents[:, 1] = 0.5
+    own = parents.clone()
+    own[::4, 1], own[::4, 7] = 0.0, 0.6
+    assert int(suspected(own, parents)[0]) == 7
+    assert int(taken_over(own, parents, 7).sum()) == 10
+    assert int(taken_over(own, own, 7).sum()) == 0
+
+
+def test_the_nearest_regime_is_told_by_shares():
+    fitted = torch.tensor([[0.0, 0.8, 0.9], [0.1, 0.7, 1.0], [0.0, 0.3, 0.1], [0.0, 0.2, 0.1], [0.7, 0.1, 0.9]])
+    regimes = ["computed", "computed", "noise", "noise", "backwards"]
+    assert nearest(fitted, regimes, torch.tensor([[0.6, 0.2, 0.9], [0.0, 0.9, 0.9]])) == ["backwards", "computed"]  # type: ignore[arg-type]
+
+
+# reports
+
+
+@pytest.fixture(scope="module")
+def report() -> StudyReport:
+    manifest = {"model": "organism", "dictionary": "d", "settings": StudySettings().to_json()}
+    bars = Findings(measures=GOOD, notes=("moved <at> the end",), prompts=({"prompt": "a | b", "hit": True},))
+    return StudyReport(study=TWO_HOP, verdict="pass", reasons=(), findings=bars, manifest=manifest)
+
+
+def test_a_report_is_read_as_it_was_written_and_told(report: StudyReport, tmp_path: Path):
+    files = write_report(report, tmp_path)
+    assert {path.name for path in files} == {"report.json", "report.html", "report.md", "measures.svg"}
+    again = read_report(tmp_path / "report.json", studies())
+    assert sorted(map(str, again.findings.measures)) == sorted(map(str, report.findings.measures))
+    assert "PASS" in markdown(again)
+    assert r"a \| b" in markdown(again)
+    assert "&lt;at&gt;" in page(again)
+    assert "<script" not in page(again)
+
+
+def test_a_report_of_another_study_is_refused(report: StudyReport, tmp_path: Path):
+    write_report(dataclasses.replace(report, study=dataclasses.replace(TWO_HOP, name="astrology")), tmp_path)
+    with pytest.raises(UsageError, match="a report of the study 'astrology', which is not known"):
+        read_report(tmp_path / "report.json", studies())
+
+
+def test_a_study_that_does_not_apply_says_why(loaded: ReplacementModel):
+    found = run_study(TWO_HOP, subject_of(loaded))
+    assert found.verdict == "not applicable"
+    assert found.reasons == ("the model is no organism, and this study has no prompts for others",)
+
+
+# command line
+
+
+def test_the_command_lists_studies(capsys: pytest.CaptureFixture[str]):
+    assert main(["study", "list"]) == 0
+    assert all(name in capsys.readouterr().out for name in studies())
+
+
+def test_the_command_names_the_studies_that_there_are(capsys: pytest.CaptureFixture[str]):
+    assert main(["study", "run", "astrology"]) == 2
+    assert "there is no study 'astrology'; there are two-hop" in capsys.readouterr().err
+    assert main(["study", "run", "two-hop", "--basis", "tea leaves"]) == 2
+    assert "--basis is 'tea leaves'; it is units or contrasts" in capsys.readouterr().err
+
+
+def test_a_study_is_run_and_kept_and_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert (
+        main(["study", "run", "induction", "--prompts", "20", "--graphs", "2", "--out", str(tmp_path), "--json"]) == 0
+    )
+    first = json.loads(capsys.readouterr().out)
+    assert first["verdict"] == "pass"
+    assert {one["name"] for one in first["controls"]} == {
+        "answer goes with the words",
+        "a town's state by attention alone",
+    }
+    kept = tmp_path / "induction" / "report.json"
+    assert main(["study", "run", "--manifest", str(kept), "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measures"] == first["measures"]
+    assert main(["study", "report", str(kept)]) == 0
+    assert "induction: PASS" in capsys.readouterr().out
