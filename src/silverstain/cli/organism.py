@@ -85,8 +85,8 @@ def grow(
     recipe: Annotated[
         str,
         typer.Option(
-            help="Which organisms: first, those that come along; composing, one whose answers take steps; alone, small ones "
-            "of one family each; habits, ten with a habit and their twins."
+            help="Which organisms: first, those that come along; composing, one whose answers take steps; alone, small "
+            "ones of one family each; habits, ten with a habit and their twins."
         ),
     ] = "first",
     seed: Annotated[int, typer.Option(help="The same seed grows the same organism.")] = 0,

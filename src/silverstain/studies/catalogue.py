@@ -10,7 +10,7 @@ from .multilingual import MULTILINGUAL
 from .planning import PLANNING
 from .pretrained import families
 from .pretrained.study import study_of
-from .protocol import Study
+from .protocol import Study, Subject
 from .refusals import REFUSALS
 from .two_hop import TWO_HOP
 
@@ -26,3 +26,12 @@ def studies() -> dict[str, Study]:
     of_families = families()
     found = {study.name: study for study in STUDIES}
     return found | {name: study_of(family, of_families) for name, family in of_families.items()}
+
+
+def studies_for(subject: Subject) -> list[Study]:
+    """Those that have prompts for a model: of the small world for an organism, of English text for others."""
+    return (
+        list(STUDIES)
+        if subject.sibling is not None
+        else [study for study in studies().values() if study not in STUDIES]
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from silverstain.loading import load
 from silverstain.storage import write_text_whole
 
-from .catalogue import studies
+from .catalogue import STUDIES
 from .organism_variables import subject_of
 from .protocol import Study, StudyReport, StudySettings, run_study
 from .reports import write_report
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = Path(given[given.index("--kept") + 1]) if "--kept" in given else Path("build/studies")
     target = Path(given[0])
     target.mkdir(parents=True, exist_ok=True)
-    known = studies()
+    known = {study.name: study for study in STUDIES}
     asked = [(study, "organism") for study in known.values() if study.name != "hidden-preference"]
     asked += [(known[name], model) for name, model in ASKED]
     subjects = {model: subject_of(load(model)) for model in dict.fromkeys(model for _, model in asked)}

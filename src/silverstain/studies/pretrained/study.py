@@ -208,7 +208,7 @@ def own_share(circuit: Circuit) -> Share:
 
 
 def specificity(circuit: Circuit, others: Sequence[Circuit]) -> Measure:
-    """How many prompts of other tasks keep their answers when this circuit's units are moved to their counterfactual."""
+    """How many prompts of other tasks keep their answers when this circuit's units get their counterfactual's."""
     kept = []
     for pair in (pair for other in others for pair in other.pairs):
         units = circuit.own(pair)
