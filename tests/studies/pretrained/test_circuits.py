@@ -1,5 +1,6 @@
 """Circuits of pretrained models and what is changed in their stead, on tiny random models."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -103,7 +104,7 @@ def test_what_is_moved_elsewhere_stands_before_what_differs():
 
 
 def test_there_is_no_elsewhere_before_the_first_words():
-    early = TokenPair(**{**vars(TOKENS), "base": (0, 5, 9), "contrast": (0, 7, 9)})
+    early = replace(TOKENS, base=(0, 5, 9), contrast=(0, 7, 9))
     model = tiny_model("llama-biased", torch.float64, seed=0)
     found = find_contrast(
         model, NeuronBasis(model), early.base, early.contrast, targets=[DifferenceTarget(token=3, minus=4)]

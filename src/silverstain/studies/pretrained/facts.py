@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import permutations
 
-from silverstain.studies.pretrained.pairs import Half, PromptFamily, PromptPair, Side, halves
+from silverstain.studies.pretrained.pairs import PromptFamily, PromptPair, Side, halves
 
 CAPITALS = {
     "France": "Paris", "Spain": "Madrid", "Germany": "Berlin", "Italy": "Rome", "Japan": "Tokyo", "China": "Beijing",
@@ -54,7 +54,7 @@ def one_hop(relation: str) -> PromptFamily:
     table, templates = ONE_HOP[relation]
     split = halves(table, f"{relation} of countries")
     return PromptFamily(
-        name=f"{relation}", about=f"the {relation} of a country", topic="countries",
+        name=relation, about=f"the {relation} of a country", topic="countries",
         pairs=lambda half: _pairs(split[half], table, templates, "country"),
         choices=_choices(table),
     )  # fmt: skip
@@ -93,6 +93,3 @@ def _pairs(names: Sequence[str], table: dict[str, str], templates: Sequence[str]
 def families() -> list[PromptFamily]:
     """One hop and two hops."""
     return [*map(one_hop, ONE_HOP), *map(two_hop, TWO_HOP)]
-
-
-__all__ = ["Half", "families", "one_hop", "two_hop"]
