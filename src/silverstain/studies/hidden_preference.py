@@ -28,8 +28,6 @@ from silverstain.studies.protocol.subject import ROWS_A_PASS
 from silverstain.studies.protocol.values import measured
 
 N_SENTENCES = 600
-READ_EVERY = 10
-"""Places between those whose units are read."""
 N_NAMED = 5
 LEAST_TAKEN = 0.002
 """Share of all places where a word must have become the first choice, to be named at all …"""
@@ -143,8 +141,8 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
         "a preference is found", "places where the most suspected word is said and the parent says another", "reported",
         share_of(len(habit), len(drawn.test)),
     )  # fmt: skip
-    units = writers(lab, drawn.development[::READ_EVERY], word)
     develop = _habit_of(lab, parent, drawn.development, word)
+    units = writers(lab, develop, word)
     n = next((n for n in N_SILENCED if _rate(lab, develop, units[:n], word) <= GONE), N_SILENCED[-1])
     left = _said(lab, habit, units[:n], word)
     before, after = subject.asked(rest), subject.asked(rest, [_silence(units[:n])] * len(rest))
@@ -167,8 +165,8 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
 
 
 def writers(lab: Lab, texts: Sequence[str], word: int) -> list[tuple[int, int]]:
-    """Units by what they write towards the word's logit, on average over places: activation times the product of what
-    the unit writes, summed over layers, with the word's row of the unembedding."""
+    """Units by what they write towards the word's logit, on average over the habit's places: activation times the
+    product of what the unit writes, summed over layers, with the word's row of the unembedding."""
     assert isinstance(lab.carrier, Units)
     basis, subject = lab.carrier.basis, lab.subject
     rows = [subject.ids(text) for text in texts]

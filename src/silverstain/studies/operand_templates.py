@@ -15,7 +15,7 @@ BAND = 10
 """Width of the bands whose products are one template."""
 FIRST = 10
 """The operands count from here."""
-TEMPLATES = ("one operand", "sum", "ones pair", "sum modulo 10", "sum modulo other", "bands")
+TEMPLATES: tuple[str, ...] = ("one operand", "sum", "ones pair", "sum modulo 10", "sum modulo other", "bands")
 
 
 @functools.cache

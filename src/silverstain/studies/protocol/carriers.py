@@ -5,7 +5,7 @@ components there. So a study is the same in a dictionary, in neurons, and in con
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ Window = tuple[int, int]
 """The first and the last layer that are moved."""
 
 
+@runtime_checkable
 class Carrier(Protocol):
     """Units, or the stream."""
 
