@@ -11,7 +11,7 @@ OPPOSITES = {
         ("open", "closed"), ("happy", "sad"), ("hard", "soft"), ("light", "dark"), ("strong", "weak"),
         ("early", "late"), ("long", "short"), ("inside", "outside"), ("full", "empty"), ("north", "south"),
         ("east", "west"), ("love", "hate"), ("war", "peace"), ("male", "female"), ("positive", "negative"),
-        ("above", "below"), ("before", "after"), ("first", "last"), ("right", "wrong"), ("wet", "dry"),
+        ("above", "below"), ("before", "after"), ("first", "last"), ("wet", "dry"),
     ),
     "French": (
         ("chaud", "froid"), ("grand", "petit"), ("bon", "mauvais"), ("noir", "blanc"), ("jour", "nuit"),
