@@ -77,7 +77,7 @@ def test_a_patch_with_values_gives_the_units_these_values():
                 hidden[0, int(pair().position[unit]), int(pair().feature[unit])] = value
             return (hidden,)
 
-        handles.append(model.mlp(layer).down_proj.register_forward_pre_hook(overwrite))
+        handles.append(model.mlp(layer).get_submodule("down_proj").register_forward_pre_hook(overwrite))
     try:
         by_hand = model.logits(torch.tensor(TOKENS.base))[-1]
     finally:
