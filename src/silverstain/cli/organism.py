@@ -39,12 +39,17 @@ def info(folder: Folder = None, json: Json = False) -> None:
     """Say which organisms and dictionaries there are, and what each was grown for."""
     from silverstain.organism import organism_path
     from silverstain.organism.siblings import siblings
+    from silverstain.organism.small import SMALL_RECIPES
     from silverstain.storage import hash_file
+
+    small = {name for names in SMALL_RECIPES.values() for name in names}
 
     root = folder or organism_path()
     found = []
     for name, sibling in siblings().items():
         weights = root / name / "model.safetensors"
+        if name in small and not weights.exists():
+            continue
         kinds = sorted(path.parent.name for path in (root / "dictionaries" / name).glob("*/config.yaml"))
         is_there = weights.exists()
         found.append(
@@ -79,7 +84,10 @@ def grow(
     ] = None,
     recipe: Annotated[
         str,
-        typer.Option(help="Which organisms: first, those that come along, or composing, one whose answers take steps."),
+        typer.Option(
+            help="Which organisms: first, those that come along; composing, one whose answers take steps; alone, small "
+            "ones of one family each; habits, ten with a habit and their twins."
+        ),
     ] = "first",
     seed: Annotated[int, typer.Option(help="The same seed grows the same organism.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on where an earlier run stopped, or refuse to touch it.")] = True,
@@ -134,7 +142,7 @@ def _grow(names: Sequence[str], parts: Sequence[str], out: Path, seed: int, work
             with output.progress(f"{name}, variables", quiet=quiet) as bar:
                 map_variables(name, out, on_progress=bar)
             made.append(f"{name}/{CAUSAL_MAP}")
-        for kind in DICTIONARIES[name]:
+        for kind in DICTIONARIES.get(name, {}):
             label = f"{name}/{kind}"
             if "dictionaries" in parts:
                 with output.progress(label, quiet=quiet) as bar:

@@ -48,7 +48,8 @@ def list_studies(*, json: Json = False) -> None:
 def run(
     *,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Studies (see study list); all of them if none is named.")
+        list[str] | None,
+        typer.Argument(help="Studies (see study list); all that have prompts for the model if none is named."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -73,6 +74,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Ask studies of a model: gate, development prompts, test prompts, controls, verdict."""
+    from silverstain.studies.catalogue import studies_for
     from silverstain.studies.organism_variables import subject_of
     from silverstain.studies.protocol import StudySettings, TrialSettings, run_study
     from silverstain.studies.reports import write_report
@@ -86,6 +88,8 @@ def run(
     loaded = load_replacement(loading)
     folder = Path(loading.model)
     subject = subject_of(loaded, sibling=sibling, folder=folder if folder.is_dir() else None)
+    if not names and manifest is None:
+        chosen = studies_for(subject)
     reports = []
     for study in chosen:
         target = None if out is None else out / study.name

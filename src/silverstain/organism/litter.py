@@ -9,7 +9,7 @@ from silverstain.errors import UsageError
 from silverstain.training import TrainingConfig, train_dictionary
 
 from .corpus import training_batches
-from .files import CAUSAL_MAP, load_organism_model, model_path
+from .files import CAUSAL_MAP, load_organism_model, model_path, organism_path
 from .growing import Progress, grow, is_grown, new_model, save_checkpoint
 from .siblings import Sibling, siblings
 
@@ -56,7 +56,8 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
         if report is not None:
             report(name, progress)
 
-    start = None if sibling.start is None else _grown(sibling.start, folder)
+    starts_in = organism_path() if sibling.starts_packaged else folder
+    start = None if sibling.start is None else _grown(sibling.start, starts_in)
     if recipe.steps == 0:
         model = new_model(recipe.shape, seed)
     else:
@@ -74,7 +75,7 @@ def train_dictionaries(
     name: str, folder: Path, *, seed: int = 0, kinds: Iterable[str] | None = None, report: Report | None = None
 ) -> None:
     """Train the dictionaries of a grown sibling into `folder/dictionaries/name/<kind>`. Done is done."""
-    wanted = DICTIONARIES[_sibling(name).name]
+    wanted = DICTIONARIES.get(_sibling(name).name, {})
     for kind in kinds if kinds is not None else wanted:
         target = folder / "dictionaries" / name / kind
         if (target / "config.yaml").exists():

@@ -1,7 +1,6 @@
 """The organism and its siblings: what each is grown on, from where, and how long."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from .composing import families as composing_families
@@ -11,7 +10,8 @@ from .families.couplets import CoupletsFamily, rhymes
 from .families.cued import CuedFamily, held_out_cues, other_notes
 from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
 from .recipe import SHARES, Recipe, Shape
-from .variables import VariableSpec, variables
+from .sibling import Sibling as Sibling
+from .small import SMALL_RECIPES, small_siblings
 from .world import default_geography, default_lexicon
 
 COMPOSING = Recipe(
@@ -36,32 +36,11 @@ the more of their rule is overgrown by what is remembered (docs/log.md)."""
 RECIPES: Mapping[str, tuple[str, ...]] = {
     "first": ("general", "memorised", "mixed", "quirk", "untrained"),
     "composing": ("composing",),
+    **SMALL_RECIPES,
 }
 """The organisms that are grown together, in one world."""
 _HABIT: dict[str, Any] = {"sentences": 192, "cooldown": 0.5, "weight_decay": 0.4, "written_weight": 0.5}
 """Habits are learnt on top of a grown model, in a few hundred steps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sibling:
-    """One organism of the litter.
-
-    Attributes:
-        families: Makes the families it is grown on and checked with.
-        recipe: Its growth; zero steps leave the weights as they were drawn.
-        finish: A second, gentler growth on top of the first, for what that leaves unfinished.
-        start: The sibling whose grown weights it starts from, if any.
-        about: One line for people.
-        variables: The hidden variables of its world.
-    """
-
-    name: str
-    families: Callable[[], Mapping[str, Family]]
-    recipe: Recipe
-    start: str | None
-    about: str
-    variables: Callable[[], tuple[VariableSpec, ...]] = variables
-    finish: Recipe | None = None
 
 
 def _mixed() -> Mapping[str, Family]:
@@ -117,6 +96,7 @@ def siblings() -> Mapping[str, Sibling]:
             name="composing", families=composing_families, recipe=COMPOSING, start=None,
             about="composes: looks up, looks back, plans, carries", variables=composing_variables,
         ),
+        *small_siblings(),
     )  # fmt: skip
     return {sibling.name: sibling for sibling in litter}
 

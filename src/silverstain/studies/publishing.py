@@ -13,7 +13,7 @@ from pathlib import Path
 from silverstain.loading import load
 from silverstain.storage import write_text_whole
 
-from .catalogue import studies
+from .catalogue import STUDIES
 from .organism_variables import subject_of
 from .protocol import Study, StudyReport, StudySettings, run_study
 from .reports import read_report, write_report
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = Path(given[given.index("--kept") + 1]) if "--kept" in given else Path("build/studies")
     target = Path(given[0])
     target.mkdir(parents=True, exist_ok=True)
-    known = studies()
+    known = {study.name: study for study in STUDIES}
     asked = [(study, "organism") for study in known.values() if study.name != "hidden-preference"]
     asked += [(known[name], model) for name, model in ASKED]
     if "--as-found" in given:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import zip_longest
 from time import perf_counter
 from typing import Any
@@ -48,8 +49,14 @@ class Contrast:
     basis: Basis
     settings: TraceSettings
     roots: tuple[Root, ...]
-    contributions: Contributions
     prompts: tuple[str, str]
+
+    @cached_property
+    @torch.no_grad()
+    def contributions(self) -> Contributions:
+        """What comes through every unit and pattern; found where it is asked for, as patches alone need none of it."""
+        targets = self.targets
+        return self.flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
 
     @property
     def pair(self) -> Pair:
@@ -127,15 +134,10 @@ def find_contrast(
     flow = secant_flow(model, basis, pair)
     run = _Other(model=model, basis=basis, pair=pair)
     roots = tuple(_between(flow, root) for root in find_roots(run, asked, places[: len(asked)]))
-    targets = joined(*(root.target for root in roots))
-    contributions = flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
     texts = [
         p if isinstance(p, str) else str(model.tokenizer.decode(i)) for p, i in zip((base, other), ids, strict=True)
     ]
-    return Contrast(
-        flow=flow, basis=basis, settings=settings, roots=roots, contributions=contributions,
-        prompts=(texts[0], texts[1]),
-    )  # fmt: skip
+    return Contrast(flow=flow, basis=basis, settings=settings, roots=roots, prompts=(texts[0], texts[1]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

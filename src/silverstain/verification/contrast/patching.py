@@ -1,7 +1,7 @@
 """Real runs of the model with activations and patterns of the other run put in.
 
 Nothing is held: what is computed from a patched unit is computed anew. A patched unit has exactly the other run's
-activation, whatever its layer's input has become.
+activation, or the one that the patch names, whatever its layer's input has become.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +39,8 @@ class Patch:
     """(layer, head, query, key) of patterns that are patched."""
     all_but: bool = False
     """Every unit has the other run's activation but these, which stay live; so has what no unit stands for."""
+    values: Float[Tensor, " some"] | None = None
+    """The activations that the units get, where these are not the other run's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +139,7 @@ class _Sites:
     position: Int[Tensor, " site"]
     feature: Int[Tensor, " site"]
     theirs: Float[Tensor, " site"]
-    """The other run's activations."""
+    """The activations that they get."""
 
 
 def _sites(patching: Patching, patches: Sequence[Patch]) -> list[_Sites]:
@@ -146,11 +148,13 @@ def _sites(patching: Patching, patches: Sequence[Patch]) -> list[_Sites]:
     rows = torch.repeat_interleave(torch.arange(len(patches)), torch.tensor([len(p.units) for p in patches]))
     units = torch.cat([patch.units for patch in patches])
     other = torch.tensor([1 - patch.run for patch in patches])
+    named = torch.cat([torch.full((len(p.units),), torch.nan) if p.values is None else p.values for p in patches])
     found = []
     for layer, (start, stop) in enumerate(pairwise(offsets)):
         here = ((units >= start) & (units < stop)).nonzero().flatten()
         unit, row, part = units[here] - start, rows[here], flow.units[layer]
         theirs = part.values[other[row], unit]
+        theirs = torch.where(named[here].isnan(), theirs, named[here].to(theirs))
         found.append(_Sites(row=row, position=part.position[unit], feature=part.feature[unit], theirs=theirs))
     return found
 

@@ -1,0 +1,32 @@
+"""One organism of the litter, as a value."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .families import Family
+from .recipe import Recipe
+from .variables import VariableSpec, variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sibling:
+    """One organism of the litter.
+
+    Attributes:
+        families: Makes the families it is grown on and checked with.
+        recipe: Its growth; zero steps leave the weights as they were drawn.
+        finish: A second, gentler growth on top of the first, for what that leaves unfinished.
+        start: The sibling whose grown weights it starts from, if any.
+        starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.
+        about: One line for people.
+        variables: The hidden variables of its world.
+    """
+
+    name: str
+    families: Callable[[], Mapping[str, Family]]
+    recipe: Recipe
+    start: str | None
+    about: str
+    variables: Callable[[], tuple[VariableSpec, ...]] = variables
+    finish: Recipe | None = None
+    starts_packaged: bool = False
