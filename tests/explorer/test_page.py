@@ -202,6 +202,8 @@ def test_a_link_shows_another_person_the_same(opened: Open, demo: Path):
     page = opened(demo)
     run(page, "flow", "more")
     page.evaluate("silverstain.store.select(['3_1501_9'])")
+    page.wait_for_function("location.hash")
+    page.wait_for_timeout(300)  # the address follows the state a moment later
     other = opened(demo, fragment=page.evaluate("location.hash"))
     assert state_of(other) == state_of(page)
     assert selection_of(other) == selection_of(page)

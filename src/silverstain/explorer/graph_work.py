@@ -21,7 +21,7 @@ from silverstain.explorer.proposing import proposed_groups
 from silverstain.explorer.tracing import MOST_TOKENS, Text
 from silverstain.graphs import Graph, Story
 from silverstain.printable import printable
-from silverstain.validation import Count, FromOutside, validated
+from silverstain.validation import Count, FromOutside, ShortText, validated
 
 SENT = "what the page sent"
 ADVICE = "change it, or load the page again"
@@ -30,9 +30,23 @@ ADVICE = "change it, or load the page again"
 class ActivityAsked(FromOutside):
     """A text on which one feature is to be read."""
 
+    graph: ShortText = ""
     layer: Count
     feature: Count
     text: Annotated[Text, Field(min_length=1)]
+
+
+class ProposalsAsked(FromOutside):
+    """Groups of a graph, to accept or reject."""
+
+    graph: ShortText = ""
+
+
+ASKED: dict[str, type[FromOutside]] = {
+    "experiment": LabAsked, "curves": CurvesAsked, "patch": PatchAsked, "lens": LensAsked, "activity": ActivityAsked,
+    "proposals": ProposalsAsked,
+}  # fmt: skip
+"""What each kind of work is asked with."""
 
 
 def experiment(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict[str, Any]:

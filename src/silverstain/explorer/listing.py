@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from silverstain.explorer.bundle import STATIC
 from silverstain.explorer.examples import Example
 from silverstain.explorer.folder import GraphFile
 from silverstain.explorer.live import Offer
@@ -34,6 +35,22 @@ def listing_html(
         '<link rel="stylesheet" href="/static/home.css">'
         f"</head><body><main>\n{body}\n</main>"
         '<script type="module" src="/static/home.js"></script></body></html>\n'
+    )
+
+
+def bundle_html(graphs: Sequence[GraphFile], pages: Sequence[str]) -> str:
+    """The list of a folder of pages that were written: one file without a script."""
+    style = (STATIC / "home.css").read_text(encoding="utf-8")
+    items = "\n".join(_item(one, page) for one, page in zip(graphs, pages, strict=True))
+    n = len(graphs)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Silverstain</title>\n'
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">\n'
+        f'<style>\n{style}</style></head><body><main><h1><i aria-hidden="true"></i>Silverstain</h1>\n'
+        '<p class="lead">Answers of language models, taken apart. Choose one: read how the model came to it, and what '
+        'was changed in the model to test that.</p>\n<section aria-labelledby="work"><div class="head">'
+        f'<h2 id="work">{n} graph{"" if n == 1 else "s"}</h2></div>\n'
+        f'<ul id="graphs">\n{items}\n</ul></section></main></body></html>\n'
     )
 
 
@@ -94,7 +111,8 @@ def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
     )
 
 
-def _item(graph: GraphFile) -> str:
+def _item(graph: GraphFile, page: str | None = None) -> str:
+    """One graph, as a link to its view or to a page that was written."""
     prompt = escape(graph.prompt or graph.path)
     answer = f" → <b>{escape(graph.answer.strip())}</b>" if graph.answer.strip() else ""
     when = datetime.fromtimestamp(graph.modified).strftime("%Y-%m-%d %H:%M")
@@ -105,9 +123,10 @@ def _item(graph: GraphFile) -> str:
     tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in graph.tags)
     text = " ".join((graph.prompt, graph.other, graph.answer, graph.path, graph.model, *graph.tags)).lower()
     other = f'<span class="prompt serif">{escape(graph.other)}</span>' if graph.other else ""
+    address = f"/view?graph={quote(graph.path, safe='')}" if page is None else quote(page)
     return (
         f'<li data-text="{escape(text)}" data-tags="{escape(chr(10).join(graph.tags))}">'
-        f'<a href="/view?graph={quote(graph.path, safe="")}">{other}<span class="prompt serif">{prompt}{answer}</span>'
+        f'<a href="{address}">{other}<span class="prompt serif">{prompt}{answer}</span>'
         f'<span class="about">{about}{tags}</span></a></li>'
     )
 

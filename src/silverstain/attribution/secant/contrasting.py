@@ -51,6 +51,10 @@ class Contrast:
     contributions: Contributions
     prompts: tuple[str, str]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the explorer with the graph of it, whose edges are worked out for that."""
+        return contrast_graph(self).prune()._repr_html_()
+
     @property
     def pair(self) -> Pair:
         return self.flow.pair
