@@ -20,9 +20,19 @@ def client(tmp_path) -> TestClient:
     return TestClient(application(tmp_path, token=TOKEN), base_url="http://gpu-box:8400", follow_redirects=False)
 
 
-@pytest.mark.parametrize("path", ["/", "/view", "/api/document?graph=one.safetensors", "/api/graphs", "/static/start.js"])
-@pytest.mark.parametrize("given", [{}, {"authorization": "Bearer a-token-of-24-characterz"}, {"authorization": "Bearer "},
-                                   {"authorization": f"Basic {TOKEN}"}, {"cookie": "silverstain-token=é"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "path", ["/", "/view", "/api/document?graph=one.safetensors", "/api/graphs", "/static/start.js"]
+)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"authorization": "Bearer a-token-of-24-characterz"},
+        {"authorization": "Bearer "},
+        {"authorization": f"Basic {TOKEN}"},
+        {"cookie": "silverstain-token=é"},
+    ],
+)
 def test_without_the_token_nothing_is_given(client: TestClient, path: str, given: dict[str, str]):
     answer = client.get(path, headers={name: value.encode() for name, value in given.items()})
     assert answer.status_code == 401

@@ -44,7 +44,7 @@ def test_a_folder_that_holds_something_is_left_as_it_is(folder: Path, tmp_path: 
 
 
 def test_an_empty_folder_says_what_to_do_and_nothing_is_made(tmp_path: Path):
-    with pytest.raises(UsageError, match="there is no graph in .*; write one first: silverstain trace PROMPT"):
+    with pytest.raises(UsageError, match=r"there is no graph in .*; write one first: silverstain trace PROMPT"):
         bundle_folder(tmp_path, "", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -22,7 +22,10 @@ MODEL = """(page) => {
     save_changes() { this.saved++; },
     on: (name, call) => calls.push([name, call]),
     off: (name, call) => calls.splice(calls.findIndex(([n, c]) => n === name && c === call), 1),
-    fromPython(name, value) { values[name] = value; for (const [n, call] of calls) if (n === `change:${name}`) call(); },
+    fromPython(name, value) {
+      values[name] = value;
+      for (const [n, call] of calls) if (n === `change:${name}`) call();
+    },
     calls,
   };
 }"""

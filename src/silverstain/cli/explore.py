@@ -59,7 +59,8 @@ def explore(
     """Look at graphs in a browser: their circuits, what drives what, groups and names that you change and keep.
 
     On the start page prompts are traced, and graphs can be tested on the running model. The server answers this machine
-    alone, unless it is given a token, reads no graph outside the folder, and writes graphs and stories there. Ctrl-C ends it.
+    alone, unless it is given a token, reads no graph outside the folder, and writes graphs and stories there. Ctrl-C
+    ends it.
     """
     if dictionary is not None and model is None:
         raise UsageError("--dictionary is of a model; name that with --model")

@@ -15,7 +15,7 @@ def bundle_folder(
     folder: Path, only: str, destination: Path, on_page: Callable[[str], None] = lambda page: None
 ) -> int:
     """Write every graph of a folder, or the one it was opened with, as a page of its own, and `index.html` that lists
-    them; gives how many. `on_page` is told of each. UsageError where there is nothing to write, or something already."""
+    them; gives how many. `on_page` is told of each. UsageError where there is nothing to write, or something there."""
     graphs = [one for one in graphs_in(folder) if not only or one.path == only]
     if not graphs:
         raise UsageError(

@@ -11,6 +11,7 @@ from silverstain.explorer.examples import Example
 from silverstain.explorer.folder import GraphFile
 from silverstain.explorer.live import Offer
 from silverstain.printable import printable
+from silverstain.references import ORGANISM
 
 SHOWN_TAGS = 24
 FEW = 4
@@ -23,7 +24,10 @@ def listing_html(
     """The page."""
     parts = [
         '<h1><i aria-hidden="true"></i>Silverstain</h1>',
-        '<p class="lead">Watch a language model come to its answer, and test what you see.</p>',
+        '<p class="lead">Watch a language model come to its answer, and test what you see.</p>'
+        '<ol class="how"><li><b>Choose</b> an example, or type a prompt</li>'
+        "<li><b>Read</b> which parts of the model led to its answer, and what each stands for</li>"
+        "<li><b>Test</b> it: switch a part off, and see what the model says then</li></ol>",
         _form(offers) if offers else "",
         _examples(examples, is_open=len(graphs) < FEW) if examples else "",
         _work(folder, graphs),
@@ -76,17 +80,26 @@ def _form(offers: Sequence[Offer]) -> str:
 
 
 def _examples(examples: Sequence[Example], *, is_open: bool) -> str:
-    items = "".join(
-        f'<li><button type="button" data-example="{escape(one.name)}"><b>{escape(one.title)}</b>'
-        f'<span class="serif">{escape(one.prompt)} …</span>'
-        + (f'<span class="serif">{escape(one.other)} …</span>' if one.other else "")
-        + f"<small>{escape(one.about)}</small><small>{escape(one.model)}</small></button></li>"
-        for one in examples
-    )
+    items = "".join(_example(one, is_first=k == 0) for k, one in enumerate(examples))
     return (
         f'<details class="begin"{" open" if is_open else ""}><summary><h2>Begin with an example</h2></summary>'
         f'<ul class="examples">{items}</ul></details>'
     )
+
+
+def _example(one: Example, *, is_first: bool) -> str:
+    hint = '<em class="tag">a good first one</em>' if is_first else ""
+    other = f'<span class="serif">{escape(one.other)} …</span>' if one.other else ""
+    return (
+        f'<li><button type="button" data-example="{escape(one.name)}"{" class=first" if is_first else ""}>'
+        f'<b>{escape(one.title)}{hint}</b><span class="serif">{escape(one.prompt)} …</span>{other}'
+        f"<small>{escape(one.about)}</small><small>{escape(_spoken(one.model))}</small></button></li>"
+    )
+
+
+def _spoken(model: str) -> str:
+    """A model as a newcomer reads it."""
+    return f"{model}, our small model of a known world" if model == ORGANISM else f"{model}, a real language model"
 
 
 def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:

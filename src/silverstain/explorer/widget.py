@@ -1,13 +1,14 @@
 """A graph as a widget of a notebook: what is selected there is read and set here. Needs the extra `widget`.
 
-    from silverstain.explorer.widget import graph_widget
+from silverstain.explorer.widget import graph_widget
 
-    shown = graph_widget(graph)       # the last value of a cell
-    shown.nodes                       # ids of the nodes that are selected in the page
-    shown.selection = ["3_1501_9"]    # selects a node there
-    shown.kept_story().save("mine.story.json")
+shown = graph_widget(graph)       # the last value of a cell
+shown.nodes                       # ids of the nodes that are selected in the page
+shown.selection = ["3_1501_9"]    # selects a node there
+shown.kept_story().save("mine.story.json")
 """
 
+import json
 from functools import cache
 from typing import Any
 
@@ -30,7 +31,8 @@ def graph_widget(
     (`kept_story()` as a `Story`). UsageError where anywidget is not installed.
     """
     document = page_document(graph, story, cards) | {"in_widget": True}
-    return _widget_class()(page=page_html(document), height=height, story=document["story"])
+    kept = json.loads(json.dumps(document["story"]))  # as the page sends it: lists rather than tuples
+    return _widget_class()(page=page_html(document), height=height, story=kept)
 
 
 @cache
@@ -39,7 +41,9 @@ def _widget_class() -> type:
         import anywidget
         import traitlets
     except ImportError as error:
-        raise UsageError("a widget needs anywidget, which is not installed: pip install 'silverstain[widget]'") from error
+        raise UsageError(
+            "a widget needs anywidget, which is not installed: pip install 'silverstain[widget]'"
+        ) from error
 
     class GraphWidget(anywidget.AnyWidget):
         """The page in a frame."""

@@ -14,9 +14,11 @@ SIDE = 220
 """Of the scatter, in pixels."""
 _STYLE = (
     ".sv{font:14px/1.5 system-ui,sans-serif;display:flex;flex-wrap:wrap;gap:16px 32px;align-items:flex-start}"
-    ".sv table{border-collapse:collapse}.sv th,.sv td{padding:3px 12px 3px 0;text-align:left;border-bottom:1px solid #8884}"
+    ".sv table{border-collapse:collapse}"
+    ".sv th,.sv td{padding:3px 12px 3px 0;text-align:left;border-bottom:1px solid #8884}"
     ".sv td.n{text-align:right;font-variant-numeric:tabular-nums}.sv p{margin:0 0 8px}.sv svg{display:block}"
-    ".sv circle{fill:#2f6fd0;opacity:.7}.sv line{stroke:currentColor;opacity:.4}.sv text{font:12px system-ui;fill:currentColor}"
+    ".sv circle{fill:#2f6fd0;opacity:.7}.sv line{stroke:currentColor;opacity:.4}"
+    ".sv text{font:12px system-ui;fill:currentColor}"
 )
 
 
@@ -26,13 +28,15 @@ def verification_html(found: "Verification") -> str:
     said = ", ".join(f"{n} {name}" for name, n in found.to_json()["verdicts"].items() if n) or "no claims"
     rank = "too few claims for a correlation" if agreed.spearman != agreed.spearman else f"{agreed.spearman:.2f}"
     rows = "".join(map(_row, strongest(found.claims, MOST_ROWS)))
-    more = len(found.claims) - MOST_ROWS
+    left = len(found.claims) - MOST_ROWS
+    more = f"<p>and {left} more</p>" if left > 0 else ""
     return (
-        f'<style>{_STYLE}</style><div class="sv"><div><p><b>{len(found.claims)} claims of the graph, each measured on '
-        f"the real model:</b> {escape(said)}.</p><p>Rank correlation of predicted and measured: {rank}; random moves of "
-        f"the same size: {_number(agreed.control)} of the effect.</p><table><thead><tr><th>when this is ablated</th>"
+        f'<style>{_STYLE}</style><div class="sv"><div><p><b>{len(found.claims)} claims of the graph, each measured '
+        f"on the real model:</b> {escape(said)}.</p>"
+        f"<p>Rank correlation of predicted and measured: {rank}; random moves of the same size: "
+        f"{_number(agreed.control)} of the effect.</p><table><thead><tr><th>when this is ablated</th>"
         "<th>this changes</th><th>predicted</th><th>measured</th><th>verdict</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>{f'<p>and {more} more</p>' if more > 0 else ''}</div>{_scatter(found.claims)}</div>"
+        f"<tbody>{rows}</tbody></table>{more}</div>{_scatter(found.claims)}</div>"
     )
 
 
@@ -61,8 +65,11 @@ def _scatter(claims: tuple[Claim, ...]) -> str:
     dots = "".join(f'<circle cx="{at(x):.1f}" cy="{SIDE - at(y):.1f}" r="3"/>' for x, y in points)
     return (
         f'<svg width="{SIDE + 20}" height="{SIDE + 24}" role="img" aria-label="predicted against measured effects on '
-        f'answers, {len(points)} claims"><g transform="translate(16 4)"><line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" '
-        f'stroke-dasharray="4 4"/><line x1="0" y1="{SIDE / 2}" x2="{SIDE}" y2="{SIDE / 2}"/><line x1="{SIDE / 2}" y1="0" '
-        f'x2="{SIDE / 2}" y2="{SIDE}"/>{dots}<text x="{SIDE}" y="{SIDE + 15}" text-anchor="end">predicted →</text>'
-        f'<text x="-4" y="{SIDE / 2}" transform="rotate(-90 -4 {SIDE / 2})" text-anchor="middle">measured →</text></g></svg>'
+        f'answers, {len(points)} claims"><g transform="translate(16 4)">'
+        f'<line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" stroke-dasharray="4 4"/>'
+        f'<line x1="0" y1="{SIDE / 2}" x2="{SIDE}" y2="{SIDE / 2}"/>'
+        f'<line x1="{SIDE / 2}" y1="0" x2="{SIDE / 2}" y2="{SIDE}"/>{dots}'
+        f'<text x="{SIDE}" y="{SIDE + 15}" text-anchor="end">predicted →</text>'
+        f'<text x="-4" y="{SIDE / 2}" transform="rotate(-90 -4 {SIDE / 2})" text-anchor="middle">measured →</text>'
+        "</g></svg>"
     )

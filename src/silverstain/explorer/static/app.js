@@ -86,12 +86,9 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
     },
     propose: () => propose.toggle(),
     tags: () => askTags(store.state.tags.join(', '), (text) => store.apply(tagged(store.state, text), 'tags')),
-    mark() {
-      if (store.hovered) store.select([store.hovered], { add: true });
-    },
-    walk(way) {
+    walk(way, isAdded = false) {
       const key = stepFrom(store, way, stage().row(store.selection.at(-1) ?? ''));
-      if (key !== null) store.select([key]);
+      if (key !== null) store.select(isAdded ? [...store.selection.filter((one) => one !== key), key] : [key]);
       stage().focus();
     },
     hide() {

@@ -15,6 +15,7 @@ const NARROWEST = 96;
 const WIDEST_TEXT = 186;
 const WORD_GAP = 10;
 const MARGIN = 28;
+const LEAST_GAP = 40; // between rows: a weight, the tip of a line, and a bend
 const GUTTER = 36; // on either side, for the names of the rows
 const MOST_ROWS = 7;
 
@@ -230,7 +231,7 @@ function heights(rows, height) {
   const tall = rows.map((row) => Math.max(30, ...row.map((item) => item.height)));
   const boxes = tall.reduce((sum, h) => sum + h, 0);
   const room = (height - boxes - 60) / Math.max(rows.length - 1, 1);
-  const gap = Math.min(Math.max(room, 50), 118);
+  const gap = Math.min(Math.max(room, LEAST_GAP), 118);
   const ys = new Array(rows.length);
   let y = 26;
   for (let row = rows.length - 1; row >= 0; row--) {

@@ -2,7 +2,7 @@
  * What the inspector says while nothing is selected: how to read the picture, and what to try.
  * @module
  */
-import { el } from './dom.js';
+import { button, el } from './dom.js';
 import { isRest, isUnit } from './format.js';
 import { glyphOf, outline } from './glyphs.js';
 
@@ -51,6 +51,7 @@ export function legend(store, ui) {
   const inFlow = [...samples.filter(([node]) => node >= 0).map(([node, text]) => item(shape(node), text)), ...arrows];
   const isFlow = store.state.view === 'flow';
   if (VIEWS[store.state.view]) return [el('header', {}, el('h1', {}, 'How to read this')), ...VIEWS[store.state.view].map((text) => el('p.reading', {}, text)), about()];
+  const start = beginning(store, ui);
   const key = (name, text) => el('li', {}, el('kbd', {}, name), el('span', {}, text));
   return [
     el('header', {}, el('h1', {}, 'How to read this')),
@@ -58,7 +59,8 @@ export function legend(store, ui) {
       ? 'Words stand at the bottom, the answer at the top, the layers of the model in between. Every mark is one active part of the model at one word; lines are what it gives to others.'
       : 'Read from the bottom up: the words of the prompt, what the model makes of them, and its answer at the top.'),
     el('ul.legend', {}, ...(isFlow ? inFlow : inCircuit)),
-    el('h2', {}, 'Try it'),
+    ...start,
+    el('h2', {}, 'Also'),
     el('ul.legend', {},
       key('click', isFlow ? 'a mark: what drives it, and what it drives' : 'a box: what drives it, what it drives, what is in it'),
       key('drag', isFlow ? 'to move; with Shift, to select an area' : 'a box to move it; from empty space, to select several'),
@@ -70,4 +72,22 @@ export function legend(store, ui) {
       key('?', 'all keys')),
     about(),
   ];
+}
+
+/** What to do first, with the strongest box by its name: look at it, change it in the model, look closer. */
+export function beginning(store, ui) {
+  const isBox = (box) => !['token', 'logit', 'error'].includes(box.kind);
+  const [strongest] = store.circuit.boxes.filter(isBox).sort((a, b) => b.share - a.share);
+  if (!strongest) return [];
+  const see = () => store.select([strongest.key]);
+  const steps = [
+    el('li', {}, 'Look at the strongest part: ', button(strongest.label, see, { class: 'reference', 'data-key': strongest.key, 'data-focus': 'begin-see' }), '.'),
+    ui.canRun
+      ? el('li', {}, 'Is it so? ', button('Switch it off', () => (see(), ui.test()), { class: 'reference', 'data-focus': 'begin-test' }), ' in the running model, and see whether the answer changes.')
+      : el('li', {}, 'Is it so? ', button('The lab', () => ui.run('lab'), { class: 'reference', 'data-focus': 'begin-test' }), ' shows what was changed in the model to test it, and what it then said.'),
+    store.state.view === 'flow'
+      ? el('li', {}, 'Step back: the ', button('circuit', () => ui.run('circuit'), { class: 'reference', 'data-focus': 'begin-view' }), ' shows what belongs together as one box.')
+      : el('li', {}, 'Look closer: the ', button('flow', () => ui.run('flow'), { class: 'reference', 'data-focus': 'begin-view' }), ' shows every single part, layer by layer.'),
+  ];
+  return [el('h2', {}, 'Begin here'), el('ol.begin', {}, ...steps)];
 }

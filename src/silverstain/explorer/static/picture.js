@@ -57,7 +57,8 @@ export function detailOf(box, units = 'features') {
   const arrow = { 1: ' ↑', '-1': ' ↓' }[box.sign] ?? '';
   const share = percent(box.share, box.kind === 'logit' ? 1 : 0) + arrow;
   let behind = '';
-  if (box.name && !box.label.includes(box.name)) behind = box.name.startsWith(`${box.label}@`) ? `@${box.position}` : box.name;
+  if (box.isGroup && box.members.length === 1) behind = several(1, units.replace(/s$/, ''));
+  else if (box.name && !box.label.includes(box.name)) behind = box.name.startsWith(`${box.label}@`) ? `@${box.position}` : box.name;
   else if (!box.name && box.kind !== 'logit') behind = several(box.members.length, box.kind === 'error' ? 'node' : units.replace(/s$/, ''));
   return [share, behind].filter(Boolean).join(' · ');
 }

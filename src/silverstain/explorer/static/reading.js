@@ -5,6 +5,7 @@
 import { sentences } from './account.js';
 import { button, el, fill } from './dom.js';
 import { KINDS } from './format.js';
+import { beginning } from './legend.js';
 import { filtered } from './state.js';
 import { count, percent, several } from './text.js';
 
@@ -19,7 +20,8 @@ export function readingPane(root, store, ui) {
   const account = el('section.account');
   const trust = el('section.trust');
   const drawn = el('section.controls');
-  root.append(prompt, account, trust, drawn);
+  const first = el('section.first');
+  root.append(prompt, first, account, trust, drawn);
   fill(prompt, ...promptParts(store));
   const controls = controlsOf(store, ui);
   fill(drawn, ...controls.parts);
@@ -27,6 +29,7 @@ export function readingPane(root, store, ui) {
     if (what === 'answer') fill(trust, ...trustParts(store));
     if (what === 'state') {
       fill(account, ...accountParts(store));
+      fill(first, ...(['circuit', 'flow'].includes(store.state.view) ? beginning(store, ui) : []));
       controls.update();
       fill(trust, ...trustParts(store));
     }
