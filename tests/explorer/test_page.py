@@ -334,11 +334,13 @@ def test_a_page_that_is_a_file_sums_in_a_worker_and_says_so(opened: Open, few: i
 
 def test_where_no_worker_may_start_the_page_sums_itself_and_says_so(opened: Open):
     html = page_html(page_document(GRAPH))
-    page = opened(html.replace('type="text/plain">', 'type="text/plain">throw new Error("refused here"); '))
+    refusing = "onmessage = ({ data }) => postMessage({ id: data.id, error: 'refused here' });"
+    before, start, rest = html.partition('<script id="worker" type="text/plain">')
+    page = opened(before + start + refusing + rest[rest.index("</script>") :])
     page.wait_for_selector(".trust .row[aria-busy=false] >> nth=1")
     run(page, "help")
     assert page.evaluate(SUMS) == "page"
-    assert "in the page itself, which is slower on large graphs: " in page.inner_text(".where")
+    assert "in the page itself, which is slower on large graphs: refused here." in page.inner_text(".where")
     page.keyboard.press("Escape")
     check_sums(page)
 

@@ -88,7 +88,7 @@ def _examples(examples: Sequence[Example], *, is_open: bool) -> str:
 
 
 def _example(one: Example, *, is_first: bool) -> str:
-    hint = '<em class="tag">a good first one</em>' if is_first else ""
+    hint = '<em class="tag">start here</em>' if is_first else ""
     other = f'<span class="serif">{escape(one.other)} …</span>' if one.other else ""
     return (
         f'<li><button type="button" data-example="{escape(one.name)}"{" class=first" if is_first else ""}>'

@@ -31,8 +31,16 @@ function started() {
 export function engineOf(start = started) {
   let asking = null;
   let graph = null;
-  const engine = { where: /** @type {'worker'|'page'} */ ('worker'), why: '', open, ask: latest((asked) => (asking ? asking(asked) : inPage(asked))) };
-  const inPage = async (asked) => answerTo(graph, asked);
+  const engine = { where: /** @type {'worker'|'page'} */ ('worker'), why: '', open, ask: latest(answer) };
+
+  async function answer(asked) {
+    try {
+      if (asking) return await asking(asked);
+    } catch (error) {
+      giveUp(error);
+    }
+    return answerTo(graph, asked);
+  }
 
   function giveUp(error) {
     asking = null;

@@ -79,15 +79,25 @@ export function beginning(store, ui) {
   const isBox = (box) => !['token', 'logit', 'error'].includes(box.kind);
   const [strongest] = store.circuit.boxes.filter(isBox).sort((a, b) => b.share - a.share);
   if (!strongest) return [];
+  const link = (text, act, name) => button(text, act, { class: 'reference', 'data-focus': `begin-${name}` });
   const see = () => store.select([strongest.key]);
   const steps = [
-    el('li', {}, 'Look at the strongest part: ', button(strongest.label, see, { class: 'reference', 'data-key': strongest.key, 'data-focus': 'begin-see' }), '.'),
-    ui.canRun
-      ? el('li', {}, 'Is it so? ', button('Switch it off', () => (see(), ui.test()), { class: 'reference', 'data-focus': 'begin-test' }), ' in the running model, and see whether the answer changes.')
-      : el('li', {}, 'Is it so? ', button('The lab', () => ui.run('lab'), { class: 'reference', 'data-focus': 'begin-test' }), ' shows what was changed in the model to test it, and what it then said.'),
-    store.state.view === 'flow'
-      ? el('li', {}, 'Step back: the ', button('circuit', () => ui.run('circuit'), { class: 'reference', 'data-focus': 'begin-view' }), ' shows what belongs together as one box.')
-      : el('li', {}, 'Look closer: the ', button('flow', () => ui.run('flow'), { class: 'reference', 'data-focus': 'begin-view' }), ' shows every single part, layer by layer.'),
+    ['Look at the strongest part: ', button(strongest.label, see, { class: 'reference', 'data-key': strongest.key, 'data-focus': 'begin-see' }), '.'],
+    testing(store, ui, link, see),
+    closer(store, ui, link),
   ];
-  return [el('h2', {}, 'Begin here'), el('ol.begin', {}, ...steps)];
+  return [el('h2', {}, 'Begin here'), el('ol.begin', {}, ...steps.map((parts) => el('li', {}, ...parts)))];
+}
+
+function testing(store, ui, link, see) {
+  const test = () => (see(), ui.test());
+  if (!ui.canRun) return ['Is it so? ', link('The lab', () => ui.run('lab'), 'test'), ' shows what was changed in the model to test it, and what it then said.'];
+  if (store.page.document.contrast) return ['Is it so? ', link('Take it from the other prompt', test, 'test'), ' in the running model, and see whether the answer turns.'];
+  return ['Is it so? ', link('Switch it off', test, 'test'), ' in the running model, and see whether the answer changes.'];
+}
+
+function closer(store, ui, link) {
+  if (store.state.view === 'flow') return ['Step back: the ', link('circuit', () => ui.run('circuit'), 'view'), ' shows what belongs together as one box.'];
+  if (store.page.document.contrast) return ['How few parts turn the answer? The ', link('contrast', () => ui.run('contrast'), 'view'), ' counts them, beside as many at random.'];
+  return ['Look closer: the ', link('flow', () => ui.run('flow'), 'view'), ' shows every single part, layer by layer.'];
 }
