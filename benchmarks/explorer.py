@@ -4,13 +4,6 @@ Beside the time from an act to the next painted frame stands how long the page's
 which tells less of what else the machine does. Appends one line of JSON to runs/explorer.jsonl. Nothing is asserted.
 
     python benchmarks/explorer.py
-
-circuit-tracer's viewer is measured on the same graphs in the same browser where its package has been unpacked, and what
-its page takes from elsewhere (d3 with jetpack, dagre, pako) has been fetched from npm:
-
-    pip download --no-deps circuit-tracer && python -m zipfile -e circuit_tracer-*.whl viewer
-    npm install --prefix viewer/npm d3-jetpack@2.3.0 dagre@0.8.5 pako@2.1.0
-    python benchmarks/explorer.py --beside viewer
 """
 
 import argparse
@@ -28,7 +21,6 @@ import torch
 
 from silverstain.explorer import graph_html
 from silverstain.graphs import Graph, NodeLayout, node_table
-from silverstain.graphs.export import graph_json
 
 RESULTS = Path("runs/explorer.jsonl")
 SIZES = {
@@ -38,8 +30,6 @@ SIZES = {
 }
 """Features, layers, positions, most inputs of a node."""
 PATIENCE = 300_000
-MOST_BESIDE = 1_000_000
-"""Edges of a graph that the other viewer is given."""
 SETUP = """async () => {
   const { store, stages } = silverstain;
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
@@ -85,38 +75,6 @@ SETUP = """async () => {
       return times;
     },
   };
-}"""
-THEIR_SETUP = """async () => {
-  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  const nodes = [...document.querySelectorAll('.link-graph .hover-circle, .link-graph circle')];
-  const graph = document.querySelector('.link-graph');
-  const at = (k) => nodes[(97 * k) % nodes.length].getBoundingClientRect();
-  const send = (type, k, more = {}) => {
-    const rect = at(k);
-    const given = { bubbles: true, clientX: rect.x + rect.width / 2, clientY: rect.y + rect.height / 2, ...more };
-    const to = document.elementFromPoint(given.clientX, given.clientY) ?? graph;
-    to.dispatchEvent(new MouseEvent(type, given));
-  };
-  const acts = {
-    'loop': (k) => { let sum = 0; for (let k = 0; k < 1e7; k++) sum += Math.sqrt(k); globalThis.sum = sum; },
-    'click': (k) => { send('mousemove', k); send('click', k); },
-    'one more pin': (k) => { send('mousemove', k); send('click', k, { ctrlKey: true, metaKey: true }); },
-  };
-  globalThis.bench = {
-    names: Object.keys(acts),
-    async prepare(name) { acts[name](9); await frame(); await new Promise((done) => setTimeout(done, 300)); },
-    async run(name) {
-      const times = [];
-      for (let k = 0; k < 7; k++) {
-        const start = performance.now();
-        acts[name](k);
-        await frame();
-        times.push(performance.now() - start);
-      }
-      return times;
-    },
-  };
-  return nodes.length;
 }"""
 
 
@@ -227,56 +185,10 @@ def measured(browser: Any, graph: Graph, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def theirs(browser: Any, graph: Graph, viewer: Path) -> dict[str, Any]:
-    """The same of circuit-tracer's viewer, which is given its scripts from npm in place of its servers."""
-    text = json.dumps(graph_json(graph, slug="benchmark"))
-    data = json.loads(text)
-    data["metadata"].pop("node_threshold", None)
-    modules = viewer / "npm" / "node_modules"
-    scripts = {
-        "d3.js": modules / "d3-jetpack" / "build" / "d3v7+jetpack.js",
-        "dagre.min.js": modules / "dagre" / "dist" / "dagre.min.js",
-        "pako.min.js": modules / "pako" / "dist" / "pako.min.js",
-    }
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-
-    def answer(route: Any) -> None:
-        path = route.request.url.partition("?")[0]
-        name = path.rpartition("/")[2]
-        if path.startswith("http://viewer.invalid/data/"):
-            route.fulfill(json={"graphs": [data["metadata"]]})
-        elif path.startswith("http://viewer.invalid/graph_data/"):
-            route.fulfill(json=data)
-        elif path.startswith("http://viewer.invalid/"):
-            file = viewer / "circuit_tracer" / "frontend" / "assets" / path.removeprefix("http://viewer.invalid/")
-            file = file / "index.html" if file.is_dir() else file
-            route.fulfill(path=file) if file.is_file() else route.fulfill(status=404)
-        elif name in scripts:
-            route.fulfill(path=scripts[name])
-        else:
-            route.fulfill(body="", content_type="text/javascript")
-
-    page.route("**/*", answer)
-    start, before = perf_counter(), on_processor()
-    page.goto("http://viewer.invalid/", timeout=PATIENCE)
-    page.wait_for_selector(".link-graph circle", timeout=PATIENCE, state="attached")
-    opened, on_page = perf_counter() - start, on_processor() - before
-    drawn = page.evaluate(THEIR_SETUP)
-    found = acts(page)
-    heap = page.evaluate("performance.memory.usedJSHeapSize")
-    page.close()
-    return {
-        "bytes": len(text), "circles": drawn, "opened_ms": 1000 * opened, "opened_on_processor": on_page,
-        "heap_mb": heap / 1e6, **found,
-    }  # fmt: skip
-
-
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given.add_argument("--beside", type=Path, help="the folder of circuit-tracer's viewer")
     given.add_argument("--only", help="the sizes whose name has this text")
     asked = given.parse_args()
     torch.set_num_threads(1)
@@ -287,10 +199,7 @@ def main() -> None:
         for name, size in SIZES.items():
             if asked.only and asked.only not in name:
                 continue
-            graph = random_graph(*size)
-            result[name] = measured(browser, graph, Path(folder))
-            if asked.beside and graph.n_edges < MOST_BESIDE:
-                result[f"{name}, circuit-tracer"] = theirs(browser, graph, asked.beside)
+            result[name] = measured(browser, random_graph(*size), Path(folder))
         result["load_after"] = os.getloadavg()[0]
         browser.close()
     RESULTS.parent.mkdir(exist_ok=True)

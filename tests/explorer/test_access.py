@@ -34,7 +34,7 @@ def client(tmp_path) -> TestClient:
     ],
 )
 def test_without_the_token_nothing_is_given(client: TestClient, path: str, given: dict[str, str]):
-    answer = client.get(path, headers={name: value.encode() for name, value in given.items()})
+    answer = client.get(path, headers={name.encode(): value.encode() for name, value in given.items()})
     assert answer.status_code == 401
     assert "wants its token" in answer.json()["error"]
 

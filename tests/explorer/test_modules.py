@@ -8,7 +8,16 @@ from tests.explorer.javascript import needs_node, run_module
 from tests.graphs.conftest import random_graph
 
 from silverstain.explorer import page_document
-from silverstain.explorer.bundle import STATIC, bundled, exports_of, imports_of, module_source, modules_in_order
+from silverstain.explorer.bundle import (
+    ENTRY,
+    STATIC,
+    WORKER,
+    bundled,
+    exports_of,
+    imports_of,
+    module_source,
+    modules_in_order,
+)
 from silverstain.graphs import Story, StoryGroup
 from silverstain.printable import printable
 

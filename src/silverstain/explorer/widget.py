@@ -10,6 +10,7 @@ shown.kept_story().save("mine.story.json")
 
 import json
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from silverstain.errors import UsageError
@@ -38,8 +39,7 @@ def graph_widget(
 @cache
 def _widget_class() -> type:
     try:
-        import anywidget
-        import traitlets
+        anywidget, traitlets = (import_module(name) for name in ("anywidget", "traitlets"))
     except ImportError as error:
         raise UsageError(
             "a widget needs anywidget, which is not installed: pip install 'silverstain[widget]'"
