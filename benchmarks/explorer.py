@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -200,6 +201,7 @@ def main() -> None:
             if asked.only and asked.only not in name:
                 continue
             result[name] = measured(browser, random_graph(*size), Path(folder))
+            print(name, json.dumps(result[name]), file=sys.stderr, flush=True)
         result["load_after"] = os.getloadavg()[0]
         browser.close()
     RESULTS.parent.mkdir(exist_ok=True)
