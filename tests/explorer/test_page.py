@@ -205,8 +205,12 @@ def test_a_link_shows_another_person_the_same(opened: Open, demo: Path):
     page = opened(demo)
     run(page, "flow", "more")
     page.evaluate("silverstain.store.select(['3_1501_9'])")
-    page.wait_for_timeout(600)  # the address follows the state a moment later
-    other = opened(demo, fragment=page.evaluate("location.hash"))
+    for _ in range(200):  # the address follows the state a moment later
+        page.wait_for_timeout(50)
+        fragment = page.evaluate("location.hash")
+        if "selection" in base64.urlsafe_b64decode(fragment[3:] + "==").decode():
+            break
+    other = opened(demo, fragment=fragment)
     assert state_of(other) == state_of(page)
     assert selection_of(other) == selection_of(page)
 
