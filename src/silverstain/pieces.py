@@ -54,6 +54,12 @@ def word(tokens: Sequence[str]) -> str:
     return joined if joined != "".join(parts) else "·".join(parts)
 
 
+def piece(token: str) -> str:
+    """One token, as a person reads it: ·las rather than ##las."""
+    rest = token.removeprefix(CONTINUES)
+    return f"·{rest}" if rest and rest != token else token
+
+
 def _is_cut(before: Sequence[str], token: str) -> bool:
     """Whether a character begun before goes on in the token: some bytes at the end of the one are text with those that
     begin the other."""

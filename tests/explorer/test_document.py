@@ -71,8 +71,8 @@ def test_a_graph_without_tokens_or_targets_names_is_shown_by_its_numbers():
 
 def test_strangers_text_is_made_fit_and_ends_no_script():
     html = graph_html(hostile_graph(), Story(labels={"0_5": HOSTILE}, groups=(StoryGroup(label=HOSTILE, members=()),)))
-    assert html.count("</script") == 2  # of the document and of the page's own script
-    assert html.count("<script") == 2
+    assert html.count("</script") == 3  # of the document, of the worker and of the page's own script
+    assert html.count("<script") == 3
     assert "onerror=alert" in html  # as text
     assert "<img" not in html
     inside = re.search(r'<script id="document" type="application/json">(.*?)</script>', html, re.DOTALL)

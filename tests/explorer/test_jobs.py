@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+import torch
 
 from silverstain.errors import UsageError
 from silverstain.explorer.jobs import MOST_WAITING, Job, Jobs
@@ -119,3 +120,51 @@ def test_too_many_requests_are_refused_and_those_that_wait_are_kept():
         return ends.count("done")
 
     assert run(scene) == MOST_WAITING + 1
+
+
+def test_work_that_tells_nothing_is_stopped_between_two_operations_and_puts_things_back():
+    async def scene() -> tuple[dict[str, Any], list[float]]:
+        jobs, began, put_back = Jobs(), threading.Event(), []
+
+        def work(job: Job) -> None:
+            weight = torch.ones(1)
+            try:
+                while True:
+                    weight = weight * 1.5
+                    began.set()
+            finally:  # itself made of operations, which are not stopped again
+                weight = torch.zeros(1) + 1
+                put_back.append(float(weight))
+
+        job = Job("a", work)
+        jobs.submit(job)
+        await asyncio.to_thread(began.wait, 10)
+        job.cancel()
+        last = (await all_of(job))[-1]
+        jobs.close()
+        return last, put_back
+
+    assert run(scene) == ({"event": "cancelled"}, [1.0])
+
+
+def test_a_server_that_stops_tells_those_who_wait_and_takes_nothing_more():
+    async def scene() -> tuple[int, list[str]]:
+        jobs, began = Jobs(), threading.Event()
+
+        def work(job: Job) -> None:
+            while True:
+                began.set()
+                torch.zeros(1)
+
+        listed = [Job("a", work), Job("b", lambda job: None), Job("b", lambda job: None)]
+        for job in listed:
+            jobs.submit(job)
+        await asyncio.to_thread(began.wait, 10)
+        n = jobs.stop()
+        ends = [(await all_of(job))[-1]["event"] for job in listed]
+        with pytest.raises(UsageError, match="the server is stopping"):
+            jobs.submit(Job("c", lambda job: None))
+        jobs.close()
+        return n, ends
+
+    assert run(scene) == (3, ["cancelled"] * 3)

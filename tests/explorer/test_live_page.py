@@ -166,26 +166,86 @@ def test_an_experiment_is_cancelled(page: Any, address: str):
     ran(page)  # the server serves the next one
 
 
-def test_the_whole_of_it_is_done_by_keyboard(page: Any, address: str):
-    """Select, group, test: no pointer."""
-    opened(page, address)
-    page.keyboard.press("]")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("r")
-    page.keyboard.type("the state")
-    page.keyboard.press("Enter")
-    page.keyboard.press("l")
-    assert page.evaluate("document.activeElement.dataset.focus") == "op-0"
-    for _ in range(12):
+def tab_to(page: Any, is_there: str, most: int = 60) -> None:
+    """Press Tab until the element in focus is as wanted."""
+    for _ in range(most):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.dataset.focus") == "go":
-            break
-    page.keyboard.press("Enter")
+        if page.evaluate(f"((one) => {is_there})(document.activeElement)"):
+            return
+    raise AssertionError(f"Tab leads nowhere where {is_there}")
+
+
+def test_a_circuit_is_read_grouped_tested_and_kept_by_keyboard_alone(page: Any, address: str, folder: Path):
+    """From the start page to the saved story: no pointer, undo gives back the very state, and a reload the story's."""
+    beside = folder / "dallas.story.json"
+    before = beside.read_bytes()
+    press = page.keyboard.press
+    page.goto(address)
+    page.wait_for_selector("[data-ready]")
+    tab_to(page, "one.matches('a[href*=dallas]')")
+    press("Enter")
+    page.wait_for_url("**/view**")
+    page.wait_for_selector("[data-ready]")
+    as_it_came = state_of(page)
+
+    press("]")  # read: the answer, and what drives it, in the inspector
+    press("Enter")
+    assert page.evaluate("document.activeElement.matches('.right')")
+    tab_to(page, "one.matches('.right .entry')")
+    press("Enter")
+    assert page.inner_text(".right h1") == "dallas is in texas"
+    assert "dallas is in texas" in page.inner_text(".live")
+    press("f")
+    assert page.locator(".pathlist li").count() > 0
+
+    press("/")  # group: two boxes become one, with a name
+    page.keyboard.type("relation")
+    press("Enter")
+    press("Shift+ArrowRight")
+    chosen = page.evaluate("silverstain.store.selection")
+    if len(chosen) < 2:  # the box is the last of its row
+        press("Shift+ArrowUp")
+        press("Shift+ArrowDown")
+    nodes = set(page.evaluate("silverstain.store.selectedNodes.map((i) => silverstain.store.page.graph.ids[i])"))
+    press("g")
+    page.keyboard.type("what is asked")
+    press("Enter")
+    group = next(one for one in state_of(page)["groups"] if one["label"] == "what is asked")
+    assert set(group["members"]) <= nodes
+    assert len(group["members"]) > 100
+    press(" ")
+    press(".")
+    changed = state_of(page)
+    assert changed["pins"]
+    for _ in range(12):
+        press("Control+z")
+    assert state_of(page) == as_it_came
+    for _ in range(12):
+        press("Control+Shift+z")
+    assert state_of(page) == changed
+
+    press("/")  # test: switch it off in the running model
+    page.keyboard.type("what is asked")
+    press("Enter")
+    press("l")
+    assert page.evaluate("document.activeElement.dataset.focus") == "op-0"
+    tab_to(page, "one.dataset.focus === 'go'", 12)
+    press("Enter")
     page.wait_for_selector('.lab .status:has-text("Kept in your story")')
-    assert kept(page)["name"] == "the state off"
-    assert "the state off" in page.inner_text(".live")
-    page.keyboard.press("Escape")
+    assert kept(page)["name"] == "what is asked off"
+    assert "what is asked off" in page.inner_text(".live")
+    press("Escape")
     assert page.locator(".lab").is_hidden()
+
+    press("Control+s")  # keep: the story's file, out of which the page opens as it was
+    page.wait_for_selector('.notice:has-text("Wrote dallas.story.json")')
+    saved = state_of(page)
+    page.evaluate("(localStorage.clear(), history.replaceState(null, '', location.href.split('#')[0]))")
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    assert page.evaluate("silverstain.store.state === silverstain.store.initial")
+    assert state_of(page) == saved
+    beside.write_bytes(before)
 
 
 def test_a_slider_over_units_patches_the_running_model(page: Any, address: str, folder: Path):

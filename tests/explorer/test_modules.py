@@ -8,7 +8,16 @@ from tests.explorer.javascript import needs_node, run_module
 from tests.graphs.conftest import random_graph
 
 from silverstain.explorer import page_document
-from silverstain.explorer.bundle import STATIC, bundled, exports_of, imports_of, module_source, modules_in_order
+from silverstain.explorer.bundle import (
+    ENTRY,
+    STATIC,
+    WORKER,
+    bundled,
+    exports_of,
+    imports_of,
+    module_source,
+    modules_in_order,
+)
 from silverstain.graphs import Story, StoryGroup
 from silverstain.printable import printable
 
@@ -17,12 +26,13 @@ MOST_LINES = 320
 
 def test_every_module_is_in_the_page_and_keeps_to_a_readable_size():
     names = {path.stem for path in STATIC.glob("*.js")}
-    assert set(modules_in_order()) | set(modules_in_order("home")) == names
+    entries = (ENTRY, WORKER, "home", "widget")
+    assert {name for entry in entries for name in modules_in_order(entry)} == names
     assert {name: n for name in names if (n := module_source(name).count("\n")) > MOST_LINES} == {}
 
 
 def test_every_name_that_a_module_takes_is_given():
-    for name in modules_in_order():
+    for name in (*modules_in_order(), *modules_in_order(WORKER)):
         for module, names in imports_of(module_source(name)).items():
             wanted = {one.split(" as ")[0].strip() for one in names.split(",")}
             assert wanted <= set(exports_of(module_source(module))), f"{name}.js takes from {module}.js"

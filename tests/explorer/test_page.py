@@ -1,5 +1,7 @@
 """The page in a browser: what a person does there, with the pointer and with the keyboard."""
 
+import base64
+import hashlib
 import json
 import shutil
 import threading
@@ -15,6 +17,7 @@ from tests.graphs.conftest import random_graph
 
 from silverstain.cli import main
 from silverstain.explorer import graph_html
+from silverstain.explorer.document import page_document
 from silverstain.explorer.folder import document_of
 from silverstain.explorer.pages import page_html
 from silverstain.graphs import Graph, Story, StoryGroup
@@ -202,7 +205,12 @@ def test_a_link_shows_another_person_the_same(opened: Open, demo: Path):
     page = opened(demo)
     run(page, "flow", "more")
     page.evaluate("silverstain.store.select(['3_1501_9'])")
-    other = opened(demo, fragment=page.evaluate("location.hash"))
+    for _ in range(200):  # the address follows the state a moment later
+        page.wait_for_timeout(50)
+        fragment = page.evaluate("location.hash")
+        if "selection" in base64.urlsafe_b64decode(fragment[3:] + "==").decode():
+            break
+    other = opened(demo, fragment=fragment)
     assert state_of(other) == state_of(page)
     assert selection_of(other) == selection_of(page)
 
@@ -256,9 +264,9 @@ def test_every_command_runs_in_every_view(opened: Open, demo: Path):
     page = opened(demo)
     commands = page.evaluate("[...document.querySelectorAll('.keylist li')].length")
     names = [
-        "fit", "larger", "smaller", "input", "output", "left", "right", "previous", "next", "extend", "inspect",
-        "paths", "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo", "redo", "ungroup",
-        "clear",
+        "fit", "larger", "smaller", "input", "output", "left", "right", "previous", "next", "extend-input",
+        "extend-left", "inspect", "paths", "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo",
+        "redo", "ungroup", "clear",
     ]  # fmt: skip
     assert commands > len(names)
     for view in ("circuit", "flow", "table"):
@@ -307,6 +315,60 @@ def test_a_graph_without_answers_opens_and_says_what_it_has(opened: Open):
     for view in ("circuit", "flow", "matrix", "table"):
         run(page, view, "next", "input")
     assert "nodes drawn" in page.inner_text(".counter")
+
+
+SUMS = "silverstain.engine.where"
+GRAPH = random_graph(3, n_layers=4, n_features=60, n_attention=10)
+
+
+@pytest.mark.parametrize("few", [60_000, 0], ids=["opened by the page", "opened by the worker"])
+def test_a_page_that_is_a_file_sums_in_a_worker_and_says_so(opened: Open, few: int):
+    html = page_html(page_document(GRAPH))
+    assert html.count("const FEW = 60_000;") == 1
+    changed = html.replace("const FEW = 60_000;", f"const FEW = {few};")
+    digest, mine = (script_digest(one) for one in (html, changed))
+    page = opened(changed.replace(digest, mine))
+    page.wait_for_selector(".trust .row[aria-busy=false] >> nth=1")
+    assert page.evaluate(SUMS) == "worker"
+    run(page, "help")
+    assert "in a worker beside the page" in page.inner_text(".where")
+    page.keyboard.press("Escape")
+    check_sums(page)
+
+
+def test_where_no_worker_may_start_the_page_sums_itself_and_says_so(opened: Open):
+    html = page_html(page_document(GRAPH))
+    refusing = "onmessage = ({ data }) => postMessage({ id: data.id, error: 'refused here' });"
+    before, start, rest = html.partition('<script id="worker" type="text/plain">')
+    page = opened(before + start + refusing + rest[rest.index("</script>") :])
+    page.wait_for_selector(".trust .row[aria-busy=false] >> nth=1")
+    run(page, "help")
+    assert page.evaluate(SUMS) == "page"
+    assert "in the page itself, which is slower on large graphs: refused here." in page.inner_text(".where")
+    page.keyboard.press("Escape")
+    check_sums(page)
+
+
+def script_digest(html: str) -> str:
+    """Of the page's own script, as its policy names it."""
+    script = html.rpartition("<script>")[2].partition("</script>")[0]
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def check_sums(page: Any) -> None:
+    """What is kept is what Python keeps of the same graph, whoever worked it out."""
+    run(page, "flow")
+    page.evaluate("silverstain.store.apply({ ...silverstain.store.state, nodeShare: 0.5 }, 'nodes')")
+    filters = "{ ...silverstain.store.state.filters, pruned: true }"
+    page.evaluate(f"silverstain.store.apply({{ ...silverstain.store.state, filters: {filters} }}, 'filter')")
+    page.wait_for_selector(".trust .row[aria-busy=false] >> nth=1")
+    page.wait_for_timeout(500)
+    kept = page.evaluate("Array.from(silverstain.store.kept)")
+    mask = GRAPH.prune(node_share=0.5).node_mask
+    assert mask is not None
+    assert kept == mask.int().tolist()
+    assert page.evaluate("silverstain.store.visible.drawn") <= sum(kept)
+    assert 0 <= page.evaluate("silverstain.store.scores.replacement") <= 1
 
 
 def test_a_page_whose_document_is_cut_short_says_so(opened: Open):

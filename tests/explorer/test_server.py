@@ -2,13 +2,18 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 from tests.graphs.conftest import random_graph
 
+from silverstain.cli import main
 from silverstain.errors import UsageError
 from silverstain.explorer.folder import checked_folder, graphs_in
 from silverstain.explorer.server import application
@@ -183,6 +188,66 @@ def test_where_no_port_is_free_the_error_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket.socket, "bind", taken)
     with pytest.raises(UsageError, match="no port from 8400 to 8449 is free; give another with --port"):
         bound_socket(8400)
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+import torch
+from silverstain.explorer import work
+from silverstain.explorer.serving import serve
+
+def endless(folder, live, asked, job):
+    job.phase("working")
+    while True:
+        torch.zeros(1)
+
+work.KINDS["trace"] = endless
+serve(Path(sys.argv[1]), port=0, browser=False, on_start=lambda address: print(address, flush=True))
+print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_told_to_stop_cancels_its_work_tells_so_and_ends(tmp_path: Path, sent: signal.Signals):
+    server = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        told: list[str] = []
+        with httpx2.stream("POST", f"{address}api/work", json={"kind": "trace"}, headers=OURS, timeout=120) as answer:
+            for line in answer.iter_lines():
+                told.append(json.loads(line)["event"])
+                if told[-1] == "phase":
+                    server.send_signal(sent)
+        assert told[-1] == "cancelled"
+        out, err = server.communicate(timeout=120)
+    finally:
+        server.kill()
+    assert "Traceback" not in err
+    assert out == "stopped\n" or sent == signal.SIGTERM
+    assert server.returncode in (0, -sent)
+
+
+def test_where_others_can_reach_it_the_command_refuses_without_a_token(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("SILVERSTAIN_TOKEN", raising=False)
+    assert main(["explore", str(folder), "--host", "0.0.0.0", "--no-browser"]) == 2
+    assert "set a token with --token or SILVERSTAIN_TOKEN" in capsys.readouterr().err
+
+
+def test_an_address_that_this_machine_has_not_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
+    given = ["explore", str(folder), "--host", "192.0.2.1", "--token", "x" * 20, "--no-browser", "--port", "0"]
+    assert main(given) == 2
+    assert "192.0.2.1 is no address of this machine" in capsys.readouterr().err
+
+
+def test_the_address_that_is_printed_has_the_token_in_it():
+    assert address_of(8400, host="::", token="a b/c") == "http://[::]:8400/?token=a%20b%2Fc"
+    assert address_of(8400, "one.json", token="t") == "http://127.0.0.1:8400/view?graph=one.json&token=t"
 
 
 def test_the_address_of_a_graph_may_hold_any_name():

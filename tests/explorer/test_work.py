@@ -1,5 +1,6 @@
 """What the page asks of a running model: traces, and everything that is refused in a sentence."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from starlette.testclient import TestClient
 from tests.explorer.serving import OURS, done, events_of, refusal
 
+from silverstain.attribution.secant import contrasting
+from silverstain.explorer.jobs import Job, Jobs
 from silverstain.explorer.live import Live, offers_here
 from silverstain.explorer.server import application
-from silverstain.explorer.tracing import free_path, name_of
+from silverstain.explorer.tracing import free_path, name_of, traced
 from silverstain.graphs import Graph, Story
 
 HOT = "the opposite of hot is"
@@ -143,3 +146,37 @@ def test_files_are_named_after_prompts(tmp_path: Path):
     assert len(name_of("word " * 100)) <= 48
     (tmp_path / "a.story.json").write_text("{}")
     assert free_path(tmp_path, "a").name == "a-2.safetensors"
+
+
+def test_a_contrast_that_is_cancelled_stops_within_its_runs_and_the_model_serves_the_next(
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing is told while both prompts run: it is the next operation that stops."""
+    asked = {"model": "organism", "prompt": "the opposite of old is", "other": "the opposite of big is"}
+    came_to_its_end: list[bool] = []
+    is_cancelled = [True]
+    record = contrasting.record_pair
+
+    async def scene() -> list[dict[str, Any]]:
+        job = Job("a", lambda job: traced(tmp_path, live, asked, job))
+
+        def cancelled_meanwhile(*given: Any, **more: Any) -> Any:
+            if is_cancelled[0]:
+                job.cancel()
+            found = record(*given, **more)
+            came_to_its_end.append(True)
+            return found
+
+        monkeypatch.setattr(contrasting, "record_pair", cancelled_meanwhile)
+        jobs = Jobs()
+        jobs.submit(job)
+        told = [event async for event in job.events()]
+        jobs.close()
+        return told
+
+    assert asyncio.run(scene())[-1] == {"event": "cancelled"}
+    assert came_to_its_end == []
+    assert list(tmp_path.iterdir()) == []
+    is_cancelled[0] = False
+    assert asyncio.run(scene())[-1]["event"] == "done"
+    assert came_to_its_end == [True]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 ENTRY = "start"
+WORKER = "worker"
+"""Modules that need no other to need them: what a page begins with, and what runs beside it."""
 _IMPORT = re.compile(r"^import \{ ?([^}]*?) ?\} from '\./([\w]+)\.js';$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) )", re.MULTILINE)
 _NAMES = re.compile(r"^export (?:async )?(?:function\*?|class|const) (?:(\w+)|\[([^\]]*)\])", re.MULTILINE)

@@ -25,7 +25,7 @@ from silverstain.graphs.naming import attention_in_words, unit_name
 from silverstain.graphs.scores import Scores, scores
 from silverstain.graphs.story import Story
 from silverstain.graphs.trust import trust_in
-from silverstain.pieces import word, word_spans
+from silverstain.pieces import piece, word, word_spans
 from silverstain.printable import printable
 from silverstain.version import __version__
 
@@ -62,7 +62,7 @@ def page_document(graph: Graph, story: Story | None = None, cards: AnyCards | No
         "name": printable(name, LONGEST_TEXT),
         "hash": graph.hash,
         "prompt": printable(str(meta.get("prompt") or ""), LONGEST_PROMPT),
-        "tokens": tokens,
+        "tokens": [piece(token) for token in tokens],
         "words": [[span.start, span.stop, word(tokens[span.start : span.stop])] for span in word_spans(tokens)],
         "targets": [
             {"name": printable(target, LONGEST_TEXT), "probability": _finite(probability)}
@@ -161,7 +161,7 @@ def _names(graph: Graph, tokens: list[str]) -> list[str]:
         elif kind == ERROR:
             name = f"{rest} L{layer}@{position}"
         elif kind == TOKEN:
-            name = tokens[position]
+            name = piece(tokens[position])
         elif kind == LOGIT:
             name = next(targets)
         else:

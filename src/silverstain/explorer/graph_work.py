@@ -20,8 +20,9 @@ from silverstain.explorer.live import Live
 from silverstain.explorer.proposing import proposed_groups
 from silverstain.explorer.tracing import MOST_TOKENS, Text
 from silverstain.graphs import Graph, Story
+from silverstain.pieces import piece
 from silverstain.printable import printable
-from silverstain.validation import Count, FromOutside, validated
+from silverstain.validation import Count, FromOutside, ShortText, validated
 
 SENT = "what the page sent"
 ADVICE = "change it, or load the page again"
@@ -30,9 +31,23 @@ ADVICE = "change it, or load the page again"
 class ActivityAsked(FromOutside):
     """A text on which one feature is to be read."""
 
+    graph: ShortText = ""
     layer: Count
     feature: Count
     text: Annotated[Text, Field(min_length=1)]
+
+
+class ProposalsAsked(FromOutside):
+    """Groups of a graph, to accept or reject."""
+
+    graph: ShortText = ""
+
+
+ASKED: dict[str, type[FromOutside]] = {
+    "experiment": LabAsked, "curves": CurvesAsked, "patch": PatchAsked, "lens": LensAsked, "activity": ActivityAsked,
+    "proposals": ProposalsAsked,
+}  # fmt: skip
+"""What each kind of work is asked with."""
 
 
 def experiment(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -78,5 +93,5 @@ def activity(graph: Graph, live: Live, asked: dict[str, Any], job: Job) -> dict[
         raise UsageError(f"the text has {len(ids):,} tokens, and at most {MOST_TOKENS} are read; shorten it")
     run = record_run(model, basis, ids)
     found = run.activations([(wanted.layer, position, wanted.feature) for position in range(len(ids))])
-    names = [printable(name, 80) for name in model.token_strings(ids)]
+    names = [piece(printable(name, 80)) for name in model.token_strings(ids)]
     return {"tokens": names, "activations": [round(value, 5) for value in found.tolist()], "n_real": run.n_real}

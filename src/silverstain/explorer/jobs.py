@@ -35,6 +35,7 @@ class Job:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._cancelled = threading.Event()
+        self._has_stopped = False
 
     def tell(self, event: str, **said: Any) -> None:
         """Tell something; raises Cancelled where nobody listens any more."""
@@ -51,8 +52,15 @@ class Job:
         self.tell("progress", done=done, total=total)
 
     def cancel(self) -> None:
-        """Let the work end at the next thing it tells."""
+        """Let the work end before its next operation on tensors, or at the next thing it tells."""
         self._cancelled.set()
+
+    def stop_here(self) -> None:
+        """Called between any two operations of the work: raises Cancelled once, so that what then puts things back is
+        not stopped in its turn."""
+        if self._cancelled.is_set() and not self._has_stopped:
+            self._has_stopped = True
+            raise Cancelled
 
     @property
     def is_cancelled(self) -> bool:
@@ -80,7 +88,11 @@ class Job:
         try:
             if self._cancelled.is_set():
                 raise Cancelled
-            self._put({"event": "done", **(self.work(self) or {})})
+            from silverstain.explorer.interrupting import StopsBetweenOperations  # with torch, which takes a second
+
+            with StopsBetweenOperations(self.stop_here):
+                found = self.work(self) or {}
+            self._put({"event": "done", **found})
         except Cancelled:
             self._put({"event": "cancelled"})
         except UsageError as error:
@@ -119,16 +131,23 @@ class Jobs:
             self._changed.notify()
             self._tell_places()
 
-    def close(self) -> None:
-        """Cancel everything, and let the thread end."""
+    def stop(self) -> int:
+        """Cancel everything and take nothing more; gives how many pieces of work that were."""
         with self._changed:
             self._is_open = False
-            for job in (
-                *(one for jobs in self._waiting.values() for one in jobs),
-                *([self._running] if self._running else []),
-            ):
+            waiting = [one for jobs in self._waiting.values() for one in jobs]
+            self._waiting.clear()
+            for job in waiting:
                 job.cancel()
+                job.run()  # tells that it is cancelled
+            if self._running is not None:
+                self._running.cancel()
             self._changed.notify()
+            return len(waiting) + (self._running is not None)
+
+    def close(self) -> None:
+        """Cancel everything, and let the thread end."""
+        self.stop()
         if self._thread is not None:
             self._thread.join(timeout=5)
 

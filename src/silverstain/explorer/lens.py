@@ -18,6 +18,7 @@ from silverstain.explorer.lab import ids_of
 from silverstain.explorer.live import Live
 from silverstain.graphs import Graph
 from silverstain.models.recording import kept
+from silverstain.pieces import piece
 from silverstain.printable import printable
 from silverstain.validation import Count, FromOutside, ShortText
 
@@ -56,7 +57,7 @@ def lens(graph: Graph, live: Live, asked: LensAsked, job: Job) -> dict[str, Any]
         best = chances.topk(min(N_TOP, chances.shape[-1]))
         names = [model.token_strings(row) for row in best.indices]
         rows.append([
-            [[printable(name, 40), token, round(p, 4)] for name, token, p in zip(*cell, strict=True)]
+            [[piece(printable(name, 40)), token, round(p, 4)] for name, token, p in zip(*cell, strict=True)]
             for cell in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
         ])  # fmt: skip
         pinned.append([
@@ -69,9 +70,11 @@ def lens(graph: Graph, live: Live, asked: LensAsked, job: Job) -> dict[str, Any]
         job.progress(layer + 1, len(streams))
     names = model.token_strings(list(asked.pins)) if asked.pins else []
     return {
-        "tokens": [printable(name, 80) for name in model.token_strings(ids)],
+        "tokens": [piece(printable(name, 80)) for name in model.token_strings(ids)],
         "cells": rows,
-        "pins": [{"token": printable(name, 80), "id": token} for name, token in zip(names, asked.pins, strict=True)],
+        "pins": [
+            {"token": piece(printable(name, 80)), "id": token} for name, token in zip(names, asked.pins, strict=True)
+        ],
         "pinned": pinned,
     }
 

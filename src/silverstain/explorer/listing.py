@@ -6,10 +6,12 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from silverstain.explorer.bundle import STATIC
 from silverstain.explorer.examples import Example
 from silverstain.explorer.folder import GraphFile
 from silverstain.explorer.live import Offer
 from silverstain.printable import printable
+from silverstain.references import ORGANISM
 
 SHOWN_TAGS = 24
 FEW = 4
@@ -22,7 +24,10 @@ def listing_html(
     """The page."""
     parts = [
         '<h1><i aria-hidden="true"></i>Silverstain</h1>',
-        '<p class="lead">Watch a language model come to its answer, and test what you see.</p>',
+        '<p class="lead">Watch a language model come to its answer, and test what you see.</p>'
+        '<ol class="how"><li><b>Choose</b> an example, or type a prompt</li>'
+        "<li><b>Read</b> which parts of the model led to its answer, and what each stands for</li>"
+        "<li><b>Test</b> it: switch a part off, and see what the model says then</li></ol>",
         _form(offers) if offers else "",
         _examples(examples, is_open=len(graphs) < FEW) if examples else "",
         _work(folder, graphs),
@@ -34,6 +39,22 @@ def listing_html(
         '<link rel="stylesheet" href="/static/home.css">'
         f"</head><body><main>\n{body}\n</main>"
         '<script type="module" src="/static/home.js"></script></body></html>\n'
+    )
+
+
+def bundle_html(graphs: Sequence[GraphFile], pages: Sequence[str]) -> str:
+    """The list of a folder of pages that were written: one file without a script."""
+    style = (STATIC / "home.css").read_text(encoding="utf-8")
+    items = "\n".join(_item(one, page) for one, page in zip(graphs, pages, strict=True))
+    n = len(graphs)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Silverstain</title>\n'
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">\n'
+        f'<style>\n{style}</style></head><body><main><h1><i aria-hidden="true"></i>Silverstain</h1>\n'
+        '<p class="lead">Answers of language models, taken apart. Choose one: read how the model came to it, and what '
+        'was changed in the model to test that.</p>\n<section aria-labelledby="work"><div class="head">'
+        f'<h2 id="work">{n} graph{"" if n == 1 else "s"}</h2></div>\n'
+        f'<ul id="graphs">\n{items}\n</ul></section></main></body></html>\n'
     )
 
 
@@ -59,17 +80,26 @@ def _form(offers: Sequence[Offer]) -> str:
 
 
 def _examples(examples: Sequence[Example], *, is_open: bool) -> str:
-    items = "".join(
-        f'<li><button type="button" data-example="{escape(one.name)}"><b>{escape(one.title)}</b>'
-        f'<span class="serif">{escape(one.prompt)} …</span>'
-        + (f'<span class="serif">{escape(one.other)} …</span>' if one.other else "")
-        + f"<small>{escape(one.about)}</small><small>{escape(one.model)}</small></button></li>"
-        for one in examples
-    )
+    items = "".join(_example(one, is_first=k == 0) for k, one in enumerate(examples))
     return (
         f'<details class="begin"{" open" if is_open else ""}><summary><h2>Begin with an example</h2></summary>'
         f'<ul class="examples">{items}</ul></details>'
     )
+
+
+def _example(one: Example, *, is_first: bool) -> str:
+    hint = '<em class="tag">start here</em>' if is_first else ""
+    other = f'<span class="serif">{escape(one.other)} …</span>' if one.other else ""
+    return (
+        f'<li><button type="button" data-example="{escape(one.name)}"{" class=first" if is_first else ""}>'
+        f'<b>{escape(one.title)}{hint}</b><span class="serif">{escape(one.prompt)} …</span>{other}'
+        f"<small>{escape(one.about)}</small><small>{escape(_spoken(one.model))}</small></button></li>"
+    )
+
+
+def _spoken(model: str) -> str:
+    """A model as a newcomer reads it."""
+    return f"{model}, our small model of a known world" if model == ORGANISM else f"{model}, a real language model"
 
 
 def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
@@ -94,7 +124,8 @@ def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
     )
 
 
-def _item(graph: GraphFile) -> str:
+def _item(graph: GraphFile, page: str | None = None) -> str:
+    """One graph, as a link to its view or to a page that was written."""
     prompt = escape(graph.prompt or graph.path)
     answer = f" → <b>{escape(graph.answer.strip())}</b>" if graph.answer.strip() else ""
     when = datetime.fromtimestamp(graph.modified).strftime("%Y-%m-%d %H:%M")
@@ -105,9 +136,10 @@ def _item(graph: GraphFile) -> str:
     tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in graph.tags)
     text = " ".join((graph.prompt, graph.other, graph.answer, graph.path, graph.model, *graph.tags)).lower()
     other = f'<span class="prompt serif">{escape(graph.other)}</span>' if graph.other else ""
+    address = f"/view?graph={quote(graph.path, safe='')}" if page is None else quote(page)
     return (
         f'<li data-text="{escape(text)}" data-tags="{escape(chr(10).join(graph.tags))}">'
-        f'<a href="/view?graph={quote(graph.path, safe="")}">{other}<span class="prompt serif">{prompt}{answer}</span>'
+        f'<a href="{address}">{other}<span class="prompt serif">{prompt}{answer}</span>'
         f'<span class="about">{about}{tags}</span></a></li>'
     )
 

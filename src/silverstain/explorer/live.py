@@ -42,7 +42,7 @@ def offers_here(model: str | None = None, dictionary: str | None = None) -> tupl
             name=ORGANISM,
             model=ORGANISM,
             dictionary=ORGANISM_DICTIONARIES[0],
-            about="a small model of a known world; answers in a second",
+            about="small, answers in a second",
         )
     ]
     found += [

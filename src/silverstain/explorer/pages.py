@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from silverstain.explorer.bundle import STATIC, bundled
+from silverstain.explorer.bundle import ENTRY, STATIC, WORKER, bundled
 from silverstain.explorer.document import json_in_html, page_document
 from silverstain.features.card_files import AnyCards
 from silverstain.graphs.graph import Graph
@@ -24,11 +24,11 @@ def graph_html(graph: Graph, story: Story | None = None, cards: AnyCards | None 
 
 def page_html(document: Mapping[str, Any]) -> str:
     """The explorer with a document in it. Its policy lets only its own script run, and lets nothing be loaded."""
-    script = bundled().replace("</script", "<\\/script")
+    script, worker = (bundled(entry).replace("</script", "<\\/script") for entry in (ENTRY, WORKER))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src 'sha256-{digest}'; worker-src blob:; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     title = escape(str(document.get("prompt") or "Silverstain"))
@@ -39,6 +39,7 @@ def page_html(document: Mapping[str, Any]) -> str:
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         '<div id="page"><noscript>This page draws an attribution graph, for which it needs scripts.</noscript></div>\n'
         f'<script id="document" type="application/json">{json_in_html(document)}</script>\n'
+        f'<script id="worker" type="text/plain">{worker}</script>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
 

@@ -1,8 +1,6 @@
-"""The server of the explorer: the page, the graphs of one folder, and the stories beside them; for this machine alone.
+"""The server of the explorer: the page, the graphs of one folder, and the stories beside them.
 
-A page of any other site can send requests to this machine's ports, and can give its own name this machine's address.
-So every request must name us as its host; one that comes from a page must come from ours; and one that changes a file
-must carry a header of ours, which other sites cannot set without being asked first.
+What is let in is said in `access`: this machine alone, or whoever has the token.
 """
 
 from collections.abc import AsyncIterator
@@ -18,71 +16,26 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from silverstain.errors import UsageError
+from silverstain.explorer.access import HEADER, SAFE, LetIn
 from silverstain.explorer.bundle import STATIC
 from silverstain.explorer.examples import examples_of
 from silverstain.explorer.folder import NotInFolder, compared, document_of, graphs_in, inside, keep_story
 from silverstain.explorer.jobs import Jobs
 from silverstain.explorer.listing import listing_html
 from silverstain.explorer.live import Live
+from silverstain.explorer.openapi import openapi
 from silverstain.explorer.pages import page_html
 from silverstain.explorer.work import answered, json_of
 from silverstain.printable import printable
 
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
-HEADER = "x-silverstain"
 LARGEST_STORY = 32 << 20
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-SAFE = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-}
 
 
-class OnlyThisMachine:
-    """Refuses requests that name another host, come from a page of another site, or would change a file without our
-    header."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (why := refused(Request(scope))) is not None:
-            await JSONResponse({"error": why}, status_code=403, headers=SAFE)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-
-def refused(request: Request) -> str | None:
-    """Why a request is not served; None if it is."""
-    host = request.headers.get("host", "")
-    if name_of_host(host) not in HOSTS:
-        return f"this server answers for {HOSTS[0]} alone, and was asked for {printable(host, 80)!r}"
-    origin = request.headers.get("origin")
-    if origin is not None and origin != f"http://{host}":
-        return f"this request comes from a page of {printable(origin, 80)!r}"
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return "this request comes from a page of another site"
-    if request.method not in ("GET", "HEAD") and request.headers.get(HEADER) is None:
-        return f"a request that changes a file must carry the header {HEADER}"
-    return None
-
-
-def name_of_host(host: str) -> str:
-    """A host without its port: 127.0.0.1 of 127.0.0.1:8400."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdigit() else host).lower()
-
-
-def application(folder: Path, live: Live | None = None) -> Starlette:
-    """The server of one folder, and of the models that its page may run."""
+def application(folder: Path, live: Live | None = None, token: str | None = None) -> Starlette:
+    """The server of one folder, and of the models that its page may run; with a `token`, for all who give it. Its
+    `state.jobs` is the work that is done and waits."""
     folder, live, jobs = folder.resolve(), live or Live(), Jobs()
 
     @asynccontextmanager
@@ -135,7 +88,10 @@ def application(folder: Path, live: Live | None = None) -> Starlette:
         files = [inside(folder, request.query_params.get(side, "")) for side in ("left", "right")]
         return JSONResponse(await run_in_threadpool(compared, *files), headers=SAFE)
 
-    return Starlette(
+    async def description(_: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(openapi), headers=SAFE)
+
+    served = Starlette(
         routes=[
             Route("/", start),
             Route("/view", view),
@@ -146,12 +102,15 @@ def application(folder: Path, live: Live | None = None) -> Starlette:
             Route("/api/models", models),
             Route("/api/graphs", graphs),
             Route("/api/compare", compare),
+            Route("/api/openapi.json", description),
             Mount("/static", _Static(directory=STATIC)),
         ],
-        middleware=[Middleware(OnlyThisMachine)],
+        middleware=[Middleware(LetIn, token=token)],
         exception_handlers={UsageError: _mistake},
         lifespan=lifespan,
     )
+    served.state.jobs = jobs
+    return served
 
 
 class _Static(StaticFiles):

@@ -27,6 +27,7 @@ from silverstain.verification.controls import random_edits, shuffled
 from silverstain.verification.counting import counting
 from silverstain.verification.endpoints import Endpoint, effects_on, endpoints_of, logit_endpoints
 from silverstain.verification.graph_run import GraphRun, Responses, graph_run
+from silverstain.verification.html import verification_html
 from silverstain.verification.linear import reached, total_effects
 
 STRENGTHS = (0.0, -1.0, -2.0, 2.0)
@@ -54,6 +55,10 @@ class Verification:
     def by_part(self) -> dict[str, Agreement]:
         """By kind of claim, direct and indirect apart, and by distance."""
         return {name: agreement(claims) for name, claims in divided(self.claims).items()}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return verification_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """What `silverstain verify --json` prints."""

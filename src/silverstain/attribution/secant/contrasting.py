@@ -58,6 +58,10 @@ class Contrast:
         targets = self.targets
         return self.flow.contributions(targets.vectors, targets.layers.tolist(), targets.positions)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the explorer with the graph of it, whose edges are worked out for that."""
+        return contrast_graph(self).prune()._repr_html_()
+
     @property
     def pair(self) -> Pair:
         return self.flow.pair

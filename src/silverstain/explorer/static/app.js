@@ -2,8 +2,10 @@
  * The page: reads its document, puts its parts together, and passes keys on to commands.
  * @module
  */
+import { bridge } from './bridge.js';
 import { themeStyle } from './colours.js';
 import { COMMANDS, commandOf } from './commands.js';
+import { engineOf } from './engine.js';
 import { help, palette, question, reason } from './dialogs.js';
 import { el, fill } from './dom.js';
 import { openStory, save, storyText } from './files.js';
@@ -29,12 +31,14 @@ import { stepFrom } from './walk.js';
 import { titleOf } from './account.js';
 
 const AUTOSAVE = 400;
+const REMEMBER = 150; // a slider that is dragged would write a hundred addresses
 
-/** Open a document in an element. @returns {Store} */
-export function open(root, given, { home = '', pageLink = '', saveStory = null, graphPath = '' } = {}) {
+/** Open a document in an element. @returns {Promise<Store>} */
+export async function open(root, given, { home = '', pageLink = '', saveStory = null, graphPath = '' } = {}) {
   const fragment = fromHash(globalThis.location?.hash ?? '');
   const remembered = kept.read(given.hash);
-  const store = new Store(given, { remembered, fragment });
+  const engine = engineOf();
+  const store = new Store(given, await engine.open(given), engine.ask, { remembered, fragment });
   document.title = `${titleOf(given)} – Silverstain`;
   document.head.append(el('style', {}, themeStyle(':root') + PICTURE_STYLE));
   const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '0' }), el('footer.bottom')];
@@ -47,7 +51,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
   root.className = 'page';
 
   const ui = {
-    home, pageLink, graphPath,
+    home, pageLink, graphPath, engine,
     canRun: Boolean(graphPath),
     isMac: /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? ''),
     run(id) {
@@ -82,12 +86,9 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     },
     propose: () => propose.toggle(),
     tags: () => askTags(store.state.tags.join(', '), (text) => store.apply(tagged(store.state, text), 'tags')),
-    mark() {
-      if (store.hovered) store.select([store.hovered], { add: true });
-    },
-    walk(way) {
+    walk(way, isAdded = false) {
       const key = stepFrom(store, way, stage().row(store.selection.at(-1) ?? ''));
-      if (key !== null) store.select([key]);
+      if (key !== null) store.select(isAdded ? [...store.selection.filter((one) => one !== key), key] : [key]);
       stage().focus();
     },
     hide() {
@@ -139,7 +140,8 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
   const inspect = inspector(right, store, ui);
   const bench = lab(drawer, store, ui);
 
-  let saving = 0;
+  let [saving, remembering] = [0, 0];
+  /** @param {'state'|'selection'|'hover'|'answer'} what */
   function update(what) {
     if (what === 'state') {
       for (const [name, one] of Object.entries(stages)) one.frame.hidden = name !== view();
@@ -148,6 +150,10 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
       updateCounter();
       clearTimeout(saving);
       saving = setTimeout(() => kept.write(given.hash, store.state === store.initial ? null : store.document), AUTOSAVE);
+    } else if (what === 'answer') {
+      if (store.state.view === 'flow' && store.state.filters.pruned) stage().draw();
+      updateCounter();
+      return updateReading(what);
     } else if (what === 'selection' && store.state.view === 'flow') stage().draw();
     else stage().mark();
     updateReading(what);
@@ -155,8 +161,12 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     bench.update(what);
     propose.update(what);
     root.classList.toggle('has-selection', store.selection.length > 0);
-    if (what !== 'hover') remember();
+    if (what !== 'hover') {
+      clearTimeout(remembering);
+      remembering = setTimeout(remember, REMEMBER);
+    }
     if (what === 'selection') announce();
+    return undefined;
   }
   function remember() {
     const hash = toHash(store.state, store.initial, store.selection);
@@ -173,6 +183,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
     return ui.say(store.selection.length > 1 ? `${store.selection.length} selected, ${share} of the influence` : `${store.nameOf(key)}, ${share} of the influence`);
   }
   store.subscribe(update);
+  store.subscribe(bridge(store));
 
   document.addEventListener('keydown', (event) => {
     if (event.defaultPrevented || event.isComposing) return;
@@ -201,7 +212,7 @@ export function open(root, given, { home = '', pageLink = '', saveStory = null, 
   update('state');
   update('selection');
   if (remembered && !fragment && store.state !== store.initial) ui.tell('Your earlier work is here again. “Begin again” in the menu takes it away.');
-  Object.assign(globalThis, { silverstain: { store, stages, ui } }); // for tests, and for the curious
+  Object.assign(globalThis, { silverstain: { store, stages, ui, engine } }); // for tests, and for the curious
   root.setAttribute('data-ready', '');
   return store;
 }

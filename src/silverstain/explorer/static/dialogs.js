@@ -89,6 +89,7 @@ export function palette(store, ui) {
 /** How to read the picture, and all keys. */
 export function help(ui) {
   const node = dialog('help', 'how to read this, and all keys');
+  const where = el('p.quiet.where');
   const parts = [...new Set(COMMANDS.map((command) => command.part))];
   const keysOf = (command) => el('span.keys', {}, ...command.keys.filter((key) => !/Shift\+[A-Z]/.test(key)).map((key) => el('kbd', {}, keyName(key, ui.isMac))));
   node.append(
@@ -102,8 +103,12 @@ export function help(ui) {
       term('Proof', 'A graph is a claim. `silverstain verify` tests it by changing the model and watching the answer.')),
     ...parts.flatMap((part) => [el('h2', {}, part), el('ul.keylist', {}, ...COMMANDS.filter((command) => command.part === part).map((command) => el('li', {}, el('span', {}, command.title), keysOf(command))))]),
     el('p.quiet', {}, 'With the pointer: click selects, Shift-click adds, double-click renames; boxes are dragged; in the circuit a drag from empty space selects an area, in the flow Shift-drag does; the wheel zooms the flow, with Ctrl the circuit.'),
+    where,
   );
-  return () => node.showModal();
+  return () => {
+    where.textContent = ui.engine.where === 'worker' ? 'Sums over the graph are made in a worker beside the page.' : `Sums over the graph are made in the page itself, which is slower on large graphs: ${ui.engine.why}.`;
+    node.showModal();
+  };
 }
 
 const term = (name, meaning) => el('p', {}, el('strong', {}, `${name}. `), ...meaning.split(/(`[^`]+`)/).map((part) => (part.startsWith('`') ? el('code', {}, part.slice(1, -1)) : part)));

@@ -3,9 +3,12 @@
  * @module
  */
 import { LOGIT, TOKEN, ATTENTION } from './format.js';
+import { columns as letters } from './layout.js';
 
 const STEP = 15; // between two nodes of a cell
 const CELL = 48; // the narrowest column
+const LETTER = 7.4; // of a word under its column
+const WIDEST_WORD = 110;
 const ROW = 34;
 const LEFT = 64;
 const TOP = 44;
@@ -32,7 +35,7 @@ export function flowLayout({ graph, known, document }, nodes, { width = 800, hei
   const wide = Array.from({ length: nPositions }, (_, p) => {
     let longest = 0;
     for (let r = 0; r < nRows; r++) longest = Math.max(longest, inLine(cells[r * nPositions + p].length));
-    return Math.max(CELL, longest * STEP + 18);
+    return Math.max(CELL, Math.min(letters(document.tokens[p] ?? '') * LETTER + 14, WIDEST_WORD), longest * STEP + 18);
   });
   const tall = Array.from({ length: nRows }, (_, r) => {
     let tallest = 1;

@@ -47,7 +47,7 @@ export function signedShares(graph, shares = edgeShares(graph)) {
 
 /** Rows by depth, the highest first: a row is done before all rows that feed it. */
 export function rowsFromTop(graph) {
-  const rows = Array.from(graph.rowNodes, (_, row) => row);
+  const rows = Int32Array.from(graph.rowNodes, (_, row) => row);
   return rows.sort((a, b) => graph.depth[graph.rowNodes[b]] - graph.depth[graph.rowNodes[a]] || a - b);
 }
 
@@ -95,7 +95,8 @@ export function carried(graph) {
 }
 
 /**
- * Everything about a graph that does not change while it is looked at, computed once.
+ * Everything about a graph that does not change while it is looked at, computed once. `turn` is the place of a node's row
+ * in `rows`.
  * @param {import('./format.js').Graph} graph
  */
 export function analysed(graph) {
@@ -105,8 +106,11 @@ export function analysed(graph) {
   const reached = influence(graph, shares, weights, rows);
   let total = 0;
   for (const value of reached) total += value;
+  const turn = new Int32Array(graph.n).fill(rows.length);
+  rows.forEach((row, k) => (turn[graph.rowNodes[row]] = k));
   return {
     rows,
+    turn,
     weights,
     shares,
     signed: signedShares(graph, shares),

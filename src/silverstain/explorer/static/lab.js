@@ -112,8 +112,9 @@ export function lab(root, store, ui) {
   function drawForm() {
     const n = store.selection.length;
     const nodes = store.selectedNodes.filter((node) => CHANGEABLE.includes(graph.kind[node]));
+    const isTaken = n === 1 && edits.some((edit) => edit.what === 'nodes' && edit.name === store.nameOf(store.selection[0]));
     const adds = el('div.actions', {},
-      nodes.length ? button(`+ ${n === 1 ? store.nameOf(store.selection[0]) : several(n, 'selected thing')}`, () => add(), { 'data-focus': 'add' }) : '',
+      nodes.length && !isTaken ? button(`+ ${n === 1 ? store.nameOf(store.selection[0]) : several(n, 'selected thing')}`, () => add(), { 'data-focus': 'add' }) : '',
       n === 2 ? button('+ the line between them', () => add('edge'), { 'data-focus': 'add-edge' }) : '',
       button(`+ everything at “${word(positionOf())}”`, () => add('position'), { 'data-focus': 'add-position' }));
     fill(form,
@@ -153,7 +154,13 @@ export function lab(root, store, ui) {
 
   function drawResult() {
     const nameOf = (id) => (store.page.index.has(id) ? store.nameOf(id) : id);
-    fill(result, ...(shown ? [el('h2', {}, shown.name || titleOfEvidence(shown)), ...resultParts(shown, nameOf, (id) => store.select([id]))] : [el('p.quiet', {}, 'What the model says before and after stands here.')]));
+    fill(result, ...(shown ? [el('h2', {}, shown.name || titleOfEvidence(shown)), ...resultParts(shown, nameOf, (id) => store.select([id]))] : [emptyResult()]));
+  }
+
+  /** What to do, where nothing has been run. */
+  function emptyResult() {
+    const first = edits.length ? 'Press “Run it”.' : 'Choose on the left what is changed: a box that is selected, or everything at a word.';
+    return el('div.empty', {}, el('p', {}, ui.canRun ? first : 'Choose one of the experiments on the right.'), el('p.quiet', {}, 'What the model says before and after stands here, beside what the graph foretold, and beside as many random parts changed as much.'));
   }
 
   function drawKept() {
@@ -175,6 +182,7 @@ export function lab(root, store, ui) {
     update: (what) => {
       if (root.hidden || what === 'hover') return;
       drawForm();
+      if (!shown) drawResult();
       if (what === 'state') drawKept();
     },
     open: (isOpen) => {

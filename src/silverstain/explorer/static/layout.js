@@ -15,6 +15,7 @@ const NARROWEST = 96;
 const WIDEST_TEXT = 186;
 const WORD_GAP = 10;
 const MARGIN = 28;
+const LEAST_GAP = 40; // between rows: a weight, the tip of a line, and a bend
 const GUTTER = 36; // on either side, for the names of the rows
 const MOST_ROWS = 7;
 
@@ -28,8 +29,10 @@ const MOST_ROWS = 7;
  */
 export function laidOut({ boxes, edges }, words, { width = 800, height = 600, moved = {}, detailOf = (/** @type {any} */ _box) => /** @type {string} */ ('') } = {}) {
   const rank = ranks(boxes, edges);
+  const entries = new Int32Array(boxes.length);
+  for (const edge of edges) entries[edge.target]++;
   const nRows = Math.max(2, ...rank.map((r) => r + 1));
-  const items = boxes.map((box, i) => ({ ...sized(box, detailOf(box), entriesOf(edges, i)), box: i, row: rank[i], x: 0, y: 0 }));
+  const items = boxes.map((box, i) => ({ ...sized(box, detailOf(box), entries[i]), box: i, row: rank[i], x: 0, y: 0 }));
   const lanes = [];
   const routes = edges.map((edge, k) => {
     const route = [items[edge.source]];
@@ -71,8 +74,6 @@ export function laidOut({ boxes, edges }, words, { width = 800, height = 600, mo
   };
 }
 
-const entriesOf = (edges, box) => edges.filter((edge) => edge.target === box).length;
-
 function rowName(boxes, rank, row) {
   const layers = boxes.filter((box, i) => rank[i] === row && !['token', 'logit', 'error'].includes(box.kind)).map((box) => Math.round(box.layer));
   if (!layers.length) return '';
@@ -108,7 +109,7 @@ function sized(box, detail, entries) {
 }
 
 /** Letters, those of Chinese and the like as two. */
-export const columns = (text) => [...text].reduce((sum, letter) => sum + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(letter) ? 2 : 1), 0);
+export const columns = (text) => /^[\x20-\x7e]*$/.test(text) ? text.length : [...text].reduce((sum, letter) => sum + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(letter) ? 2 : 1), 0);
 
 const wordWidth = (text) => Math.max(columns(text) * (LETTER + 0.4), 10) + 16;
 
@@ -178,11 +179,15 @@ function links(routes, edges) {
 /** Order and x of every item: rows are swept up and down, each taking the mean of what it is joined to. */
 function arrange(rows, { below, above }, centre, room) {
   const wish = (item, maps) => {
-    const joined = maps.flatMap((map) => map.get(item) ?? []);
-    const weight = joined.reduce((sum, [, w]) => sum + w, 0);
-    return weight > 0 ? joined.reduce((sum, [other, w]) => sum + w * other.x, 0) / weight : item.x;
+    let [sum, weight] = [0, 0];
+    for (const map of maps) {
+      for (const [other, w] of map.get(item) ?? []) {
+        sum += w * other.x;
+        weight += w;
+      }
+    }
+    return weight > 0 ? sum / weight : item.x;
   };
-  
   for (const row of rows.slice(1)) for (const item of row) item.x = centre;
   const up = rows.slice(1);
   const down = [...up].reverse();
@@ -226,7 +231,7 @@ function heights(rows, height) {
   const tall = rows.map((row) => Math.max(30, ...row.map((item) => item.height)));
   const boxes = tall.reduce((sum, h) => sum + h, 0);
   const room = (height - boxes - 60) / Math.max(rows.length - 1, 1);
-  const gap = Math.min(Math.max(room, 50), 118);
+  const gap = Math.min(Math.max(room, LEAST_GAP), 118);
   const ys = new Array(rows.length);
   let y = 26;
   for (let row = rows.length - 1; row >= 0; row--) {
@@ -238,31 +243,35 @@ function heights(rows, height) {
 
 /** Lines enter a box side by side in the order they come from, and leave it where they go to. */
 function drawnLines(routes, edges, items) {
-  const entering = new Map();
-  const leaving = new Map();
-  edges.forEach((edge, k) => {
-    for (const [map, end] of [[entering, edge.target], [leaving, edge.source]]) map.set(end, [...(map.get(end) ?? []), k]);
-  });
-  const isNamed = (k) => {
-    const size = (o) => Math.abs(edges[o].weight);
-    return entering.get(edges[k].target).filter((o) => size(o) > size(k) || (size(o) === size(k) && o < k)).length < MOST_WEIGHTS;
-  };
+  const [entering, leaving] = [Array.from(items, () => []), Array.from(items, () => [])];
+  edges.forEach((edge, k) => (entering[edge.target].push(k), leaving[edge.source].push(k)));
+  const size = (k) => Math.abs(edges[k].weight);
+  const named = new Set(entering.flatMap((all) => [...all].sort((a, b) => size(b) - size(a) || a - b).slice(0, MOST_WEIGHTS)));
   /** Side by side around the middle of a box, each with its room, less where the box is too narrow for all. */
-  const at = (map, end, k, roomOf, toward) => {
-    const all = [...map.get(end)].sort((a, b) => toward(a) - toward(b));
-    const total = all.reduce((sum, o) => sum + roomOf(o), 0);
-    const before = all.slice(0, all.indexOf(k)).reduce((sum, o) => sum + roomOf(o), 0) + roomOf(k) / 2;
-    return items[end].x + (before - total / 2) * Math.min(1, (items[end].width - 8) / total);
+  const places = (lists, roomOf, toward) => {
+    const found = new Float64Array(edges.length);
+    lists.forEach((all, end) => {
+      const wish = new Map(all.map((k) => [k, toward(k)]));
+      const total = all.reduce((sum, k) => sum + roomOf(k), 0);
+      const squeeze = Math.min(1, (items[end].width - 8) / total);
+      let before = -total / 2;
+      for (const k of [...all].sort((a, b) => wish.get(a) - wish.get(b))) {
+        found[k] = items[end].x + (before + roomOf(k) / 2) * squeeze;
+        before += roomOf(k);
+      }
+    });
+    return found;
   };
+  const starts = places(leaving, () => 14, (k) => routes[k][1].x);
+  const stops = places(entering, (k) => (named.has(k) ? ENTRY : BARE), (k) => routes[k][routes[k].length - 2].x);
   return edges.map((edge, k) => {
     const route = routes[k];
     const [source, target] = [items[edge.source], items[edge.target]];
-    const x0 = at(leaving, edge.source, k, () => 14, (o) => routes[o][1].x);
-    const x1 = at(entering, edge.target, k, (o) => (isNamed(o) ? ENTRY : BARE), (o) => routes[o][routes[o].length - 2].x);
+    const [x0, x1] = [starts[k], stops[k]];
     const top = source.y - source.height / 2;
     const end = target.y + target.height / 2 + 6;
     const points = [[x0, top], ...route.slice(1, -1).map((lane) => [lane.x, lane.y]), [x1, end]];
-    return { edge: k, points, label: [x1, end + 17], isNamed: isNamed(k) };
+    return { edge: k, points, label: [x1, end + 17], isNamed: named.has(k) };
   });
 }
 

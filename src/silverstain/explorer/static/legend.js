@@ -2,7 +2,7 @@
  * What the inspector says while nothing is selected: how to read the picture, and what to try.
  * @module
  */
-import { el } from './dom.js';
+import { button, el } from './dom.js';
 import { isRest, isUnit } from './format.js';
 import { glyphOf, outline } from './glyphs.js';
 
@@ -51,6 +51,7 @@ export function legend(store, ui) {
   const inFlow = [...samples.filter(([node]) => node >= 0).map(([node, text]) => item(shape(node), text)), ...arrows];
   const isFlow = store.state.view === 'flow';
   if (VIEWS[store.state.view]) return [el('header', {}, el('h1', {}, 'How to read this')), ...VIEWS[store.state.view].map((text) => el('p.reading', {}, text)), about()];
+  const start = beginning(store, ui);
   const key = (name, text) => el('li', {}, el('kbd', {}, name), el('span', {}, text));
   return [
     el('header', {}, el('h1', {}, 'How to read this')),
@@ -58,7 +59,8 @@ export function legend(store, ui) {
       ? 'Words stand at the bottom, the answer at the top, the layers of the model in between. Every mark is one active part of the model at one word; lines are what it gives to others.'
       : 'Read from the bottom up: the words of the prompt, what the model makes of them, and its answer at the top.'),
     el('ul.legend', {}, ...(isFlow ? inFlow : inCircuit)),
-    el('h2', {}, 'Try it'),
+    ...start,
+    el('h2', {}, 'Also'),
     el('ul.legend', {},
       key('click', isFlow ? 'a mark: what drives it, and what it drives' : 'a box: what drives it, what it drives, what is in it'),
       key('drag', isFlow ? 'to move; with Shift, to select an area' : 'a box to move it; from empty space, to select several'),
@@ -70,4 +72,32 @@ export function legend(store, ui) {
       key('?', 'all keys')),
     about(),
   ];
+}
+
+/** What to do first, with the strongest box by its name: look at it, change it in the model, look closer. */
+export function beginning(store, ui) {
+  const isBox = (box) => !['token', 'logit', 'error'].includes(box.kind);
+  const [strongest] = store.circuit.boxes.filter(isBox).sort((a, b) => b.share - a.share);
+  if (!strongest) return [];
+  const link = (text, act, name) => button(text, act, { class: 'reference', 'data-focus': `begin-${name}` });
+  const see = () => store.select([strongest.key]);
+  const steps = [
+    ['Look at the strongest part: ', button(strongest.label, see, { class: 'reference', 'data-key': strongest.key, 'data-focus': 'begin-see' }), '.'],
+    testing(store, ui, link, see),
+    closer(store, ui, link),
+  ];
+  return [el('h2', {}, 'Begin here'), el('ol.begin', {}, ...steps.map((parts) => el('li', {}, ...parts)))];
+}
+
+function testing(store, ui, link, see) {
+  const test = () => (see(), ui.test());
+  if (!ui.canRun) return ['Is it so? ', link('The lab', () => ui.run('lab'), 'test'), ' shows what was changed in the model to test it, and what it then said.'];
+  if (store.page.document.contrast) return ['Is it so? ', link('Take it from the other prompt', test, 'test'), ' in the running model, and see whether the answer turns.'];
+  return ['Is it so? ', link('Switch it off', test, 'test'), ' in the running model, and see whether the answer changes.'];
+}
+
+function closer(store, ui, link) {
+  if (store.state.view === 'flow') return ['Step back: the ', link('circuit', () => ui.run('circuit'), 'view'), ' shows what belongs together as one box.'];
+  if (store.page.document.contrast) return ['How few parts turn the answer? The ', link('contrast', () => ui.run('contrast'), 'view'), ' counts them, beside as many at random.'];
+  return ['Look closer: the ', link('flow', () => ui.run('flow'), 'view'), ' shows every single part, layer by layer.'];
 }

@@ -42,7 +42,7 @@ export function circuitSvg(layout, circuit, { standalone = false, followsTheme =
   const parts = [
     ...layout.rows.filter((row) => row.name).map((row) => `<text class="row" x="10" y="${n(row.y + 4)}">${row.name}</text>`),
     ...layout.lines.map((line) => lineOf(line, circuit)),
-    ...layout.words.filter((word) => word.box < 0).map((word) => unreadWord(word, layout)),
+    ...unreadWords(layout),
     ...layout.places.map((place) => boxOf(place, circuit.boxes[place.box], units, standalone)),
     ...layout.lines.filter((line) => line.isNamed).map((line) => weightOf(line, circuit)),
   ];
@@ -57,7 +57,8 @@ export function detailOf(box, units = 'features') {
   const arrow = { 1: ' ↑', '-1': ' ↓' }[box.sign] ?? '';
   const share = percent(box.share, box.kind === 'logit' ? 1 : 0) + arrow;
   let behind = '';
-  if (box.name && !box.label.includes(box.name)) behind = box.name.startsWith(`${box.label}@`) ? `@${box.position}` : box.name;
+  if (box.isGroup && box.members.length === 1) behind = several(1, units.replace(/s$/, ''));
+  else if (box.name && !box.label.includes(box.name)) behind = box.name.startsWith(`${box.label}@`) ? `@${box.position}` : box.name;
   else if (!box.name && box.kind !== 'logit') behind = several(box.members.length, box.kind === 'error' ? 'node' : units.replace(/s$/, ''));
   return [share, behind].filter(Boolean).join(' · ');
 }
@@ -96,9 +97,9 @@ function boxOf(place, box, units, standalone) {
   return `${open}${whole}${second}${frame}${names.join(' ')} ${detail}${bar}${pin}</g>`;
 }
 
-function unreadWord(word, layout) {
+function unreadWords(layout) {
   const y = layout.places.find((place) => place.row === 0)?.y ?? layout.height - 30;
-  return `<g class="unread"><text class="word" x="${n(word.x)}" y="${n(y + 5)}" text-anchor="middle">${inXml(word.text)}</text></g>`;
+  return layout.words.filter((word) => word.box < 0).map((word) => `<g class="unread"><text class="word" x="${n(word.x)}" y="${n(y + 5)}" text-anchor="middle">${inXml(word.text)}</text></g>`);
 }
 
 const signOf = (edge) => (edge.weight < 0 ? 'lowers' : 'raises');

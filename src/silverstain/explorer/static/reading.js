@@ -5,6 +5,7 @@
 import { sentences } from './account.js';
 import { button, el, fill } from './dom.js';
 import { KINDS } from './format.js';
+import { beginning } from './legend.js';
 import { filtered } from './state.js';
 import { count, percent, several } from './text.js';
 
@@ -19,17 +20,18 @@ export function readingPane(root, store, ui) {
   const account = el('section.account');
   const trust = el('section.trust');
   const drawn = el('section.controls');
-  root.append(prompt, account, trust, drawn);
+  const first = el('section.first');
+  root.append(prompt, first, account, trust, drawn);
   fill(prompt, ...promptParts(store));
   const controls = controlsOf(store, ui);
   fill(drawn, ...controls.parts);
-  let waiting = 0;
   return (what) => {
+    if (what === 'answer') fill(trust, ...trustParts(store));
     if (what === 'state') {
       fill(account, ...accountParts(store));
+      fill(first, ...(['circuit', 'flow'].includes(store.state.view) ? beginning(store, ui) : []));
       controls.update();
-      clearTimeout(waiting); // scores of large graphs take a moment: they follow
-      waiting = setTimeout(() => fill(trust, ...trustParts(store)), store.values.has('scores') ? 120 : 0);
+      fill(trust, ...trustParts(store));
     }
     const marked = new Set([...store.selection, store.hovered]);
     for (const node of root.querySelectorAll('[data-key]')) node.classList.toggle('is-marked', marked.has(node.getAttribute('data-key')));
@@ -104,15 +106,15 @@ function accountParts(store) {
 
 function trustParts(store) {
   const { trust, scores } = store.page.document;
-  const now = store.scores;
+  const now = store.scores?.replacement ?? null;
   const gauge = (name, value, meaning) =>
-    el('div.row', { title: meaning }, el('span', {}, name), el('div.gauge', { 'aria-hidden': 'true' }, el('i', { style: { width: `${100 * (value ?? 0)}%` } })), el('span.figure', {}, value === null ? '–' : percent(value)));
+    el('div.row', { title: meaning, 'aria-busy': String(name === 'what is drawn' && store.isWaiting('scores')) }, el('span', {}, name), el('div.gauge', { 'aria-hidden': 'true' }, el('i', { style: { width: `${100 * (value ?? 0)}%` } })), el('span.figure', {}, value === null ? '–' : percent(value)));
   const through = scores.replacement === null ? 'not known' : percent(1 - scores.replacement, 1);
   return [
     el('h2', {}, 'How far to trust it'),
     el(`p.verdict.${trust.level}`, {}, trust.line.replace('drawn here', 'in this graph')),
     gauge('whole graph', scores.replacement, `Replacement score: of the influence on the answer, ${through} passes through errors, which nobody has explained`),
-    gauge('what is drawn', now.replacement, 'The same score, where every node that is not drawn counts as error'),
+    gauge('what is drawn', now, 'The same score, where every node that is not drawn counts as error'),
     el('p.quiet', {}, 'Share of the influence that is explained. It follows what you pin, group and hide.'),
   ];
 }

@@ -123,6 +123,7 @@ export function circuitStage(root, store, ui) {
     drag = null;
     lasso.hidden = true;
     if (!isMoving) {
+      ui.peek(null); // the inspector says more
       store.select(key ? [key] : [], { add: shift || event.ctrlKey || event.metaKey });
       if (key) nodeOf(key)?.focus({ preventScroll: true });
     } else if (moved) {

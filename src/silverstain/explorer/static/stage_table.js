@@ -71,7 +71,7 @@ export function rowsOf(store) {
   return boxes.map((box, i) => {
     const isEnd = ['token', 'logit', 'error'].includes(box.kind);
     const only = box.members.length === 1 ? box.members[0] : -1;
-    const kind = box.isGroup ? `group of ${box.members.length}` : only >= 0 && isUnit(graph, only) ? KINDS[graph.kind[only]] : ({ token: 'word', logit: 'answer' }[box.kind] ?? box.kind);
+    const kind = box.isGroup ? (box.members.length === 1 ? `a ${KINDS[graph.kind[only]]}, named` : `group of ${box.members.length}`) : only >= 0 && isUnit(graph, only) ? KINDS[graph.kind[only]] : ({ token: 'word', logit: 'answer' }[box.kind] ?? box.kind);
     const share = box.kind === 'logit' ? box.share : box.members.reduce((sum, node) => sum + known.reached[node], 0) / Math.max(known.total, Number.MIN_VALUE);
     return {
       key: box.key,

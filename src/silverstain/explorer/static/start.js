@@ -26,7 +26,7 @@ async function found() {
 
 try {
   const [given, more] = await found();
-  open(root, given, more);
+  await open(root, given, more);
 } catch (error) {
   refuse(root, error);
 }

@@ -4,20 +4,22 @@
  * @module
  */
 import { circuitOf, groupsIn, labelOf, wordBoxes } from './circuit.js';
-import { decoded, LOGIT } from './format.js';
+import { LOGIT } from './format.js';
 import { changed, historyOf, redone, undone } from './history.js';
-import { analysed } from './influence.js';
-import { pruned } from './pruning.js';
-import { scoresOfKept } from './scores.js';
 import { stateOfStory, storyOf } from './state.js';
 import { edgeFlows, visibleEdges, visibleInCircuit, visibleInFlow } from './visible.js';
 import { groupOfNodes } from './groups.js';
 
 export class Store {
-  constructor(document, { remembered = null, fragment = null } = {}) {
-    const graph = decoded(document);
+  /**
+   * @param {any} document
+   * @param {import('./sums.js').Opened} opened  its graph
+   * @param {(asked: any) => Promise<any>} ask  for sums over the graph, which come when they come
+   */
+  constructor(document, { graph, known }, ask, { remembered = null, fragment = null } = {}) {
     const index = new Map(graph.ids.map((id, i) => /** @type {[string, number]} */ ([id, i])).reverse());
-    this.page = { document, graph, known: analysed(graph), index };
+    this.page = { document, graph, known, index };
+    this.ask = ask;
     this.story = document.story;
     this.initial = stateOfStory(this.story, document.pruning);
     this.history = historyOf(this.first(remembered, fragment));
@@ -47,7 +49,7 @@ export class Store {
     this.listeners.add(listener);
   }
 
-  /** @param {'state'|'selection'|'hover'} what */
+  /** @param {'state'|'selection'|'hover'|'answer'} what */
   tell(what) {
     for (const listener of this.listeners) listener(what);
   }
@@ -100,6 +102,25 @@ export class Store {
     return value;
   }
 
+  /** What is asked for elsewhere: the answer, or the last one until it comes, and everybody is told; null before any. */
+  later(name, needs, asked) {
+    const old = this.values.get(name);
+    if (old && old.needs.length === needs.length && old.needs.every((need, i) => need === needs[i])) return old.value;
+    const entry = { needs, value: old?.value ?? null, isWaiting: true };
+    this.values.set(name, entry);
+    this.ask(asked).then((value) => {
+      if (this.values.get(name) !== entry || value === null) return;
+      Object.assign(entry, { value, isWaiting: false });
+      this.tell('answer');
+    });
+    return entry.value;
+  }
+
+  /** Whether an answer of that name is still to come. */
+  isWaiting(name) {
+    return this.values.get(name)?.isWaiting === true;
+  }
+
   get circuit() {
     const { pins, groups, labels, hidden, boxes } = this.state;
     return this.value('circuit', [pins, groups, labels, hidden, boxes], () => circuitOf(this.page, this.state));
@@ -125,16 +146,17 @@ export class Store {
   get visible() {
     const { state, page } = this;
     if (state.view === 'flow') {
-      const needs = [state.hidden, state.nodeShare, state.filters, state.labels];
-      return this.value('flow', needs, () => visibleInFlow(page, state, (i) => labelOf(page, state, i), state.filters.pruned ? this.kept : null));
+      const kept = state.filters.pruned ? this.kept : null;
+      const needs = [state.hidden, state.nodeShare, state.filters, state.labels, kept];
+      return this.value('flow', needs, () => visibleInFlow(page, state, (i) => labelOf(page, state, i), kept));
     }
     return this.value('drawn', [this.circuit, state.hidden], () => visibleInCircuit(page, state, this.circuit.boxes, this.groups));
   }
 
-  /** What `silverstain prune` keeps at this share. */
+  /** What `silverstain prune` keeps at this share; null until it is known. */
   get kept() {
     const { nodeShare } = this.state;
-    return this.value('kept', [nodeShare], () => pruned(this.page.graph, { nodeShare }).nodes);
+    return this.later('kept', [nodeShare], { what: 'kept', nodeShare });
   }
 
   get edges() {
@@ -142,10 +164,10 @@ export class Store {
     return this.value('edges', [nodes, this.state.edgeShare], () => visibleEdges(this.page, this.value('flows', [this.page], () => edgeFlows(this.page)), nodes, this.state.edgeShare));
   }
 
-  /** Scores of what is drawn: everything else counts as error. */
+  /** Scores of what is drawn: everything else counts as error; null until they are known. */
   get scores() {
     const { nodes } = this.visible;
-    return this.value('scores', [nodes], () => scoresOfKept(this.page.graph, nodes));
+    return this.later('scores', [nodes], { what: 'scores', nodes });
   }
 
   /** The nodes that a key names: those of a box, of a group, or one. @returns {number[]} */

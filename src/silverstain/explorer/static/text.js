@@ -26,8 +26,10 @@ export const signed = (value, digits = 2) => `${value < 0 ? '−' : '+'}${Math.a
 /** A number to three digits. */
 export const brief = (value) => (Number.isFinite(value) ? Number(value.toPrecision(3)).toString().replace('-', '−') : '');
 
+const THOUSANDS = new Intl.NumberFormat('en'); // made once: it takes longer than all that it writes
+
 /** 18,337 */
-export const count = (n) => n.toLocaleString('en');
+export const count = (n) => THOUSANDS.format(n);
 
 /** "1 node", "2 nodes" */
 export const several = (n, what) => `${count(n)} ${what}${n === 1 ? '' : 's'}`;

@@ -4,8 +4,6 @@
  * (`direct: false`). The rule is that of `silverstain show`.
  * @module
  */
-import { influence } from './influence.js';
-
 const SMALLEST_SHARE = 0.05;
 const SMALLEST_WAY = 0.005;
 const MOST_INPUTS = 4;
@@ -62,21 +60,26 @@ function strongEdges(weights, kinds) {
   return sorted([...chosen.values()].map(([target, source]) => ({ source, target, weight: weights[target][source], direct: true })));
 }
 
-/** Which box reaches which: groups of many layers may feed each other, and a drawing has no cycle. */
+/** Which box reaches which, a bit each: groups of many layers may feed each other, and a drawing has no cycle. */
 class Order {
   constructor(n) {
-    this.n = n;
-    this.from = Array.from({ length: n }, (_, i) => new Uint8Array(n).fill(1, i, i + 1));
+    this.from = Array.from({ length: n }, (_, i) => {
+      const bits = new Uint32Array((n >> 5) + 1);
+      bits[i >> 5] = 1 << (i & 31);
+      return bits;
+    });
   }
 
   reaches(from, to) {
-    return this.from[from][to] === 1;
+    return ((this.from[from][to >> 5] >>> (to & 31)) & 1) === 1;
   }
 
   withoutCycles(edges) {
     return edges.filter(({ source, target }) => {
       if (this.reaches(target, source)) return false;
-      for (const row of this.from) if (row[source]) for (let k = 0; k < this.n; k++) row[k] |= this.from[target][k];
+      if (this.reaches(source, target)) return true;
+      const gained = this.from[target];
+      for (const row of this.from) if ((row[source >> 5] >>> (source & 31)) & 1) for (let k = 0; k < row.length; k++) row[k] |= gained[k];
       return true;
     });
   }
@@ -90,6 +93,9 @@ class Ways {
     this.between = between;
     this.boxes = boxes;
     this.found = new Map();
+    this.reached = new Float64Array(graph.n);
+    this.isDrawn = new Uint8Array(graph.n);
+    for (const box of boxes) for (const node of box.members) this.isDrawn[node] = 1;
   }
 
   /** To where most of its influence goes. */
@@ -102,8 +108,11 @@ class Ways {
     const direct = targets.map((target) => ({ source: unit, target, weight: this.between.weights[target][unit], direct: true }));
     let best = largest(direct, size);
     if (!best || Math.abs(best.weight) < SMALLEST_WAY) {
-      const through = targets.map((target) => ({ source: unit, target, weight: this.through(target)[unit], direct: false }));
-      best = largest([...direct, ...through], size);
+      // the heaviest first: no more than all of a target's input comes through, so what is lighter than the best is passed over
+      for (const target of [...targets].sort((a, b) => weightOf(b) - weightOf(a) || a - b)) {
+        if (best && weightOf(target) <= size(best)) break;
+        best = largest([best, { source: unit, target, weight: this.through(target)[unit], direct: false }].filter(Boolean), size);
+      }
     }
     return best && best.weight !== 0 ? [best] : [];
   }
@@ -123,16 +132,20 @@ class Ways {
   /** For every box the signed share of the target's input that reaches it by paths through no box. */
   through(target) {
     if (this.found.has(target)) return this.found.get(target);
-    const { graph, known, boxes } = this;
-    const open = new Uint8Array(graph.n).fill(1);
-    for (const box of boxes) for (const node of box.members) open[node] = 0;
-    const goal = new Float64Array(graph.n);
-    for (const node of boxes[target].members) {
-      open[node] = 1;
-      goal[node] = 1 / boxes[target].members.length;
+    const { graph, known, boxes, isDrawn, reached } = this;
+    const { members } = boxes[target];
+    const own = new Set(members);
+    reached.fill(0);
+    const first = Math.min(...members.map((node) => known.turn[node]));
+    for (let k = first; k < known.rows.length; k++) {
+      const row = known.rows[k];
+      const node = graph.rowNodes[row];
+      const isOwn = own.has(node);
+      const passed = reached[node] + (isOwn ? 1 / members.length : 0);
+      if (passed === 0 || (isDrawn[node] && !isOwn)) continue;
+      for (let e = graph.indptr[row]; e < graph.indptr[row + 1]; e++) reached[graph.indices[e]] += known.signed[e] * passed;
     }
-    const reached = influence(graph, known.signed, goal, known.rows, open);
-    const sums = boxes.map((box, i) => (i === target ? 0 : box.members.reduce((sum, node) => sum + reached[node], 0)));
+    const sums = Float64Array.from(boxes, (box, i) => (i === target ? 0 : box.members.reduce((sum, node) => sum + reached[node], 0)));
     this.found.set(target, sums);
     return sums;
   }
