@@ -1,7 +1,8 @@
 """SQL on a collection of graphs, in a database that can read nothing else and write nothing.
 
-DuckDB is given the tables themselves, and no names of files; then it is told never to open a file or a network connection, to load no
-extension and to look at no Python variable, and that this cannot be taken back. One statement, which reads, is run.
+DuckDB is given the tables themselves, and no names of files; then it is told never to open a file or a network
+connection, to load no extension and to look at no Python variable, and that this cannot be taken back. One statement,
+which reads, is run.
 """
 
 from collections.abc import Sequence
