@@ -196,7 +196,7 @@ def test_a_language_models_label_stands_beside_the_others_with_the_same_tests(wo
     answer = 'Sure! {"label": "the end of a <b>sentence</b>", "tokens": [".", "is"]}'
     with served(answering(answer)) as (url, asked):
         asker = explainer(url, "m", most=3)
-        made = label_cards(assemble(seen, world.model, basis), seen, world.model, basis, explainer=asker)
+        made = label_cards(assemble(seen, world.model, basis), seen, world.model, basis, explainer=asker, shuffles=10)
     found = [label for some in made.table["labels"].to_pylist() for label in some or () if label["kind"] == "model"]
     assert 1 <= len(found) <= 6
     assert len(asked) == len(found)
