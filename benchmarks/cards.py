@@ -21,6 +21,7 @@ import silverstain
 from silverstain.bases import Dictionary
 from silverstain.cli.feature_texts import rows_to_describe
 from silverstain.cli.text_options import TextOptions
+from silverstain.features.chance import ChanceAccuracy
 from silverstain.features.label_tests import FEWEST
 from silverstain.features.naming import _written, labels_of, random_label_control, units_of
 from silverstain.features.rules import TokenClasses
@@ -51,13 +52,14 @@ def label_figures(
     """What the first label of each side of some features scores, the same labels shuffled, and labels by written
     tokens alone (of another decoder, where one is given)."""
     classes = TokenClasses(model.token_strings(range(model.d_vocab)))
+    chance = ChanceAccuracy.of(seen, classes)
     sides, tested, scores, written = 0, [], [], []
     for layer in range(basis.n_layers):
         features = sorted(feature for of, feature in chosen if of == layer)
         writes = _written(model, decoder or basis, layer, features, seen.tally.sizes.sides)
         for unit in units_of(seen, layer, features):
             sides += 1
-            some = labels_of(unit, classes, writes.get((unit.feature, unit.sign)), model)
+            some = labels_of(unit, classes, writes.get((unit.feature, unit.sign)), chance)
             written += [one["score"] for one in some if one["kind"] == "writes" and one["score"] is not None]
             if some and some[0]["score"] is not None:
                 scores.append(json.loads(some[0]["scores"]))

@@ -9,13 +9,14 @@ import pytest
 from silverstain.bases import NeuronBasis
 from silverstain.errors import Remark, UsageError
 from silverstain.features.assembling import assemble
+from silverstain.features.chance import ChanceAccuracy
 from silverstain.features.label_tests import Contexts, score_rule
 from silverstain.features.naming import label_cards
 from silverstain.features.neuronpedia import neuronpedia_labels
 from silverstain.features.rows import BEFORE, WIDTH
 from silverstain.features.rule_learning import learn_rule
 from silverstain.features.rules import TokenClasses, matches, rule_text
-from silverstain.features.streaming import stream
+from silverstain.features.streaming import TextSeen, stream
 
 from .stub_server import served
 from .test_streaming import rows
@@ -67,9 +68,41 @@ def test_a_rule_that_made_the_contexts_is_found_again(rule):
     assert found.accuracy == pytest.approx(scores.detection, abs=0.12)  # what is expected is what comes
 
 
-def test_contexts_alike_teach_nothing():
-    found = learn_rule(windows(96), windows(800, seed=2), CLASSES, 0.01)
-    assert found is None or found.accuracy < 0.65  # below which nothing is named
+@pytest.fixture(scope="module")
+def random_text() -> TextSeen:
+    ids = np.random.default_rng(3).integers(1, len(STRINGS), 6000).astype(np.int32)
+    return TextSeen(token_ids=ids, counts=np.ones(len(ids), dtype=bool), starts=np.arange(0, 6001, 20))
+
+
+@pytest.fixture(scope="module")
+def chance(random_text: TextSeen) -> ChanceAccuracy:
+    return ChanceAccuracy(random_text, windows(800, seed=2), CLASSES)
+
+
+@pytest.mark.parametrize("n", [6, 48])
+def test_places_at_random_are_almost_never_named(chance: ChanceAccuracy, n: int):
+    found = [learn_rule(windows(n, seed=100 + i), windows(800, seed=900 + i), CLASSES, 0.02) for i in range(60)]
+    above = [one is not None and one.accuracy > chance.bar(n, 800) for one in found]
+    assert sum(above) <= 2
+    assert any(one is not None and one.accuracy > 0.52 for one in found)  # the search does find something
+
+
+def test_fewer_examples_have_a_higher_bar(chance: ChanceAccuracy):
+    bars = [chance.bar(n, 800) for n in (6, 24, 48)]
+    assert bars == sorted(bars, reverse=True)
+    assert bars[0] > bars[-1] + 0.05
+    assert chance.bar(24, 800) == chance.bar(27, 800)  # rounded down
+
+
+def test_a_unit_that_is_active_through_a_few_rows_is_one_example_a_row(random_text: TextSeen, chance: ChanceAccuracy):
+    burst = np.concatenate([np.arange(20 * row + 8, 20 * row + 14) for row in range(0, 300, 20)])
+    inside = learn_rule(random_text.windows(burst), windows(800, seed=2), CLASSES, 0.01)
+    assert inside is not None
+    assert inside.accuracy > chance.bar(len(burst), 800)  # words of a row give its places away …
+    alone = random_text.one_a_row(burst)
+    assert alone.tolist() == [20 * row + 8 for row in range(0, 300, 20)]
+    fair = learn_rule(random_text.windows(alone), windows(800, seed=2), CLASSES, 0.01)
+    assert fair is None or fair.accuracy <= chance.bar(len(alone), 800)  # … and are no evidence
 
 
 def test_scores_of_a_perfect_rule_a_guess_and_too_little():
@@ -123,7 +156,7 @@ def test_a_rule_is_told_in_words():
 def labelled(request, world):
     basis = world.dictionary if request.param == "dictionary" else NeuronBasis(world.model)
     seen = stream(world.model, basis, rows(200))
-    return label_cards(assemble(seen, world.model, basis), seen, world.model, basis), seen, basis
+    return label_cards(assemble(seen, world.model, basis), seen, world.model, basis, shuffles=10), seen, basis
 
 
 def test_cards_are_labelled_with_scores_and_evidence(labelled):
@@ -133,7 +166,7 @@ def test_cards_are_labelled_with_scores_and_evidence(labelled):
     for some in labels:
         for label in some:
             evidence = json.loads(label["evidence"])
-            assert set(evidence) == {"rule", "shown", "contexts"}
+            assert set(evidence) == {"rule", "shown", "by_chance", "contexts"}
             assert label["sign"] in (1, -1)
             assert set(json.loads(label["scores"])) >= {"detection", "contrast", "fuzzing", "intruder", "precision"}
     scores = [some[0]["score"] for some in labels if some[0]["score"] is not None]
@@ -163,7 +196,7 @@ def test_a_language_models_label_stands_beside_the_others_with_the_same_tests(wo
     answer = 'Sure! {"label": "the end of a <b>sentence</b>", "tokens": [".", "is"]}'
     with served(answering(answer)) as (url, asked):
         asker = explainer(url, "m", most=3)
-        made = label_cards(assemble(seen, world.model, basis), seen, world.model, basis, explainer=asker)
+        made = label_cards(assemble(seen, world.model, basis), seen, world.model, basis, explainer=asker, shuffles=10)
     found = [label for some in made.table["labels"].to_pylist() for label in some or () if label["kind"] == "model"]
     assert 1 <= len(found) <= 6
     assert len(asked) == len(found)

@@ -7,7 +7,7 @@ import torch
 from silverstain.bases import NeuronBasis
 from silverstain.errors import UsageError
 from silverstain.features import streaming
-from silverstain.features.best import Best
+from silverstain.features.best import Best, ranked
 from silverstain.features.histogram import bins_of, edges, n_bins, percentile, quantiles
 from silverstain.features.rows import HELD_OUT, Row, chance_of, chunks_of, is_held_out, rows_of
 from silverstain.features.streaming import Seen, stream, stream_plan
@@ -148,6 +148,38 @@ def test_a_run_that_was_killed_goes_on_to_the_identical_arrays(world, basis, siz
         stream(world.model, basis, rows()[1:], sizes=sizes, state=state)
     with pytest.raises(UsageError, match="an unfinished run of another model, basis, text or size"):
         stream(world.model, basis, rows(), sizes=sizes, state=state, identity="other")
+
+
+def test_a_run_in_bfloat16_is_the_run_to_rounding_and_goes_on_in_it(world, basis, sizes, tmp_path, seen):
+    state = tmp_path / "state.safetensors"
+    whole = stream(world.model, basis, rows(), sizes=sizes, products="bfloat16", state=state, patience=0.0)
+    assert whole.products == "bfloat16"
+    assert seen.products == "float32"  # such a narrow model is not measured
+    assert not same(whole, seen)
+    for name in ("total", "squares"):
+        one, other = whole.tally.arrays[name], seen.tally.arrays[name]
+        assert np.linalg.norm(one - other) < 0.05 * np.linalg.norm(other)
+    again = stream(world.model, basis, rows(), sizes=sizes, state=state)
+    assert again.products == "bfloat16"
+    assert same(whole, again)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 2000])
+def test_entries_are_ranked_as_by_a_sort_of_three_keys(n):
+    rng = np.random.default_rng(n)
+    row, place = rng.integers(0, 40, n), rng.permutation(n)
+    score = rng.choice(np.array([-np.inf, -3.5, -1e-30, -0.0, 0.0, 2e-38, 0.25, 7.0, np.inf], np.float32), n)
+    assert np.array_equal(ranked(row, score, place), np.lexsort((place, score, row)))
+
+
+def test_the_middle_bin_of_signed_values_holds_what_is_below_the_smallest_bound():
+    values = torch.tensor([0.0, -0.0, 2.0**-17, -(2.0**-17), 2.0**-16, -(2.0**-16), 1.3, -1.3, 2.0**20, -(2.0**20)])
+    middle, bounds = n_bins(True) // 2, edges(True)
+    found = bins_of(values, True)
+    assert found.tolist()[:6] == [middle] * 4 + [middle + 1, middle - 1]
+    for value, at in zip(values[6:8].tolist(), found[6:8].tolist(), strict=True):
+        assert bounds[at] <= value <= bounds[at + 1]
+    assert found.tolist()[8:] == [n_bins(True) - 1, 0]
 
 
 def test_a_damaged_state_is_refused(world, basis, sizes, tmp_path):

@@ -5,8 +5,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from silverstain.models import LanguageModel
+from silverstain.models import products as module
 from silverstain.training import TrainingConfig, train_dictionary
-from silverstain.training import products as module
 from silverstain.training.batches import harvest_rows
 from silverstain.training.products import HarvestInBfloat16, faster_products, product_with
 from silverstain.training.scanning import above

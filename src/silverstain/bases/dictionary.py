@@ -275,7 +275,7 @@ class Dictionary(Basis):
         if self.k is not None:
             assert features is None  # they compete: all must be given
             return before * _is_among_largest(before if threshold is None else before - threshold, self.k[layer])
-        return torch.relu(before) if threshold is None else before * (before > threshold)
+        return torch.relu(before) if threshold is None else torch.where(before <= threshold, 0.0, before)
 
     def thresholds_in(
         self, layer: int, pre_activations: Float[Tensor, "*batch feature"]

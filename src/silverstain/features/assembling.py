@@ -93,6 +93,7 @@ def assemble(
         "dictionary_hash": basis.hash,
         "places": seen.text.n_places,
         "rows": len(seen.text.starts) - 1,
+        "products": seen.products,
         "never_active": sizes.n_layers * sizes.n_features - len(alive),
         "leading_places_left_out": model.n_real,
         "lens": None if lens is None else lens.hash,

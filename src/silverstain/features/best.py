@@ -53,27 +53,52 @@ class Best:
         place = np.concatenate([one[2] for one in self._waiting])
         more = {name: np.concatenate([one[3][name] for one in self._waiting]) for name in self.more}
         self._waiting, self._n_waiting = [], 0
-        units, row = np.unique(unit, return_inverse=True)
-        old = (self.place[units] != NOTHING).nonzero()
-        rows = np.concatenate([old[0], row])
-        scores = np.concatenate([self.score[units][old], score.astype(self.score.dtype)])
-        places = np.concatenate([self.place[units][old], place.astype(self.place.dtype)])
-        columns = {
-            name: np.concatenate([kept[units][old], np.asarray(more[name]).astype(kept.dtype)])
-            for name, kept in self.more.items()
-        }
-        order = np.lexsort((places, scores, rows))
-        if "text" in columns:
-            order = order[_first_of_each(rows[order], columns["text"][order])]
+        is_touched = np.zeros(len(self.score), dtype=bool)
+        is_touched[unit] = True
+        units = is_touched.nonzero()[0]
+        row = (np.cumsum(is_touched) - 1)[unit]
+        old_row, old_rank = (self.place[units] != NOTHING).nonzero()
+        old = (units[old_row], old_rank)
+        rows = np.concatenate([old_row, row])
+        scores = np.concatenate([self.score[old], score.astype(self.score.dtype)])
+        places = np.concatenate([self.place[old], place.astype(self.place.dtype)])
+        order = ranked(rows, scores, places)
+        if "text" in self.more:
+            texts = np.concatenate([self.more["text"][old], more["text"]])
+            order = order[_first_of_each(rows[order], texts[order])]
         start = np.searchsorted(rows[order], np.arange(len(units)))
         rank = np.arange(len(order)) - start[rows[order]]
-        kept = order[rank < self.k]
-        at = (units[rows[kept]], rank[rank < self.k])
+        order, rank = order[rank < self.k], rank[rank < self.k]
+        is_old = order < len(old_row)
+        from_old, from_new = order[is_old], order[~is_old] - len(old_row)
+        to_old, to_new = ((units[rows[order[some]]], rank[some]) for some in (is_old, ~is_old))
+        for name, column in self.more.items():
+            kept = column[old[0][from_old], old[1][from_old]]
+            column[units] = 0
+            column[to_old], column[to_new] = kept, more[name][from_new]
         self.score[units], self.place[units] = np.inf, NOTHING
-        self.score[at], self.place[at] = scores[kept], places[kept]
-        for name, column in columns.items():
-            self.more[name][units] = 0
-            self.more[name][at] = column[kept]
+        self.score[units[rows[order]], rank] = scores[order]
+        self.place[units[rows[order]], rank] = places[order]
+
+
+def ranked(
+    row: Int[np.ndarray, " n"], score: Float[np.ndarray, " n"], place: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """The order of entries by row, then by score, then by place: `np.lexsort((place, score, row))`, of float32 scores.
+
+    Row and score are sorted as one number, the bits of a float32 being in the order of its value once those of
+    negative ones are turned over; the few that are equal in both are then put in the order of their places.
+    """
+    bits = (score + np.float32(0)).view(np.int32)  # −0 is 0
+    key = (row.astype(np.int64) << 32) + np.where(bits < 0, np.int32(0x7FFFFFFF) ^ bits, bits)
+    order = np.argsort(key)
+    key = key[order]
+    equal = np.zeros(len(key) + 1, dtype=bool)
+    np.equal(key[1:], key[:-1], out=equal[1:-1])
+    tied = (equal[1:] | equal[:-1]).nonzero()[0]
+    if len(tied):
+        order[tied] = order[tied][np.lexsort((place[order[tied]], key[tied]))]
+    return order
 
 
 def _first_of_each(row: Int[np.ndarray, " n"], text: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 LOWEST, HIGHEST = -16, 16
-"""Powers of two; what is smaller or larger is counted in the outermost bins."""
+"""Powers of two; what is larger is counted in the outermost bins, and without signs what is smaller in the first."""
 AN_OCTAVE = 4
 SIDE = (HIGHEST - LOWEST) * AN_OCTAVE
 """Bins of one side."""
@@ -21,17 +21,19 @@ _FIRST = (LOWEST + 127) * AN_OCTAVE
 
 
 def n_bins(is_signed: bool) -> int:
-    """Bins in all: one side, or negative ones, 0 and positive ones."""
+    """Bins in all: one side, or negative ones, what is smaller than all bounds, and positive ones."""
     return 2 * SIDE + 1 if is_signed else SIDE
 
 
 def bins_of(values: Float[Tensor, "*any"], is_signed: bool) -> Int[Tensor, "*any"]:
     """The bin of each value, rising with it. Without signs, values are above 0."""
     bits = values.contiguous().view(torch.int32)
-    at = ((bits & 0x7FFFFFFF) >> _SHIFT).sub_(_FIRST).clamp_(0, SIDE - 1)
+    at = (bits & 0x7FFFFFFF).bitwise_right_shift_(_SHIFT)
     if not is_signed:
-        return at
-    return torch.where(bits < 0, SIDE - 1 - at, SIDE + 1 + at).masked_fill_(values == 0, SIDE)
+        return at.sub_(_FIRST).clamp_(0, SIDE - 1)
+    at.sub_(_FIRST - 1).clamp_(0, SIDE)  # 0: below the smallest bound
+    sign = bits >> 31  # 0, or -1 of what is negative
+    return at.bitwise_xor_(sign).sub_(sign).add_(SIDE)
 
 
 @lru_cache
@@ -41,7 +43,7 @@ def edges(is_signed: bool) -> Float[np.ndarray, " edge"]:
     side = np.append(side, 2.0**HIGHEST)
     if not is_signed:
         return side
-    return np.concatenate([-side[::-1], side])  # the bin of 0 lies between the smallest of both sides
+    return np.concatenate([-side[::-1], side])  # the middle bin, of 0, lies between the smallest of both sides
 
 
 def percentile(counts: Integer[np.ndarray, " bin"], value: float, is_signed: bool) -> float:

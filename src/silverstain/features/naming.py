@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from silverstain.bases import Basis
 from silverstain.features.card_table import CardTable
+from silverstain.features.chance import SHUFFLES, ChanceAccuracy
 from silverstain.features.explainer import Explainer
 from silverstain.features.histogram import quantiles
 from silverstain.features.label_tests import FEWEST, Contexts, LabelScores, score_rule
@@ -28,8 +29,6 @@ from silverstain.models import LanguageModel
 
 STRONG = 0.99
 """A neuron counts as active where it is as strong, on one side, as at this share of places and more."""
-WORTH = 0.65
-"""Balanced accuracy, on the contexts a rule is learnt from, below which it names nothing."""
 N_CONTROLS = 500
 SHOWN_TO_MODEL = 12
 """Examples that a language model is shown."""
@@ -56,11 +55,14 @@ def label_cards(
     basis: Basis,
     *,
     explainer: Explainer | None = None,
+    shuffles: int = SHUFFLES,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CardTable:
     """The cards with labels, strongest side and best rule first; what shuffled labels would score stands in the meta,
-    under `random_label_detection`. An `explainer` is asked about the features of most energy, as many as it may be."""
+    under `random_label_detection`. A rule names a feature if it is better than the rules of so many `shuffles` of which
+    places are its own. An `explainer` is asked about the features of most energy, as many as it may be."""
     classes = TokenClasses(model.token_strings(range(model.d_vocab)))
+    chance = ChanceAccuracy.of(seen, classes, shuffles=shuffles)
     labels: dict[tuple[int, int], list[dict[str, Any]]] = {}
     tested: list[tuple[Rule, Contexts]] = []
     n_layers = seen.tally.sizes.n_layers
@@ -70,7 +72,7 @@ def label_cards(
         features = [key % cards.n_features for key in alive if key // cards.n_features == layer]
         writes = _written(model, basis, layer, features, seen.tally.sizes.sides)
         for unit in units_of(seen, layer, sorted(features)):
-            found = labels_of(unit, classes, writes.get((unit.feature, unit.sign)), model)
+            found = labels_of(unit, classes, writes.get((unit.feature, unit.sign)), chance)
             if explainer is not None and (layer, unit.feature) in asked_about:
                 found = [*explained(unit, explainer, classes), *found]
             if found:
@@ -87,12 +89,14 @@ def label_cards(
 
 
 def labels_of(
-    unit: Unit, classes: TokenClasses, writes: tuple[int, ...] | None, model: LanguageModel
+    unit: Unit, classes: TokenClasses, writes: tuple[int, ...] | None, chance: ChanceAccuracy
 ) -> list[dict[str, Any]]:
-    """All labels of one side, the one that fits the contexts shown best in front."""
+    """All labels of one side, the one that fits the contexts shown best in front; none by rules that are no better than
+    those of places at random (`chance`)."""
     proposals: list[tuple[float, str, str, Rule]] = []
     learned = learn_rule(unit.shown, unit.shown_others, classes, unit.held.density)
-    if learned is not None and learned.accuracy >= WORTH:
+    bar = chance.bar(len(unit.shown), len(unit.shown_others))
+    if learned is not None and learned.accuracy > bar:
         proposals.append((learned.accuracy, "context", rule_text(learned.rule, classes), learned.rule))
     if writes:
         rule = {"all": [{"at": 1, "tokens": list(writes)}]}
@@ -106,7 +110,8 @@ def labels_of(
         label_entry(
             text, kind, sign=unit.sign, source="examples" if kind == "context" else "weights",
             scores=score_rule(rule, unit.held, classes), order=unit.strength - rank * 1e-6 * unit.strength,
-            evidence={"rule": rule, "shown": round(accuracy, 4), "contexts": len(unit.shown)},
+            evidence={"rule": rule, "shown": round(accuracy, 4), "by_chance": round(bar, 4),
+                      "contexts": len(unit.shown)},
         )
         for rank, (accuracy, kind, text, rule) in enumerate(proposals)
     ]  # fmt: skip
@@ -189,7 +194,7 @@ def units_of(seen: Seen, layer: int, features: list[int]) -> Iterator[Unit]:
             if least is None:
                 continue
             is_other = pool * sign < least if sizes.is_signed else pool <= 0
-            shown = _active_places(arrays, "shown", layer, unit, sign, least)
+            shown = text.one_a_row(_active_places(arrays, "shown", layer, unit, sign, least))
             held = _active_places(arrays, "held", layer, unit, sign, least)
             if len(shown) < FEWEST:
                 continue

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt64
 from torch import Tensor
 
 from silverstain.bases import Basis
@@ -100,6 +100,7 @@ class Tally:
             for name in ("top", "shown", "held")
             for layer in range(sizes.n_layers)
         }
+        self._near: _Near | None = None
         none = np.zeros(0, dtype=np.int64)
         self._slots: tuple[np.ndarray, np.ndarray, np.ndarray] = (none, none, none)
 
@@ -110,6 +111,7 @@ class Tally:
 
     def begin(self, batch: Batch) -> None:
         """Choose which of a batch's places enter the pool; to be called before its layers are seen."""
+        self._near = _Near(batch)
         place, chance = self.arrays["pool_place"], self.arrays["pool_chance"]
         row, pos = (batch.counts & (batch.chance < chance.max())).nonzero()
         every = np.concatenate([chance, batch.chance[row, pos]])
@@ -236,13 +238,13 @@ class Tally:
     ) -> None:
         if not len(row):
             return
+        near = self._near
+        assert near is not None  # set by begin
         more = {"value": value}
         if "text" in best.more:
-            more["text"] = text_key(windows_in(np.where(batch.place < 0, -1, batch.token_ids), row, pos, -1))
+            more["text"] = near.text[row, pos]
         if "around" in best.more:
-            at = np.clip(pos[:, None] + np.arange(-BEFORE, AFTER + 1), 0, a.shape[1] - 1)
-            counts = windows_in(batch.counts, row, pos, 0)
-            more["around"] = _half(np.where(counts, a[row[:, None], at, feature[:, None]], 0.0))
+            more["around"] = near.activations(a, row, pos, feature)
         unit = feature * self.sizes.sides + ((value < 0) if self.sizes.is_signed else 0)
         best.offer(unit, score.astype(np.float32), batch.place[row, pos], more)
 
@@ -252,6 +254,30 @@ def _check_finite(squares: Float[np.ndarray, " feature"], layer: int) -> None:
         raise UsageError(f"activations of layer {layer} are not finite; the model cannot be described on this text")
 
 
+class _Near:
+    """What surrounds each place of a batch, made once for all units that are active there."""
+
+    def __init__(self, batch: Batch) -> None:
+        n_rows, width = batch.token_ids.shape
+        row, pos = (part.reshape(-1) for part in np.indices((n_rows, width)))
+        windows = windows_in(np.where(batch.place < 0, -1, batch.token_ids), row, pos, -1)
+        self.text: UInt64[np.ndarray, "row pos"] = text_key(windows).reshape(n_rows, width)
+        self._counts = windows_in(batch.counts, row, pos, 0).astype(bool).reshape(n_rows, width, WIDTH)
+        self._at = np.clip(np.arange(width)[:, None] + np.arange(-BEFORE, AFTER + 1), 0, width - 1)
+
+    def activations(
+        self,
+        a: Float[np.ndarray, "row pos feature"],
+        row: Int[np.ndarray, " n"],
+        pos: Int[np.ndarray, " n"],
+        feature: Int[np.ndarray, " n"],
+    ) -> Float[np.ndarray, "n width"]:
+        """The activations around each place, 0 where none counts."""
+        where = (row[:, None] * a.shape[1] + self._at[pos]) * a.shape[2] + feature[:, None]
+        return _half(np.where(self._counts[row, pos], a.reshape(-1).take(where), np.float32(0)))
+
+
 def _half(values: np.ndarray) -> np.ndarray:
-    limit = np.finfo(np.float16).max
-    return np.clip(values, -limit, limit).astype(np.float16)
+    """In half precision, cut where that ends."""
+    limit = float(np.finfo(np.float16).max)
+    return torch.from_numpy(values).clamp(-limit, limit).half().numpy()

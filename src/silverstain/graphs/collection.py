@@ -126,10 +126,15 @@ def read_table(path: Path) -> "pyarrow.Table":
     try:
         return pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UsageError(
-            f"{shown_path(path)} is damaged: {printable(str(error), 120)}; delete {shown_path(path.parent)}, which is "
-            "made again"
-        ) from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> UsageError:
+    """What is said of a file of a collection that cannot be read."""
+    return UsageError(
+        f"{shown_path(path)} is damaged: {printable(str(error), 120)}; delete {shown_path(path.parent)}, which is made "
+        "again"
+    )
 
 
 def _write(folder: Path, rows: Sequence[Any], nodes: Sequence[Any], edges: Sequence[Any], part: int) -> None:

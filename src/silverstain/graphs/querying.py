@@ -1,7 +1,8 @@
 """SQL on a collection of graphs, in a database that can read nothing else and write nothing.
 
-The tables are given to DuckDB as values; then it is told never to open a file or a network connection, to load no
-extension and to look at no Python variable, and that this cannot be taken back. One statement, which reads, is run.
+DuckDB is given the tables themselves, and no names of files; then it is told never to open a file or a network
+connection, to load no extension and to look at no Python variable, and that this cannot be taken back. One statement,
+which reads, is run.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from silverstain.brief import brief
 from silverstain.errors import UsageError
-from silverstain.graphs.collection import FOLDER, read_table
+from silverstain.graphs.collection import FOLDER, damaged, read_table
 from silverstain.parts import shown_path
 from silverstain.printable import printable
 
@@ -59,14 +60,12 @@ def query(folder: str | Path, sql: str, *, most: int = 1000) -> Answer:
 
 def _give_tables(connection: Any, place: Path, sql: str) -> None:
     """The tables that a query names, only with rows of graphs that still count."""
-    import numpy as np
-    import pyarrow
+    from pyarrow import dataset
 
     path = place / "graphs.parquet"
     if not path.is_file():
         raise UsageError(f"{shown_path(place.parent)} has no collection yet; make it: silverstain query FOLDER")
     graphs = read_table(path)
-    live = graphs["graph"].to_numpy()
     parts = sorted(set(graphs["part"].to_pylist()))
     connection.register("graphs", graphs.drop_columns(["size", "changed", "part", "model_hash", "dictionary_hash"]))
     for name in [table for table in ("nodes", "edges") if table in sql]:
@@ -74,9 +73,20 @@ def _give_tables(connection: Any, place: Path, sql: str) -> None:
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise UsageError(f"{shown_path(missing[0])} is missing; delete {shown_path(place)}, which is made again")
-        table = pyarrow.concat_tables([read_table(file) for file in files])
-        counted = np.isin(table["graph"].to_numpy(), live)
-        connection.register(name, table if counted.all() else table.filter(pyarrow.array(counted)))
+        connection.register(name, _rows(files).filter(dataset.field("graph").isin(graphs["graph"])))
+
+
+def _rows(files: Sequence[Path]) -> Any:
+    """Rows of some files, of which DuckDB has only the columns and the graphs read that a query needs."""
+    from pyarrow import ArrowException, dataset
+
+    for file in files:
+        try:
+            dataset.dataset(file, format="parquet")  # it reads what is in which place, and no row
+        except (ArrowException, OSError) as error:
+            raise damaged(file, error) from error
+    words = dataset.ParquetReadOptions(dictionary_columns=["unit", "source_unit", "target_unit", "kind", "text"])
+    return dataset.dataset(list(files), format=dataset.ParquetFileFormat(read_options=words))
 
 
 def _check(connection: Any, sql: str) -> None:
