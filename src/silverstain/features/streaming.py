@@ -199,7 +199,8 @@ class _SoFar:
     """A tally, and the rows that it is of."""
 
     def __init__(self, tally: Tally, rows: list[Row] | None = None, *, products: Products) -> None:
-        self.tally, self.products, self._rows = tally, products, list(rows or [])
+        self.tally, self._rows = tally, list(rows or [])
+        self.products: Products = products
         self.n_tokens = sum(len(row.token_ids) for row in self._rows)
         self.n_counted = sum(int(row.counts.sum()) for row in self._rows)
 

@@ -53,4 +53,4 @@ class _InBfloat16(torch.autograd.Function):
         half = grad.bfloat16()
         grad_x = torch.mm(half, W_half).to(ctx.dtype) if ctx.needs_input_grad[0] else None
         grad_W = torch.mm(half.T, x_half).to(ctx.dtype) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_W, None
+        return grad_x, grad_W
