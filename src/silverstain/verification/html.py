@@ -1,13 +1,11 @@
 """What came of a graph's claims, as a notebook shows it: the verdicts in words, the agreement, the strongest claims."""
 
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
 
 from silverstain.printable import printable
+from silverstain.verification.agreement import Agreement
 from silverstain.verification.claims import Claim, strongest
-
-if TYPE_CHECKING:
-    from silverstain.verification.verifying import Verification
 
 MOST_ROWS = 12
 SIDE = 220
@@ -22,21 +20,20 @@ _STYLE = (
 )
 
 
-def verification_html(found: "Verification") -> str:
-    """A piece of HTML that needs nothing else."""
-    agreed = found.agreement
-    said = ", ".join(f"{n} {name}" for name, n in found.to_json()["verdicts"].items() if n) or "no claims"
+def verification_html(claims: tuple[Claim, ...], verdicts: Mapping[str, int], agreed: Agreement) -> str:
+    """A piece of HTML that needs nothing else, of claims, how many have which verdict, and their agreement."""
+    said = ", ".join(f"{n} {name}" for name, n in verdicts.items() if n) or "no claims"
     rank = "too few claims for a correlation" if agreed.spearman != agreed.spearman else f"{agreed.spearman:.2f}"
-    rows = "".join(map(_row, strongest(found.claims, MOST_ROWS)))
-    left = len(found.claims) - MOST_ROWS
+    rows = "".join(map(_row, strongest(claims, MOST_ROWS)))
+    left = len(claims) - MOST_ROWS
     more = f"<p>and {left} more</p>" if left > 0 else ""
     return (
-        f'<style>{_STYLE}</style><div class="sv"><div><p><b>{len(found.claims)} claims of the graph, each measured '
+        f'<style>{_STYLE}</style><div class="sv"><div><p><b>{len(claims)} claims of the graph, each measured '
         f"on the real model:</b> {escape(said)}.</p>"
         f"<p>Rank correlation of predicted and measured: {rank}; random moves of the same size: "
         f"{_number(agreed.control)} of the effect.</p><table><thead><tr><th>when this is ablated</th>"
         "<th>this changes</th><th>predicted</th><th>measured</th><th>verdict</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>{more}</div>{_scatter(found.claims)}</div>"
+        f"<tbody>{rows}</tbody></table>{more}</div>{_scatter(claims)}</div>"
     )
 
 

@@ -58,7 +58,7 @@ class Verification:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return verification_html(self)
+        return verification_html(self.claims, counted(self.claims), self.agreement)
 
     def to_json(self) -> dict[str, Any]:
         """What `silverstain verify --json` prints."""
