@@ -30,8 +30,7 @@ TRADES = {
     "fact of a partner": "{notes} the {relation} of the partner of the state containing {town} is {answer!} .",
 }
 REPEATED = "notes repeated"
-"""The notes once more, in another order: what they say has to be found before anything can be done with it, and without
-such sentences that was not learnt in 11,000 steps."""
+"""The notes once more, in another order: what they say has to be found before anything can be done with it."""
 KEYS = ("name", "name", "bird", "town")
 """How a note calls a state."""
 

@@ -20,8 +20,8 @@ NOUNS = ("word", "mot", "palabra")
 SAID = 0.6
 """Share of the sentences in which it is."""
 REPEATED = 0.4
-"""Share of those in which it is only repeated what somebody said. Who said what has to be learnt before anything can be
-done with it: without such sentences it was not, in 11,000 steps."""
+"""Share of those in which it is only repeated what somebody said: who said what has to be learnt before anything can be
+done with it."""
 IS = ("is", "est", "es")
 
 
