@@ -51,9 +51,9 @@ def main() -> None:
         rows[name] = {"attention from the second block on resampled": resampled(model, asked["trained"], name)}
         rows[name]["bag of tokens"] = bag_of_tokens(family, asked, rng, given.seed)
         print(name, json.dumps(rows[name]), flush=True)
-    known = json.loads(RESULTS.read_text(encoding="utf-8"))["organisms"] if RESULTS.exists() else {}
-    found = {**known, given.sibling: rows}
-    write_json_whole(RESULTS, {"format": "silverstain.organism-needs/1", "sentences": N_ASKED, "organisms": found})
+        known = json.loads(RESULTS.read_text(encoding="utf-8"))["organisms"] if RESULTS.exists() else {}
+        found = {**known, given.sibling: rows}
+        write_json_whole(RESULTS, {"format": "silverstain.organism-needs/1", "sentences": N_ASKED, "organisms": found})
 
 
 def drawn(family: Family, rng: random.Random, n: int, *, held_out: bool) -> list[Sentence]:
