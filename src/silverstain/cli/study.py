@@ -84,7 +84,7 @@ def run(
     chosen = _chosen(names or ())
     settings = StudySettings(trial=TrialSettings(n=prompts, seed=seed), basis=cast("BasisKind", basis), n_graphs=graphs)
     if manifest is not None:
-        chosen, settings = _again(manifest, chosen if names else ())
+        chosen, settings = _again(manifest, chosen)
     loaded = load_replacement(loading)
     folder = Path(loading.model)
     subject = subject_of(loaded, sibling=sibling, folder=folder if folder.is_dir() else None)
@@ -128,23 +128,24 @@ def report(
 
 
 def _chosen(names: "list[str] | tuple[()]") -> "list[Study]":
+    """The studies of these names."""
     from silverstain.studies.catalogue import studies
 
     known = studies()
     for name in names:
         if name not in known:
             raise UsageError(f"there is no study {name!r}; there are {', '.join(known)}")
-    return [known[name] for name in names] if names else list(known.values())
+    return [known[name] for name in names]
 
 
-def _again(manifest: Path, chosen: "list[Study] | tuple[()]") -> "tuple[list[Study], StudySettings]":
+def _again(manifest: Path, chosen: "list[Study]") -> "tuple[list[Study], StudySettings]":
     """The study and the settings of a report."""
     from silverstain.studies.catalogue import studies
     from silverstain.studies.protocol import StudySettings
     from silverstain.studies.reports.writing import read_report
 
     found = read_report(manifest, studies())
-    return list(chosen) or [found.study], StudySettings.from_json(found.manifest["settings"])
+    return chosen or [found.study], StudySettings.from_json(found.manifest["settings"])
 
 
 def _tell(report: "StudyReport") -> None:

@@ -124,7 +124,7 @@ def _in_tile(
 def exceeds_by_bits_(
     mask: Bool[Tensor, "row feature"], pre: Float[Tensor, "row feature"], cut: Float[Tensor, " feature"]
 ) -> None:
-    """Write pre > cut of bfloat16 into `mask`, by their bits as whole numbers of 16 bits: several times as fast as torch.
+    """Write pre > cut of bfloat16 into `mask`, by their bits as whole numbers: several times as fast as torch.
 
     Their order is that of the numbers where these are not negative, and negative numbers have negative bits; so it is
     wrong only between two negative ones, and features whose cut is negative are compared as they are.
