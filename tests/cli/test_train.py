@@ -156,6 +156,30 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(host, tex
     assert "holds a dictionary trained with other settings (l0 was 5.0 and is 4.0)" in capsys.readouterr().err
 
 
+def test_a_dictionary_is_tuned_and_mistakes_are_one_line(host, text, tmp_path, capsys):
+    assert train(host, text, tmp_path / "first", "--kind", "plt", "--skip") == 0
+    begun = ["--start", str(tmp_path / "first")]
+    small = [part for part in SMALL if part not in ("--features", "40", "--steps", "12")]
+
+    def tune(out, *more):
+        return main(["train", "--model", str(host), "--text", str(text), "--out", str(tmp_path / out), *small, *more])
+
+    capsys.readouterr()
+    assert tune("tuned", *begun, "--features", "30", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["n_features"], found["steps"]) == ("per-layer", 30, 3)
+    assert tune("tuned", *begun, "--features", "30", "--json") == 0  # done already: measured again
+    assert json.loads(capsys.readouterr().out)["kl"] == found["kl"]
+    for more, words in (
+        (["--features", "41"], "has 40 features a layer, and --features is 41"),
+        (["--kind", "clt"], "is per-layer, and --kind is clt"),
+        (["--steps", "5"], "there is no phase of reconstruction"),
+        (["--sweep", "4,5"], "give --start or --sweep"),
+    ):
+        assert tune("mistake", *begun, *more) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_a_cache_serves_the_next_dictionary(host, text, tmp_path, capsys, monkeypatch):
     kept = str(tmp_path / "kept")
     assert train(host, text, tmp_path / "first", "--cache", kept) == 0

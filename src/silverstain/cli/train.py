@@ -53,6 +53,14 @@ def train(
         int | None,
         typer.Option(min=0, max=LARGEST, help="Steps of reconstruction.", show_default="by the model's size"),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="A dictionary to begin from, as --dictionary elsewhere; --steps 0 leaves its second phase alone. "
+            "Fewer --features than it has: those that write most.",
+            show_default=False,
+        ),
+    ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Adam's learning rate.", show_default="2e-3 at 1,024 features, ∝ 1/√features")
     ] = None,
@@ -120,6 +128,7 @@ def train(
             figures=(tokens, graphs),
             watching=(watch_every, wandb),
             cache=cache,
+            start=start,
             sweep=sweep,
             share=share,
             dry_run=dry_run,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from silverstain.cli.options import ModelOptions, load_model_alone
 from silverstain.cli.text_options import TextOptions
 from silverstain.cli.train_processes import Share
 from silverstain.cli.train_progress import training_progress
+from silverstain.cli.train_start import Beginning, beginning_from
 from silverstain.errors import OutOfMemory
 from silverstain.parts import only_run_in, sweep_parts
 from silverstain.printable import printable
 
 if TYPE_CHECKING:
+    from silverstain.bases import Dictionary
     from silverstain.models import LanguageModel, TokenBatch
     from silverstain.training import TrainingConfig
 
@@ -60,6 +62,7 @@ def run_training(
     figures: tuple[int, int],
     watching: tuple[int | None, str | None],
     cache: Path | None,
+    start: str | None,
     sweep: str | None,
     share: Share,
     dry_run: bool,
@@ -71,8 +74,10 @@ def run_training(
 
     more = dict(read_setting(text) for text in settings)
     share.check(sweep=sweep)
-    host = _outline(loading) if dry_run else load_model_alone(loading)
-    given = {"threads": loading.threads or _threads(), **chosen, **more}
+    begun = Beginning() if start is None else beginning_from(start, loading, kind, sweep)
+    host = begun.host or (_outline(loading) if dry_run else load_model_alone(loading))
+    given = {"threads": loading.threads or _threads(), **begun.over(chosen), **more}
+    kind = begun.kind or kind
     if dry_run:
         if share.is_first:
             config = default_config(
@@ -90,7 +95,17 @@ def run_training(
             _sweep(host, options, figures, out, sweep or "", kind or "clt", given, json=json)
             return
         _run(
-            out, options, loading, host, config, figures=figures, watching=watching, cache=cache, share=share, json=json
+            out,
+            options,
+            loading,
+            host,
+            config,
+            figures=figures,
+            watching=watching,
+            cache=cache,
+            start=begun.dictionary,
+            share=share,
+            json=json,
         )
 
 
@@ -104,17 +119,20 @@ def _run(
     figures: tuple[int, int],
     watching: tuple[int | None, str | None],
     cache: Path | None,
+    start: "Dictionary | None",
     share: Share,
     json: bool,
 ) -> None:
     from silverstain.training.runs import begin_run
 
     material = read_material(host, options, *figures, seed=config.seed)
+    if start is not None:
+        material = replace(material, about=material.about | {"start": start.hash})
     if share.is_first:
         _tell_amount(host, material, config)
     rates: dict[str, float | None] = {"tokens_per_second": None, "matrix_share": None}
     if not share.on_first(lambda: begin_run(out, material.about, config)):
-        rates = _train(host, material, config, out, watching, cache, share, quiet=json)
+        rates = _train(host, material, config, out, watching, cache, start, share, quiet=json)
     elif share.is_first:
         output.talk(f"{out} holds this dictionary already; it is measured again")
         sweep_parts(out.absolute().parent)  # a run killed as the dictionary took its place leaves what was there before
@@ -278,7 +296,8 @@ def _tell_amount(host: "LanguageModel", material: Material, config: "TrainingCon
 
 def _train(
     host: "LanguageModel", material: Material, config: "TrainingConfig", out: Path,
-    watching: tuple[int | None, str | None], cache: Path | None, share: Share, *, quiet: bool,
+    watching: tuple[int | None, str | None], cache: Path | None, start: "Dictionary | None", share: Share, *,
+    quiet: bool,
 ) -> dict[str, float | None]:  # fmt: skip
     """Train, and how fast that was. Of several processes the first one talks and writes."""
     from silverstain.evaluation.watching import Watch, WatchSettings
@@ -305,7 +324,9 @@ def _train(
         if kept is not None:
             kept.check_room(config.harvests_at(config.steps - 1) * config.pool_rows // config.pool_parts)
         observe = progress.untimed(watch) if share.observes else None
-        train_dictionary(host, material.training, config, out, progress, observe=observe, cache=kept, shard=share.shard)
+        train_dictionary(
+            host, material.training, config, out, progress, observe=observe, cache=kept, shard=share.shard, start=start
+        )
     return {"tokens_per_second": progress.tokens_per_second, "matrix_share": progress.matrix_share}
 
 

@@ -4,6 +4,7 @@ from silverstain.fetching import fetched
 from silverstain.training.config import TrainingConfig
 from silverstain.training.mixtures import Molt, open_molt
 from silverstain.training.parallel import joined_processes
+from silverstain.training.starting import settings_of
 from silverstain.training.text import TextBatches, text_batches
 from silverstain.training.trainer import Progress, train_dictionary
 
@@ -14,6 +15,7 @@ __all__ = [
     "TrainingConfig",
     "joined_processes",
     "open_molt",
+    "settings_of",
     "text_batches",
     "train_dictionary",
 ]

@@ -184,6 +184,8 @@ def _expected(
     """Types and shape of every tensor by name; of the optimiser's, a parameter has all or none, as the first step
     makes them."""
     weights, floats = meta_weights(config, n_layers=n_layers, d_model=d_model), ("F32", "F64")
+    if any(name.startswith("weights.score_share.") for name in seen):  # it began from a dictionary
+        weights.make_score_shares()
     found = {f"weights.{name}": (floats, list(tensor.shape)) for name, tensor in weights.state_dict().items()}
     for name, tensor in weights.named_parameters():
         moments = {"step": [], "exp_avg": list(tensor.shape), "exp_avg_sq": list(tensor.shape)}

@@ -156,6 +156,8 @@ class Learner:
         ours = self.weights
         scales = Scales.from_tensors({name: getattr(ours.scales, name) for name in Scales.__dataclass_fields__})
         whole = Weights(n_layers=ours.n_layers, d_model=ours.d_model, config=self.config, scales=scales)
+        if ours.score_share is not None:
+            whole.make_score_shares()
         whole.to(dtype=ours.b_dec.dtype).load_state_dict(tensors)
         return whole
 
@@ -177,7 +179,10 @@ class Learner:
         """One that goes on from a state, or from what of it is this process's."""
         scales = Scales.from_tensors(_under(tensors, "scales."), device)
         learner = cls(config, scales, device=device, dtype=dtype, team=team)
-        learner.weights.load_state_dict(_under(tensors, "weights."))
+        weights = _under(tensors, "weights.")
+        if any(name.startswith("score_share.") for name in weights):  # it began from a dictionary
+            learner.weights.make_score_shares()
+        learner.weights.load_state_dict(weights)
         learner.dead = tensors["dead"].to(device)
         if team.holds_all_rows or team.rank == 0:  # counted once
             learner.fired = tensors["fired"].to(device)

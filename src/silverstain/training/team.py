@@ -277,7 +277,7 @@ def on_first(work: Callable[[], Any], device: torch.device | str = "cpu") -> Any
     return answer
 
 
-FEATURE_PARAMETERS = ("W_enc.", "b_enc.", "log_threshold.", "decoder.")
+FEATURE_PARAMETERS = ("W_enc.", "b_enc.", "log_threshold.", "score_share.", "decoder.")
 
 
 def feature_axis(name: str) -> int | None:

@@ -41,6 +41,7 @@ from silverstain.training.pool import Pool
 from silverstain.training.products import Products, products_for
 from silverstain.training.reconstruction import StepReport
 from silverstain.training.stability import Stability
+from silverstain.training.starting import learner_from
 from silverstain.training.team import Team
 
 
@@ -82,6 +83,7 @@ def train_dictionary(
     observe: Observe | None = None,
     cache: ActivationCache | None = None,
     shard: str | None = None,
+    start: Dictionary | None = None,
 ) -> Dictionary | Molt:
     """Train a dictionary for all layers of `model` on `batches` and save it to `folder`; a Molt if that is the kind.
 
@@ -98,12 +100,15 @@ def train_dictionary(
     Where torch.distributed has several processes, all call this with the same arguments and `shard` what they share:
     "data", every process has some tokens of each step, or "features", some features of each layer. The first process
     writes. What is called after a step may differ: where features are shared, `observe` must run the same in all.
+
+    With `start` the weights begin as that dictionary's (`starting`); what `config` says of its kind must be what
+    `settings_of` says, but for `n_features`, which may be less. A run that goes on from a checkpoint does not need it.
     """
     folder = Path(folder)
     team = team_for(shard, config, model.device)
     with _threads(config.threads), held_interrupts() as own_check:
         check = Agreement(team, own_check)
-        run = _Run(model, Source(batches), config, folder, team, cache)
+        run = _Run(model, Source(batches), config, folder, team, cache, start)
         run.resume_or_start(check)
         last_saved = time.monotonic()
         try:
@@ -139,7 +144,9 @@ class _Run:
         folder: Path,
         team: Team,
         cache: ActivationCache | None = None,
+        start: Dictionary | None = None,
     ) -> None:
+        self.start = start
         self.model, self.source, self.config, self.folder, self.team = model, source, config, folder, team
         self.step = 0
         self.saved_at: int | None = None
@@ -180,10 +187,15 @@ class _Run:
         if not is_there:
             self._fill_pools_in(products_for(self.config, self.model))
             self.pool.bring_to(self.config.harvests_at(0), check)
-            self.learner = Learner.start(self.pool.activations, self.config, self.team)
+            self.learner = self._first_learner()
             self.learner.weights.products = self.products
         else:
             self._resume(*read_checkpoint(self.folder, read=functools.partial(read_part, team=self.team)))
+
+    def _first_learner(self) -> Learner:
+        if self.start is None:
+            return Learner.start(self.pool.activations, self.config, self.team)
+        return learner_from(self.start, self.pool.activations, self.config, self.team)
 
     def _fill_pools_in(self, products: Products) -> None:
         """Take a type of products for the run; the pool is made with it."""

@@ -126,11 +126,19 @@ class Weights(nn.Module, Substitute):
         """Applied as x @ W_skip.T to the inputs of its own layer."""
         self.log_threshold = _a_layer(n_layers, (self.n_features,)) if config.activation == "jumprelu" else None
         """The score each feature must exceed, as its logarithm; others share `score_threshold` or have none."""
+        self.score_share: nn.ParameterList | None = None
+        """How many times the layer's score each feature must exceed, in a run from a dictionary; not learned."""
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.zeros(n_layers))
         self.last_threshold: Tensor | None = None
         """Score thresholds of the last batch, where selection looks first; no result depends on it, nor is it saved."""
         self._scratch = Scratch()
+
+    def make_score_shares(self) -> nn.ParameterList:
+        """Let each feature have a threshold of its own score; they begin as the layer's."""
+        like = self.b_dec.detach()
+        self.score_share = nn.ParameterList(like.new_ones(self.n_features) for _ in range(self.n_layers))
+        return self.score_share.requires_grad_(False)
 
     @property
     def slab(self) -> nn.ParameterList:
@@ -152,6 +160,7 @@ class Weights(nn.Module, Substitute):
             return self.score_threshold.new_zeros(self.n_features)
         own = None if self.log_threshold is None else self.log_threshold[layer].detach().exp()
         score = self.score_threshold[layer] if own is None else own
+        score = score if self.score_share is None else score * self.score_share[layer]
         return score * share / self.decoder_norms(layer).clamp_min(1e-12)
 
     def active(self, layer: int, x: Tensor, share: float = 1.0) -> tuple[Active, Tensor]:
