@@ -12,12 +12,11 @@ from silverstain.brief import brief
 from silverstain.documents import parsed_json, read_text
 from silverstain.errors import UsageError
 from silverstain.models import LanguageModel
-from silverstain.models.prompts import as_ids, padded, side_by_side
+from silverstain.models.last_logits import first_choices
+from silverstain.models.prompts import as_ids
 from silverstain.parts import shown_path
 from silverstain.printable import printable
 from silverstain.validation import FromOutside, ShortText, first_fault
-
-PROMPTS_A_PASS = 128
 
 
 @brief
@@ -32,16 +31,8 @@ def is_right(model: LanguageModel, items: Sequence[Item]) -> Bool[torch.Tensor, 
     """Whether the model's first choice after each prompt is the item's token."""
     if not items:
         raise UsageError("there are no prompts to measure on; give at least one")
-    found = torch.zeros(len(items), dtype=torch.bool)
-    for numbers in side_by_side(model, [len(item.prompt) for item in items], PROMPTS_A_PASS):
-        part = [items[i] for i in numbers]
-        ids = padded([item.prompt for item in part], model.device)
-        last = torch.tensor([len(item.prompt) - 1 for item in part], device=model.device)
-        with torch.no_grad():
-            logits = model.hf(input_ids=ids, use_cache=False).logits
-        chosen = logits[torch.arange(len(part), device=model.device), last].argmax(-1)
-        found[numbers] = (chosen == torch.tensor([item.answer for item in part], device=model.device)).cpu()
-    return found
+    said = first_choices(model, [item.prompt for item in items])
+    return torch.tensor([token == item.answer for token, item in zip(said, items, strict=True)])
 
 
 def share_right(model: LanguageModel, items: Sequence[Item]) -> float:

@@ -10,9 +10,10 @@ from silverstain.brief import brief
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, Origins, Story, origins
 from silverstain.loading import ReplacementModel
+from silverstain.models.last_logits import first_choices
 from silverstain.printable import printable
 from silverstain.statistics import Share, share_of
-from silverstain.studies.audit.checks import Checks, Outcome, first_choices, probability_without
+from silverstain.studies.audit.checks import Checks, Outcome, probability_without
 from silverstain.studies.audit.mechanism import VERDICTS, Carrier, Mechanism, carriers, judged
 from silverstain.studies.audit.proposing import Proposal, proposals
 from silverstain.studies.audit.spans import Placed, check_apart, placed, with_other
@@ -136,7 +137,7 @@ def _spans(loaded: ReplacementModel, prompt: AuditPrompt) -> Sides:
 
 def _answers(loaded: ReplacementModel, prompts: Sequence[AuditPrompt]) -> list[tuple[int, bool]]:
     """The token id of each prompt's answer, and whether the model says it."""
-    firsts = first_choices(loaded, [loaded.model.tokenize(prompt.prompt) for prompt in prompts])
+    firsts = first_choices(loaded.model, [loaded.model.tokenize(prompt.prompt) for prompt in prompts])
     found = []
     for prompt, first in zip(prompts, firsts, strict=True):
         try:
@@ -212,7 +213,7 @@ def _checked(
     # beside another shortcut, so that evidence is not drowned by it
     beside = other_shortcuts[0] if other_shortcuts else tuple(span.span.text for span in shortcut)
     moved = [with_other(prompt.prompt, (*shortcut, *evidence), (*beside, *texts)) for texts in other_evidence]
-    firsts = first_choices(loaded, [model.tokenize(text) for text in (*asked, *moved)])
+    firsts = first_choices(loaded.model, [model.tokenize(text) for text in (*asked, *moved)])
     there = firsts[0] if asked else token
     ids = model.tokenize(prompt.prompt)
     without = {

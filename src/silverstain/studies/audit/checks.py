@@ -12,7 +12,6 @@ import torch
 from silverstain.brief import brief
 from silverstain.interventions import Edit
 from silverstain.loading import ReplacementModel
-from silverstain.models.prompts import padded, side_by_side
 from silverstain.studies.audit.mechanism import Carrier, Verdict
 
 Outcome = Literal["confirmed", "contradicted", "partly", "untested"]
@@ -56,18 +55,6 @@ class Checks:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@torch.no_grad()
-def first_choices(loaded: ReplacementModel, prompts: Sequence[Sequence[int]], batch: int = 32) -> list[int]:
-    """The model's first choice behind each prompt."""
-    found = [0] * len(prompts)
-    for numbers in side_by_side(loaded.model, [len(prompt) for prompt in prompts], batch):
-        rows = [prompts[i] for i in numbers]
-        logits = loaded.model.hf(input_ids=padded(rows, loaded.model.device), use_cache=False).logits
-        for row, number in enumerate(numbers):
-            found[number] = int(logits[row, len(rows[row]) - 1].argmax())
-    return found
 
 
 @torch.no_grad()

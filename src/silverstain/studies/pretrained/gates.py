@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.models import LanguageModel
+from silverstain.models.last_logits import last_logits
 from silverstain.statistics import Share, share_of
 from silverstain.studies.pretrained.pairs import TokenPair
-
-TOKENS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +52,9 @@ def answered(model: LanguageModel, pairs: Sequence[TokenPair]) -> list[Answered]
     for pair in pairs:
         asked.setdefault(pair.base, (pair.base_answers, pair.choices))
         asked.setdefault(pair.contrast, (pair.contrast_answers, pair.choices))
-    said = {}
-    for prompts, logits in last_logits(model, list(asked)):
-        for prompt, row in zip(prompts, logits, strict=True):
+    said, prompts = {}, list(asked)
+    for numbers, logits in last_logits(model, prompts):
+        for prompt, row in zip([prompts[number] for number in numbers], logits, strict=True):
             answers, choices = asked[prompt]
             said[prompt] = Answer(
                 is_right=is_right(row, answers, choices), is_first=int(row.argmax()) in answers,
@@ -78,19 +76,3 @@ def gate_of(found: Sequence[Answered]) -> Gate:
 def is_right(logits: Float[Tensor, " d_vocab"], answers: Sequence[int], choices: Sequence[int]) -> bool:
     """Whether the likeliest of the choices is one of the answers."""
     return choices[int(logits[list(choices)].argmax())] in answers
-
-
-@torch.no_grad()
-def last_logits(
-    model: LanguageModel, prompts: Sequence[tuple[int, ...]]
-) -> "list[tuple[list[tuple[int, ...]], Float[Tensor, 'prompt d_vocab']]]":
-    """Logits after the last token, those of one length in one batch, batch after batch."""
-    found = []
-    for length in sorted({len(prompt) for prompt in prompts}):
-        here = [prompt for prompt in prompts if len(prompt) == length]
-        at_once = max(1, TOKENS_AT_ONCE // length)
-        for start in range(0, len(here), at_once):
-            some = here[start : start + at_once]
-            ids = torch.tensor(some, device=model.device)
-            found.append((some, model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]))
-    return found
