@@ -43,6 +43,7 @@ from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
 from silverstain.studies.protocol.trial import share_of_hits
 from silverstain.studies.protocol.values import measured
+from silverstain.studies.publishing import controls_line
 from silverstain.studies.reports import markdown, page, read_report, write_report
 from silverstain.studies.two_hop import STATE_FORMS, TWO_HOP, cannot_be_guessed
 
@@ -290,6 +291,17 @@ def test_a_report_is_read_as_it_was_written_and_told(report: StudyReport, tmp_pa
     assert r"a \| b" in markdown(again)
     assert "&lt;at&gt;" in page(again)
     assert "<script" not in page(again)
+
+
+def test_the_index_counts_controls_that_failed_as_they_must(report: StudyReport):
+    bad, untested = one("control", 0.4, 0.1), one("control", None, 0.1, untested="its own gate failed")
+    other = dataclasses.replace(report, findings=Findings(measures=(GOOD[0], bad, untested)))
+    bare = dataclasses.replace(report, findings=Findings(measures=(GOOD[0], untested)))
+    said = controls_line([report, other, bare])
+    assert "Of 2 controls that counted, 1 failed as they must (50 [9, 91] %); 2 could not be tested." in said
+    assert "Two-hop reasoning, x (0.40)." in said
+    assert said.endswith("Without a control that counted: Two-hop reasoning.\n")
+    assert "did what only" not in controls_line([report])
 
 
 def test_a_report_of_another_study_is_refused(report: StudyReport, tmp_path: Path):

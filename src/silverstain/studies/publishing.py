@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from silverstain.loading import load
+from silverstain.statistics import share_of
 from silverstain.storage import write_text_whole
 
 from .catalogue import STUDIES
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name = name_of(study, model)
         publish(report, target, name, model)
         lines.append(row(report, name, model))
-    write_text_whole(target / "index.md", HEAD + "".join(lines))
+    write_text_whole(target / "index.md", HEAD + "".join(lines) + "\n" + controls_line(reports))
 
 
 def ran(asked: Sequence[tuple[Study, str]], kept: Path) -> list[StudyReport]:
@@ -84,6 +85,19 @@ def publish(report: StudyReport, target: Path, name: str, model: str) -> None:
     write_text_whole(target / f"{name}.md", text + f"\nRun: `silverstain study run {report.study.name}{said}`.\n")
     for figure in figures_of(report):
         write_text_whole(target / f"{name}-{figure.name}.svg", svg_of(figure, follows_theme=False) + "\n")
+
+
+def controls_line(reports: Sequence[StudyReport]) -> str:
+    """How many of the controls that counted failed, as controls must, and which did not."""
+    counted = [(report, one) for report in reports for one in report.of("control") if one.counts]
+    untested = sum(not one.counts for report in reports for one in report.of("control"))
+    passing = [f"{report.study.title}, {one.name} ({one.value:.2f})" for report, one in counted if not one.holds]
+    failed = share_of(len(counted) - len(passing), len(counted))
+    without = [report.study.title for report in reports if not any(one is report for one, _ in counted)]
+    said = f"Of {len(counted)} controls that counted, {len(counted) - len(passing)} failed as they must ({failed} %)"
+    said += f"; {untested} could not be tested.\n" if untested else ".\n"
+    said += f"Those that did what only the circuit should: {'; '.join(passing)}.\n" if passing else ""
+    return said + (f"Without a control that counted: {', '.join(without)}.\n" if without else "")
 
 
 def row(report: StudyReport, name: str, model: str) -> str:
