@@ -96,6 +96,29 @@ def test_patched_neurons_are_the_other_runs_in_the_model_itself(shape: str, run:
             assert int(first) == int(real.argmax())
 
 
+def test_units_get_the_values_that_are_named_and_no_others():
+    contrast = found("gpt2")
+    patching = Patching(contrast)
+    n_units = patching.offsets[-1]
+    draw = torch.Generator().manual_seed(3)
+    units, plain = torch.randperm(n_units, generator=draw)[:20], torch.randperm(n_units, generator=draw)[:5]
+    values = torch.randn(20, generator=draw, dtype=torch.float64)
+
+    def edit(layer: int, h: Tensor) -> Tensor:
+        start, stop = list(pairwise(patching.offsets))[layer]
+        flat = h.flatten().clone()
+        here = (units >= start) & (units < stop)
+        flat[units[here] - start] = values[here]
+        return flat.view(h.shape)
+
+    got = patching.run([Patch(run=BASE, units=units, values=values), Patch(run=BASE, units=plain)])
+    assert float(got.value[0]) == pytest.approx(difference(logits_by_hand(contrast, BASE, edit)), rel=1e-9)
+    alone = patching.run([Patch(run=BASE, units=plain)])
+    assert float(got.value[1]) == pytest.approx(float(alone.value[0]), rel=1e-12)
+    broken = patching.run([Patch(run=BASE, units=units, values=values.index_fill(0, torch.tensor([0]), torch.nan))])
+    assert bool(broken.value.isnan()), "a value that is named is taken, whatever it is"
+
+
 @pytest.mark.parametrize("kind", ["neurons", "per-layer-skip", "cross-layer"])
 def test_nothing_patched_is_the_run_itself(kind: str):
     contrast = found("llama", kind)

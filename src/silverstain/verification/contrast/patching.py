@@ -148,13 +148,14 @@ def _sites(patching: Patching, patches: Sequence[Patch]) -> list[_Sites]:
     rows = torch.repeat_interleave(torch.arange(len(patches)), torch.tensor([len(p.units) for p in patches]))
     units = torch.cat([patch.units for patch in patches])
     other = torch.tensor([1 - patch.run for patch in patches])
-    named = torch.cat([torch.full((len(p.units),), torch.nan) if p.values is None else p.values for p in patches])
+    named = torch.cat([torch.zeros(len(p.units)) if p.values is None else p.values for p in patches])
+    is_named = torch.cat([torch.full((len(p.units),), p.values is not None) for p in patches])
     found = []
     for layer, (start, stop) in enumerate(pairwise(offsets)):
         here = ((units >= start) & (units < stop)).nonzero().flatten()
         unit, row, part = units[here] - start, rows[here], flow.units[layer]
         theirs = part.values[other[row], unit]
-        theirs = torch.where(named[here].isnan(), theirs, named[here].to(theirs))
+        theirs = torch.where(is_named[here], named[here].to(theirs), theirs)
         found.append(_Sites(row=row, position=part.position[unit], feature=part.feature[unit], theirs=theirs))
     return found
 
