@@ -116,7 +116,7 @@ def doses(claims: Sequence[Claim]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["claims", "perturbations", "swap", "inhibition"])
-    parser.add_argument("--dictionary", choices=KINDS, default="cross-layer")
+    parser.add_argument("--dictionary", default="cross-layer", help="cross-layer, per-layer, or the folder of another")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", default="test")
     parser.add_argument("--norms", choices=NORMS, default="frozen", help="of the graphs whose claims are tested")
@@ -128,7 +128,7 @@ def main() -> None:
     arguments.log.mkdir(exist_ok=True)
     if arguments.what == "claims":
         norms = norms_named(arguments.norms)
-        log = arguments.log / f"verification-{kind}-{seed}-{norms}.jsonl"
+        log = arguments.log / f"verification-{Path(kind).name}-{seed}-{norms}.jsonl"
         part = "claims" if norms == "frozen" else f"claims, {norms} norms"
         record(arguments.out, kind, {part: test_claims(kind, n, seed, norms, log)})
     elif arguments.what == "perturbations":

@@ -115,7 +115,7 @@ def test_units_get_the_values_that_are_named_and_no_others():
     assert float(got.value[0]) == pytest.approx(difference(logits_by_hand(contrast, BASE, edit)), rel=1e-9)
     alone = patching.run([Patch(run=BASE, units=plain)])
     assert float(got.value[1]) == pytest.approx(float(alone.value[0]), rel=1e-12)
-    broken = patching.run([Patch(run=BASE, units=units, values=values.index_fill(0, torch.tensor([0]), torch.nan))])
+    broken = patching.run([Patch(run=BASE, units=units, values=torch.full_like(values, torch.nan))])
     assert bool(broken.value.isnan()), "a value that is named is taken, whatever it is"
 
 
