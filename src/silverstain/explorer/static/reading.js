@@ -14,6 +14,8 @@ const UNIT_LINE = {
   units: 'Each box is a part of the model’s computation: one unit, or a group of units that mean the same. A line is what one box gives to the next.',
 };
 
+const MOST_SENTENCES = 24; // nobody reads two hundred
+
 /** @param {HTMLElement} root @param {import('./store.js').Store} store */
 export function readingPane(root, store, ui) {
   const prompt = el('section.prompt');
@@ -24,11 +26,13 @@ export function readingPane(root, store, ui) {
   root.append(prompt, first, account, trust, drawn);
   fill(prompt, ...promptParts(store));
   const controls = controlsOf(store, ui);
+  let isLong = false;
+  const tell = () => fill(account, ...accountParts(store, isLong, () => ((isLong = true), tell())));
   fill(drawn, ...controls.parts);
   return (what) => {
     if (what === 'answer') fill(trust, ...trustParts(store));
     if (what === 'state') {
-      fill(account, ...accountParts(store));
+      tell();
       fill(first, ...(['circuit', 'flow'].includes(store.state.view) ? beginning(store, ui) : []));
       controls.update();
       fill(trust, ...trustParts(store));
@@ -94,14 +98,16 @@ function reference(store, key, text) {
   return link;
 }
 
-function accountParts(store) {
+function accountParts(store, isLong, grow) {
   const { circuit, page } = store;
-  const told = sentences(circuit);
+  const told = sentences(circuit, isLong ? Infinity : MOST_SENTENCES);
+  const units = circuit.boxes.filter((box) => !['token', 'logit', 'error'].includes(box.kind)).length;
   const line = UNIT_LINE[page.document.is_rest ? 'units' : 'features'];
   const items = told.map((parts) =>
     el('li', {}, ...parts.map((part) => (typeof part === 'string' ? part.replace(/^(?=[,.])/, '\u2060') : reference(store, circuit.boxes[part.box].key, circuit.boxes[part.box].label)))),
   );
-  return [el('h2', {}, 'How it got there'), el('p.quiet', {}, line), items.length ? el('ol.steps', {}, ...items) : el('p.quiet', {}, 'No box has a strong input: the computation is spread over many small parts.')];
+  return [el('h2', {}, 'How it got there'), el('p.quiet', {}, line), items.length ? el('ol.steps', {}, ...items) : el('p.quiet', {}, 'No box has a strong input: the computation is spread over many small parts.'),
+    !isLong && units > MOST_SENTENCES ? button(`Of all ${count(units)} boxes, not of the ${MOST_SENTENCES} strongest only`, grow, { class: 'link', 'data-focus': 'all-sentences' }) : ''];
 }
 
 function trustParts(store) {
