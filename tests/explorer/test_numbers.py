@@ -162,7 +162,7 @@ def test_the_circuit_has_the_boxes_and_edges_that_show_draws(size: dict[str, Any
 
 @every_size
 def test_a_circuit_made_from_the_last_one_is_the_one_made_from_nothing(size: dict[str, Any]):
-    """Pins, hidden boxes, groups and the number of boxes change one after another; the sums of the last circuit go on."""
+    """Pins, hidden boxes, groups and the number of boxes change in turn, and the sums of the last circuit go on."""
     graph = signed_graph(size)
     found = run_module(
         START
@@ -179,7 +179,7 @@ def test_a_circuit_made_from_the_last_one_is_the_one_made_from_nothing(size: dic
         for (let step = 0; step < 40; step++) {
           const id = units[random(units.length)];
           const kind = random(10);
-          if (kind < 7) now = { ...now, pins: now.pins.includes(id) ? now.pins.filter((one) => one !== id) : [...now.pins, id] };
+          if (kind < 7) now = state.togglePins(now, [id]);
           else if (kind === 7) now = state.hidden(now, [id], 'a test');
           else if (kind === 8) now = { ...now, boxes: 1 + random(8), hidden: {} };
           else now = state.grouped(now, [id, units[random(units.length)]], `group ${step}`);

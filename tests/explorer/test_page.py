@@ -168,8 +168,9 @@ def test_undoing_all_gives_back_the_very_state_and_redoing_all_the_other(opened:
 
 
 PICTURE = """() => {
+  const given = (node) => [...node.attributes].map((one) => `${one.name}=${one.value}`).sort();
   const told = (node) => node.nodeType === 3 ? node.data
-    : [node.tagName, ...[...node.attributes].map((one) => `${one.name}=${one.value}`).sort(), ...[...node.childNodes].map(told)];
+    : [node.tagName, ...given(node), ...[...node.childNodes].map(told)];
   return told(document.querySelector('svg.circuit'));
 }"""
 """All elements of the circuit with their attributes and texts."""
