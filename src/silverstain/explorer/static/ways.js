@@ -138,7 +138,11 @@ class Ways {
   through(target) {
     if (!this.found.has(target)) {
       const reached = this.passages.into(this.boxes[target].members);
-      this.found.set(target, Float64Array.from(this.boxes, (box, i) => (i === target ? 0 : box.members.reduce((sum, node) => sum + reached[node], 0))));
+      const sums = new Float64Array(this.boxes.length);
+      this.boxes.forEach(({ members }, i) => {
+        if (i !== target) for (const node of members) sums[i] += reached[node];
+      });
+      this.found.set(target, sums);
     }
     return this.found.get(target);
   }
