@@ -442,6 +442,25 @@ def test_text_is_nowhere_smaller_than_twelve_points(opened: Open, demo: Path, sc
     assert min(sizes) >= 12
 
 
+DROP = """([text, name]) => {
+  const given = new DataTransfer();
+  given.items.add(new File([text], name));
+  document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: given, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_the_picture_alone_fills_the_window_and_prints_with_what_is_said(opened: Open, demo: Path, tmp_path: Path):
+    page = opened(demo)
+    wide = "document.querySelector('.middle').clientWidth"
+    before = page.evaluate(wide)
+    page.keyboard.press("w")
+    assert page.evaluate(wide) == 1440 > before
+    page.keyboard.press("w")
+    assert page.evaluate(wide) == before
+    page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_the_server_opens_a_graph_and_keeps_its_story(opened: Open, browser: Any, tmp_path: Path):
     import uvicorn
 
@@ -470,6 +489,20 @@ def test_the_server_opens_a_graph_and_keeps_its_story(opened: Open, browser: Any
         page.wait_for_selector(".notice:not([hidden])")
         assert page.inner_text(".notice") == "Wrote one.story.json"
         assert list(Story.load(tmp_path / "one.story.json").pins) == pins
+        brought = tmp_path.parent / f"{tmp_path.name}-brought.json"
+        random_graph(2).to_json(brought)
+        page.set_input_files("input[type=file]", brought)  # on the page of a graph
+        page.wait_for_url("**brought.json*")
+        page.wait_for_selector("[data-ready]")
+        page.click(".brand a")
+        page.wait_for_selector("#bring")
+        page.set_input_files("#file", {"name": "x.json", "mimeType": "", "buffer": b"{}"})  # on the start page
+        page.wait_for_selector("#brought.is-error")
+        assert "x.json" in page.inner_text("#brought")
+        page.evaluate(DROP, [brought.read_text(), "dropped.json"])
+        page.wait_for_url("**graph=dropped.json*")
+        page.wait_for_selector("[data-ready]")
+        wrong = [one for one in wrong if "400 (Bad Request)" not in one]
         assert wrong == []
         page.close()
     finally:

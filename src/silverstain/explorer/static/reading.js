@@ -79,7 +79,7 @@ function wordsOf(store) {
     const strength = Math.round(100 * Math.sqrt(shares[i] / most));
     const isAdded = i === 0 && !document.prompt.startsWith(text.trim()); // a token that opens every prompt
     const word = button(text.trim() || text, () => store.select([`w:${start}`]), {
-      class: isAdded ? 'word.is-added' : 'word', 'data-key': `w:${start}`, title: `${percent(known.total ? shares[i] / known.total : 0, 1)} of the influence`, style: { '--strength': `${strength}%` },
+      class: isAdded ? 'word.is-added' : 'word', 'data-key': `w:${start}`, title: `${isAdded ? 'a token that opens every prompt; ' : ''}${percent(known.total ? shares[i] / known.total : 0, 1)} of the influence`, style: { '--strength': `${strength}%` },
     });
     hovers(word, store, `w:${start}`);
     return [word, ' '];
@@ -118,11 +118,19 @@ function trustParts(store) {
   const through = scores.replacement === null ? 'not known' : percent(1 - scores.replacement, 1);
   return [
     el('h2', {}, 'How far to trust it'),
-    el(`p.verdict.${trust.level}`, {}, trust.line.replace('drawn here', 'in this graph')),
+    el(`p.verdict.${trust.level}`, {}, ...plainFirst(trust.line.replace('drawn here', 'in this graph'))),
     gauge('whole graph', scores.replacement, `Replacement score: of the influence on the answer, ${through} passes through errors, which nobody has explained`),
     gauge('what is drawn', now, 'The same score, where every node that is not drawn counts as error'),
     el('p.quiet', {}, 'Share of the influence that is explained. It follows what you pin, group and hide.'),
   ];
+}
+
+/** “Replacement .92, completeness .96: most of …” with the figures behind what they mean. */
+function plainFirst(line) {
+  const [figures, ...meaning] = line.split(': ');
+  if (!figures.startsWith('Replacement .') || !meaning.length) return [line];
+  const said = meaning.join(': ');
+  return [`${said[0].toUpperCase()}${said.slice(1)} `, el('span.quiet', {}, `(${figures.toLowerCase()})`)];
 }
 
 /** Sliders and filters; they follow the state. */
