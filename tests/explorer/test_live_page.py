@@ -398,3 +398,15 @@ def test_the_example_of_a_real_model_comes_with_its_proof(browser: Any, tmp_path
         assert "units turn the answer" in page.inner_text(".proof")
         assert "Not measured" not in page.inner_text(".proof")
         page.close()
+
+
+def test_the_reading_pane_says_what_the_model_would_say_after_each_word(browser: Any, address: str):
+    page = browser.new_page()
+    page.set_default_timeout(SLOW)
+    opened(page, address, "dallas.safetensors")
+    page.click("text=What would it say after each word?")
+    page.wait_for_selector(".nextwords li")
+    said = [text.split() for text in page.locator(".nextwords li").all_inner_texts()]
+    assert len(said) == page.evaluate("silverstain.store.page.document.tokens.length")
+    assert said[-1] == ["is", "→", "austin", "99.5", "%"]
+    page.close()

@@ -25,7 +25,7 @@ export function curveSvg({ base, contrast, curves }, now, answers, room = 560) {
   const most = Math.max(500, ...points.map(([k]) => k));
   const y = (value) => TOP + ((high + pad - value) / (high - low + 2 * pad)) * (HEIGHT - TOP - BOTTOM);
   const f = (value) => value.toFixed(1);
-  const level = (value, text, kind, isLow = false) => `<path class="${kind}" d="M${LEFT} ${f(y(value))}H${width - RIGHT}"/><text x="${isLow ? width - RIGHT : LEFT + 6}" y="${f(y(value) + (isLow ? 16 : -5))}" text-anchor="${isLow ? 'end' : 'start'}">${inXml(text)}</text>`;
+  const level = (value, text, kind, isLow = false) => `<path class="${kind}" d="M${LEFT} ${f(y(value))}H${width - RIGHT}"/><text x="${LEFT + 6}" y="${f(y(value) + (isLow ? 16 : -5))}">${inXml(text)}</text>`;
   const lines = Object.entries(curves).map(([method, list]) => {
     const all = [[0, base], ...list];
     return `<path class="curve ${method}" d="${all.map(([k, value], i) => `${i ? 'L' : 'M'}${f(xOf(k, most, width))} ${f(y(value))}`).join('')}"/>${list.map(([k, value]) => `<circle class="${method}" cx="${f(xOf(k, most, width))}" cy="${f(y(value))}" r="3"><title>${k} units ${ORDERS[method]}: ${signed(value)}</title></circle>`).join('')}`;

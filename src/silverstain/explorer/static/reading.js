@@ -6,6 +6,7 @@ import { sentences } from './account.js';
 import { button, el, fill } from './dom.js';
 import { KINDS } from './format.js';
 import { beginning } from './legend.js';
+import { nextWords } from './next_words.js';
 import { filtered } from './state.js';
 import { count, percent, several } from './text.js';
 
@@ -24,7 +25,7 @@ export function readingPane(root, store, ui) {
   const drawn = el('section.controls');
   const first = el('section.first');
   root.append(prompt, first, account, trust, drawn);
-  fill(prompt, ...promptParts(store));
+  fill(prompt, ...promptParts(store), ui.canRun && !store.page.document.contrast ? nextWords(store, ui) : '');
   const controls = controlsOf(store, ui);
   let isLong = false;
   const tell = () => fill(account, ...accountParts(store, isLong, () => ((isLong = true), tell())));
