@@ -45,10 +45,10 @@ export function circuitTree(layout, circuit, { standalone = false, followsTheme 
   const spoken = standalone ? circuit.boxes.map((box) => box.label) : spokenOf(circuit, units);
   const size = { width: n(zoom * width), height: n(zoom * height), viewBox: `0 0 ${n(width)} ${n(height)}` };
   const isNear = (left, top, right, bottom) => region === null || (left < region[2] && right > region[0] && top < region[3] && bottom > region[1]);
-  const lines = layout.lines.filter(({ points, label }) => {
-    const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-    return isNear(Math.min(...xs) - HALF, Math.min(...ys), Math.max(...xs) + HALF, Math.max(...ys, label[1]));
-  });
+  // from point to point a line goes upwards, and never leaves the box between them
+  const comesNear = ({ points }) => points.some(([x, y], i) => i > 0 && isNear(Math.min(x, points[i - 1][0]) - WIDEST, y - WIDEST, Math.max(x, points[i - 1][0]) + WIDEST, points[i - 1][1] + WIDEST));
+  const lines = region === null ? layout.lines : layout.lines.filter(comesNear);
+  const named = layout.lines.filter(({ isNamed, label: [x, y] }) => isNamed && isNear(x - HALF, y - HALF, x + HALF, y));
   const placeOf = (place) => {
     const box = circuit.boxes[place.box];
     const [w, h] = [place.width / 2, place.height / 2];
@@ -62,13 +62,14 @@ export function circuitTree(layout, circuit, { standalone = false, followsTheme 
     lines.map((line) => keyed(`line ${nameOf(line, circuit)}`, lineOf(line, circuit))),
     unreadWords(layout),
     layout.places.map(placeOf),
-    lines.filter((line) => line.isNamed).map((line) => keyed(`weight ${nameOf(line, circuit)}`, weightOf(line, circuit))));
+    named.map((line) => keyed(`weight ${nameOf(line, circuit)}`, weightOf(line, circuit))));
 }
 
 /** The same as text. @param {ReturnType<typeof import('./layout.js').laidOut>} layout */
 export const circuitSvg = (layout, circuit, options = {}) => written(circuitTree(layout, circuit, options));
 
 const HALF = 24; // of the width of a weight
+const WIDEST = 9; // half of a line and its tip
 const n = (value) => Number(value.toFixed(1));
 const at = (x, y) => `translate(${n(x)} ${n(y)})`;
 const nameOf = (line, { boxes, edges }) => `${boxes[edges[line.edge].source].key} > ${boxes[edges[line.edge].target].key}`;

@@ -28,7 +28,15 @@ export function readingPane(root, store, ui) {
   fill(prompt, ...promptParts(store), ui.canRun && !store.page.document.contrast ? nextWords(store, ui) : '');
   const controls = controlsOf(store, ui);
   let isLong = false;
-  const tell = () => fill(account, ...accountParts(store, isLong, () => ((isLong = true), tell())));
+  let toldBefore = '';
+  /** The sentences are made again only where they say something else, as is rare of one pin more. */
+  const tell = () => {
+    const { boxes } = store.circuit;
+    const told = sentences(store.circuit, isLong ? Infinity : MOST_SENTENCES);
+    const said = JSON.stringify([isLong, isMore(boxes), told.map((parts) => parts.map((part) => (typeof part === 'string' ? part : [boxes[part.box].key, boxes[part.box].label])))]);
+    if (said !== toldBefore) fill(account, ...accountParts(store, told, isLong, () => ((isLong = true), tell())));
+    toldBefore = said;
+  };
   fill(drawn, ...controls.parts);
   return (what) => {
     if (what === 'answer') fill(trust, ...trustParts(store));
@@ -99,16 +107,17 @@ function reference(store, key, text) {
   return link;
 }
 
-function accountParts(store, isLong, grow) {
+/** Whether there are more boxes than are told of. */
+const isMore = (boxes) => boxes.filter((box) => !['token', 'logit', 'error'].includes(box.kind)).length > MOST_SENTENCES;
+
+function accountParts(store, told, isLong, grow) {
   const { circuit, page } = store;
-  const told = sentences(circuit, isLong ? Infinity : MOST_SENTENCES);
-  const units = circuit.boxes.filter((box) => !['token', 'logit', 'error'].includes(box.kind)).length;
   const line = UNIT_LINE[page.document.is_rest ? 'units' : 'features'];
   const items = told.map((parts) =>
     el('li', {}, ...parts.map((part) => (typeof part === 'string' ? part.replace(/^(?=[,.])/, '\u2060') : reference(store, circuit.boxes[part.box].key, circuit.boxes[part.box].label)))),
   );
   return [el('h2', {}, 'How it got there'), el('p.quiet', {}, line), items.length ? el('ol.steps', {}, ...items) : el('p.quiet', {}, 'No box has a strong input: the computation is spread over many small parts.'),
-    !isLong && units > MOST_SENTENCES ? button(`Of all ${count(units)} boxes, not of the ${MOST_SENTENCES} strongest only`, grow, { class: 'link', 'data-focus': 'all-sentences' }) : ''];
+    !isLong && isMore(circuit.boxes) ? button(`Of all boxes, not of the ${MOST_SENTENCES} strongest only`, grow, { class: 'link', 'data-focus': 'all-sentences' }) : ''];
 }
 
 function trustParts(store) {
