@@ -381,3 +381,32 @@ def test_france_becomes_spain_in_the_page(browser: Any, tmp_path: Path):
         page.locator("[data-focus=order]").select_option("random")
         page.wait_for_selector(".patched b:has-text('Paris')")
         page.close()
+
+
+@pytest.mark.skipif(not is_kept("smollm2-135m"), reason="smollm2-135m is not here: silverstain models get smollm2-135m")
+def test_the_example_of_a_real_model_comes_with_its_proof(browser: Any, tmp_path: Path):
+    with served(tmp_path) as address:
+        page = browser.new_page()
+        page.set_default_timeout(SLOW)
+        page.goto(address)
+        page.wait_for_selector("[data-ready]")
+        page.click("text=Paris or Madrid")
+        page.wait_for_url("**/view?graph=*")
+        page.wait_for_selector("[data-ready]")
+        page.keyboard.press("4")
+        assert page.locator(".kcurve path.curve").count() == 3
+        assert "units turn the answer" in page.inner_text(".proof")
+        assert "Not measured" not in page.inner_text(".proof")
+        page.close()
+
+
+def test_the_reading_pane_says_what_the_model_would_say_after_each_word(browser: Any, address: str):
+    page = browser.new_page()
+    page.set_default_timeout(SLOW)
+    opened(page, address, "dallas.safetensors")
+    page.click("text=What would it say after each word?")
+    page.wait_for_selector(".nextwords li")
+    said = [text.split() for text in page.locator(".nextwords li").all_inner_texts()]
+    assert len(said) == page.evaluate("silverstain.store.page.document.tokens.length")
+    assert said[-1] == ["is", "→", "austin", "99.5", "%"]
+    page.close()

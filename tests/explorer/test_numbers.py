@@ -161,6 +161,46 @@ def test_the_circuit_has_the_boxes_and_edges_that_show_draws(size: dict[str, Any
 
 
 @every_size
+def test_a_circuit_made_from_the_last_one_is_the_one_made_from_nothing(size: dict[str, Any]):
+    """Pins, hidden boxes, groups and the number of boxes change in turn, and the sums of the last circuit go on."""
+    graph = signed_graph(size)
+    found = run_module(
+        START
+        + """
+        const index = new Map(graph.ids.map((id, i) => [id, i]));
+        const page = { document: given.document, graph, known, index };
+        const kept = new passages.Passages(graph, known);
+        let passes = 0;
+        let seed = 1;
+        const random = (n) => (seed = (seed * 48271) % 2147483647) % n;
+        const units = graph.ids.filter((_, i) => format.isUnit(graph, i));
+        let now = state.stateOfStory(given.document.story);
+        const pairs = [];
+        for (let step = 0; step < 40; step++) {
+          const id = units[random(units.length)];
+          const kind = random(10);
+          if (kind < 7) now = state.togglePins(now, [id]);
+          else if (kind === 7) now = state.hidden(now, [id], 'a test');
+          else if (kind === 8) now = { ...now, boxes: 1 + random(8), hidden: {} };
+          else now = state.grouped(now, [id, units[random(units.length)]], `group ${step}`);
+          const from = new passages.Passages(graph, known);
+          pairs.push([circuit.circuitOf(page, now, kept), circuit.circuitOf(page, now, from)]);
+          passes += from.passes;
+        }
+        return { pairs, saved: passes - kept.passes, passes };
+        """,
+        {"document": page_document(graph)},
+        modules=(*MODULES, "passages"),
+    )
+    for one, other in found["pairs"]:
+        assert one["boxes"] == other["boxes"]
+        for name in ("source", "target", "direct"):
+            assert [edge[name] for edge in one["edges"]] == [edge[name] for edge in other["edges"]]
+        assert_close([e["weight"] for e in one["edges"]], torch.tensor([e["weight"] for e in other["edges"]]))
+    assert found["saved"] > found["passes"] / 2 or found["passes"] < 10  # most sums went on
+
+
+@every_size
 def test_the_strongest_paths_are_those_that_trying_all_of_them_finds(size: dict[str, Any]):
     graph = random_graph(**size | {"n_features": min(size.get("n_features", 9), 12), "n_attention": 0})
     shares = torch.zeros(graph.n_nodes, graph.n_nodes, dtype=torch.float64)

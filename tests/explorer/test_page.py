@@ -167,6 +167,57 @@ def test_undoing_all_gives_back_the_very_state_and_redoing_all_the_other(opened:
     assert state_of(page) == after
 
 
+PICTURE = """() => {
+  const given = (node) => [...node.attributes].map((one) => `${one.name}=${one.value}`).sort();
+  const told = (node) => node.nodeType === 3 ? node.data
+    : [node.tagName, ...given(node), ...[...node.childNodes].map(told)];
+  return told(document.querySelector('svg.circuit'));
+}"""
+"""All elements of the circuit with their attributes and texts."""
+
+
+@pytest.mark.parametrize("width", [1440, 700], ids=["all of it is seen", "a part of it is seen"])
+def test_a_picture_that_was_changed_step_by_step_is_the_one_drawn_from_nothing(
+    opened: Open, width: int, tmp_path: Path
+):
+    page = opened(graph_html(random_graph(6, n_layers=5, n_positions=7, n_features=120, n_logits=3, n_attention=12)))
+    page.set_viewport_size({"width": width, "height": 700})
+    for step in range(30):
+        page.evaluate("(k) => silverstain.store.select([silverstain.store.page.graph.ids[(k * 37 + 5) % 120]])", step)
+        run(page, "pin", *(["more"] if step % 5 == 0 else []), *(["group"] if step == 11 else []))
+        if step == 11:
+            page.keyboard.press("Enter")
+        if step % 7 == 6:
+            run(page, "undo")
+    for view in ("table", "circuit", "larger", "smaller", "fit", "clear"):
+        run(page, view)
+    page.wait_for_timeout(600)  # until the browser has kept it
+    shown = page.evaluate(PICTURE)
+    assert page.locator(".box").count() > 30
+    page.evaluate("history.replaceState(null, '', location.pathname)")
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    assert page.evaluate(PICTURE) == shown
+
+
+def test_what_comes_into_view_is_drawn(opened: Open):
+    page = opened(graph_html(random_graph(6, n_layers=2, n_positions=7, n_features=120)))
+    pins = "silverstain.store.page.graph.ids.slice(0, 90)"
+    page.evaluate(f"silverstain.store.apply({{ ...silverstain.store.state, pins: {pins} }}, 'pins')")
+    empty = "[...document.querySelectorAll('.box')].filter((box) => !box.querySelector('text')).length"
+    assert page.evaluate(empty) > 0
+    for left in (0, 100_000):
+        page.evaluate(f"document.querySelector('.circuit-stage').scrollLeft = {left}")
+        page.wait_for_timeout(200)
+        seen = """[...document.querySelectorAll('.box')].filter((box) => {
+          const { left, right } = box.getBoundingClientRect();
+          return right > 330 && left < 1100 && !box.querySelector('text');
+        }).length"""
+        assert page.evaluate(seen) == 0
+    svg = page.evaluate("silverstain.stages.circuit.svg()")
+    assert all(label in svg for label in page.evaluate("silverstain.store.circuit.boxes.map((box) => box.label)"))
+
+
 def test_a_saved_story_is_opened_again_as_it_was_and_python_reads_it(opened: Open, demo: Path, tmp_path: Path):
     page = opened(demo)
     page.click('.box[data-key="g:relation = capital"]')
@@ -391,6 +442,25 @@ def test_text_is_nowhere_smaller_than_twelve_points(opened: Open, demo: Path, sc
     assert min(sizes) >= 12
 
 
+DROP = """([text, name]) => {
+  const given = new DataTransfer();
+  given.items.add(new File([text], name));
+  document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: given, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_the_picture_alone_fills_the_window_and_prints_with_what_is_said(opened: Open, demo: Path, tmp_path: Path):
+    page = opened(demo)
+    wide = "document.querySelector('.middle').clientWidth"
+    before = page.evaluate(wide)
+    page.keyboard.press("w")
+    assert page.evaluate(wide) == 1440 > before
+    page.keyboard.press("w")
+    assert page.evaluate(wide) == before
+    page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_the_server_opens_a_graph_and_keeps_its_story(opened: Open, browser: Any, tmp_path: Path):
     import uvicorn
 
@@ -419,6 +489,20 @@ def test_the_server_opens_a_graph_and_keeps_its_story(opened: Open, browser: Any
         page.wait_for_selector(".notice:not([hidden])")
         assert page.inner_text(".notice") == "Wrote one.story.json"
         assert list(Story.load(tmp_path / "one.story.json").pins) == pins
+        brought = tmp_path.parent / f"{tmp_path.name}-brought.json"
+        random_graph(2).to_json(brought)
+        page.set_input_files("input[type=file]", brought)  # on the page of a graph
+        page.wait_for_url("**brought.json*")
+        page.wait_for_selector("[data-ready]")
+        page.click(".brand a")
+        page.wait_for_selector("#bring")
+        page.set_input_files("#file", {"name": "x.json", "mimeType": "", "buffer": b"{}"})  # on the start page
+        page.wait_for_selector("#brought.is-error")
+        assert "x.json" in page.inner_text("#brought")
+        page.evaluate(DROP, [brought.read_text(), "dropped.json"])
+        page.wait_for_url("**graph=dropped.json*")
+        page.wait_for_selector("[data-ready]")
+        wrong = [one for one in wrong if "400 (Bad Request)" not in one]
         assert wrong == []
         page.close()
     finally:

@@ -18,7 +18,7 @@ from silverstain.errors import UsageError
 from silverstain.explorer.folder import checked_folder, graphs_in
 from silverstain.explorer.server import application
 from silverstain.explorer.serving import address_of, bound_socket
-from silverstain.graphs import Graph, Story, StoryGroup
+from silverstain.graphs import Graph, Story, StoryGroup, open_with_story
 
 OURS = {"x-silverstain": "1"}
 
@@ -267,3 +267,60 @@ def test_the_newest_graph_is_listed_first_and_hidden_folders_are_not_looked_into
     assert [one.path for one in graphs_in(folder)] == ["deeper/two.json", "link.safetensors", "one.safetensors"] or [
         one.path for one in graphs_in(folder)
     ] == ["link.safetensors", "deeper/two.json", "one.safetensors"]
+
+
+@pytest.mark.parametrize(("ending", "kept"), [("safetensors", "brought.safetensors"), ("json", "brought.json")])
+def test_a_graph_file_that_is_brought_is_kept_under_a_free_name_and_opens(
+    client: TestClient, folder: Path, tmp_path: Path, ending: str, kept: str
+):
+    source = tmp_path / f"source.{ending}"
+    graph = random_graph(7)
+    graph.save(source) if ending == "safetensors" else graph.to_json(source)
+    for name in (kept, kept.replace(".", "-2.")):
+        answer = client.post(f"/api/graph?name=brought.{ending}", content=source.read_bytes(), headers=OURS)
+        assert (answer.status_code, answer.json()) == (200, {"graph": name})
+        assert (folder / name).read_bytes() == source.read_bytes()
+        assert client.get(f"/api/document?graph={name}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("a.safetensors", b"\x10\0\0\0\0\0\0\0{nothing", "a.safetensors"),
+        ("a.json", b'{"a": 1}', "a.json"),
+        ("a.pt", b"PK\3\4 a pickle", "a.pt is no graph"),
+        ("empty.json", b"", "empty.json is no graph"),
+        ("../../up.json", b"[]", "is no graph"),
+    ],
+)
+def test_what_is_no_graph_is_not_kept(client: TestClient, folder: Path, name: str, body: bytes, said: str):
+    before = sorted(folder.rglob("*"))
+    answer = client.post("/api/graph", params={"name": name}, content=body, headers=OURS)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+    assert str(folder) not in answer.json()["error"]
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_name_that_leads_elsewhere_stays_in_the_folder(client: TestClient, folder: Path):
+    body = (folder / "one.safetensors").read_bytes()
+    for name, kept in {
+        "../../up.safetensors": "up",
+        "/etc/passwd": "passwd",
+        "..": "graph",
+        "C:\\x\\é.json": "graph",
+    }.items():
+        answer = client.post("/api/graph", params={"name": name}, content=body, headers=OURS)
+        assert answer.status_code == 200
+        assert answer.json()["graph"].startswith(kept)
+        assert (folder / answer.json()["graph"]).is_file()
+    assert client.post("/api/graph?name=a.json", content=body).status_code == 403
+
+
+def test_a_graph_is_given_as_other_tools_read_it(client: TestClient, folder: Path, tmp_path: Path):
+    answer = client.get("/api/json?graph=one.safetensors")
+    assert 'filename="one.json"' in answer.headers["content-disposition"]
+    assert answer.json()["metadata"]["slug"] == "one"
+    file = tmp_path / "one.json"
+    file.write_text(answer.text, encoding="utf-8")
+    assert open_with_story(file)[0].meta["prompt"] == Graph.load(folder / "one.safetensors").meta["prompt"]

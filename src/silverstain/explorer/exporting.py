@@ -1,13 +1,23 @@
 """A graph file as a file of another kind."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from silverstain.explorer.folder import document_of
 from silverstain.explorer.pages import page_html
-from silverstain.graphs import open_with_story, write_graph_json
+from silverstain.graphs import graph_json, open_with_story, write_graph_json
 from silverstain.graphs.csv_files import nodes_csv
+from silverstain.graphs.export import slug_of
 from silverstain.storage import write_bytes_whole
+
+
+def exported_json(graph_file: Path) -> str:
+    """What circuit-tracer and Neuronpedia read, of a graph file and the story beside it."""
+    graph, story = open_with_story(graph_file)
+    return json.dumps(
+        graph_json(graph, slug=slug_of(graph_file.stem), story=story), ensure_ascii=False, allow_nan=False
+    )
 
 
 def export_graph(graph_file: Path, destination: Path, form: str, *, boxes: int = 10) -> None:

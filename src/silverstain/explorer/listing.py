@@ -118,7 +118,10 @@ def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
     return (
         f'<section aria-labelledby="work"><div class="head"><h2 id="work">Your graphs</h2>'
         f'<span class="about">{said}</span>'
-        f'<span id="found" class="about" role="status"></span>{search}</div>'
+        f'<span id="found" class="about" role="status"></span>{search}'
+        '<button type="button" id="bring" class="quiet">Open a file …</button>'
+        '<input id="file" type="file" accept=".safetensors,.json,application/json" hidden></div>'
+        '<p id="brought" class="about" role="status" hidden></p>'
         + (f'<div id="tags" class="tags" role="group" aria-label="tags">{chips}</div>' if chips else "")
         + f'<ul id="graphs">\n{items}\n</ul></section>'
     )
@@ -148,5 +151,6 @@ def _nothing() -> str:
     return (
         '<li class="none">There is no graph here yet. Trace a prompt above, or in a terminal: '
         "<code>silverstain trace &quot;the capital of the state containing dallas is&quot; "
-        "--out dallas.safetensors</code></li>"
+        "--out dallas.safetensors</code>. Or drop a file here: a graph of ours, or the JSON of circuit-tracer or "
+        "Neuronpedia.</li>"
     )

@@ -12,6 +12,10 @@ _GRAPH = {
     "name": "graph", "in": "query", "required": True, "schema": {"type": "string"},
     "description": "The path of a graph file within the folder that is open.",
 }  # fmt: skip
+_NAME = {
+    "name": "name", "in": "query", "required": True, "schema": {"type": "string"},
+    "description": "What the file is called; the part before the ending is kept.",
+}  # fmt: skip
 _OURS = {
     "name": HEADER, "in": "header", "required": True, "schema": {"type": "string"},
     "description": "Any text; pages of other sites cannot send it. Who asks under the same text takes turns as one.",
@@ -33,6 +37,10 @@ def openapi() -> dict[str, Any]:
             "/api/document": _got("The page's document: columns as typed arrays in base64, texts, story, cards",
                                   "application/json", _GRAPH),
             "/api/page": _got("The page as one file", "text/html", _GRAPH),
+            "/api/json": _got("The graph as circuit-tracer and Neuronpedia read it", "application/json", _GRAPH),
+            "/api/graph": {"post": _changed(
+                "Keep a graph file in the folder under a free name, which is the answer. What is no graph is refused.",
+                {"type": "string", "format": "binary"}, "application/json", _NAME, sent="application/octet-stream")},
             "/api/graphs": _got("The graphs of the folder, the newest first", "application/json"),
             "/api/models": _got("The models that may be run", "application/json"),
             "/api/compare": _got("How far two graphs agree", "application/json",
@@ -77,10 +85,12 @@ def _got(what: str, media: str, *parameters: dict[str, Any]) -> dict[str, Any]:
     return {"get": {"summary": what, "parameters": list(parameters), "responses": _responses(media)}}
 
 
-def _changed(what: str, body: dict[str, Any], media: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+def _changed(
+    what: str, body: dict[str, Any], media: str, *parameters: dict[str, Any], sent: str = "application/json"
+) -> dict[str, Any]:
     return {
         "summary": what, "parameters": [_OURS, *parameters],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {sent: {"schema": body}}},
         "responses": _responses(media),
     }  # fmt: skip
 

@@ -21,12 +21,14 @@ from silverstain.errors import UsageError
 from silverstain.explorer.access import HEADER, SAFE, LetIn
 from silverstain.explorer.bundle import STATIC
 from silverstain.explorer.examples import examples_of
+from silverstain.explorer.exporting import exported_json
 from silverstain.explorer.folder import NotInFolder, compared, document_of, graphs_in, inside, keep_story
 from silverstain.explorer.jobs import Jobs
 from silverstain.explorer.listing import listing_html
 from silverstain.explorer.live import Live
 from silverstain.explorer.openapi import openapi
 from silverstain.explorer.pages import page_html
+from silverstain.explorer.taking import take_graph
 from silverstain.explorer.work import answered, json_of
 from silverstain.printable import printable
 
@@ -68,17 +70,22 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
     async def page(request: Request) -> Response:
         file = file_of(request)
         text = await run_in_threadpool(lambda: page_html(document_of(file)))
-        name = "".join(
-            letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
-        )
-        headers = {"content-disposition": f'attachment; filename="{name}.html"', "x-content-type-options": "nosniff"}
-        return HTMLResponse(text, headers=headers)
+        return HTMLResponse(text, headers=_attached(file.stem, "html") | {"x-content-type-options": "nosniff"})
 
     async def story(request: Request) -> Response:
         file = file_of(request)
         written = await json_of(request, LARGEST_STORY, "the story")
         beside = await run_in_threadpool(keep_story, file, written)
         return JSONResponse({"written": beside.name}, headers=SAFE)
+
+    async def take(request: Request) -> Response:
+        kept = await take_graph(folder, request.query_params.get("name", ""), request.stream())
+        return JSONResponse({"graph": kept.name}, headers=SAFE)
+
+    async def graph_json_of(request: Request) -> Response:
+        file = file_of(request)
+        text = await run_in_threadpool(exported_json, file)
+        return Response(text, media_type="application/json", headers=SAFE | _attached(file.stem, "json"))
 
     async def graphs(_: Request) -> Response:
         listed = await run_in_threadpool(graphs_in, folder)
@@ -97,6 +104,8 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
             Route("/view", view),
             Route("/api/document", document),
             Route("/api/page", page),
+            Route("/api/json", graph_json_of),
+            Route("/api/graph", take, methods=["POST"]),
             Route("/api/story", story, methods=["PUT"]),
             Route("/api/work", work, methods=["POST"]),
             Route("/api/models", models),
@@ -111,6 +120,12 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
     )
     served.state.jobs = jobs
     return served
+
+
+def _attached(stem: str, ending: str) -> dict[str, str]:
+    """The header by which a browser keeps an answer as a file."""
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem)
+    return {"content-disposition": f'attachment; filename="{name}.{ending}"'}
 
 
 class _Static(StaticFiles):

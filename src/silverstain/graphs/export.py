@@ -37,7 +37,7 @@ def write_graph_json(
 ) -> None:
     """Write `graph_json` to a file, whole or not at all; the slug defaults to the file's name."""
     path = Path(path)
-    content = graph_json(graph, slug=slug or _as_slug(path.stem), scan=scan, story=story)
+    content = graph_json(graph, slug=slug or slug_of(path.stem), scan=scan, story=story)
     write_text_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
@@ -85,7 +85,7 @@ def _metadata(graph: GraphArrays, slug: str, scan: str | None) -> dict[str, Any]
     model, dictionary = (dict(meta.get(key) or {}) for key in ("model", "dictionary"))
     return {
         "slug": slug,
-        "scan": scan or _as_slug(str(dictionary.get("name") or model.get("name") or "silverstain")),
+        "scan": scan or slug_of(str(dictionary.get("name") or model.get("name") or "silverstain")),
         "transcoder_list": [],
         "prompt_tokens": list(meta.get("tokens", [])),
         "prompt": meta.get("prompt", ""),
@@ -171,5 +171,5 @@ def _answers(graph: GraphArrays) -> list[str]:
     return [f'Output "{name}" (p={probability:.3f})' for name, probability in named]
 
 
-def _as_slug(name: str) -> str:
+def slug_of(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "graph"

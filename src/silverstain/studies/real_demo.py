@@ -1,7 +1,8 @@
 """The demonstration on a real model: why two prompts are answered differently, and the proof by patching."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ class RealDemo:
     contrast: Contrast
     graph: Graph
     story: Story
+    """Groups and names, with the curves as evidence: the page shows them at once."""
     curves: tuple[Curve, ...]
     """The account's order, the largest changes and random units, patched into the base."""
     turned: Turned
@@ -58,4 +60,13 @@ def demonstrate_contrast(
     turned = smallest(patching, signed, known=drawn[0])
     back = smallest(patching, signed, run=CONTRAST)
     steps()
+    story = replace(story, evidence=(_evidence(graph, drawn, turned),))
     return RealDemo(contrast=found, graph=graph, story=story, curves=tuple(drawn), turned=turned, turned_back=back)
+
+
+def _evidence(graph: Graph, drawn: Sequence[Curve], turned: Turned) -> dict[str, Any]:
+    """The curves as the explorer keeps those that it measures."""
+    said = graph.meta["contrast"]
+    by_method = {curve.method: [[k, value] for k, value in curve.values.items()] for curve in drawn}
+    ends = {"base": said["base"], "contrast": said["contrast"]}
+    return {"kind": "curves", **ends, "curves": by_method, "turned": turned.to_json()}

@@ -8,13 +8,14 @@ import { count, percent, signed } from './text.js';
 const STRONG = 0.08;
 
 /**
- * A sentence is a list of texts and references to boxes.
+ * A sentence is a list of texts and references to boxes. Only those of the `most` strongest boxes are made, and of answers.
  * @typedef {(string|{box: number})[]} Sentence
  * @returns {Sentence[]}
  */
-export function sentences({ boxes, edges }) {
+export function sentences({ boxes, edges }, most = Infinity) {
   const isUnit = (box) => !['token', 'logit', 'error'].includes(box.kind);
-  const units = boxes.map((_, i) => i).filter((i) => isUnit(boxes[i])).sort((a, b) => boxes[a].layer - boxes[b].layer || a - b);
+  const strongest = boxes.map((_, i) => i).filter((i) => isUnit(boxes[i])).sort((a, b) => boxes[b].share - boxes[a].share || a - b);
+  const units = strongest.slice(0, most).sort((a, b) => boxes[a].layer - boxes[b].layer || a - b);
   const into = (i) => edges.filter((edge) => edge.target === i).sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   const out = [];
   for (const i of [...units, ...boxes.flatMap((box, k) => (box.kind === 'logit' ? [k] : []))]) {

@@ -3,6 +3,7 @@
  * @module
  */
 import { bridge } from './bridge.js';
+import { bring, isGraph } from './bring.js';
 import { themeStyle } from './colours.js';
 import { COMMANDS, commandOf } from './commands.js';
 import { engineOf } from './engine.js';
@@ -85,6 +86,13 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
       else stage().focus();
     },
     propose: () => propose.toggle(),
+    alone() {
+      root.classList.toggle('is-alone');
+      stage().draw();
+      stage().fit();
+      ui.tell(root.classList.contains('is-alone') ? 'The picture alone. W brings the panes back.' : 'With the panes.');
+    },
+    print: () => globalThis.print(),
     tags: () => askTags(store.state.tags.join(', '), (text) => store.apply(tagged(store.state, text), 'tags')),
     walk(way, isAdded = false) {
       const key = stepFrom(store, way, stage().row(store.selection.at(-1) ?? ''));
@@ -118,12 +126,16 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
       peek.style.top = `${y + peek.offsetHeight > innerHeight - 8 ? event.clientY - peek.offsetHeight - 10 : y}px`;
     },
   };
-  const picker = el('input', { type: 'file', accept: '.json,application/json', hidden: true, onchange: async () => take(picker.files[0]) });
+  const picker = el('input', { type: 'file', accept: '.json,.safetensors,application/json', hidden: true, onchange: async () => take(picker.files[0]) });
   root.append(picker);
   const take = async (file) => {
     if (!file) return;
     try {
-      ui.tell(openStory(store, await file.text()));
+      if (isGraph(file, await file.slice(0, 4096).text())) {
+        if (!ui.canRun) throw new Error('This page is a file and holds one graph; to open another, run silverstain explore on its folder.');
+        ui.tell(`Reading ${file.name} …`);
+        globalThis.location.assign(await bring(file));
+      } else ui.tell(openStory(store, await file.text()));
     } catch (error) {
       ui.tell(error.message, true);
     }

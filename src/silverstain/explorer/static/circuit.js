@@ -31,20 +31,22 @@ const MOST_ANSWERS = 3;
 /**
  * @param {any} page  `{document, graph, known, index}`
  * @param {import('./state.js').State} state
+ * @param {import('./passages.js').Passages} [passages]  of the last circuit of this graph
  * @returns {{boxes: Box[], edges: import('./ways.js').Edge[]}}
  */
-export function circuitOf(page, state) {
+export function circuitOf(page, state, passages) {
   const { graph, known, document } = page;
   const units = chosenUnits(page, state);
   const all = [...wordBoxes(page), ...errorBoxes(page), ...units, ...answerBoxes(page)].filter((box) => !state.hidden[box.key]);
   const between = collapsed(graph, known, all);
-  const edges = chosenEdges(graph, known, between, all);
+  const edges = chosenEdges(graph, known, between, all, passages);
   const used = new Set(edges.flatMap((edge) => [edge.source, edge.target]));
   all.forEach((box, i) => (box.kind === 'logit' || box.isPinned) && used.add(i));
   const kept = all.flatMap((_, i) => (used.has(i) ? [i] : []));
   const place = new Map(kept.map((old, i) => [old, i]));
   const signs = document.contrast ? directions(graph, known, all) : all.map(() => 0);
-  const boxes = kept.map((i) => described(page, all[i], between.shares[i], signs[i]));
+  const first = graph.kind.indexOf(LOGIT);
+  const boxes = kept.map((i) => described(page, all[i], between.shares[i], signs[i], first));
   return {
     boxes: toldApart(boxes),
     edges: edges.map((edge) => ({ ...edge, source: place.get(edge.source), target: place.get(edge.target) })),
@@ -89,12 +91,14 @@ function chosenUnits(page, state) {
     const kind = group.kind === 'token' ? 'word' : group.kind || 'group';
     return [{ key: group.key, label: shown(group.label), kind, members, isGroup: true, isPinned: members.some((m) => pinned.has(m)) }];
   });
-  const alone = [];
-  for (let i = 0; i < graph.n; i++) {
-    if (isUnit(graph, i) && !taken.has(i) && (known.reached[i] > 0 || pinned.has(i))) alone.push(i);
+  const most = Math.max(state.boxes, 0) + pinned.size;
+  const isAlone = (node) => isUnit(graph, node) && !taken.has(node);
+  const alone = [...known.strongest.filter((node) => pinned.has(node) && isAlone(node))].slice(0, most);
+  for (const node of known.strongest) {
+    if (alone.length >= most || !(known.reached[node] > 0)) break;
+    if (!pinned.has(node) && isAlone(node)) alone.push(node);
   }
-  alone.sort((a, b) => Number(pinned.has(b)) - Number(pinned.has(a)) || known.reached[b] - known.reached[a] || a - b);
-  const singles = alone.slice(0, Math.max(state.boxes, 0) + pinned.size).map((node) => ({
+  const singles = alone.map((node) => ({
     key: graph.ids[node],
     label: labelOf(page, state, node, false) || shortName(graph, node),
     kind: KINDS[graph.kind[node]],
@@ -142,11 +146,10 @@ function answerBoxes({ document, graph }) {
   return ranked.map((node) => ({ key: graph.ids[node], label: name(node), kind: 'logit', members: [node], isGroup: false }));
 }
 
-function described({ document, graph, known }, box, share, direction) {
+function described({ document, graph, known }, box, share, direction, first) {
   const size = box.members.reduce((sum, node) => sum + known.reached[node], 0);
   const weight = (node) => (size > 0 ? known.reached[node] / size : 1 / box.members.length);
   const isAnswer = box.kind === 'logit';
-  const first = graph.kind.indexOf(LOGIT);
   const sign = ['token', 'logit', 'error'].includes(box.kind) || Math.abs(direction) < ONE_WAY ? 0 : Math.sign(direction);
   return {
     ...box,

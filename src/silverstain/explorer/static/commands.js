@@ -31,6 +31,7 @@ export const COMMANDS = [
   { id: 'lens', title: 'Show what the stream would say after every layer', keys: ['6'], part: 'Views', run: (store) => show(store, 'lens') },
   { id: 'compare', title: 'Compare with another graph of the folder', keys: ['7'], part: 'Views', run: (store) => show(store, 'compare') },
   { id: 'fit', title: 'Fit the picture to the window', keys: ['0'], part: 'Views', run: (_, ui) => ui.fit() },
+  { id: 'alone', title: 'The picture alone, or with the panes', keys: ['w'], part: 'Views', run: (_, ui) => ui.alone() },
   { id: 'larger', title: 'Zoom in', keys: ['+', '='], part: 'Views', run: (_, ui) => ui.zoom(1.25) },
   { id: 'smaller', title: 'Zoom out', keys: ['-'], part: 'Views', run: (_, ui) => ui.zoom(0.8) },
 
@@ -79,9 +80,10 @@ export const COMMANDS = [
   { id: 'lab', title: 'Lab: change a part of the running model', keys: ['l'], part: 'Test', run: (_, ui) => ui.lab() },
 
   { id: 'story', title: 'Save your work as a story (JSON)', keys: ['Mod+s'], part: 'Files', run: (_, ui) => ui.save('story') },
-  { id: 'open', title: 'Open a story', keys: ['Mod+o'], part: 'Files', run: (_, ui) => ui.open() },
+  { id: 'open', title: 'Open a story or a graph', keys: ['Mod+o'], part: 'Files', run: (_, ui) => ui.open() },
   { id: 'svg', title: 'Export the picture as SVG', keys: [], part: 'Files', run: (_, ui) => ui.save('svg') },
   { id: 'png', title: 'Export the picture as PNG', keys: [], part: 'Files', run: (_, ui) => ui.save('png') },
+  { id: 'print', title: 'Print the picture and what is said of it, or save it as PDF', keys: ['Mod+p'], part: 'Files', run: (_, ui) => ui.print() },
   { id: 'markdown', title: 'Export the account of what is drawn (Markdown)', keys: [], part: 'Files', run: (_, ui) => ui.save('md') },
   { id: 'csv', title: 'Export the nodes that are drawn (CSV)', keys: [], part: 'Files', run: (_, ui) => ui.save('csv') },
   { id: 'link', title: 'Copy a link to what is shown', keys: [], part: 'Files', run: (_, ui) => ui.link() },

@@ -24,13 +24,14 @@ export function el(tag, given = {}, ...children) {
   return node;
 }
 
-/** Put other children into an element. The focus stays on the control of the same `data-focus`. */
+/**
+ * Put other children into an element. The focus stays on the control of the same `data-focus`. Where it is scrolled to is
+ * neither read nor written: that would have the browser lay out the page at once, and between two layouts it stays.
+ */
 export function fill(node, ...children) {
   const focus = document.activeElement?.closest?.('[data-focus]');
   const name = focus && node.contains(focus) ? focus.getAttribute('data-focus') : null;
-  const scroll = node.scrollTop;
   node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
-  node.scrollTop = scroll;
   if (name) [...node.querySelectorAll('[data-focus]')].find((one) => one.getAttribute('data-focus') === name)?.focus({ preventScroll: true });
 }
 

@@ -9,8 +9,8 @@ import { count, percent, several } from './text.js';
 
 const VIEWS = [['circuit', 'Circuit'], ['flow', 'Flow'], ['matrix', 'Matrix'], ['table', 'Table'], ['contrast', 'Contrast'], ['lens', 'Lens'], ['compare', 'Compare']];
 const NEEDS_SERVER = ['lens', 'compare'];
-const FILES = ['story', 'open', 'tags', 'svg', 'png', 'markdown', 'csv', 'link', 'reset'];
-const FILE_NAMES = { story: 'Save your story (JSON)', open: 'Open a story …', tags: 'Tag this graph …', svg: 'Picture as SVG', png: 'Picture as PNG', markdown: 'Account as Markdown', csv: 'Nodes as CSV', link: 'Copy a link to this view', reset: 'Begin again' };
+const FILES = ['story', 'open', 'tags', 'svg', 'png', 'print', 'markdown', 'csv', 'link', 'reset'];
+const FILE_NAMES = { story: 'Save your story (JSON)', open: 'Open a story or a graph …', tags: 'Tag this graph …', svg: 'Picture as SVG', png: 'Picture as PNG', print: 'Print, or save as PDF …', markdown: 'Account as Markdown', csv: 'Nodes as CSV', link: 'Copy a link to this view', reset: 'Begin again' };
 
 const commandNamed = (id) => COMMANDS.find((one) => one.id === id);
 
@@ -21,7 +21,7 @@ export function header(root, store, ui) {
     ...VIEWS.filter(([id]) => (commandNamed(id).can?.(store) ?? true) && (ui.canRun || !NEEDS_SERVER.includes(id))).map(([id, title]) => button(title, () => ui.run(id), { role: 'radio', 'data-view': id, title: `${title} (${keyName(commandNamed(id).keys[0])})` })));
   const tool = (id, text, label) => button(text, () => ui.run(id), { class: 'tool', 'data-tool': id, 'aria-label': label, title: `${label} (${keyName(COMMANDS.find((one) => one.id === id).keys[0], ui.isMac)})` });
   const menu = el('details.menu', {}, el('summary', {}, 'Save & export'),
-    el('div.items', { role: 'menu' }, ...FILES.map((id) => button(FILE_NAMES[id], () => ((menu.open = false), ui.run(id)), { role: 'menuitem' })), ...(ui.pageLink ? [el('a', { role: 'menuitem', href: ui.pageLink, download: '' }, 'This page as one HTML file')] : [])));
+    el('div.items', { role: 'menu' }, ...FILES.map((id) => button(FILE_NAMES[id], () => ((menu.open = false), ui.run(id)), { role: 'menuitem' })), ...(ui.pageLink ? [el('a', { role: 'menuitem', href: ui.pageLink, download: '' }, 'This page as one HTML file'), el('a', { role: 'menuitem', href: ui.pageLink.replace('/api/page', '/api/json'), download: '' }, 'Graph as JSON, for circuit-tracer and Neuronpedia')] : [])));
   menu.addEventListener('focusout', (event) => !menu.contains(event.relatedTarget) && (menu.open = false));
   menu.addEventListener('keydown', (event) => event.key === 'Escape' && ((menu.open = false), menu.querySelector('summary').focus()));
   root.append(

@@ -4,6 +4,7 @@
  * @module
  */
 import { phaseOf, work } from './ask.js';
+import { bring } from './bring.js';
 
 const byId = (id) => /** @type {any} */ (document.getElementById(id));
 const [form, status, phase, bar, cancel, filter, second] = ['ask', 'status', 'phase', 'bar', 'cancel', 'filter', 'second'].map(byId);
@@ -121,5 +122,35 @@ addEventListener('keydown', (event) => {
     event.preventDefault();
     filter.focus();
   }
+});
+const picker = byId('file');
+const brought = byId('brought');
+
+/** A graph file is sent to the server, and opened. @param {File|undefined} file */
+async function take(file) {
+  if (!file) return;
+  brought.hidden = false;
+  brought.classList.remove('is-error');
+  brought.textContent = `Reading ${file.name} …`;
+  try {
+    location.assign(await bring(file));
+  } catch (error) {
+    brought.classList.add('is-error');
+    brought.textContent = error.message; // begins with the name of the file
+    brought.scrollIntoView({ block: 'nearest' });
+  }
+  picker.value = '';
+}
+byId('bring')?.addEventListener('click', () => picker.click());
+picker?.addEventListener('change', () => take(picker.files[0]));
+addEventListener('dragover', (event) => {
+  event.preventDefault();
+  document.body.classList.add('is-dropping');
+});
+addEventListener('dragleave', (event) => event.relatedTarget === null && document.body.classList.remove('is-dropping'));
+addEventListener('drop', (event) => {
+  event.preventDefault();
+  document.body.classList.remove('is-dropping');
+  take(event.dataTransfer?.files[0]);
 });
 document.body.setAttribute('data-ready', '');

@@ -67,9 +67,11 @@ export function influence(graph, shares = edgeShares(graph), goal = targetWeight
   return reached;
 }
 
+/** Nodes by their influence, the strongest first. */
+export const strongestFirst = (reached) => Int32Array.from(reached, (_, i) => i).sort((a, b) => reached[b] - reached[a] || a - b);
+
 /** Share of all influence carried by a node and those above it: low means important. */
-export function cumulative(reached) {
-  const order = Array.from(reached, (_, i) => i).sort((a, b) => reached[b] - reached[a] || a - b);
+export function cumulative(reached, order = strongestFirst(reached)) {
   const out = new Float64Array(reached.length);
   let total = 0;
   for (const value of reached) total += value;
@@ -106,6 +108,7 @@ export function analysed(graph) {
   const reached = influence(graph, shares, weights, rows);
   let total = 0;
   for (const value of reached) total += value;
+  const strongest = strongestFirst(reached);
   const turn = new Int32Array(graph.n).fill(rows.length);
   rows.forEach((row, k) => (turn[graph.rowNodes[row]] = k));
   return {
@@ -116,7 +119,8 @@ export function analysed(graph) {
     signed: signedShares(graph, shares),
     reached,
     total,
-    ranks: cumulative(reached),
+    strongest,
+    ranks: cumulative(reached, strongest),
     added: contributions(graph, weights, rows),
     out: outgoing(graph),
   };

@@ -8,7 +8,7 @@ import { button, el, fill } from './dom.js';
 import { experimentsIn, outcomeOf, titleOfEvidence } from './experiments.js';
 import { FEATURE, isRest, isUnit } from './format.js';
 import { inputsOf, outputsOf, shareOf } from './groups.js';
-import { legend } from './legend.js';
+import { beginsWith, legend } from './legend.js';
 import { strongestPaths } from './paths.js';
 import { labelled, renamedGroup } from './state.js';
 import { brief, count, percent, several, signed } from './text.js';
@@ -34,11 +34,18 @@ export function inspector(root, store, ui) {
     shownFor = now;
     const more = (name) => ({ isLong: longer.has(name), grow: () => (longer.add(name), again()) });
     const back = button('← Back to the prompt', () => store.select([]), { class: 'link.back', 'data-focus': 'back' });
-    if (!store.selection.length) fill(root, ...legend(store, ui));
+    if (!store.selection.length) explain();
     else if (store.selection.length > 1) fill(root, back, ...manyParts(store, ui, { paths, more }));
     else fill(root, back, ...oneParts(store, ui, store.selection[0], { paths, more, renaming, renamed }));
     if (renaming) /** @type {HTMLInputElement|null} */ (root.querySelector('input.rename'))?.select();
   };
+  let explained = '';
+  /** How to read the picture: made again only where it says something else. */
+  function explain() {
+    const said = `${store.state.view} ${beginsWith(store)?.key} ${beginsWith(store)?.label}`;
+    if (said !== explained || !root.querySelector('.legend,.reading')) fill(root, ...legend(store, ui));
+    explained = said;
+  }
   const renamed = (name) => {
     renaming = false;
     if (name !== null) rename(store, store.selection[0], name);

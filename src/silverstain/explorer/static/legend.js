@@ -74,10 +74,12 @@ export function legend(store, ui) {
   ];
 }
 
+/** The box with which to begin: the strongest. */
+export const beginsWith = (store) => store.circuit.boxes.filter((box) => !['token', 'logit', 'error'].includes(box.kind)).reduce((best, box) => (best && best.share >= box.share ? best : box), null);
+
 /** What to do first, with the strongest box by its name: look at it, change it in the model, look closer. */
 export function beginning(store, ui) {
-  const isBox = (box) => !['token', 'logit', 'error'].includes(box.kind);
-  const [strongest] = store.circuit.boxes.filter(isBox).sort((a, b) => b.share - a.share);
+  const strongest = beginsWith(store);
   if (!strongest) return [];
   const link = (text, act, name) => button(text, act, { class: 'reference', 'data-focus': `begin-${name}` });
   const see = () => store.select([strongest.key]);

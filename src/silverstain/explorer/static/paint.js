@@ -1,6 +1,6 @@
 /**
- * The flow on a canvas: edges under glyphs under names. One canvas holds what changes rarely; another, above it, what
- * follows the pointer and the selection.
+ * The flow on canvases: edges under glyphs under names. Two hold what changes rarely; one above them what follows the
+ * pointer and the selection.
  * @module
  */
 import { LOGIT, TOKEN } from './format.js';
@@ -11,18 +11,28 @@ const FAINTEST = 0.07;
 const LEVELS = 6;
 
 /**
- * Everything that rests: the grid, edges, glyphs, names.
+ * The ground and the edges that rest, on a canvas of their own: they fade as one where something is selected, and are not
+ * painted again for it.
  * @param {CanvasRenderingContext2D} context
  * @param {any} scene  `{page, flow, nodes, edges, labelOf, palette, camera, width, height}`
  */
-export function paintFlow(context, scene) {
-  const { page, flow, nodes, palette, camera, width, height, ratio } = scene;
+export function paintEdges(context, scene) {
+  const { palette, camera, width, height, ratio } = scene;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.fillStyle = palette.page;
   context.fillRect(0, 0, width, height);
   grid(context, scene);
   inWorld(context, camera, ratio);
   restingEdges(context, scene);
+}
+
+/** Glyphs and names. @param {CanvasRenderingContext2D} context */
+export function paintNodes(context, scene) {
+  const { page, flow, nodes, palette, camera, width, height, ratio } = scene;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  rowNames(context, scene);
+  inWorld(context, camera, ratio);
   const paths = new Map();
   for (let i = 0; i < nodes.length; i++) {
     if (!nodes[i] || outside(scene, flow.x[i], flow.y[i])) continue;
@@ -51,7 +61,7 @@ const outside = ({ camera, width, height }, x, y) => {
   return sx < -20 || sy < -20 || sx > width + 20 || sy > height + 20;
 };
 
-function grid(context, { flow, palette, camera, width, height }) {
+function grid(context, { flow, palette, camera, width }) {
   const toX = (x) => x * camera.zoom + camera.x;
   const toY = (y) => y * camera.zoom + camera.y;
   context.lineWidth = 1;
@@ -68,12 +78,15 @@ function grid(context, { flow, palette, camera, width, height }) {
     context.lineTo(x, toY(flow.height));
   }
   context.stroke();
+}
+
+function rowNames(context, { flow, palette, camera, height }) {
   context.fillStyle = palette.faint;
   context.font = `12px ${FONT}`;
   context.textBaseline = 'middle';
   let last = Infinity;
   for (const row of flow.rows) {
-    const y = toY(row.y);
+    const y = row.y * camera.zoom + camera.y;
     if (last - y < 15 || y < 8 || y > height) continue;
     context.fillText(row.name, 10, y);
     last = y;
@@ -81,7 +94,7 @@ function grid(context, { flow, palette, camera, width, height }) {
 }
 
 /** Edges in as few strokes as there are signs and strengths: thousands of them stay fluid. */
-function restingEdges(context, { page, flow, edges, palette, faded }) {
+function restingEdges(context, { page, flow, edges, palette }) {
   const { graph, known } = page;
   let most = 0;
   for (const amount of edges.flows) most = Math.max(most, amount);
@@ -98,7 +111,7 @@ function restingEdges(context, { page, flow, edges, palette, faded }) {
     stroke(context, path, {
       colour: key & 1 ? palette.lowers : palette.raises,
       isDashed: (key & 1) === 1,
-      alpha: (FAINTEST + (0.62 * (level + 0.5)) / LEVELS) * (faded ? 0.35 : 1),
+      alpha: FAINTEST + (0.62 * (level + 0.5)) / LEVELS,
       width: 0.8 + level * 0.35,
     });
   }

@@ -6,6 +6,7 @@ import { sentences } from './account.js';
 import { button, el, fill } from './dom.js';
 import { KINDS } from './format.js';
 import { beginning } from './legend.js';
+import { nextWords } from './next_words.js';
 import { filtered } from './state.js';
 import { count, percent, several } from './text.js';
 
@@ -13,6 +14,8 @@ const UNIT_LINE = {
   features: 'Each box is a part of the model’s computation: one feature, or a group of features that mean the same. A line is what one box gives to the next.',
   units: 'Each box is a part of the model’s computation: one unit, or a group of units that mean the same. A line is what one box gives to the next.',
 };
+
+const MOST_SENTENCES = 24; // nobody reads two hundred
 
 /** @param {HTMLElement} root @param {import('./store.js').Store} store */
 export function readingPane(root, store, ui) {
@@ -22,13 +25,23 @@ export function readingPane(root, store, ui) {
   const drawn = el('section.controls');
   const first = el('section.first');
   root.append(prompt, first, account, trust, drawn);
-  fill(prompt, ...promptParts(store));
+  fill(prompt, ...promptParts(store), ui.canRun && !store.page.document.contrast ? nextWords(store, ui) : '');
   const controls = controlsOf(store, ui);
+  let isLong = false;
+  let toldBefore = '';
+  /** The sentences are made again only where they say something else, as is rare of one pin more. */
+  const tell = () => {
+    const { boxes } = store.circuit;
+    const told = sentences(store.circuit, isLong ? Infinity : MOST_SENTENCES);
+    const said = JSON.stringify([isLong, isMore(boxes), told.map((parts) => parts.map((part) => (typeof part === 'string' ? part : [boxes[part.box].key, boxes[part.box].label])))]);
+    if (said !== toldBefore) fill(account, ...accountParts(store, told, isLong, () => ((isLong = true), tell())));
+    toldBefore = said;
+  };
   fill(drawn, ...controls.parts);
   return (what) => {
     if (what === 'answer') fill(trust, ...trustParts(store));
     if (what === 'state') {
-      fill(account, ...accountParts(store));
+      tell();
       fill(first, ...(['circuit', 'flow'].includes(store.state.view) ? beginning(store, ui) : []));
       controls.update();
       fill(trust, ...trustParts(store));
@@ -75,7 +88,7 @@ function wordsOf(store) {
     const strength = Math.round(100 * Math.sqrt(shares[i] / most));
     const isAdded = i === 0 && !document.prompt.startsWith(text.trim()); // a token that opens every prompt
     const word = button(text.trim() || text, () => store.select([`w:${start}`]), {
-      class: isAdded ? 'word.is-added' : 'word', 'data-key': `w:${start}`, title: `${percent(known.total ? shares[i] / known.total : 0, 1)} of the influence`, style: { '--strength': `${strength}%` },
+      class: isAdded ? 'word.is-added' : 'word', 'data-key': `w:${start}`, title: `${isAdded ? 'a token that opens every prompt; ' : ''}${percent(known.total ? shares[i] / known.total : 0, 1)} of the influence`, style: { '--strength': `${strength}%` },
     });
     hovers(word, store, `w:${start}`);
     return [word, ' '];
@@ -94,14 +107,17 @@ function reference(store, key, text) {
   return link;
 }
 
-function accountParts(store) {
+/** Whether there are more boxes than are told of. */
+const isMore = (boxes) => boxes.filter((box) => !['token', 'logit', 'error'].includes(box.kind)).length > MOST_SENTENCES;
+
+function accountParts(store, told, isLong, grow) {
   const { circuit, page } = store;
-  const told = sentences(circuit);
   const line = UNIT_LINE[page.document.is_rest ? 'units' : 'features'];
   const items = told.map((parts) =>
     el('li', {}, ...parts.map((part) => (typeof part === 'string' ? part.replace(/^(?=[,.])/, '\u2060') : reference(store, circuit.boxes[part.box].key, circuit.boxes[part.box].label)))),
   );
-  return [el('h2', {}, 'How it got there'), el('p.quiet', {}, line), items.length ? el('ol.steps', {}, ...items) : el('p.quiet', {}, 'No box has a strong input: the computation is spread over many small parts.')];
+  return [el('h2', {}, 'How it got there'), el('p.quiet', {}, line), items.length ? el('ol.steps', {}, ...items) : el('p.quiet', {}, 'No box has a strong input: the computation is spread over many small parts.'),
+    !isLong && isMore(circuit.boxes) ? button(`Of all boxes, not of the ${MOST_SENTENCES} strongest only`, grow, { class: 'link', 'data-focus': 'all-sentences' }) : ''];
 }
 
 function trustParts(store) {
@@ -112,11 +128,19 @@ function trustParts(store) {
   const through = scores.replacement === null ? 'not known' : percent(1 - scores.replacement, 1);
   return [
     el('h2', {}, 'How far to trust it'),
-    el(`p.verdict.${trust.level}`, {}, trust.line.replace('drawn here', 'in this graph')),
+    el(`p.verdict.${trust.level}`, {}, ...plainFirst(trust.line.replace('drawn here', 'in this graph'))),
     gauge('whole graph', scores.replacement, `Replacement score: of the influence on the answer, ${through} passes through errors, which nobody has explained`),
     gauge('what is drawn', now, 'The same score, where every node that is not drawn counts as error'),
     el('p.quiet', {}, 'Share of the influence that is explained. It follows what you pin, group and hide.'),
   ];
+}
+
+/** “Replacement .92, completeness .96: most of …” with the figures behind what they mean. */
+function plainFirst(line) {
+  const [figures, ...meaning] = line.split(': ');
+  if (!figures.startsWith('Replacement .') || !meaning.length) return [line];
+  const said = meaning.join(': ');
+  return [`${said[0].toUpperCase()}${said.slice(1)} `, el('span.quiet', {}, `(${figures.toLowerCase()})`)];
 }
 
 /** Sliders and filters; they follow the state. */

@@ -5,11 +5,13 @@
 import { titleOf } from './account.js';
 import { el } from './dom.js';
 import { laidOut } from './layout.js';
-import { circuitSvg, detailOf, spokenOf } from './picture.js';
+import { circuitSvg, circuitTree, detailOf } from './picture.js';
 import { placed } from './state.js';
 import { signed } from './text.js';
+import { Shown } from './tree.js';
 
 const SLOP = 5;
+const SPARE = 120; // drawn around what is seen, before more is
 
 /** @param {HTMLElement} root @param {import('./store.js').Store} store */
 export function circuitStage(root, store, ui) {
@@ -21,6 +23,9 @@ export function circuitStage(root, store, ui) {
   let drag = null;
   let layout = null;
   let shownWidth = 0;
+  let region = [0, 0, 0, 0];
+  const scroll = { left: 0, top: 0, isNew: false };
+  const picture = new Shown(sheet);
   const units = () => (store.page.document.is_rest ? 'units' : 'features');
 
   function layOut() {
@@ -35,19 +40,32 @@ export function circuitStage(root, store, ui) {
   function draw() {
     if (frame.hidden) return;
     layOut();
-    const focused = sheet.contains(document.activeElement) ? keyOf(document.activeElement) : null;
-    sheet.innerHTML = circuitSvg(layout, store.circuit, { title: titleOf(store.page.document), units: units() });
-    const svg = sheet.firstElementChild;
-    svg.setAttribute('width', String(layout.width * zoom));
-    svg.setAttribute('height', String(layout.height * zoom));
-    for (const node of sheet.querySelectorAll('.box')) {
-      node.setAttribute('aria-label', spokenOf(store.circuit.boxes[Number(node.getAttribute('data-box'))], store.circuit, units()));
-    }
-    if (!drag && shownWidth !== layout.width) frame.scrollLeft = (layout.width * zoom - frame.clientWidth) / 2;
+    const focused = sheet.contains(document.activeElement) ? document.activeElement : null;
+    const width = layout.width * zoom;
+    if (!drag && shownWidth !== layout.width) [scroll.left, scroll.isNew] = [Math.max((width - frame.clientWidth) / 2, 0), true];
     shownWidth = layout.width;
-    mark();
-    if (focused !== null) nodeOf(focused)?.focus({ preventScroll: true });
+    show();
+    if (scroll.isNew) frame.scrollLeft = scroll.left;
+    scroll.isNew = false;
+    if (focused !== document.activeElement && focused?.isConnected) /** @type {HTMLElement} */ (focused).focus({ preventScroll: true });
   }
+
+  /** What is near the part that is seen: of a picture wider than the screen the rest is drawn when it comes near. */
+  function show() {
+    const { clientWidth: width, clientHeight: height } = frame;
+    const seen = [scroll.left, scroll.top, scroll.left + width, scroll.top + height];
+    region = [seen[0] - width / 2, seen[1] - height / 2, seen[2] + width / 2, seen[3] + height / 2].map((value) => value / zoom);
+    picture.show(circuitTree(layout, store.circuit, { title: titleOf(store.page.document), units: units(), zoom, region: /** @type {any} */ (region) }));
+    mark();
+  }
+
+  frame.addEventListener('scroll', () => {
+    [scroll.left, scroll.top] = [frame.scrollLeft, frame.scrollTop];
+    if (frame.hidden || !layout) return;
+    const [left, top, right, bottom] = region.map((value) => value * zoom);
+    const isOut = scroll.left < left + SPARE || scroll.top < top + SPARE || scroll.left + frame.clientWidth > right - SPARE || scroll.top + frame.clientHeight > bottom - SPARE;
+    if (isOut) show();
+  });
 
   /** The key of a box: by its place, as a key may hold what no attribute can. */
   const keyOf = (node) => store.circuit.boxes[Number(node.getAttribute('data-box'))]?.key ?? null;
@@ -55,26 +73,30 @@ export function circuitStage(root, store, ui) {
 
   /** Which boxes and lines stand out: those selected or pointed at, and what they are joined to. */
   function mark() {
+    const { boxes } = store.circuit;
+    const keys = new Set(store.selection);
     const chosen = new Set(store.selectedNodes);
-    const selected = new Set(store.circuit.boxes.filter((box) => store.selection.includes(box.key) || (chosen.size && box.members.some((m) => chosen.has(m)) && !store.selection.some((k) => k === box.key))).map((box) => box.key));
+    const selected = new Set(boxes.filter((box) => keys.has(box.key) || (chosen.size && box.members.some((m) => chosen.has(m)))).map((box) => box.key));
     const hot = store.hovered ? new Set([boxKey(store.hovered)]) : selected;
     const near = new Set(hot);
     for (const node of sheet.querySelectorAll('.edge,.weight')) {
-      const [source, target] = ['data-source', 'data-target'].map((end) => store.circuit.boxes[Number(node.getAttribute(end))]?.key);
+      const [source, target] = ['data-source', 'data-target'].map((end) => boxes[Number(node.getAttribute(end))]?.key);
       const touches = hot.has(source) || hot.has(target);
       node.classList.toggle('is-far', hot.size > 0 && !touches);
       if (touches) near.add(source).add(target);
     }
-    const first = store.circuit.boxes.find((box) => selected.has(box.key)) ?? store.circuit.boxes.find((box) => box.kind === 'logit');
+    const first = boxes.find((box) => selected.has(box.key)) ?? boxes.find((box) => box.kind === 'logit');
     for (const node of sheet.querySelectorAll('.box')) {
       const key = keyOf(node);
       node.classList.toggle('is-selected', selected.has(key));
       node.classList.toggle('is-hot', Boolean(store.hovered) && hot.has(key));
       node.classList.toggle('is-far', hot.size > 0 && !near.has(key));
-      node.setAttribute('aria-pressed', String(selected.has(key)));
-      node.setAttribute('tabindex', key === first?.key ? '0' : '-1');
+      put(node, 'aria-pressed', String(selected.has(key)));
+      put(node, 'tabindex', key === first?.key ? '0' : '-1');
     }
   }
+
+  const put = (node, name, value) => node.getAttribute(name) !== value && node.setAttribute(name, value);
 
   /** The box that shows a key: its own, or the one its node is in. */
   function boxKey(key) {

@@ -76,9 +76,11 @@ export function compareStage(root, store, ui) {
     const shown = parts.filter((part) => side === 'union' || part.side === side);
     const chips = SIDES.map(([id, text]) => button(`${text}${id === 'union' ? '' : ` ${count(sums[id].n)}`}`, () => ((side = id), draw()), { 'aria-pressed': String(side === id), 'data-focus': `side-${id}` }));
     const places = el('label.chip', {}, el('input', { type: 'checkbox', checked: byPlace, 'data-focus': 'by-place', onchange: (event) => ((byPlace = event.target.checked), draw()) }), 'the same feature at another word is another one');
+    const isOther = (store.page.document.model || '') !== (other.document.model || '') || (store.page.document.dictionary || '') !== (other.document.dictionary || '');
+    const warning = isOther ? el('p.verdict.partial', {}, `The other graph is of ${[other.document.model, other.document.dictionary].filter(Boolean).join(' with ') || 'another model'}: features of the same number are not the same there; only words can be compared.`) : '';
     const line = `What both have carries ${percent(sums.shared.left)} of the influence here and ${percent(sums.shared.right)} there.`;
     const agree = figures ? [figures.edges?.cosine === null || figures.edges?.cosine === undefined ? '' : ` Shared edges point the same way: cosine ${brief(figures.edges.cosine)}.`, figures.activations?.correlation === null || figures.activations?.correlation === undefined ? '' : ` Activations correlate by ${brief(figures.activations.correlation)}.`].join('') : '';
-    fill(frame, ...head, el('p', {}, el('b', {}, line), agree), el('div.actions', { role: 'group', 'aria-label': 'which part' }, ...chips, places),
+    fill(frame, ...head, warning, el('p', {}, el('b', {}, line), agree), el('div.actions', { role: 'group', 'aria-label': 'which part' }, ...chips, places),
       el('div.columns', {}, table(shown), el('div', {}, picture(shown))));
     return mark();
   }

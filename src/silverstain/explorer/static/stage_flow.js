@@ -1,5 +1,5 @@
 /**
- * The flow on the page: two canvases, a camera, and what the pointer does.
+ * The flow on the page: its canvases, a camera, and what the pointer does.
  * @module
  */
 import { titleOf } from './account.js';
@@ -8,16 +8,18 @@ import { el } from './dom.js';
 import { flowLayout, hitGrid } from './flow.js';
 import { flowSvg } from './flow_picture.js';
 import { minimap } from './minimap.js';
-import { paintFlow, paintOver } from './paint.js';
+import { paintEdges, paintNodes, paintOver } from './paint.js';
 import { percent } from './text.js';
 
 const SLOP = 5;
+const EDGE = 24;
 
 /** @param {HTMLElement} root @param {import('./store.js').Store} store */
 export function flowStage(root, store, ui) {
+  const lines = el('canvas.lines', { 'aria-hidden': 'true' });
   const below = el('canvas', { 'aria-hidden': 'true' });
   const above = el('canvas.above', { tabindex: '0', role: 'application', 'aria-label': 'The flow: every node that is drawn. Arrow keys walk along the strongest edges; key 3 shows the same as a table.' });
-  const frame = el('div.stage.flow-stage', { hidden: true }, below, above);
+  const frame = el('div.stage.flow-stage', { hidden: true }, lines, below, above);
   root.append(frame);
   const small = minimap(frame, (x, y) => {
     camera = { ...camera, x: frame.clientWidth / 2 - x * camera.zoom, y: frame.clientHeight / 2 - y * camera.zoom };
@@ -28,11 +30,13 @@ export function flowStage(root, store, ui) {
   let drag = null;
   let lasso = null;
   let frameAsked = 0;
+  let painted = [];
+  let revealed = '';
 
   function sized() {
     const { clientWidth: width, clientHeight: height } = frame;
     const ratio = Math.min(globalThis.devicePixelRatio || 1, 2);
-    for (const canvas of [below, above]) {
+    for (const canvas of [lines, below, above]) {
       const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
       if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
     }
@@ -48,7 +52,7 @@ export function flowStage(root, store, ui) {
       camera = fit(flow, size);
     }
     const hit = store.value('hit', [flow, nodes], () => hitGrid(flow, nodes));
-    return { ...size, page: store.page, flow, nodes, hit, edges: store.edges, palette: paletteNow(), camera, labelOf: (i) => store.labelOf(i), faded: store.selectedNodes.length > 0 };
+    return { ...size, page: store.page, flow, nodes, hit, edges: store.edges, palette: paletteNow(), camera, labelOf: (i) => store.labelOf(i) };
   }
 
   function fit(flow, { width, height }) {
@@ -56,14 +60,34 @@ export function flowStage(root, store, ui) {
     return { zoom, x: Math.max((width - flow.width * zoom) / 2, 0), y: (height - flow.height * zoom) / 2 };
   }
 
+  /** A node that was selected from elsewhere, or walked to, is brought into view. */
+  function reveal({ flow, nodes, width, height }) {
+    const key = store.selection.join('\n');
+    if (key === revealed) return;
+    revealed = key;
+    const [node] = store.selectedNodes;
+    if (store.selectedNodes.length !== 1 || !nodes[node]) return;
+    const [x, y] = [flow.x[node] * camera.zoom + camera.x, flow.y[node] * camera.zoom + camera.y];
+    if (x > EDGE && x < width - EDGE && y > EDGE && y < height - EDGE) return;
+    const into = (at, size) => Math.min(Math.max(at, size / 3), (2 * size) / 3) - at;
+    camera = { ...camera, x: camera.x + into(x, width), y: camera.y + into(y, height) };
+  }
+
   function draw() {
     if (frame.hidden || frameAsked) return;
     frameAsked = requestAnimationFrame(() => {
       frameAsked = 0;
       if (frame.hidden) return;
+      reveal(scene());
       const now = scene();
-      paintFlow(below.getContext('2d'), now);
-      small(now);
+      lines.classList.toggle('is-faded', store.selectedNodes.length > 0);
+      const looks = [now.flow, now.edges, now.palette, now.camera, now.width, now.height, now.ratio, store.state.labels];
+      if (looks.some((one, i) => one !== painted[i])) {
+        paintEdges(lines.getContext('2d'), now);
+        paintNodes(below.getContext('2d'), now);
+        small(now);
+      }
+      painted = looks;
       over(now);
     });
   }

@@ -30,8 +30,9 @@ export function lensStage(root, store, ui) {
       [isError, said] = [true, error.message];
     }
     asking = false;
+    const isAtEnd = frame.scrollLeft + frame.clientWidth >= frame.scrollWidth - 4;
     render();
-    if (isFirst) frame.scrollLeft = frame.scrollWidth; // where the answer is
+    if (isFirst || isAtEnd) frame.scrollLeft = frame.scrollWidth; // where the answer is
     isFirst = false;
   }
 

@@ -5,6 +5,7 @@
  */
 import { circuitOf, groupsIn, labelOf, wordBoxes } from './circuit.js';
 import { LOGIT } from './format.js';
+import { Passages } from './passages.js';
 import { changed, historyOf, redone, undone } from './history.js';
 import { stateOfStory, storyOf } from './state.js';
 import { edgeFlows, visibleEdges, visibleInCircuit, visibleInFlow } from './visible.js';
@@ -19,6 +20,7 @@ export class Store {
   constructor(document, { graph, known }, ask, { remembered = null, fragment = null } = {}) {
     const index = new Map(graph.ids.map((id, i) => /** @type {[string, number]} */ ([id, i])).reverse());
     this.page = { document, graph, known, index };
+    this.passages = new Passages(graph, known);
     this.ask = ask;
     this.story = document.story;
     this.initial = stateOfStory(this.story, document.pruning);
@@ -123,7 +125,7 @@ export class Store {
 
   get circuit() {
     const { pins, groups, labels, hidden, boxes } = this.state;
-    return this.value('circuit', [pins, groups, labels, hidden, boxes], () => circuitOf(this.page, this.state));
+    return this.value('circuit', [pins, groups, labels, hidden, boxes], () => circuitOf(this.page, this.state, this.passages));
   }
 
   get groups() {

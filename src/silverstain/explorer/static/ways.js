@@ -4,6 +4,8 @@
  * (`direct: false`). The rule is that of `silverstain show`.
  * @module
  */
+import { Passages } from './passages.js';
+
 const SMALLEST_SHARE = 0.05;
 const SMALLEST_WAY = 0.005;
 const MOST_INPUTS = 4;
@@ -14,27 +16,29 @@ const isSource = (kind) => kind === 'token' || kind === 'error';
  * @typedef {{source: number, target: number, weight: number, direct: boolean}} Edge
  * @param {{weights: Float64Array[], shares: number[]}} between
  * @param {{members: number[], kind: string}[]} boxes
+ * @param {Passages} passages  may be those of the last circuit of the same graph: what did not change is not summed again
  * @returns {Edge[]} strongest first, without cycles; all of them lead to an answer
  */
-export function chosenEdges(graph, known, between, boxes) {
+export function chosenEdges(graph, known, between, boxes, passages = new Passages(graph, known)) {
   const kinds = boxes.map((box) => box.kind);
   const order = new Order(boxes.length);
   const strong = strongEdges(between.weights, kinds);
   const fromErrors = strong.filter((edge) => kinds[edge.source] === 'error').slice(0, MOST_FROM_ERRORS);
   const edges = order.withoutCycles(strong.filter((e) => kinds[e.source] !== 'error' || fromErrors.includes(e)));
-  const ways = new Ways(graph, known, between, boxes);
+  passages.draw(boxes);
+  const ways = new Ways(graph, between, boxes, passages);
   const strongest = boxes.map((_, i) => i).sort((a, b) => between.shares[b] - between.shares[a] || a - b);
   for (const unit of strongest) {
     if (isSource(kinds[unit]) || kinds[unit] === 'logit' || edges.some((edge) => edge.source === unit)) continue;
-    const targets = boxes.map((_, i) => i).filter((t) => !isSource(kinds[t]) && !order.reaches(t, unit));
-    edges.push(...order.withoutCycles(ways.outOf(unit, targets)));
+    edges.push(...order.withoutCycles(ways.outOf(unit, (t) => !isSource(kinds[t]) && !order.reaches(t, unit))));
   }
-  const errors = boxes.map((_, i) => i).filter((i) => kinds[i] === 'error');
+  const all = boxes.map((_, i) => i);
+  const errors = all.filter((i) => kinds[i] === 'error');
   for (const unit of strongest) {
     const entering = new Set(edges.filter((edge) => edge.target === unit).map((edge) => kinds[edge.source]));
     if (isSource(kinds[unit]) || [...entering].some((kind) => kind !== 'error')) continue;
     const may = (s) => kinds[s] !== 'logit' && kinds[s] !== 'error' && !order.reaches(unit, s);
-    let found = ways.into(unit, boxes.map((_, i) => i).filter(may));
+    let found = ways.into(unit, all.filter(may));
     if (!found.length && !entering.size) found = ways.into(unit, errors);
     edges.push(...order.withoutCycles(found));
   }
@@ -49,8 +53,9 @@ function strongEdges(weights, kinds) {
   const chosen = new Map();
   const choose = (target, source) => chosen.set(`${target} ${source}`, [target, source]);
   weights.forEach((row, target) => {
-    const ranked = Array.from(row, (_, s) => s).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a]));
-    for (const s of ranked.slice(0, MOST_INPUTS)) if (Math.abs(row[s]) >= SMALLEST_SHARE) choose(target, s);
+    const strong = [];
+    row.forEach((weight, s) => Math.abs(weight) >= SMALLEST_SHARE && strong.push(s));
+    for (const s of strong.sort((a, b) => Math.abs(row[b]) - Math.abs(row[a])).slice(0, MOST_INPUTS)) choose(target, s);
   });
   kinds.forEach((kind, source) => {
     let best = 0;
@@ -87,30 +92,30 @@ class Order {
 
 /** The one edge that joins a box to what is drawn. */
 class Ways {
-  constructor(graph, known, between, boxes) {
-    this.graph = graph;
-    this.known = known;
+  constructor(graph, between, boxes, passages) {
     this.between = between;
     this.boxes = boxes;
+    this.passages = passages;
     this.found = new Map();
-    this.reached = new Float64Array(graph.n);
-    this.isDrawn = new Uint8Array(graph.n);
-    for (const box of boxes) for (const node of box.members) this.isDrawn[node] = 1;
+    this.weights = Float64Array.from(boxes, (box, t) => (box.kind === 'logit' ? Math.max(graph.activation[box.members[0]], 1e-9) : between.shares[t]));
+    this.heaviest = boxes.map((_, t) => t).sort((a, b) => this.weights[b] - this.weights[a] || a - b);
   }
 
-  /** To where most of its influence goes. */
-  outOf(unit, targets) {
-    const weightOf = (t) =>
-      this.boxes[t].kind === 'logit'
-        ? Math.max(this.graph.activation[this.boxes[t].members[0]], 1e-9)
-        : this.between.shares[t];
-    const size = (way) => Math.abs(way.weight) * weightOf(way.target);
-    const direct = targets.map((target) => ({ source: unit, target, weight: this.between.weights[target][unit], direct: true }));
-    let best = largest(direct, size);
+  /** To where most of its influence goes. @param {(target: number) => boolean} may */
+  outOf(unit, may) {
+    const size = (way) => Math.abs(way.weight) * this.weights[way.target];
+    const { weights } = this.between;
+    let best = null;
+    let most = -1;
+    for (let target = 0; target < this.boxes.length; target++) {
+      const own = Math.abs(weights[target][unit]) * this.weights[target];
+      if (own > most && may(target)) [best, most] = [{ source: unit, target, weight: weights[target][unit], direct: true }, own];
+    }
     if (!best || Math.abs(best.weight) < SMALLEST_WAY) {
       // the heaviest first: no more than all of a target's input comes through, so what is lighter than the best is passed over
-      for (const target of [...targets].sort((a, b) => weightOf(b) - weightOf(a) || a - b)) {
-        if (best && weightOf(target) <= size(best)) break;
+      for (const target of this.heaviest) {
+        if (!may(target)) continue;
+        if (best && this.weights[target] <= size(best)) break;
         best = largest([best, { source: unit, target, weight: this.through(target)[unit], direct: false }].filter(Boolean), size);
       }
     }
@@ -131,23 +136,15 @@ class Ways {
 
   /** For every box the signed share of the target's input that reaches it by paths through no box. */
   through(target) {
-    if (this.found.has(target)) return this.found.get(target);
-    const { graph, known, boxes, isDrawn, reached } = this;
-    const { members } = boxes[target];
-    const own = new Set(members);
-    reached.fill(0);
-    const first = Math.min(...members.map((node) => known.turn[node]));
-    for (let k = first; k < known.rows.length; k++) {
-      const row = known.rows[k];
-      const node = graph.rowNodes[row];
-      const isOwn = own.has(node);
-      const passed = reached[node] + (isOwn ? 1 / members.length : 0);
-      if (passed === 0 || (isDrawn[node] && !isOwn)) continue;
-      for (let e = graph.indptr[row]; e < graph.indptr[row + 1]; e++) reached[graph.indices[e]] += known.signed[e] * passed;
+    if (!this.found.has(target)) {
+      const reached = this.passages.into(this.boxes[target].members);
+      const sums = new Float64Array(this.boxes.length);
+      this.boxes.forEach(({ members }, i) => {
+        if (i !== target) for (const node of members) sums[i] += reached[node];
+      });
+      this.found.set(target, sums);
     }
-    const sums = Float64Array.from(boxes, (box, i) => (i === target ? 0 : box.members.reduce((sum, node) => sum + reached[node], 0)));
-    this.found.set(target, sums);
-    return sums;
+    return this.found.get(target);
   }
 }
 
