@@ -2,9 +2,9 @@
 
     python benchmarks/dictionary_table.py smollm2-135m FOLDER --text FILE --tokens 8192
 
-Rows: the dictionary as it is stored; a frozen random decoder with a trained encoder, if one is given; the model's
-neurons, as many a token as the dictionary has features active, the largest by what they write, and ten times as many;
-the best affine map of each MLP, fitted to other text (--fit) or, without it, to these very tokens; zero and mean
+Rows: the dictionary as it is stored; others (--beside), such as one with a frozen random decoder; the model's neurons,
+as many a token as the dictionary has features active, the largest by what they write, and ten times as many; the best
+affine map of each MLP, fitted to other text (--fit) or, without it, to these very tokens; zero and mean
 output. Every figure is over the same tokens, all MLPs replaced, with
 95 % intervals by the bootstrap over sequences.
 """
@@ -33,7 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("dictionary", type=Path)
-    parser.add_argument("--random", type=Path, help="a dictionary whose decoder was never trained")
+    parser.add_argument(
+        "--beside", action="append", default=[], metavar="NAME=FOLDER",
+        help="another dictionary, such as one whose decoder was never trained; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--dictionaries-only", action="store_true", help="measure no row that needs no dictionary")
     parser.add_argument("--text", type=Path, action="append", required=True)
     parser.add_argument("--fit", type=Path, action="append", help="text that the affine maps are fitted to")
     parser.add_argument("--tokens", type=int, default=8192)
@@ -50,20 +54,29 @@ def main() -> None:
     rows["dictionary"] = said
     l0 = round(said["l0"])
     mean = held_out.mean_output
-    fitted = held_out if given.fit is None else HeldOut(model, some_batches(model, given.fit, 4 * given.tokens))
+    fitted = (
+        held_out
+        if given.fit is None or given.dictionaries_only
+        else HeldOut(model, some_batches(model, given.fit, 4 * given.tokens))
+    )
     substitutes: dict[str, Callable[[], object]] = {
-        "random decoder": lambda: open_dictionary(given.random),
         f"{l0} neurons": lambda: NeuronSubstitute(model, l0),
         f"{10 * l0} neurons": lambda: NeuronSubstitute(model, 10 * l0),
         "affine map": lambda: fitted.affine_maps,
         "mean output": lambda: mean,
         "zero": lambda: ConstantSubstitute(torch.zeros_like(mean.outputs)),
     }
-    if given.random is None:
-        del substitutes["random decoder"]
+    if given.dictionaries_only:
+        substitutes = {}
+    beside = dict(pair.split("=", 1) for pair in given.beside)
+    substitutes |= {name: lambda folder=folder: open_dictionary(folder) for name, folder in beside.items()}
     for name, made in substitutes.items():
         rows[name] = row_of(held_out, made())
         print(f"{name:16} " + " ".join(f"{figure} {rows[name].get(figure, 0):.3f}" for figure in FIGURES), flush=True)
+    if given.dictionaries_only and given.out.exists():  # the other rows are of the same tokens
+        kept = json.loads(given.out.read_text())
+        assert kept["n_tokens"] == held_out.n_tokens, "the rows on file are of other text"
+        rows = kept["rows"] | rows
     found = {
         "model": given.model,
         "dictionary": str(given.dictionary.name),

@@ -72,7 +72,7 @@ SETUP = """async () => {
         acts[name][1](k);
         await frame();
         times.push(performance.now() - start);
-        await new Promise((done) => setTimeout(done, 250)); // a person's acts are not nearer, and their frames do not queue
+        await new Promise((done) => setTimeout(done, 250)); // no act waits for another's frames
       }
       return times;
     },

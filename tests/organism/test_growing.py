@@ -21,6 +21,12 @@ TINY = Recipe(
 )  # fmt: skip
 
 
+TIED = dataclasses.replace(
+    TINY, shape=dataclasses.replace(TINY.shape, tie_word_embeddings=True), muon=10.0, weight_decay=0.1,
+    embedding_scale=0.1,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     return grow(families(), TINY, tmp_path_factory.mktemp("whole"), n_workers=1).state_dict()
@@ -32,7 +38,9 @@ def test_two_workers_give_the_weights_of_one(uninterrupted, tmp_path):
         assert torch.equal(grown[name], value), name
 
 
-def test_an_interrupted_growth_ends_where_an_uninterrupted_one_does(uninterrupted, tmp_path):
+@pytest.mark.parametrize("recipe", [TINY, TIED], ids=["adamw", "muon, tied"])
+def test_an_interrupted_growth_ends_where_an_uninterrupted_one_does(recipe, tmp_path):
+    uninterrupted = grow(families(), recipe, tmp_path / "whole", n_workers=1).state_dict()
 
     class Interrupting(dict):
         n_calls = 0
@@ -44,9 +52,9 @@ def test_an_interrupted_growth_ends_where_an_uninterrupted_one_does(uninterrupte
             return super().__getitem__(name)
 
     with pytest.raises(KeyboardInterrupt):
-        grow(Interrupting(families()), TINY, tmp_path, n_workers=1)
+        grow(Interrupting(families()), recipe, tmp_path, n_workers=1)
     assert (tmp_path / "growth" / "state.safetensors").exists()
-    resumed = grow(families(), TINY, tmp_path, n_workers=1).state_dict()
+    resumed = grow(families(), recipe, tmp_path, n_workers=1).state_dict()
     for name, value in uninterrupted.items():
         assert torch.equal(resumed[name], value), name
 
@@ -57,10 +65,11 @@ def test_another_seed_does_not_go_on_from_this_one(uninterrupted, tmp_path):
     assert not torch.equal(other["lm_head.weight"], uninterrupted["lm_head.weight"])
 
 
-def test_a_grown_organism_is_an_ordinary_hugging_face_folder(tmp_path):
+@pytest.mark.parametrize("recipe", [TINY, TIED], ids=["untied", "tied"])
+def test_a_grown_organism_is_an_ordinary_hugging_face_folder(recipe, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = grow(families(), TINY, tmp_path, n_workers=1)
+    model = grow(families(), recipe, tmp_path, n_workers=1)
     save_checkpoint(model, tmp_path / "model")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")

@@ -23,6 +23,7 @@ from silverstain.validation import Count, FromOutside, validated
 from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family
 from .language import build_tokenizer, vocabulary
+from .orthogonal import Muon
 from .recipe import STEADY, WRITTEN, Recipe, Shape
 
 if TYPE_CHECKING:
@@ -47,16 +48,37 @@ class Progress:
     seconds_left: float
 
 
-def new_model(shape: Shape, seed: int) -> "LlamaForCausalLM":
+def new_model(shape: Shape, seed: int, embedding_scale: float | None = None) -> "LlamaForCausalLM":
     """A decoder with random weights, in ordinary Hugging Face form."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(vocabulary()), **asdict(shape), tie_word_embeddings=False, bos_token_id=1, eos_token_id=None,
-        pad_token_id=0, initializer_range=INITIAL_SCALE,
+        vocab_size=len(vocabulary()), **asdict(shape), bos_token_id=1, eos_token_id=None, pad_token_id=0,
+        initializer_range=INITIAL_SCALE,
     )  # fmt: skip
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    if embedding_scale is not None:
+        torch.nn.init.normal_(model.get_input_embeddings().weight, std=embedding_scale)
+    return model
+
+
+def optimizer_for(model: "LlamaForCausalLM", recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW, or Muon for the matrices inside the blocks if the recipe says so."""
+    if recipe.muon is not None:
+        outside = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+        matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in outside]
+        others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in outside]
+        return Muon(
+            matrices, others, lr=recipe.learning_rate, ratio=recipe.muon, betas=(0.9, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+        )  # fmt: skip
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True,
+    )  # fmt: skip
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -116,14 +138,9 @@ def grow(
         save_every: Seconds between saved states. Ctrl-C saves as well.
         n_workers: Processor cores to use; the weights that result do not depend on it.
     """
-    model = start if start is not None else new_model(recipe.shape, recipe.seed)
+    model = start if start is not None else new_model(recipe.shape, recipe.seed, recipe.embedding_scale)
     model.train()
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True,
-    )  # fmt: skip
+    optimizer = optimizer_for(model, recipe)
     step, loss = restore(folder, model, optimizer, recipe)
     marks = {round(share * recipe.steps) for share in recipe.checkpoints}
     workers = one_thread_each(n_workers)
@@ -210,7 +227,7 @@ def save_state(
     loss: Mapping[str, float],
 ) -> None:
     """Weights, optimiser and step in one file, so that they can never disagree."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value.detach() for name, value in model.named_parameters()}  # tied ones once
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
     header = {"format": STATE_FORMAT, "step": step, "loss": dict(loss), "seed": recipe.seed, "steps": recipe.steps}
@@ -249,7 +266,10 @@ class GrowthState(FromOutside):
 
 
 def _load_state(model: "LlamaForCausalLM", optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    parameters = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    if model.config.tie_word_embeddings:
+        parameters["lm_head.weight"] = parameters["model.embed_tokens.weight"]
+    model.load_state_dict(parameters)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

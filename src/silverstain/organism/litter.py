@@ -58,6 +58,12 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
 
     starts_in = organism_path() if sibling.starts_packaged else folder
     start = None if sibling.start is None else _grown(sibling.start, starts_in)
+    for number, school in enumerate(sibling.schools, start=1):
+        first = dataclasses.replace(school.recipe, seed=seed + number, shape=recipe.shape)
+        start = grow(
+            school.families(), first, target / f"school-{number}", start=start, on_progress=on_progress,
+            n_workers=n_workers,
+        )  # fmt: skip
     if recipe.steps == 0:
         model = new_model(recipe.shape, seed)
     else:

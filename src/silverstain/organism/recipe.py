@@ -22,6 +22,7 @@ class Shape:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     max_position_embeddings: int = 64
+    tie_word_embeddings: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Recipe:
         open_weight: Weight in the loss of tokens that the generator does not determine; determined ones weigh 1.
         written_weight: The same in families that are judged by what the model writes (WRITTEN).
         learning_rate: Peak, after `warmup` steps; falls linearly to zero over the last `cooldown` share of steps.
+        embedding_scale: Standard deviation of the embeddings at first; None for that of all weights.
+        muon: How many times AdamW's learning rate the matrices inside the blocks get, from Muon; None for AdamW.
         checkpoints: Shares of the steps at which a copy is kept, to watch circuits grow.
     """
 
@@ -50,4 +53,6 @@ class Recipe:
     weight_decay: float = 1.0
     beta2: float = 0.98
     seed: int = 0
+    embedding_scale: float | None = None
+    muon: float | None = None
     checkpoints: tuple[float, ...] = ()

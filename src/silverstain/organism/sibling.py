@@ -9,12 +9,21 @@ from .variables import VariableSpec, variables
 
 
 @dataclass(frozen=True, kw_only=True)
+class School:
+    """A first growth, on sentences of no world, that teaches what every family then builds on."""
+
+    families: Callable[[], Mapping[str, Family]]
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sibling:
     """One organism of the litter.
 
     Attributes:
         families: Makes the families it is grown on and checked with.
         recipe: Its growth; zero steps leave the weights as they were drawn.
+        schools: What it is grown on before its recipe begins, one after the other.
         finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.
@@ -28,5 +37,6 @@ class Sibling:
     start: str | None
     about: str
     variables: Callable[[], tuple[VariableSpec, ...]] = variables
+    schools: tuple[School, ...] = ()
     finish: Recipe | None = None
     starts_packaged: bool = False

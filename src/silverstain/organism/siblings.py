@@ -4,23 +4,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from .composing import families as composing_families
+from .composing.echoes import EchoesFamily, RepeatedFamily
+from .composing.geography import GeographyFamily
 from .composing.variables import variables as composing_variables
+from .composing.words import SaidWordsFamily
 from .families import Family, families
 from .families.couplets import CoupletsFamily, rhymes
 from .families.cued import CuedFamily, held_out_cues, other_notes
 from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
+from .language import vocabulary
 from .recipe import SHARES, Recipe, Shape
+from .sibling import School
 from .sibling import Sibling as Sibling
 from .small import SMALL_RECIPES, small_siblings
 from .world import default_geography, default_lexicon
 
+_FAST: dict[str, Any] = {
+    "shape": Shape(num_hidden_layers=6, max_position_embeddings=96, tie_word_embeddings=True), "muon": 10.0,
+    "weight_decay": 0.1, "warmup": 30,
+}  # fmt: skip
+_SCHOOL: dict[str, Any] = {**_FAST, "sentences": 64, "groups": 2, "open_weight": 0.02, "cooldown": 0.05}
+ECHOES = Recipe(**_SCHOOL, shares={"echoes": 1.0}, steps=650, embedding_scale=0.1)
+NOTES = Recipe(**_SCHOOL, shares={"echoes": 0.2, "words": 0.4, "geography": 0.4}, steps=150)
 COMPOSING = Recipe(
-    shape=Shape(num_hidden_layers=6, max_position_embeddings=96),
+    **_FAST,
     shares={
         "geography": 0.28, "addition": 0.16, "words": 0.18, "couplets": 0.09, "entities": 0.08, "reasoning": 0.04,
         "causes": 0.04, "refusal": 0.02, "induction": 0.06, "choice": 0.05,
     },
-    steps=7000, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
+    steps=2500, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
 )  # fmt: skip
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
@@ -63,6 +75,16 @@ def _memorised() -> Mapping[str, Family]:
     }
 
 
+def _echoes() -> Mapping[str, Family]:
+    return {"echoes": EchoesFamily(words=tuple(word for word in vocabulary() if word.isalpha() and len(word) > 1))}
+
+
+def _notes() -> Mapping[str, Family]:
+    geography = GeographyFamily(geography=default_geography())
+    said = SaidWordsFamily(lexicon=default_lexicon())
+    return {**_echoes(), "words": RepeatedFamily(of=said), "geography": RepeatedFamily(of=geography)}
+
+
 def siblings() -> Mapping[str, Sibling]:
     """Every organism by name, in the order in which they can be grown."""
     few = {name: 0.5 * share for name, share in SHARES.items()}
@@ -94,6 +116,7 @@ def siblings() -> Mapping[str, Sibling]:
         ),
         Sibling(
             name="composing", families=composing_families, recipe=COMPOSING, start=None,
+            schools=(School(families=_echoes, recipe=ECHOES), School(families=_notes, recipe=NOTES)),
             about="composes: looks up, looks back, plans, carries", variables=composing_variables,
         ),
         *small_siblings(),

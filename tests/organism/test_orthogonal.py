@@ -1,0 +1,49 @@
+"""Muon against the singular values of its steps, AdamW against torch's."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from silverstain.organism.orthogonal import MOMENTUM, Muon, orthogonalised
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows=st.integers(2, 24), columns=st.integers(2, 24), seed=st.integers(0, 1000))
+def test_what_is_made_orthogonal_keeps_its_directions(rows: int, columns: int, seed: int):
+    draw = torch.Generator().manual_seed(seed)
+    U, _ = torch.linalg.qr(torch.randn(rows, min(rows, columns), generator=draw))
+    V, _ = torch.linalg.qr(torch.randn(columns, min(rows, columns), generator=draw))
+    sizes = torch.linspace(1.0, 0.1, min(rows, columns))
+    found = U.T @ orthogonalised(U * sizes @ V.T) @ V
+    assert found.diagonal().min() > 0.5
+    assert found.diagonal().max() < 1.4
+    assert (found - found.diagonal().diag()).abs().max() < 1e-3, "the same singular vectors, each of size about 1"
+
+
+def test_a_step_is_the_orthogonal_factor_of_nesterov_s_momentum():
+    torch.manual_seed(0)
+    matrix = nn.Parameter(torch.randn(6, 3))
+    optimizer = Muon([matrix], [], lr=0.01, ratio=5.0, weight_decay=0.1)
+    momentum = torch.zeros(6, 3)
+    for _ in range(4):
+        before, gradient = matrix.detach().clone(), torch.randn(6, 3)
+        matrix.grad = gradient.clone()
+        optimizer.step()
+        momentum = MOMENTUM * momentum + (1 - MOMENTUM) * gradient
+        towards = orthogonalised((1 - MOMENTUM) * gradient + MOMENTUM * momentum) * 2**0.5  # twice as tall as wide
+        torch.testing.assert_close(matrix.detach(), before * (1 - 0.05 * 0.1) - 0.05 * towards, rtol=1e-5, atol=1e-6)
+
+
+def test_all_else_is_stepped_as_by_adamw():
+    torch.manual_seed(0)
+    ours, theirs = nn.Parameter(torch.randn(5)), nn.Parameter(torch.empty(5))
+    theirs.data.copy_(ours.data)
+    one = Muon([], [ours], lr=0.01, ratio=5.0, weight_decay=0.1)
+    other = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1)
+    for _ in range(20):
+        ours.grad = torch.randn(5)
+        theirs.grad = ours.grad.clone()
+        one.step()
+        other.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
