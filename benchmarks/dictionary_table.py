@@ -11,7 +11,6 @@ output. Every figure is over the same tokens, all MLPs replaced, with
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,43 +48,34 @@ def main() -> None:
     dictionary = open_dictionary(given.dictionary)
     batches = some_batches(model, given.text, given.tokens)
     held_out = HeldOut(model, batches)
-    rows: dict[str, Any] = {}
-    said = row_of(held_out, dictionary)
-    rows["dictionary"] = said
-    l0 = round(said["l0"])
-    mean = held_out.mean_output
-    fitted = (
-        held_out
-        if given.fit is None or given.dictionaries_only
-        else HeldOut(model, some_batches(model, given.fit, 4 * given.tokens))
-    )
-    substitutes: dict[str, Callable[[], object]] = {
-        f"{l0} neurons": lambda: NeuronSubstitute(model, l0),
-        f"{10 * l0} neurons": lambda: NeuronSubstitute(model, 10 * l0),
-        "affine map": lambda: fitted.affine_maps,
-        "mean output": lambda: mean,
-        "zero": lambda: ConstantSubstitute(torch.zeros_like(mean.outputs)),
-    }
-    if given.dictionaries_only:
-        substitutes = {}
-    beside = dict(pair.split("=", 1) for pair in given.beside)
-    substitutes |= {name: lambda folder=folder: open_dictionary(folder) for name, folder in beside.items()}
-    for name, made in substitutes.items():
-        rows[name] = row_of(held_out, made())
-        print(f"{name:16} " + " ".join(f"{figure} {rows[name].get(figure, 0):.3f}" for figure in FIGURES), flush=True)
-    if given.dictionaries_only and given.out.exists():  # the other rows are of the same tokens
+    found: dict[str, Any] = {
+        "model": given.model, "dictionary": str(given.dictionary.name), "n_tokens": held_out.n_tokens,
+        "n_sequences": held_out.n_sequences, "rows": {},
+    }  # fmt: skip
+    if given.dictionaries_only and given.out.exists():
         kept = json.loads(given.out.read_text())
         assert kept["n_tokens"] == held_out.n_tokens, "the rows on file are of other text"
-        rows = kept["rows"] | rows
-    found = {
-        "model": given.model,
-        "dictionary": str(given.dictionary.name),
-        "n_tokens": held_out.n_tokens,
-        "n_sequences": held_out.n_sequences,
-        "rows": rows,
-        "graphs": graphs(model, dictionary, batches, given.prompts),
-    }
+        found = kept
     given.out.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(name: str, substitute: object) -> dict[str, Any]:
+        row = found["rows"][name] = row_of(held_out, substitute)
+        given.out.write_text(json.dumps(found, indent=1) + "\n")  # a run that is cut short keeps what it has
+        print(f"{name:16} " + " ".join(f"{figure} {row.get(figure, 0):.3f}" for figure in FIGURES), flush=True)
+        return row
+
+    l0 = round(add("dictionary", dictionary)["l0"])
+    if not given.dictionaries_only:
+        mean = held_out.mean_output
+        fitted = held_out if given.fit is None else HeldOut(model, some_batches(model, given.fit, 4 * given.tokens))
+        add(f"{l0} neurons", NeuronSubstitute(model, l0))
+        add(f"{10 * l0} neurons", NeuronSubstitute(model, 10 * l0))
+        add("affine map", fitted.affine_maps)
+        add("mean output", mean)
+        add("zero", ConstantSubstitute(torch.zeros_like(mean.outputs)))
+    for name, folder in (pair.split("=", 1) for pair in given.beside):
+        add(name, open_dictionary(folder))
+    found["graphs"] = graphs(model, dictionary, batches, given.prompts)
     given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 

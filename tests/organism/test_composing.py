@@ -30,6 +30,27 @@ def drawn(name: str, n: int = 400, *, held_out: bool = False, seed: int = 0):
     return [FAMILIES[name].sample(rng, held_out=held_out) for _ in range(n)]
 
 
+def test_schools_say_again_what_was_said_and_fit_the_organism():
+    echoes, notes = siblings()["composing"].schools
+    room = siblings()["composing"].recipe.shape.max_position_embeddings
+    assert echoes.families().keys() == echoes.recipe.shares.keys()
+    assert notes.families().keys() == notes.recipe.shares.keys()
+    rng = random.Random(0)
+    for family in notes.families().values():
+        for sentence in (family.sample(rng) for _ in range(100)):
+            assert sentence.family == family.name
+            assert len(tokens_of(sentence)[0]) <= room
+            assert sum(sentence.determined) >= 2
+            for place in (place for place, known in enumerate(sentence.determined) if known):
+                assert sentence.words[place] in sentence.words[:place]
+    for _ in range(50):
+        words = (sentence := echoes.families()["echoes"].sample(rng)).words
+        first = sentence.determined.index(True)
+        start = words.index(words[first - 1])
+        assert words[first - 1 :] == words[start : first - 1], "the end of a passage, whole"
+        assert all(sentence.determined[first:])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_sentence_has_an_answer_and_fits_the_organism(name: str):
     room = siblings()["composing"].recipe.shape.max_position_embeddings

@@ -118,6 +118,27 @@ def test_a_second_growth_starts_where_the_first_ended(tmp_path, uninterrupted, m
     assert not torch.equal(moved["lm_head.weight"], still["lm_head.weight"])
 
 
+def test_schools_come_first_each_on_its_own_sentences(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    from silverstain.organism import litter
+    from silverstain.organism.sibling import School, Sibling
+
+    seen: list[tuple[str, bool]] = []
+    grow_as_before = litter.grow
+
+    def noting(given, recipe, folder, *, start, **more):
+        seen.append((folder.name, start is None))
+        return grow_as_before(given, recipe, folder, start=start, **more)
+
+    one = {"words": families()["words"]}
+    school = School(families=lambda: one, recipe=dataclasses.replace(TIED, shares={"words": 1.0}, steps=2))
+    taught = Sibling(name="taught", families=families, recipe=TIED, schools=(school, school), start=None, about="")
+    monkeypatch.setattr(litter, "siblings", lambda: {"taught": taught})
+    monkeypatch.setattr(litter, "grow", noting)
+    litter.grow_sibling("taught", tmp_path, n_workers=1)
+    assert seen == [("school-1", True), ("school-2", False), ("taught", False)]
+    assert is_grown(tmp_path / "taught")
+
+
 def test_a_growth_killed_while_its_model_is_written_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
