@@ -80,7 +80,7 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
     palette: () => find('all'),
     help: () => showHelp(),
     inspect: () => right.focus(),
-    focusStage: () => stage().focus(),
+    focusStage: () => (covering() ?? stage()).focus(),
     paths: () => inspect.paths(),
     rename: () => inspect.rename(),
     test: () => (ui.narrow(), drawer.hidden ? ui.lab() : bench.take()),
@@ -111,7 +111,7 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
     },
     /** The picture again, if a pane covers it. @returns {boolean} whether one did */
     narrow() {
-      if (!root.matches('.is-wide-left,.is-wide-right')) return false;
+      if (!covering()) return false;
       wide('');
       stage().draw();
       stage().focus();
@@ -122,14 +122,14 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
     walk(way, isAdded = false) {
       const key = stepFrom(store, way, stage().row(store.selection.at(-1) ?? ''));
       if (key !== null) store.select(isAdded ? [...store.selection.filter((one) => one !== key), key] : [key]);
-      stage().focus();
+      ui.focusStage();
     },
     hide() {
       const keys = [...store.selection];
       ask(keys.length === 1 ? store.nameOf(keys[0]) : `${keys.length} things`, (why) => {
         store.apply(hidden(store.state, keys.flatMap((key) => keysToHide(store, key)), why), 'hide');
         store.select([]);
-        stage().focus();
+        ui.focusStage();
       });
     },
     save(kind) {
@@ -151,6 +151,8 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
       peek.style.top = `${y + peek.offsetHeight > innerHeight - 8 ? event.clientY - peek.offsetHeight - 10 : y}px`;
     },
   };
+  /** The pane that covers the picture, if one does. */
+  const covering = () => [left, right].find((one, at) => root.classList.contains(at ? 'is-wide-right' : 'is-wide-left')) ?? null;
   function wide(side) {
     for (const one of ['left', 'right']) {
       root.classList.toggle(`is-wide-${one}`, one === side);

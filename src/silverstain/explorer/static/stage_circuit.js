@@ -68,7 +68,7 @@ export function circuitStage(root, store, ui) {
   function tellBelow() {
     const rim = (scroll.top + seenHeight) / zoom;
     const n = layout.places.filter((one) => one.y + one.height / 2 > rim).length;
-    const said = n ? `↓ ${count(n)} box${n === 1 ? '' : 'es'} more below` : '';
+    const said = n ? `↓ ${count(n)} more below` : '';
     if (below.textContent === said) return;
     below.textContent = said;
     below.hidden = !n;
