@@ -12,12 +12,13 @@ from tests.explorer.test_document import HOSTILE
 from silverstain.explorer.server import application
 from silverstain.explorer.study_files import studies_in
 from silverstain.studies.protocol import StudyReport, StudySettings
+from silverstain.studies.protocol.rules import Verdict
 from silverstain.studies.protocol.values import Findings
 from silverstain.studies.reports import write_report
 from silverstain.studies.two_hop import TWO_HOP
 
 
-def report(verdict: str = "fail", reason: str = "the control moves the answer as well") -> StudyReport:
+def report(verdict: Verdict = "fail", reason: str = "the control moves the answer as well") -> StudyReport:
     manifest = {
         "study": TWO_HOP.name, "model": "organism/general", "dictionary": "general",
         "settings": StudySettings().to_json(), "sibling": None,
