@@ -13,6 +13,7 @@ from tests.graphs.conftest import random_graph
 
 from silverstain.explorer import graph_html, notebook_html, page_document
 from silverstain.explorer.document import json_in_html, strongest_edges
+from silverstain.features.histogram import edges, n_bins, percentiles
 from silverstain.graphs import Graph, Story, StoryGroup, edge_shares
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> \x1b[31m\u202e\u2028\ud83d é日"
@@ -168,3 +169,20 @@ def test_shares_of_a_very_large_graph_are_those_of_the_whole(monkeypatch: pytest
     assert found == pytest.approx(
         [whole[at] for at in zip(less.targets.tolist(), less.indices.tolist(), strict=True)], rel=1e-5
     )
+
+
+@needs_node
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_where_an_activation_stands_in_a_histogram_is_what_python_says(is_signed: bool):
+    counts = np.zeros(n_bins(is_signed), dtype=np.int64)
+    first = len(counts) // 2 - 6
+    counts[first : first + 12] = np.random.default_rng(0).integers(0, 50, 12)
+    counts[first] = counts[first + 11] = 7
+    bounds = edges(is_signed)[first : first + 13].tolist()
+    values = np.concatenate([np.linspace(bounds[0] - 1, bounds[-1] + 1, 40), bounds]).tolist()
+    found = run_module(
+        "return given.values.map((value) => 100 * distribution.shareBelow(given, value))",
+        {"bounds": bounds, "counts": counts[first : first + 12].tolist(), "values": values},
+        modules=("distribution",),
+    )
+    np.testing.assert_allclose(found, percentiles(counts, np.array(values), is_signed), atol=1e-9)

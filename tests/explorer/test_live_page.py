@@ -357,6 +357,10 @@ def test_axe_finds_no_serious_fault(browser: Any, address: str, theme: str):
         check(f"view {key}")
     page.keyboard.press("1")
     page.locator(".box").nth(3).click()
+    for key in ("i", "q"):
+        page.keyboard.press(key)
+        check(f"the pane of {key} alone")
+    page.keyboard.press("Escape")
     page.keyboard.press("l")
     check("lab")
     context.close()

@@ -317,7 +317,7 @@ def test_every_command_runs_in_every_view(opened: Open, demo: Path):
     names = [
         "fit", "larger", "smaller", "input", "output", "left", "right", "previous", "next", "extend-input",
         "extend-left", "inspect", "paths", "pin", "rename", "unhide", "straighten", "unfilter", "more", "fewer", "undo",
-        "redo", "ungroup", "clear",
+        "redo", "ungroup", "read", "card", "clear",
     ]  # fmt: skip
     assert commands > len(names)
     for view in ("circuit", "flow", "table"):
@@ -459,6 +459,70 @@ def test_the_picture_alone_fills_the_window_and_prints_with_what_is_said(opened:
     assert page.evaluate(wide) == before
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_a_dialog_that_closes_gives_the_focus_to_the_picture_at_once(opened: Open, demo: Path, key: str):
+    page = opened(demo)
+    focused = page.evaluate(
+        """(key) => {
+        document.activeElement.blur();
+        silverstain.ui.run('search');
+        document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+        return document.activeElement.matches('.middle *');
+    }""",
+        key,
+    )
+    assert focused
+    assert page.locator("dialog[open]").count() == 0
+
+
+FIRST_GROUP = "silverstain.store.select([silverstain.store.groups[0].key])"
+
+
+@pytest.mark.parametrize(("key", "pane"), [("q", ".left"), ("i", ".right")])
+def test_a_pane_fills_the_window_and_gives_it_back(opened: Open, demo: Path, key: str, pane: str):
+    page = opened(demo)
+    run(page, "next")
+    chosen, wide = selection_of(page), f"document.querySelector('{pane}').clientWidth"
+    before = page.evaluate(wide)
+    page.keyboard.press(key)
+    assert page.evaluate(wide) > 1400 > before
+    for _ in range(30):  # what is covered is not reached
+        page.keyboard.press("Tab")
+        assert not page.evaluate("document.activeElement.matches('.middle *, .bottom *')")
+    page.keyboard.press("Escape")
+    assert page.evaluate(wide) == before
+    assert selection_of(page) == chosen
+    page.click(f"[data-wide={pane[1:]}]")
+    assert page.get_attribute(f"[data-wide={pane[1:]}]", "aria-pressed") == "true"
+    page.keyboard.press("2")  # another view shows it
+    assert page.evaluate(wide) == before
+    assert state_of(page)["view"] == "flow"
+
+
+def test_a_card_shows_how_active_its_feature_is_and_where_it_stands_here(opened: Open, demo: Path):
+    document = document_of(demo.with_suffix(".safetensors"))
+    page = opened(page_html(document))
+    page.evaluate(FIRST_GROUP)
+    assert page.locator(".right .distribution .mark").count() == 2  # cards without a histogram: a scale
+    assert "at most" in page.inner_text(".right .distribution figcaption")
+    for card in document["cards"].values():
+        card["histogram"] = {"bounds": [0.5, 1.0, 2.0, 1000.0], "counts": [30, 10, 60]}
+    page = opened(page_html(document))
+    page.evaluate(FIRST_GROUP)
+    assert page.locator(".right .distribution .bin").count() == 3
+    assert page.locator(".right .distribution .bin.is-here").count() == 1
+    assert "of the 100 times it was active" in page.get_attribute(".right .distribution svg", "aria-label")
+
+
+def test_a_circuit_taller_than_the_window_says_that_there_is_more_below(opened: Open, demo: Path):
+    page = opened(demo)
+    page.set_viewport_size({"width": 1024, "height": 420})
+    page.wait_for_selector(".more-below:visible")
+    assert "more below" in page.inner_text(".more-below")
+    page.evaluate("document.querySelector('.circuit-stage').scrollTo(0, 1e6)")
+    page.wait_for_selector(".more-below", state="hidden")
 
 
 def test_the_server_opens_a_graph_and_keeps_its_story(opened: Open, browser: Any, tmp_path: Path):

@@ -55,6 +55,17 @@ def cards(world, dictionary, seen) -> CardTable:
     return assemble(seen, world.model, dictionary, lens=Lens.identity(world.model))
 
 
+def test_a_histogram_is_given_from_its_first_bin_to_its_last(cards):
+    assert cards.histogram(0, 3) is None
+    layer, feature = cards.most_active(1)[0]
+    bounds, counts = cards.histogram(layer, feature)
+    row = cards.row(layer, feature)
+    assert len(bounds) == len(counts) + 1
+    assert counts[0] > 0 < counts[-1]
+    assert sum(counts) == sum(row["histogram"])
+    assert bounds[0] <= row["maximum"] <= bounds[-1]
+
+
 def test_features_that_never_fire_have_no_card_and_are_counted(cards):
     assert cards.card(0, 3) is None
     assert cards.label(0, 3) == "L0.F3"

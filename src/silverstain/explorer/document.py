@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from silverstain.features.card_files import AnyCards
+from silverstain.features.card_table import CardTable
 from silverstain.graphs.contrast import contrast_of
 from silverstain.graphs.graph import Graph
 from silverstain.graphs.influence import edge_shares
@@ -195,8 +196,17 @@ def _cards(graph: Graph, cards: AnyCards) -> dict[str, Any]:
             continue
         card = cards.card(layer, feature)
         if card is not None:
-            found[f"{layer}_{feature}"] = _card(card.to_json())
+            found[f"{layer}_{feature}"] = _card(card.to_json()) | _histogram(cards, layer, feature)
     return found
+
+
+def _histogram(cards: AnyCards, layer: int, feature: int) -> dict[str, Any]:
+    """How often the feature is how active, where the cards have it; those of the compact file have none."""
+    known = cards.histogram(layer, feature) if isinstance(cards, CardTable) else None
+    if known is None:
+        return {}
+    bounds, counts = known
+    return {"histogram": {"bounds": [_rounded(bound) for bound in bounds], "counts": counts}}
 
 
 def _card(card: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def inside(folder: Path, relative: str) -> Path:
 def graphs_in(folder: Path) -> list[GraphFile]:
     """The graphs in a folder and those below it, the newest first."""
     found = []
-    for path in _files(folder):
+    for path in files_in(folder):
         listed = _listed(folder, path)
         if listed is not None:
             found.append(listed)
@@ -102,7 +102,8 @@ def keep_story(path: Path, written: Any) -> Path:
     return beside
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files that may be graphs or reports of studies, none that is hidden."""
     n = 0
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

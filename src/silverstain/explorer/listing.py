@@ -10,6 +10,7 @@ from silverstain.explorer.bundle import STATIC
 from silverstain.explorer.examples import Example
 from silverstain.explorer.folder import GraphFile
 from silverstain.explorer.live import Offer
+from silverstain.explorer.study_files import StudyFile, studies_html
 from silverstain.printable import printable
 from silverstain.references import ORGANISM
 
@@ -19,7 +20,11 @@ FEW = 4
 
 
 def listing_html(
-    folder: Path, graphs: Sequence[GraphFile], offers: Sequence[Offer] = (), examples: Sequence[Example] = ()
+    folder: Path,
+    graphs: Sequence[GraphFile],
+    offers: Sequence[Offer] = (),
+    examples: Sequence[Example] = (),
+    studies: Sequence[StudyFile] = (),
 ) -> str:
     """The page."""
     parts = [
@@ -30,7 +35,8 @@ def listing_html(
         "<li><b>Test</b> it: switch a part off, and see what the model says then</li></ol>",
         _form(offers) if offers else "",
         _examples(examples, is_open=len(graphs) < FEW) if examples else "",
-        _work(folder, graphs),
+        _work(folder, graphs, has_studies=bool(studies)),
+        studies_html(studies),
     ]
     body = "\n".join(part for part in parts if part)
     return (
@@ -102,7 +108,7 @@ def _spoken(model: str) -> str:
     return f"{model}, our small model of a known world" if model == ORGANISM else f"{model}, a real language model"
 
 
-def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
+def _work(folder: Path, graphs: Sequence[GraphFile], *, has_studies: bool) -> str:
     n = len(graphs)
     said = f"{n} graph{'' if n == 1 else 's'} in {escape(printable(str(folder), 200))}"
     items = "\n".join(_item(one) for one in graphs) if graphs else _nothing()
@@ -111,8 +117,8 @@ def _work(folder: Path, graphs: Sequence[GraphFile]) -> str:
         f'<button type="button" data-tag="{escape(tag)}" aria-pressed="false">{escape(tag)}</button>' for tag in tags
     )
     search = (
-        '<input id="filter" type="search" placeholder="Search prompts, answers, tags" aria-label="search your graphs">'
-        if graphs
+        '<input id="filter" type="search" placeholder="Search prompts, answers, tags" aria-label="search your work">'
+        if graphs or has_studies
         else ""
     )
     return (

@@ -16,6 +16,10 @@ _NAME = {
     "name": "name", "in": "query", "required": True, "schema": {"type": "string"},
     "description": "What the file is called; the part before the ending is kept.",
 }  # fmt: skip
+_REPORT = {
+    "name": "report", "in": "query", "required": True, "schema": {"type": "string"},
+    "description": "The path of a study's report.json within the folder that is open.",
+}  # fmt: skip
 _OURS = {
     "name": HEADER, "in": "header", "required": True, "schema": {"type": "string"},
     "description": "Any text; pages of other sites cannot send it. Who asks under the same text takes turns as one.",
@@ -34,6 +38,7 @@ def openapi() -> dict[str, Any]:
         "paths": {
             "/": _got("The start page", "text/html"),
             "/view": _got("The page of a graph", "text/html", _GRAPH),
+            "/study": _got("The page of a study's report, which runs nothing", "text/html", _REPORT),
             "/api/document": _got("The page's document: columns as typed arrays in base64, texts, story, cards",
                                   "application/json", _GRAPH),
             "/api/page": _got("The page as one file", "text/html", _GRAPH),
@@ -42,6 +47,7 @@ def openapi() -> dict[str, Any]:
                 "Keep a graph file in the folder under a free name, which is the answer. What is no graph is refused.",
                 {"type": "string", "format": "binary"}, "application/json", _NAME, sent="application/octet-stream")},
             "/api/graphs": _got("The graphs of the folder, the newest first", "application/json"),
+            "/api/studies": _got("The reports of studies in the folder, the newest first", "application/json"),
             "/api/models": _got("The models that may be run", "application/json"),
             "/api/compare": _got("How far two graphs agree", "application/json",
                                  *({**_GRAPH, "name": side} for side in ("left", "right"))),

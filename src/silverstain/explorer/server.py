@@ -28,6 +28,7 @@ from silverstain.explorer.listing import listing_html
 from silverstain.explorer.live import Live
 from silverstain.explorer.openapi import openapi
 from silverstain.explorer.pages import page_html
+from silverstain.explorer.study_files import ALONE, studies_in, study_page
 from silverstain.explorer.taking import take_graph
 from silverstain.explorer.work import answered, json_of
 from silverstain.printable import printable
@@ -52,8 +53,9 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
 
     async def start(_: Request) -> Response:
         listed = await run_in_threadpool(graphs_in, folder)
+        asked = await run_in_threadpool(studies_in, folder)
         offers = live.offers
-        return HTMLResponse(listing_html(folder, listed, offers, examples_of(offers)), headers=SAFE)
+        return HTMLResponse(listing_html(folder, listed, offers, examples_of(offers), asked), headers=SAFE)
 
     async def work(request: Request) -> Response:
         return await answered(request, folder, live, jobs, SAFE, request.headers.get(HEADER, ""))
@@ -91,6 +93,14 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
         listed = await run_in_threadpool(graphs_in, folder)
         return JSONResponse([asdict(one) for one in listed], headers=SAFE)
 
+    async def studies(_: Request) -> Response:
+        listed = await run_in_threadpool(studies_in, folder)
+        return JSONResponse([asdict(one) for one in listed], headers=SAFE)
+
+    async def study(request: Request) -> Response:
+        text = await run_in_threadpool(study_page, folder, request.query_params.get("report", ""))
+        return HTMLResponse(text, headers=SAFE | {"content-security-policy": ALONE})
+
     async def compare(request: Request) -> Response:
         files = [inside(folder, request.query_params.get(side, "")) for side in ("left", "right")]
         return JSONResponse(await run_in_threadpool(compared, *files), headers=SAFE)
@@ -102,6 +112,7 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
         routes=[
             Route("/", start),
             Route("/view", view),
+            Route("/study", study),
             Route("/api/document", document),
             Route("/api/page", page),
             Route("/api/json", graph_json_of),
@@ -110,6 +121,7 @@ def application(folder: Path, live: Live | None = None, token: str | None = None
             Route("/api/work", work, methods=["POST"]),
             Route("/api/models", models),
             Route("/api/graphs", graphs),
+            Route("/api/studies", studies),
             Route("/api/compare", compare),
             Route("/api/openapi.json", description),
             Mount("/static", _Static(directory=STATIC)),

@@ -17,7 +17,7 @@ from silverstain.brief import brief
 from silverstain.documents import parsed_json
 from silverstain.errors import UsageError
 from silverstain.features.cards import Example, FeatureCard
-from silverstain.features.histogram import n_bins, percentile
+from silverstain.features.histogram import edges, n_bins, percentile
 from silverstain.features.labels import is_supported
 from silverstain.notation import feature_name
 from silverstain.parts import part_file, unwritable
@@ -146,6 +146,17 @@ class CardTable:
             return None
         counts = np.array(self.table["histogram"][found].as_py(), dtype=np.int64)
         return percentile(counts, value, self.is_signed) if len(counts) == n_bins(self.is_signed) else None
+
+    def histogram(self, layer: int, feature: int) -> tuple[list[float], list[int]] | None:
+        """Bounds and counts of the activations, from the first bin that holds any to the last; None where the card has
+        no histogram."""
+        found = self._row(layer, feature)
+        counts = [] if found is None else self.table["histogram"][found].as_py() or []
+        held = [at for at, count in enumerate(counts) if count]
+        if not held or len(counts) != n_bins(self.is_signed):
+            return None
+        first, last = held[0], held[-1] + 1
+        return edges(self.is_signed)[first : last + 1].tolist(), counts[first:last]
 
     def search(self, text: str, *, limit: int = 50) -> list[FeatureCard]:
         """Cards with the text in a label, whatever its case, or else as a token they promote; best label first."""

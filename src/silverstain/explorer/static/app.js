@@ -8,7 +8,7 @@ import { themeStyle } from './colours.js';
 import { COMMANDS, commandOf } from './commands.js';
 import { engineOf } from './engine.js';
 import { help, palette, question, reason } from './dialogs.js';
-import { el, fill } from './dom.js';
+import { button, el, fill } from './dom.js';
 import { openStory, save, storyText } from './files.js';
 import { counter, header } from './header.js';
 import { inspector } from './inspector.js';
@@ -32,6 +32,7 @@ import { stepFrom } from './walk.js';
 import { titleOf } from './account.js';
 
 const AUTOSAVE = 400;
+const SHOWS_PICTURE = [...COMMANDS.filter((one) => one.part === 'Views' && !['read', 'card'].includes(one.id)).map((one) => one.id), 'lab', 'propose'];
 const REMEMBER = 150; // a slider that is dragged would write a hundred addresses
 
 /** Open a document in an element. @returns {Promise<Store>} */
@@ -42,12 +43,16 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
   const store = new Store(given, await engine.open(given), engine.ask, { remembered, fragment });
   document.title = `${titleOf(given)} – Silverstain`;
   document.head.append(el('style', {}, themeStyle(':root') + PICTURE_STYLE));
-  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '0' }), el('footer.bottom')];
+  const [top, left, right, bottom] = [el('header.top'), el('aside.left', { 'aria-label': 'prompt, account and settings', tabindex: '-1' }), el('aside.right', { 'aria-label': 'about the selection', tabindex: '0' }), el('footer.bottom')];
   const middle = el('main.middle', { 'aria-label': 'the graph' });
   const live = el('div.live', { 'aria-live': 'polite', role: 'status' });
   const notice = el('div.notice', { role: 'alert', hidden: true });
   const peek = el('div.peek', { hidden: true, 'aria-hidden': 'true' });
   const drawer = el('section.lab', { hidden: true, 'aria-label': 'lab' });
+  const wider = (side) => button('⤢', () => ui.run(side === 'left' ? 'read' : 'card'), { class: 'tool', 'data-wide': side, 'aria-pressed': 'false', 'aria-label': 'over the whole window', title: `over the whole window, and back (${side === 'left' ? 'Q' : 'I'})` });
+  const about = el('div.inside');
+  left.append(wider('left'));
+  right.append(wider('right'), about);
   fill(root, top, left, middle, right, drawer, bottom, live, notice, peek);
   root.className = 'page';
 
@@ -57,7 +62,9 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
     isMac: /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? ''),
     run(id) {
       const command = COMMANDS.find((one) => one.id === id);
-      if (command && (command.can?.(store) ?? true)) command.run(store, ui);
+      if (!command || !(command.can?.(store) ?? true)) return;
+      if (SHOWS_PICTURE.includes(id)) ui.narrow();
+      command.run(store, ui);
     },
     say: (text) => (live.textContent = text),
     tell(text, isError = false) {
@@ -73,10 +80,10 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
     palette: () => find('all'),
     help: () => showHelp(),
     inspect: () => right.focus(),
-    focusStage: () => stage().focus(),
+    focusStage: () => (covering() ?? stage()).focus(),
     paths: () => inspect.paths(),
     rename: () => inspect.rename(),
-    test: () => (drawer.hidden ? ui.lab() : bench.take()),
+    test: () => (ui.narrow(), drawer.hidden ? ui.lab() : bench.take()),
     lab() {
       const isOpen = drawer.hidden;
       bench.open(isOpen);
@@ -92,19 +99,37 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
       stage().fit();
       ui.tell(root.classList.contains('is-alone') ? 'The picture alone. W brings the panes back.' : 'With the panes.');
     },
+    /** A pane over all that is below the bar; what it covers cannot be reached meanwhile. @param {'left'|'right'} side */
+    widen(side) {
+      const isWide = root.classList.contains(`is-wide-${side}`);
+      ui.narrow();
+      if (isWide) return;
+      root.classList.remove('is-alone');
+      wide(side);
+      (side === 'left' ? left : right).focus();
+      ui.say('The whole window. Escape brings the picture back.');
+    },
+    /** The picture again, if a pane covers it. @returns {boolean} whether one did */
+    narrow() {
+      if (!covering()) return false;
+      wide('');
+      stage().draw();
+      stage().focus();
+      return true;
+    },
     print: () => globalThis.print(),
     tags: () => askTags(store.state.tags.join(', '), (text) => store.apply(tagged(store.state, text), 'tags')),
     walk(way, isAdded = false) {
       const key = stepFrom(store, way, stage().row(store.selection.at(-1) ?? ''));
       if (key !== null) store.select(isAdded ? [...store.selection.filter((one) => one !== key), key] : [key]);
-      stage().focus();
+      ui.focusStage();
     },
     hide() {
       const keys = [...store.selection];
       ask(keys.length === 1 ? store.nameOf(keys[0]) : `${keys.length} things`, (why) => {
         store.apply(hidden(store.state, keys.flatMap((key) => keysToHide(store, key)), why), 'hide');
         store.select([]);
-        stage().focus();
+        ui.focusStage();
       });
     },
     save(kind) {
@@ -126,6 +151,15 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
       peek.style.top = `${y + peek.offsetHeight > innerHeight - 8 ? event.clientY - peek.offsetHeight - 10 : y}px`;
     },
   };
+  /** The pane that covers the picture, if one does. */
+  const covering = () => [left, right].find((one, at) => root.classList.contains(at ? 'is-wide-right' : 'is-wide-left')) ?? null;
+  function wide(side) {
+    for (const one of ['left', 'right']) {
+      root.classList.toggle(`is-wide-${one}`, one === side);
+      root.querySelector(`[data-wide=${one}]`)?.setAttribute('aria-pressed', String(one === side));
+    }
+    for (const one of [left, middle, right, drawer, bottom]) one.inert = Boolean(side) && one !== (side === 'left' ? left : right);
+  }
   const picker = el('input', { type: 'file', accept: '.json,.safetensors,application/json', hidden: true, onchange: async () => take(picker.files[0]) });
   root.append(picker);
   const take = async (file) => {
@@ -145,11 +179,11 @@ export async function open(root, given, { home = '', pageLink = '', saveStory = 
   const propose = proposals(middle, store, ui);
   const view = () => (store.state.view === 'contrast' && !given.contrast ? 'circuit' : store.state.view in stages ? store.state.view : 'circuit');
   const stage = () => stages[view()];
-  const [find, showHelp, ask, askTags] = [palette(store, ui), help(ui), reason(), question()];
+  const [find, showHelp, ask, askTags] = [palette(store, ui), help(ui), reason(ui), question(ui)];
   const updateHeader = header(top, store, ui);
   const updateCounter = counter(bottom, store, ui);
   const updateReading = readingPane(left, store, ui);
-  const inspect = inspector(right, store, ui);
+  const inspect = inspector(about, store, ui);
   const bench = lab(drawer, store, ui);
 
   let [saving, remembering] = [0, 0];

@@ -32,6 +32,8 @@ export const COMMANDS = [
   { id: 'compare', title: 'Compare with another graph of the folder', keys: ['7'], part: 'Views', run: (store) => show(store, 'compare') },
   { id: 'fit', title: 'Fit the picture to the window', keys: ['0'], part: 'Views', run: (_, ui) => ui.fit() },
   { id: 'alone', title: 'The picture alone, or with the panes', keys: ['w'], part: 'Views', run: (_, ui) => ui.alone() },
+  { id: 'read', title: 'The prompt and its account over the whole window, and back', keys: ['q'], part: 'Views', run: (_, ui) => ui.widen('left') },
+  { id: 'card', title: 'What is known of the selection over the whole window, and back', keys: ['i'], part: 'Views', run: (_, ui) => ui.widen('right') },
   { id: 'larger', title: 'Zoom in', keys: ['+', '='], part: 'Views', run: (_, ui) => ui.zoom(1.25) },
   { id: 'smaller', title: 'Zoom out', keys: ['-'], part: 'Views', run: (_, ui) => ui.zoom(0.8) },
 
@@ -49,7 +51,7 @@ export const COMMANDS = [
   { id: 'extend-right', title: 'Add the neighbour on the right', keys: ['Shift+ArrowRight'], part: 'Walk', can: some, run: (_, ui) => ui.walk('right', true) },
   { id: 'inspect', title: 'Read about the selection', keys: ['Enter'], part: 'Walk', can: some, run: (_, ui) => ui.inspect() },
   { id: 'paths', title: 'Strongest paths: from the selection to the answer, or between two', keys: ['f'], part: 'Find', can: some, run: (_, ui) => ui.paths() },
-  { id: 'clear', title: 'Select nothing', keys: ['Escape'], part: 'Walk', run: (store) => store.select([]) },
+  { id: 'clear', title: 'Select nothing', keys: ['Escape'], part: 'Walk', run: (store, ui) => ui.narrow() || store.select([]) },
 
   { id: 'pin', title: 'Pin, so that it is always drawn, or unpin', keys: [' ', 'p'], part: 'Change', can: (store) => units(store).length > 0,
     run: (store) => store.apply(togglePins(store.state, ids(store, units(store))), 'pin') },

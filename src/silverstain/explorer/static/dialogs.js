@@ -9,17 +9,31 @@ import { found } from './search.js';
 import { percent } from './text.js';
 
 /** A dialog that the browser itself keeps the focus in, and that Escape closes. */
-function dialog(kind, label) {
+function dialog(kind, label, ui) {
   const node = el(`dialog.${kind}`, { 'aria-label': label });
-  node.addEventListener('click', (event) => event.target === node && node.close());
-  node.addEventListener('keydown', (event) => event.stopPropagation());
+  node.addEventListener('click', (event) => event.target === node && shut(node, ui));
+  node.addEventListener('keydown', (event) => {
+    event.stopPropagation();
+    if (event.key !== 'Escape') return;
+    event.preventDefault();
+    shut(node, ui);
+  });
   document.body.append(node);
   return node;
 }
 
+/**
+ * Close a dialog. Where nothing had the focus before, the browser leaves it in the closed dialog until the next frame, and
+ * a key pressed meanwhile would be lost there: the picture gets it at once.
+ */
+function shut(node, ui) {
+  node.close();
+  if (node.contains(document.activeElement) || document.activeElement === document.body) ui.focusStage();
+}
+
 /** @param {import('./store.js').Store} store */
 export function palette(store, ui) {
-  const node = dialog('palette', 'search and commands');
+  const node = dialog('palette', 'search and commands', ui);
   const input = el('input', { type: 'text', role: 'combobox', 'aria-expanded': 'true', 'aria-controls': 'found', 'aria-autocomplete': 'list', spellcheck: 'false' });
   const listed = el('ul', { id: 'found', role: 'listbox', 'aria-label': 'found' });
   node.append(input, listed);
@@ -28,7 +42,7 @@ export function palette(store, ui) {
   let scope = 'all';
 
   const run = (entry) => {
-    node.close();
+    shut(node, ui);
     entry?.run();
   };
   function draw() {
@@ -60,16 +74,21 @@ export function palette(store, ui) {
     return of === 'nodes' ? nodes() : input.value.trim() ? [...commands, ...nodes()] : commands;
   }
 
+  const go = (key) => {
+    store.select([key]);
+    ui.focusStage();
+  };
+
   function nodes() {
     const { graph, known, document: page } = store.page;
-    const boxes = store.circuit.boxes.filter((box) => box.kind !== 'error').map((box) => ({ title: box.label, more: box.isGroup ? 'group' : box.kind === 'token' ? 'word' : box.kind === 'logit' ? 'answer' : percent(box.share, 1), texts: [box.label, box.name].filter(Boolean), weight: 1 + box.share, run: () => store.select([box.key]) }));
+    const boxes = store.circuit.boxes.filter((box) => box.kind !== 'error').map((box) => ({ title: box.label, more: box.isGroup ? 'group' : box.kind === 'token' ? 'word' : box.kind === 'logit' ? 'answer' : percent(box.share, 1), texts: [box.label, box.name].filter(Boolean), weight: 1 + box.share, run: () => go(box.key) }));
     const there = new Set(store.circuit.boxes.map((box) => box.key));
     const singles = graph.ids.flatMap((id, i) => {
       if (there.has(id) || !(isUnit(graph, i) || graph.kind[i] === TOKEN || graph.kind[i] === LOGIT)) return [];
       const label = store.labelOf(i);
       const card = page.cards[`${graph.layer[i]}_${graph.feature[i]}`];
       const share = known.total ? known.reached[i] / known.total : 0;
-      return [{ title: label, more: `${graph.names[i] === label ? (card ? `${card.label} · ` : '') : `${graph.names[i]} · `}${percent(share, 1)}`, texts: [label, graph.names[i], id, ...(card ? [card.label] : [])], weight: share, run: () => store.select([id]) }];
+      return [{ title: label, more: `${graph.names[i] === label ? (card ? `${card.label} · ` : '') : `${graph.names[i]} · `}${percent(share, 1)}`, texts: [label, graph.names[i], id, ...(card ? [card.label] : [])], weight: share, run: () => go(id) }];
     });
     return [...boxes, ...singles.sort((a, b) => b.weight - a.weight)];
   }
@@ -88,12 +107,12 @@ export function palette(store, ui) {
 
 /** How to read the picture, and all keys. */
 export function help(ui) {
-  const node = dialog('help', 'how to read this, and all keys');
+  const node = dialog('help', 'how to read this, and all keys', ui);
   const where = el('p.quiet.where');
   const parts = [...new Set(COMMANDS.map((command) => command.part))];
   const keysOf = (command) => el('span.keys', {}, ...command.keys.filter((key) => !/Shift\+[A-Z]/.test(key)).map((key) => el('kbd', {}, keyName(key, ui.isMac))));
   node.append(
-    el('header', {}, el('h1', {}, 'How to read this'), button('Close', () => node.close(), { class: 'tool' })),
+    el('header', {}, el('h1', {}, 'How to read this'), button('Close', () => shut(node, ui), { class: 'tool' })),
     el('div.terms', {},
       term('Attribution graph', 'One answer of a language model, taken apart: each active part of the model is a node, and an edge says how much one part gave to another. All edges into a node add up to its value.'),
       term('Feature', 'A direction in the model that stands for one thing, such as a town or the next word. A group is several features that are read as one.'),
@@ -116,33 +135,33 @@ const term = (name, meaning) => el('p', {}, el('strong', {}, `${name}. `), ...me
 const REASONS = ['not relevant', 'always on', 'too many of the same kind', 'shown elsewhere'];
 
 /** Ask why something is hidden; the answer is kept in the story. */
-export function reason() {
-  const node = dialog('ask', 'why hide it?');
+export function reason(ui) {
+  const node = dialog('ask', 'why hide it?', ui);
   return (name, then) => {
     const input = el('input', { value: REASONS[0], 'aria-label': 'reason', list: 'reasons', onkeydown: (event) => event.key === 'Enter' && done() });
     const done = () => {
-      node.close();
+      shut(node, ui);
       then(input.value.trim() || REASONS[0]);
     };
     fill(node, el('h1', {}, `Hide ${name}`), el('p.quiet', {}, 'The reason is counted with what is not drawn, and kept in your story.'), input,
       el('datalist', { id: 'reasons' }, ...REASONS.map((value) => el('option', { value }))),
-      el('div.actions', {}, button('Hide', done, { class: 'primary' }), button('Cancel', () => node.close())));
+      el('div.actions', {}, button('Hide', done, { class: 'primary' }), button('Cancel', () => shut(node, ui))));
     node.showModal();
     input.select();
   };
 }
 
 /** Ask for the tags of a graph. */
-export function question() {
-  const node = dialog('ask', 'tags');
+export function question(ui) {
+  const node = dialog('ask', 'tags', ui);
   return (value, then) => {
     const input = el('input', { value, 'aria-label': 'tags, with commas between them', placeholder: 'geography, to show', onkeydown: (event) => event.key === 'Enter' && done() });
     const done = () => {
-      node.close();
+      shut(node, ui);
       then(input.value);
     };
     fill(node, el('h1', {}, 'Tags'), el('p.quiet', {}, 'Words by which the start page finds this graph, with commas between them. They are part of your story: save it to keep them.'), input,
-      el('div.actions', {}, button('Tag it', done, { class: 'primary' }), button('Cancel', () => node.close())));
+      el('div.actions', {}, button('Tag it', done, { class: 'primary' }), button('Cancel', () => shut(node, ui))));
     node.showModal();
     input.select();
   };

@@ -92,11 +92,11 @@ for (const node of document.querySelectorAll('[data-example]')) {
   });
 }
 
-const items = [...document.querySelectorAll('#graphs > li[data-text]')];
+const items = [...document.querySelectorAll('#graphs > li[data-text], #reports > li')];
 const tags = /** @type {any} */ (document.getElementById('tags'));
 let tag = '';
 
-/** Only the graphs whose prompt, answer, name or tag has the words that were typed. */
+/** Only the graphs and studies whose prompt, answer, name or tag has the words that were typed. */
 function search() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   let n = 0;

@@ -4,6 +4,7 @@
  * @module
  */
 import { COMMANDS, keyName } from './commands.js';
+import { distributionParts } from './distribution.js';
 import { button, el, fill } from './dom.js';
 import { experimentsIn, outcomeOf, titleOfEvidence } from './experiments.js';
 import { FEATURE, isRest, isUnit } from './format.js';
@@ -29,7 +30,7 @@ export function inspector(root, store, ui) {
     if (now !== shownFor) {
       longer.clear();
       paths = renaming = false;
-      root.scrollTop = 0;
+      /** @type {HTMLElement} */ (root.parentElement).scrollTop = 0;
     }
     shownFor = now;
     const more = (name) => ({ isLong: longer.has(name), grow: () => (longer.add(name), again()) });
@@ -125,7 +126,7 @@ function oneParts(store, ui, key, { paths, more, renaming, renamed }) {
   if (drives.length) parts.push(...list(store, 'Drives', 'share of the target’s input', drives, more('out')));
   if (key.startsWith('g:') || key === 'errors') parts.push(...memberParts(store, members, more('members')));
   const card = cardOf(store, members);
-  if (card) parts.push(...cardParts(card.card, single >= 0 ? graph.activation[single] : null, single >= 0 ? '' : store.labelOf(card.node)));
+  if (card) parts.push(...cardParts(card.card, graph.activation[card.node], single >= 0 ? '' : store.labelOf(card.node)));
   if (ui.canRun && single >= 0 && graph.kind[single] === FEATURE) parts.push(...tryText(ui, graph.layer[single], graph.feature[single], graph.activation[single]));
   const tested = testedParts(store, ui, members);
   if (tested.length) parts.splice(3, 0, ...tested);
@@ -274,10 +275,10 @@ function cardParts(card, activation, of) {
   const examples = card.examples.map((one) =>
     el('li', { title: `activation ${brief(one.activation)}` }, ...one.tokens.flatMap((token, i) => (i === one.index ? [el('mark', { style: { '--strength': `${Math.round((100 * one.activation) / most)}%` } }, token), ' '] : [token, ' ']))),
   );
-  const known = activation === null ? '' : ` Here it is at ${brief(activation)}, ${percent(activation / most)} of its maximum.`;
   return [
     el('h2', {}, of ? 'Its strongest feature' : 'What is known of it', of ? el('span.meaning', {}, of) : ''),
-    el('p', {}, el('strong', {}, card.label), ` Active at ${percent(card.density, 1)} of the places of its corpus.${known}`),
+    el('p', {}, el('strong', {}, card.label), ` Active at ${percent(card.density, 1)} of the places of its corpus.`),
+    ...distributionParts(card, activation),
     effects('promotes', card.promotes, 'raises'),
     effects('suppresses', card.suppresses, 'lowers'),
     examples.length ? el('h3', {}, 'Where it is strongest') : null,

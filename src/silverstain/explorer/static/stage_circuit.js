@@ -7,7 +7,7 @@ import { el } from './dom.js';
 import { laidOut } from './layout.js';
 import { circuitSvg, circuitTree, detailOf } from './picture.js';
 import { placed } from './state.js';
-import { signed } from './text.js';
+import { count, signed } from './text.js';
 import { Shown } from './tree.js';
 
 const SLOP = 5;
@@ -17,12 +17,14 @@ const SPARE = 120; // drawn around what is seen, before more is
 export function circuitStage(root, store, ui) {
   const sheet = el('div.sheet');
   const lasso = el('div.lasso', { hidden: true });
-  const frame = el('div.stage.circuit-stage', { hidden: true }, sheet, lasso);
+  const below = el('p.more-below', { 'aria-hidden': 'true', hidden: true });
+  const frame = el('div.stage.circuit-stage', { hidden: true }, sheet, below, lasso);
   root.append(frame);
   let zoom = 1;
   let drag = null;
   let layout = null;
   let shownWidth = 0;
+  let seenHeight = 0;
   let region = [0, 0, 0, 0];
   const scroll = { left: 0, top: 0, isNew: false };
   const picture = new Shown(sheet);
@@ -48,6 +50,7 @@ export function circuitStage(root, store, ui) {
     if (scroll.isNew) frame.scrollLeft = scroll.left;
     scroll.isNew = false;
     if (focused !== document.activeElement && focused?.isConnected) /** @type {HTMLElement} */ (focused).focus({ preventScroll: true });
+    else if (focused && !focused.isConnected) sheet.querySelector('.box[tabindex="0"]')?.focus({ preventScroll: true }); // its box is gone
   }
 
   /** What is near the part that is seen: of a picture wider than the screen the rest is drawn when it comes near. */
@@ -57,11 +60,24 @@ export function circuitStage(root, store, ui) {
     region = [seen[0] - width / 2, seen[1] - height / 2, seen[2] + width / 2, seen[3] + height / 2].map((value) => value / zoom);
     picture.show(circuitTree(layout, store.circuit, { title: titleOf(store.page.document), units: units(), zoom, region: /** @type {any} */ (region) }));
     mark();
+    seenHeight = height;
+    tellBelow();
+  }
+
+  /** How many boxes lie under the lower rim, where any do. */
+  function tellBelow() {
+    const rim = (scroll.top + seenHeight) / zoom;
+    const n = layout.places.filter((one) => one.y + one.height / 2 > rim).length;
+    const said = n ? `↓ ${count(n)} more below` : '';
+    if (below.textContent === said) return;
+    below.textContent = said;
+    below.hidden = !n;
   }
 
   frame.addEventListener('scroll', () => {
     [scroll.left, scroll.top] = [frame.scrollLeft, frame.scrollTop];
     if (frame.hidden || !layout) return;
+    tellBelow();
     const [left, top, right, bottom] = region.map((value) => value * zoom);
     const isOut = scroll.left < left + SPARE || scroll.top < top + SPARE || scroll.left + frame.clientWidth > right - SPARE || scroll.top + frame.clientHeight > bottom - SPARE;
     if (isOut) show();
