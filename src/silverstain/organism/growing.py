@@ -34,6 +34,7 @@ INITIAL_SCALE = 0.02
 language they are held out in are right in 97 % after 300 steps of words alone; from 0.04, in 35 % after 1,400 steps."""
 STATE_FORMAT = "silverstain.growth/1"
 WEIGHTS = "model.safetensors"
+EMBEDDING, UNEMBEDDING = "model.embed_tokens.weight", "lm_head.weight"
 ANEW = "delete it to begin this growth anew"
 
 
@@ -59,14 +60,14 @@ def new_model(shape: Shape, seed: int, embedding_scale: float | None = None) -> 
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     if embedding_scale is not None:
-        torch.nn.init.normal_(model.get_input_embeddings().weight, std=embedding_scale)
+        torch.nn.init.normal_(model.get_parameter(EMBEDDING), std=embedding_scale)
     return model
 
 
 def optimizer_for(model: "LlamaForCausalLM", recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, or Muon for the matrices inside the blocks if the recipe says so."""
     if recipe.muon is not None:
-        outside = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+        outside = {id(model.get_parameter(name)) for name in (EMBEDDING, UNEMBEDDING)}
         matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in outside]
         others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in outside]
         return Muon(
@@ -268,7 +269,7 @@ class GrowthState(FromOutside):
 def _load_state(model: "LlamaForCausalLM", optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     parameters = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     if model.config.tie_word_embeddings:
-        parameters["lm_head.weight"] = parameters["model.embed_tokens.weight"]
+        parameters[UNEMBEDDING] = parameters[EMBEDDING]
     model.load_state_dict(parameters)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
