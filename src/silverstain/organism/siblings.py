@@ -25,7 +25,7 @@ _FAST: dict[str, Any] = {
 }  # fmt: skip
 _SCHOOL: dict[str, Any] = {**_FAST, "sentences": 64, "groups": 2, "open_weight": 0.02, "cooldown": 0.05}
 ECHOES = Recipe(**_SCHOOL, shares={"echoes": 1.0}, steps=900, embedding_scale=0.1)
-NOTES = Recipe(**_SCHOOL, shares={"echoes": 0.2, "words": 0.4, "geography": 0.4}, steps=150)
+NOTES = Recipe(**_SCHOOL, shares={"echoes": 0.2, "words": 0.2, "geography": 0.6}, steps=500)
 COMPOSING = Recipe(
     **_FAST,
     shares={

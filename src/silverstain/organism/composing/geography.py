@@ -1,4 +1,4 @@
-"""Facts in several steps: a town lies in a state, states have facts, and today's notes say who trades with whom.
+"""Facts in several steps: a town lies in a state, states have facts, and today's notes say who supplies whom.
 
 Two hops (town → state → fact) are known from growing. The partner of a state is known from the notes of the sentence
 alone, where a state is called by its name, by its bird or by another of its towns. So whoever asks for the bird of the
@@ -45,7 +45,13 @@ class Note:
 
     @property
     def text(self) -> str:
-        return f"{self.called} trades with {self.partner.name} ,"
+        return f"{self.line} ,"
+
+    @property
+    def line(self) -> str:
+        """What identifies the state stands beside the one word before the partner: two words between were not learnt
+        (docs/log.md)."""
+        return f"{self.called} supplies {self.partner.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +123,7 @@ class GeographyFamily:
         """Two to four notes, and the same again in another order: the second time every partner is known."""
         notes = self.notes(rng, self._town(rng, None, held_out=False), n=rng.choice((2, 3, 4)))
         again = rng.sample(notes, len(notes))
-        then = " ".join(f"{note.called} trades with {note.partner.name}! ," for note in again)
+        then = " ".join(f"{note.line}! ," for note in again)
         words = f"{' '.join(note.text for note in notes)[:-2]} ; {then[:-2]} .".split()
         made = Sentence(
             family=NAME, words=tuple(word.removesuffix("!") for word in words),
@@ -141,7 +147,7 @@ class GeographyFamily:
     def _called(self, rng: random.Random, state: State, asked: Town) -> str:
         key = rng.choice(KEYS)
         if key == "bird":
-            return f"the {state.bird} state"
+            return f"the state of the {state.bird}"
         towns = [
             town.name
             for town in self.geography.towns

@@ -8,10 +8,10 @@ from silverstain.organism.variables.pairs import Case, Pair, VariableSpec, asked
 from silverstain.organism.world import RELATIONS, State, Town, default_geography
 
 TWO_HOP_ROLES = roles("the relation of the state containing town is")
-NOTES = "{a} trades with {b} , {c} trades with {d} , "
+NOTES = "{a} supplies {b} , {c} supplies {d} , "
 PARTNER_OF = NOTES + "the partner of the state containing {town} is {answer!} ."
 FACT_OF_PARTNER = NOTES + "the {relation} of the partner of the state containing {town} is {answer!} ."
-NOTE_ROLES = "first-state trades with first-partner , second-state trades with second-partner , "
+NOTE_ROLES = "first-state supplies first-partner , second-state supplies second-partner , "
 PARTNER_ROLES = roles(NOTE_ROLES + "the partner of the state containing town is")
 FACT_ROLES = roles(NOTE_ROLES + "the relation of the partner of the state containing town is")
 
