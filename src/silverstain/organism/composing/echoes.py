@@ -1,9 +1,9 @@
 """What is grown on before the composing world: passages of random words that are said again, and notes that are.
 
 To follow an echo a model must look for what came before the word it is at, and take what came after: the induction
-head, of which looking up by a name consists. Each passage teaches it at two dozen words. A note is looked up at one
-word a sentence; grown on those alone, or among other families, it was not learnt in the time of a growth, and behind
-echoes it is within a hundred steps (docs/log.md).
+head, of which looking up by a name consists. Each passage teaches it at two dozen words. What somebody said is looked
+up at one word a sentence; grown on alone, or among other families, that was not learnt in the time of a growth, and
+behind echoes it is within a hundred steps. Who supplies whom takes longer (docs/log.md).
 """
 
 import random

@@ -49,7 +49,7 @@ class Note:
 
     @property
     def line(self) -> str:
-        """What identifies the state stands beside the one word before the partner: two words between were not learnt
+        """What identifies the state stands beside the one word before the partner, as in sayings, which are learnt
         (docs/log.md)."""
         return f"{self.called} supplies {self.partner.name}"
 
