@@ -187,6 +187,14 @@ def measured(browser: Any, graph: Graph, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def keep(result: dict[str, Any], path: Path) -> None:
+    """Append a result as one line, and print it."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    print(json.dumps(result, indent=2))
+
+
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
@@ -205,10 +213,7 @@ def main() -> None:
             print(name, json.dumps(result[name]), file=sys.stderr, flush=True)
         result["load_after"] = os.getloadavg()[0]
         browser.close()
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
-    print(json.dumps(result, indent=2))
+    keep(result, RESULTS)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from explorer import PATIENCE, SIZES, on_processor, random_graph
+from explorer import PATIENCE, SIZES, keep, on_processor, random_graph
 from silverstain.explorer import graph_html
 from silverstain.graphs import Graph, write_graph_json
 
@@ -244,10 +244,7 @@ def main() -> None:
             print(name, json.dumps(result[name]), file=sys.stderr, flush=True)
         result["load_after"] = os.getloadavg()[0]
         browser.close()
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
-    print(json.dumps(result, indent=2))
+    keep(result, RESULTS)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from starlette.testclient import TestClient
 from tests.explorer.serving import OURS, done, events_of, refusal
 
 from silverstain.attribution.secant import contrasting
+from silverstain.explorer.folder import free_path
 from silverstain.explorer.jobs import Job, Jobs
 from silverstain.explorer.live import Live, offers_here
 from silverstain.explorer.server import application
-from silverstain.explorer.tracing import free_path, name_of, traced
+from silverstain.explorer.tracing import name_of, traced
 from silverstain.graphs import Graph, Story
 
 HOT = "the opposite of hot is"

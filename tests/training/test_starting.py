@@ -124,3 +124,19 @@ def test_the_second_phase_betters_it_and_resumes_to_the_bit(model, tmp_path):
 def test_what_training_has_no_kind_for_is_refused(changed, message):
     with pytest.raises(UsageError, match=message):
         settings_of(random_dictionary(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"activation": "jumprelu", "sparsity": 0.01}, "has activation 'batchtopk', got 'jumprelu'"),
+        ({"steps": 3}, "has steps 0, got 3"),
+        ({"skip": True}, "has skip False, got True"),
+        ({"n_features": 13}, "has 12 features a layer, got 13"),
+    ],
+)
+def test_settings_that_would_not_begin_as_it_are_refused(model, tmp_path, changed, message):
+    dictionary = random_dictionary()
+    config = dataclasses.replace(BASE, **settings_of(dictionary))
+    with pytest.raises(UsageError, match=message):
+        train_dictionary(model, batches(), dataclasses.replace(config, **changed), tmp_path, start=dictionary)

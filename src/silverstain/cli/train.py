@@ -56,8 +56,8 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            help="A dictionary to begin from, as --dictionary elsewhere; --steps 0 leaves its second phase alone. "
-            "Fewer --features than it has: those that write most.",
+            help="A dictionary to tune, named as --dictionary elsewhere: only the second phase runs. Fewer "
+            "--features than it has keep those that write most.",
             show_default=False,
         ),
     ] = None,

@@ -102,6 +102,16 @@ def keep_story(path: Path, written: Any) -> Path:
     return beside
 
 
+def free_path(folder: Path, name: str, ending: str = ".safetensors") -> Path:
+    """A path that is not taken, by a graph or by a story: with -2, -3, … behind the name where it is."""
+    k = 1
+    while True:
+        path = folder / (f"{name}{ending}" if k == 1 else f"{name}-{k}{ending}")
+        if not path.exists() and not path.with_suffix(".story.json").exists():
+            return path
+        k += 1
+
+
 def files_in(folder: Path) -> Iterator[Path]:
     """The files that may be graphs or reports of studies, none that is hidden."""
     n = 0

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from starlette.concurrency import run_in_threadpool
 
 from silverstain.errors import UsageError
+from silverstain.explorer.folder import free_path
 from silverstain.graphs import open_with_story
 from silverstain.graphs.opening import is_own
 from silverstain.printable import printable
@@ -28,7 +29,7 @@ async def take_graph(folder: Path, name: str, body: AsyncIterator[bytes]) -> Pat
             ending = _ending(start, name)
             file = file.rename(file.with_suffix(ending))
             await run_in_threadpool(_check, file, name)
-            kept = _free(folder, stem, ending)
+            kept = free_path(folder, stem, ending)
             return file.rename(kept)
     except OSError as error:
         raise UsageError(f"cannot write in the folder that is open: {error.strerror or error}") from error
@@ -62,12 +63,3 @@ def _check(file: Path, name: str) -> None:
         open_with_story(file)
     except UsageError as error:
         raise UsageError(str(error).replace(str(file), printable(name, 80))) from error
-
-
-def _free(folder: Path, stem: str, ending: str) -> Path:
-    k = 1
-    while True:
-        path = folder / (f"{stem}{ending}" if k == 1 else f"{stem}-{k}{ending}")
-        if not path.exists() and not path.with_suffix(".story.json").exists():
-            return path
-        k += 1

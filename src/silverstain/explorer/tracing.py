@@ -9,7 +9,7 @@ from pydantic import Field
 
 from silverstain.errors import UsageError
 from silverstain.explorer.examples import Example, example_named
-from silverstain.explorer.folder import graphs_in
+from silverstain.explorer.folder import free_path, graphs_in
 from silverstain.explorer.jobs import Job
 from silverstain.explorer.live import Live
 from silverstain.printable import printable
@@ -162,13 +162,3 @@ def name_of(prompt: str) -> str:
             break
         name = f"{word}-{name}" if name else word
     return name or "graph"
-
-
-def free_path(folder: Path, name: str) -> Path:
-    """A path that is not taken: with -2, -3, … behind the name where it is."""
-    k = 1
-    while True:
-        path = folder / (f"{name}.safetensors" if k == 1 else f"{name}-{k}.safetensors")
-        if not path.exists() and not path.with_suffix(".story.json").exists():
-            return path
-        k += 1

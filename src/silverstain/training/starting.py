@@ -48,6 +48,21 @@ def settings_of(dictionary: Dictionary) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def check_start(dictionary: Dictionary, config: TrainingConfig) -> None:
+    """UsageError for settings under which a run would not begin as `dictionary`."""
+    wanted = settings_of(dictionary) | {"activation": "batchtopk"}
+    n_features = wanted.pop("n_features")
+    for name, value in wanted.items():
+        if getattr(config, name) != value:
+            raise UsageError(
+                f"a run from {dictionary.name} has {name} {value!r}, got {getattr(config, name)!r}; leave {name} out"
+            )
+    if config.n_features > n_features:
+        raise UsageError(
+            f"{dictionary.name} has {n_features:,} features a layer, got {config.n_features:,}; give no more"
+        )
+
+
 @torch.no_grad()
 def learner_from(dictionary: Dictionary, pool: Activations, config: TrainingConfig, team: Team = ALONE) -> Learner:
     """What learns, beginning as `dictionary`; scales are those of the pool's tokens.

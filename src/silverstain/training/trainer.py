@@ -41,7 +41,7 @@ from silverstain.training.pool import Pool
 from silverstain.training.products import Products, products_for
 from silverstain.training.reconstruction import StepReport
 from silverstain.training.stability import Stability
-from silverstain.training.starting import learner_from
+from silverstain.training.starting import check_start, learner_from
 from silverstain.training.team import Team
 
 
@@ -105,6 +105,8 @@ def train_dictionary(
     `settings_of` says, but for `n_features`, which may be less. A run that goes on from a checkpoint does not need it.
     """
     folder = Path(folder)
+    if start is not None:
+        check_start(start, config)
     team = team_for(shard, config, model.device)
     with _threads(config.threads), held_interrupts() as own_check:
         check = Agreement(team, own_check)
