@@ -50,7 +50,7 @@ def settings_of(dictionary: Dictionary) -> dict[str, Any]:
 
 def check_start(dictionary: Dictionary, config: TrainingConfig) -> None:
     """UsageError for settings under which a run would not begin as `dictionary`."""
-    wanted = settings_of(dictionary) | {"activation": "batchtopk"}
+    wanted: dict[str, Any] = {**settings_of(dictionary), "activation": "batchtopk"}
     n_features = wanted.pop("n_features")
     for name, value in wanted.items():
         if getattr(config, name) != value:
