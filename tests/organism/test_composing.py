@@ -31,24 +31,45 @@ def drawn(name: str, n: int = 400, *, held_out: bool = False, seed: int = 0):
 
 
 def test_schools_say_again_what_was_said_and_fit_the_organism():
-    echoes, notes = siblings()["composing"].schools
+    schools = siblings()["composing"].schools
     room = siblings()["composing"].recipe.shape.max_position_embeddings
-    assert echoes.families().keys() == echoes.recipe.shares.keys()
-    assert notes.families().keys() == notes.recipe.shares.keys()
     rng = random.Random(0)
-    for family in notes.families().values():
-        for sentence in (family.sample(rng) for _ in range(100)):
-            assert sentence.family == family.name
-            assert len(tokens_of(sentence)[0]) <= room
-            assert sum(sentence.determined) >= 2
-            for place in (place for place, known in enumerate(sentence.determined) if known):
-                assert sentence.words[place] in sentence.words[:place]
+    for school in schools:
+        assert school.recipe.shares.keys() <= school.families().keys()
+        for name in school.recipe.shares:
+            for sentence in (school.families()[name].sample(rng) for _ in range(100)):
+                assert sentence.family == name
+                assert len(tokens_of(sentence)[0]) <= room
+                assert sum(sentence.determined) >= 2
+                assert sentence.determined[sentence.answer]
+                assert sentence.words[sentence.answer] == sentence.variables["answer"]
+                for place in (place for place, known in enumerate(sentence.determined) if known):
+                    assert sentence.words[place] in sentence.words[:place]
+
+
+def test_an_echo_is_the_end_of_its_passage():
+    echoes, rng = siblings()["composing"].schools[0].families()["echoes"], random.Random(0)
     for _ in range(50):
-        words = (sentence := echoes.families()["echoes"].sample(rng)).words
+        words = (sentence := echoes.sample(rng)).words
         first = sentence.determined.index(True)
         start = words.index(words[first - 1])
         assert words[first - 1 :] == words[start : first - 1], "the end of a passage, whole"
         assert all(sentence.determined[first:])
+
+
+def test_of_a_pair_the_second_word_is_known_from_the_first():
+    pairs, rng = siblings()["composing"].schools[1].families()["pairs"], random.Random(0)
+    seen = set()
+    for _ in range(200):
+        words = (sentence := pairs.sample(rng)).words
+        known = [place for place, is_known in enumerate(sentence.determined) if is_known]
+        n_between = known[0] - len(words) // 2 - 1
+        seen.add(n_between)
+        for place in known:
+            key = words[place - 1 - n_between]
+            assert words.count(key) == 2
+            assert words[words.index(key) + 1 + n_between] == words[place]
+    assert seen == {0, 1, 2}
 
 
 @pytest.mark.parametrize("name", NAMES)

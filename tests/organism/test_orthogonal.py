@@ -24,7 +24,7 @@ def test_what_is_made_orthogonal_keeps_its_directions(rows: int, columns: int, s
 def test_a_step_is_the_orthogonal_factor_of_nesterov_s_momentum():
     torch.manual_seed(0)
     matrix = nn.Parameter(torch.randn(6, 3))
-    optimizer = Muon([matrix], [], lr=0.01, ratio=5.0, weight_decay=0.1)
+    optimizer = Muon([matrix], [], lr=0.01, ratio=5.0, weight_decay=0.1, embedding_decay=0.0)
     momentum = torch.zeros(6, 3)
     for _ in range(4):
         before, gradient = matrix.detach().clone(), torch.randn(6, 3)
@@ -37,13 +37,16 @@ def test_a_step_is_the_orthogonal_factor_of_nesterov_s_momentum():
 
 def test_all_else_is_stepped_as_by_adamw():
     torch.manual_seed(0)
-    ours, theirs = nn.Parameter(torch.randn(5)), nn.Parameter(torch.empty(5))
-    theirs.data.copy_(ours.data)
-    one = Muon([], [ours], lr=0.01, ratio=5.0, weight_decay=0.1)
-    other = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1)
+    ours = [nn.Parameter(torch.randn(5, 2)), nn.Parameter(torch.randn(5))]
+    theirs = [nn.Parameter(parameter.detach().clone()) for parameter in ours]
+    one = Muon([], ours, lr=0.01, ratio=5.0, weight_decay=0.4, embedding_decay=0.1)
+    groups = [{"params": theirs[:1], "weight_decay": 0.1}, {"params": theirs[1:], "weight_decay": 0.0}]
+    other = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.98))
     for _ in range(20):
-        ours.grad = torch.randn(5)
-        theirs.grad = ours.grad.clone()
+        for mine, yours in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn_like(mine)
+            yours.grad = mine.grad.clone()
         one.step()
         other.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    for mine, yours in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, yours, rtol=1e-6, atol=1e-7)

@@ -72,7 +72,7 @@ def optimizer_for(model: "LlamaForCausalLM", recipe: Recipe) -> torch.optim.Opti
         others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in outside]
         return Muon(
             matrices, others, lr=recipe.learning_rate, ratio=recipe.muon, betas=(0.9, recipe.beta2),
-            weight_decay=recipe.weight_decay,
+            weight_decay=recipe.weight_decay, embedding_decay=recipe.embedding_decay,
         )  # fmt: skip
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]

@@ -10,12 +10,16 @@ from silverstain.training import TrainingConfig, train_dictionary
 
 from .corpus import training_batches
 from .files import CAUSAL_MAP, load_organism_model, model_path, organism_path
+from .forgetting import attention_kept
 from .growing import Progress, grow, is_grown, new_model, save_checkpoint
+from .language import word_ids
 from .siblings import Sibling, siblings
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
+SCALE_ANEW = 0.01
+"""Standard deviation of what is drawn again behind the schools; from 0.02, held-out antonyms are learnt later."""
 Report = Callable[[str, object], None]
 """Called with what is being made (`general`, `general/cross-layer`) and a progress value of its maker."""
 
@@ -59,11 +63,14 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
     starts_in = organism_path() if sibling.starts_packaged else folder
     start = None if sibling.start is None else _grown(sibling.start, starts_in)
     for number, school in enumerate(sibling.schools, start=1):
-        first = dataclasses.replace(school.recipe, seed=seed + number, shape=recipe.shape)
+        first = dataclasses.replace(school.recipe, seed=seed + number)
         start = grow(
             school.families(), first, target / f"school-{number}", start=start, on_progress=on_progress,
             n_workers=n_workers,
         )  # fmt: skip
+    if sibling.schools and start is not None:
+        anew = [word_ids(word)[0] for word in sibling.forgotten()]
+        start = attention_kept(start, SCALE_ANEW, anew=anew, seed=seed)
     if recipe.steps == 0:
         model = new_model(recipe.shape, seed)
     else:

@@ -32,14 +32,15 @@ def orthogonalised(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row co
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps of two groups of parameters: `matrices` by Muon, `others` by AdamW.
+    """Steps of parameters: `matrices` by Muon, `others` by AdamW.
 
     Args:
         matrices: Parameters of two dimensions inside the blocks.
         others: Embeddings, norms, the unembedding.
         lr: AdamW's learning rate; a group's "lr" may be changed between steps.
         ratio: Muon's learning rate in units of that.
-        weight_decay: Share of a parameter that a step takes away, in units of its learning rate.
+        weight_decay: Share of a matrix inside the blocks that a step takes away, in units of its learning rate.
+        embedding_decay: The same of embedding and unembedding; norms' gains keep their size.
     """
 
     def __init__(
@@ -50,13 +51,17 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         ratio: float,
         weight_decay: float,
+        embedding_decay: float,
         betas: tuple[float, float] = (0.9, 0.98),
     ) -> None:
+        outer = list(others)
         groups = [
-            {"params": list(matrices), "is_matrix": True, "ratio": ratio},
-            {"params": list(others), "is_matrix": False, "ratio": 1.0},
+            {"params": list(matrices), "is_matrix": True, "ratio": ratio, "weight_decay": weight_decay},
+            {"params": [p for p in outer if p.ndim > 1], "weight_decay": embedding_decay},
+            {"params": [p for p in outer if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+        defaults = {"lr": lr, "betas": betas, "is_matrix": False, "ratio": 1.0}
+        super().__init__([group for group in groups if group["params"]], defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -37,6 +37,7 @@ class Recipe:
         learning_rate: Peak, after `warmup` steps; falls linearly to zero over the last `cooldown` share of steps.
         embedding_scale: Standard deviation of the embeddings at first; None for that of all weights.
         muon: How many times AdamW's learning rate the matrices inside the blocks get, from Muon; None for AdamW.
+        embedding_decay: Weight decay of embedding and unembedding beside Muon; AdamW's is `weight_decay` everywhere.
         checkpoints: Shares of the steps at which a copy is kept, to watch circuits grow.
     """
 
@@ -55,4 +56,5 @@ class Recipe:
     seed: int = 0
     embedding_scale: float | None = None
     muon: float | None = None
+    embedding_decay: float = 0.1
     checkpoints: tuple[float, ...] = ()

@@ -1,6 +1,6 @@
 """One organism of the litter, as a value."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .families import Family
@@ -24,6 +24,7 @@ class Sibling:
         families: Makes the families it is grown on and checked with.
         recipe: Its growth; zero steps leave the weights as they were drawn.
         schools: What it is grown on before its recipe begins, one after the other.
+        forgotten: Words whose embeddings are drawn anew behind the schools.
         finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.
@@ -38,5 +39,6 @@ class Sibling:
     about: str
     variables: Callable[[], tuple[VariableSpec, ...]] = variables
     schools: tuple[School, ...] = ()
+    forgotten: Callable[[], Iterable[str]] = tuple
     finish: Recipe | None = None
     starts_packaged: bool = False

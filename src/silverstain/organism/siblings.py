@@ -1,10 +1,11 @@
 """The organism and its siblings: what each is grown on, from where, and how long."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .composing import families as composing_families
-from .composing.echoes import EchoesFamily, RepeatedFamily
+from .composing.echoes import EchoesFamily, PairsFamily, RepeatedFamily
 from .composing.geography import GeographyFamily
 from .composing.variables import variables as composing_variables
 from .composing.words import SaidWordsFamily
@@ -19,20 +20,21 @@ from .sibling import Sibling as Sibling
 from .small import SMALL_RECIPES, small_siblings
 from .world import default_geography, default_lexicon
 
-_FAST: dict[str, Any] = {
-    "shape": Shape(num_hidden_layers=6, max_position_embeddings=96, tie_word_embeddings=True), "muon": 10.0,
-    "weight_decay": 0.1, "warmup": 30,
+_SIX_LAYERS = Shape(num_hidden_layers=6, max_position_embeddings=96)
+_SCHOOL: dict[str, Any] = {
+    "shape": dataclasses.replace(_SIX_LAYERS, tie_word_embeddings=True), "muon": 10.0, "weight_decay": 0.1,
+    "warmup": 30, "sentences": 64, "groups": 2, "open_weight": 0.02, "cooldown": 0.05,
 }  # fmt: skip
-_SCHOOL: dict[str, Any] = {**_FAST, "sentences": 64, "groups": 2, "open_weight": 0.02, "cooldown": 0.05}
 ECHOES = Recipe(**_SCHOOL, shares={"echoes": 1.0}, steps=900, embedding_scale=0.1)
-NOTES = Recipe(**_SCHOOL, shares={"echoes": 0.2, "words": 0.2, "geography": 0.6}, steps=500)
+PAIRS = Recipe(**_SCHOOL, shares={"pairs": 0.85, "echoes": 0.15}, steps=300)
+NOTES = Recipe(**_SCHOOL, shares={"pairs": 0.2, "words": 0.2, "geography": 0.6}, steps=150)
 COMPOSING = Recipe(
-    **_FAST,
+    shape=_SIX_LAYERS,
     shares={
-        "geography": 0.28, "addition": 0.16, "words": 0.18, "couplets": 0.09, "entities": 0.08, "reasoning": 0.04,
-        "causes": 0.04, "refusal": 0.02, "induction": 0.06, "choice": 0.05,
+        "geography": 0.26, "addition": 0.14, "words": 0.20, "couplets": 0.09, "entities": 0.07, "reasoning": 0.04,
+        "causes": 0.07, "refusal": 0.015, "induction": 0.04, "choice": 0.075,
     },
-    steps=2500, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
+    steps=3000, muon=10.0, weight_decay=0.4, embedding_decay=2.0, warmup=50, cooldown=0.6, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
 )  # fmt: skip
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
@@ -76,13 +78,19 @@ def _memorised() -> Mapping[str, Family]:
 
 
 def _echoes() -> Mapping[str, Family]:
-    return {"echoes": EchoesFamily(words=tuple(word for word in vocabulary() if word.isalpha() and len(word) > 1))}
+    words = tuple(word for word in vocabulary() if word.isalpha() and len(word) > 1)
+    return {"echoes": EchoesFamily(words=words), "pairs": PairsFamily(words=words)}
 
 
 def _notes() -> Mapping[str, Family]:
     geography = GeographyFamily(geography=default_geography())
     said = SaidWordsFamily(lexicon=default_lexicon())
     return {**_echoes(), "words": RepeatedFamily(of=said), "geography": RepeatedFamily(of=geography)}
+
+
+def _meanings() -> Iterable[str]:
+    """Words whose meaning is to be learnt as a rule: schools leave nothing in their embeddings."""
+    return (word for concept in default_lexicon().concepts for word in (*concept.words, *(concept.synonyms or ())))
 
 
 def siblings() -> Mapping[str, Sibling]:
@@ -116,7 +124,11 @@ def siblings() -> Mapping[str, Sibling]:
         ),
         Sibling(
             name="composing", families=composing_families, recipe=COMPOSING, start=None,
-            schools=(School(families=_echoes, recipe=ECHOES), School(families=_notes, recipe=NOTES)),
+            schools=(
+                School(families=_echoes, recipe=ECHOES), School(families=_echoes, recipe=PAIRS),
+                School(families=_notes, recipe=NOTES),
+            ),
+            forgotten=_meanings,
             about="composes: looks up, looks back, plans, carries", variables=composing_variables,
         ),
         *small_siblings(),
