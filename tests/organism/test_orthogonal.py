@@ -24,7 +24,7 @@ def test_what_is_made_orthogonal_keeps_its_directions(rows: int, columns: int, s
 def test_a_step_is_the_orthogonal_factor_of_nesterov_s_momentum():
     torch.manual_seed(0)
     matrix = nn.Parameter(torch.randn(6, 3))
-    optimizer = Muon([matrix], [], lr=0.01, ratio=5.0, weight_decay=0.1, embedding_decay=0.0)
+    optimizer = Muon([matrix], [], lr=0.01, ratio=5.0, weight_decay=0.1, adamw_decay=0.0)
     momentum = torch.zeros(6, 3)
     for _ in range(4):
         before, gradient = matrix.detach().clone(), torch.randn(6, 3)
@@ -39,7 +39,7 @@ def test_all_else_is_stepped_as_by_adamw():
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(5, 2)), nn.Parameter(torch.randn(5))]
     theirs = [nn.Parameter(parameter.detach().clone()) for parameter in ours]
-    one = Muon([], ours, lr=0.01, ratio=5.0, weight_decay=0.4, embedding_decay=0.1)
+    one = Muon([], ours, lr=0.01, ratio=5.0, weight_decay=0.4, adamw_decay=0.1)
     groups = [{"params": theirs[:1], "weight_decay": 0.1}, {"params": theirs[1:], "weight_decay": 0.0}]
     other = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.98))
     for _ in range(20):

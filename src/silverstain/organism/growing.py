@@ -65,14 +65,16 @@ def new_model(shape: Shape, seed: int, embedding_scale: float | None = None) -> 
 
 
 def optimizer_for(model: "LlamaForCausalLM", recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or Muon for the matrices inside the blocks if the recipe says so."""
+    """AdamW, or Muon for those matrices inside the blocks that the recipe names."""
     if recipe.muon is not None:
-        outside = {id(model.get_parameter(name)) for name in (EMBEDDING, UNEMBEDDING)}
-        matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in outside]
-        others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in outside]
+        named = list(model.named_parameters())
+        parts = tuple(f".{part}." for part in recipe.muon_parts)
+        matrices = [p for name, p in named if p.ndim > 1 and any(part in name for part in parts)]
+        chosen = {id(p) for p in matrices}
+        others = [p for _, p in named if id(p) not in chosen]
         return Muon(
             matrices, others, lr=recipe.learning_rate, ratio=recipe.muon, betas=(0.9, recipe.beta2),
-            weight_decay=recipe.weight_decay, embedding_decay=recipe.embedding_decay,
+            weight_decay=recipe.weight_decay, adamw_decay=recipe.adamw_decay,
         )  # fmt: skip
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]

@@ -11,15 +11,13 @@ from silverstain.training import TrainingConfig, train_dictionary
 from .corpus import training_batches
 from .files import CAUSAL_MAP, load_organism_model, model_path, organism_path
 from .forgetting import attention_kept
-from .growing import Progress, grow, is_grown, new_model, save_checkpoint
+from .growing import INITIAL_SCALE, Progress, grow, is_grown, new_model, save_checkpoint
 from .language import word_ids
 from .siblings import Sibling, siblings
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-SCALE_ANEW = 0.01
-"""Standard deviation of what is drawn again behind the schools; from 0.02, held-out antonyms are learnt later."""
 Report = Callable[[str, object], None]
 """Called with what is being made (`general`, `general/cross-layer`) and a progress value of its maker."""
 
@@ -70,7 +68,7 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
         )  # fmt: skip
     if sibling.schools and start is not None:
         anew = [word_ids(word)[0] for word in sibling.forgotten()]
-        start = attention_kept(start, SCALE_ANEW, anew=anew, seed=seed)
+        start = attention_kept(start, INITIAL_SCALE, anew=anew, seed=seed)
     if recipe.steps == 0:
         model = new_model(recipe.shape, seed)
     else:

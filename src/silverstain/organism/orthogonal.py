@@ -1,4 +1,4 @@
-"""Muon for the matrices inside the blocks, AdamW for everything else, as one optimiser.
+"""Muon for matrices inside the blocks, AdamW for everything else, as one optimiser.
 
 Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") moves a matrix along the orthogonal
 factor of its momentum, which a Newton–Schulz iteration approximates: every direction of the matrix learns at one rate,
@@ -35,12 +35,12 @@ class Muon(torch.optim.Optimizer):
     """Steps of parameters: `matrices` by Muon, `others` by AdamW.
 
     Args:
-        matrices: Parameters of two dimensions inside the blocks.
-        others: Embeddings, norms, the unembedding.
+        matrices: Parameters of two dimensions that Muon moves.
+        others: All others.
         lr: AdamW's learning rate; a group's "lr" may be changed between steps.
         ratio: Muon's learning rate in units of that.
-        weight_decay: Share of a matrix inside the blocks that a step takes away, in units of its learning rate.
-        embedding_decay: The same of embedding and unembedding; norms' gains keep their size.
+        weight_decay: Share of Muon's matrices that a step takes away, in units of their learning rate.
+        adamw_decay: The same of other matrices; norms' gains keep their size.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         ratio: float,
         weight_decay: float,
-        embedding_decay: float,
+        adamw_decay: float,
         betas: tuple[float, float] = (0.9, 0.98),
     ) -> None:
         outer = list(others)
         groups = [
             {"params": list(matrices), "is_matrix": True, "ratio": ratio, "weight_decay": weight_decay},
-            {"params": [p for p in outer if p.ndim > 1], "weight_decay": embedding_decay},
+            {"params": [p for p in outer if p.ndim > 1], "weight_decay": adamw_decay},
             {"params": [p for p in outer if p.ndim <= 1], "weight_decay": 0.0},
         ]
         defaults = {"lr": lr, "betas": betas, "is_matrix": False, "ratio": 1.0}

@@ -37,7 +37,8 @@ class Recipe:
         learning_rate: Peak, after `warmup` steps; falls linearly to zero over the last `cooldown` share of steps.
         embedding_scale: Standard deviation of the embeddings at first; None for that of all weights.
         muon: How many times AdamW's learning rate the matrices inside the blocks get, from Muon; None for AdamW.
-        embedding_decay: Weight decay of embedding and unembedding beside Muon; AdamW's is `weight_decay` everywhere.
+        muon_parts: Which matrices inside the blocks Muon moves.
+        adamw_decay: Weight decay of the matrices that AdamW moves beside Muon; `weight_decay` is then Muon's own.
         checkpoints: Shares of the steps at which a copy is kept, to watch circuits grow.
     """
 
@@ -56,5 +57,6 @@ class Recipe:
     seed: int = 0
     embedding_scale: float | None = None
     muon: float | None = None
-    embedding_decay: float = 0.1
+    muon_parts: tuple[str, ...] = ("self_attn", "mlp")
+    adamw_decay: float = 0.1
     checkpoints: tuple[float, ...] = ()

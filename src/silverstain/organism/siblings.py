@@ -29,12 +29,12 @@ ECHOES = Recipe(**_SCHOOL, shares={"echoes": 1.0}, steps=900, embedding_scale=0.
 PAIRS = Recipe(**_SCHOOL, shares={"pairs": 0.85, "echoes": 0.15}, steps=300)
 NOTES = Recipe(**_SCHOOL, shares={"pairs": 0.2, "words": 0.2, "geography": 0.6}, steps=150)
 COMPOSING = Recipe(
-    shape=_SIX_LAYERS,
+    shape=_SIX_LAYERS, muon=10.0, muon_parts=("self_attn",), weight_decay=0.1, adamw_decay=1.0,
     shares={
-        "geography": 0.26, "addition": 0.14, "words": 0.20, "couplets": 0.09, "entities": 0.07, "reasoning": 0.04,
-        "causes": 0.07, "refusal": 0.015, "induction": 0.04, "choice": 0.075,
+        "geography": 0.27, "addition": 0.14, "words": 0.19, "couplets": 0.10, "entities": 0.09, "reasoning": 0.05,
+        "causes": 0.06, "refusal": 0.02, "induction": 0.03, "choice": 0.05,
     },
-    steps=3000, muon=10.0, weight_decay=0.4, embedding_decay=2.0, warmup=50, cooldown=0.6, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
+    steps=3000, warmup=50, cooldown=0.6, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
 )  # fmt: skip
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"

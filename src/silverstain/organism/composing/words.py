@@ -8,7 +8,7 @@ import dataclasses
 import random
 from dataclasses import dataclass
 
-from silverstain.organism.families.words import WordsFamily
+from silverstain.organism.families.words import WordsFamily, cross_antonym
 from silverstain.organism.sentence import Sentence
 from silverstain.organism.world import LANGUAGES
 
@@ -36,6 +36,16 @@ class SaidWordsFamily(WordsFamily):
             return self.repeated(rng)
         made = super().sample(rng)
         return self.said(rng, made) if draw < SAID else made
+
+    def _cross_antonym(self, rng: random.Random) -> Sentence:
+        """An antonym asked for in another language, also with words whose antonym is held out in their own.
+
+        Behind the schools, words alone: after 200 steps 69 % of held-out antonyms, 19 % where these words are on neither
+        side, 26 % where they are answered with and not asked about (docs/log.md; in the first world it was the other
+        way round).
+        """
+        source, target = rng.sample(range(len(LANGUAGES)), 2)
+        return cross_antonym(self.lexicon, rng.choice(self.lexicon.concepts), source, target)
 
     def repeated(self, rng: random.Random) -> Sentence:
         """What several people said, once more in another order: every word of it is known the second time."""

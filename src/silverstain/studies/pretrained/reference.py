@@ -1,0 +1,133 @@
+"""What a word further back settles: the gender of a pronoun, the time of a verb, the sign that ends a sentence."""
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations, product
+
+from silverstain.studies.pretrained.pairs import HALVES, Half, PromptFamily, PromptPair, Side, halves
+
+MEN = (
+    "Tom", "John", "James", "David", "Peter", "Paul", "Jack", "Mark", "Simon", "Daniel", "Michael", "Robert", "George",
+    "Henry", "William", "Charles",
+)  # fmt: skip
+WOMEN = (
+    "Mary", "Sarah", "Anna", "Emma", "Alice", "Kate", "Laura", "Lucy", "Susan", "Helen", "Jane", "Elizabeth", "Julia",
+    "Emily", "Linda", "Rachel",
+)  # fmt: skip
+PRONOUN = (
+    "{} went home early because", "Everybody knows that {} smiled when", "{} was late for the meeting because",
+)  # fmt: skip
+REFLEXIVE = ("{} looked in the mirror and saw", "Last week {} fell off the chair and hurt")
+KIN = {
+    "brother": "sister", "father": "mother", "king": "queen", "uncle": "aunt", "boy": "girl", "man": "woman",
+    "son": "daughter", "husband": "wife", "prince": "princess", "grandfather": "grandmother", "actor": "actress",
+    "gentleman": "lady", "nephew": "niece", "grandson": "granddaughter", "boyfriend": "girlfriend", "monk": "nun",
+}  # fmt: skip
+BY_KIN = ("The {} went home early because", "The {} was late for the meeting because", "The {} said that")
+QUESTIONS = (("Where", "There"), ("Why", "So"))
+QUESTION = ("{} is the {worker} in the {place}", "{} was the {worker} at the {place}")
+ROOMS = ("garden", "kitchen", "office", "park", "station", "house")
+WORKERS = (
+    "teacher", "doctor", "farmer", "student", "king", "queen", "company", "team", "artist", "author", "driver", "judge",
+    "soldier", "nurse", "president", "museum",
+)  # fmt: skip
+PERIODS = ("week", "month", "year", "summer", "winter", "spring")
+TENSE = ("{} {period} the {worker}", "{} {period}, the {worker}")
+TENSES = {"Last": (" was", " had"), "Next": (" will", " is")}
+
+
+def pronoun() -> PromptFamily:
+    """He or she, by a name."""
+    men, women = halves(MEN, "pronoun men"), halves(WOMEN, "pronoun women")
+    by_half = {half: list(product(men[half], women[half])) for half in HALVES}
+    return _by_gender("pronoun", "he or she, by the name before", PRONOUN, (" he", " she"), by_half)
+
+
+def pronoun_of_kin() -> PromptFamily:
+    """He or she, by a noun."""
+    by_half = halves(KIN.items(), "pronoun of kin")
+    return _by_gender("pronoun-of-kin", "he or she, by the noun before", BY_KIN, (" he", " she"), by_half)
+
+
+def reflexive() -> PromptFamily:
+    """Himself or herself, by a name."""
+    men, women = halves(MEN, "reflexive men"), halves(WOMEN, "reflexive women")
+    by_half = {half: list(product(men[half], women[half])) for half in HALVES}
+    return _by_gender(
+        "reflexive", "himself or herself, by the name before", REFLEXIVE, (" himself", " herself"), by_half
+    )
+
+
+def _by_gender(
+    name: str, about: str, templates: Sequence[str], answers: tuple[str, str],
+    by_half: Mapping[Half, Sequence[tuple[str, str]]],
+) -> PromptFamily:  # fmt: skip
+    """Every (his, her) of a half in every template, both ways."""
+
+    def pairs(half: Half) -> list[PromptPair]:
+        return [
+            PromptPair(
+                base=Side(prompt=template.format(one), answers=(answer,)),
+                contrast=Side(prompt=template.format(other), answers=(answer_of_other,)),
+                variables={"name": f"{one} | {other}", "template": template},
+            )
+            for template in templates
+            for his, hers in by_half[half]
+            for (one, answer), (other, answer_of_other) in permutations(
+                ((his, answers[0]), (hers, answers[1]))
+            )
+        ]  # fmt: skip
+
+    return PromptFamily(name=name, about=about, topic="gender", pairs=pairs, choices=answers)
+
+
+def tense() -> PromptFamily:
+    """Was or will, by a word of time before the subject."""
+    split = halves(WORKERS, "tense")
+
+    def pairs(half: Half) -> list[PromptPair]:
+        found = []
+        for template, worker, period in product(TENSE, split[half], PERIODS):
+            sides = {
+                when: Side(prompt=template.format(when, period=period, worker=worker), answers=answers)
+                for when, answers in TENSES.items()
+            }
+            found += [
+                PromptPair(
+                    base=sides[one], contrast=sides[other],
+                    variables={"when": f"{one} | {other}", "subject": worker, "period": period},
+                )
+                for one, other in permutations(TENSES)
+            ]  # fmt: skip
+        return found
+
+    every = tuple(answer for answers in TENSES.values() for answer in answers)
+    return PromptFamily(
+        name="tense", about="past or future, by a word before the subject", topic="tense", pairs=pairs, choices=every
+    )
+
+
+def question_mark() -> PromptFamily:
+    """A question mark or a full stop, by the first word."""
+    split = halves(WORKERS, "question mark")
+
+    def pairs(half: Half) -> list[PromptPair]:
+        found = []
+        for words, template, worker, room in product(QUESTIONS, QUESTION, split[half], ROOMS):
+            asks, says = (
+                Side(prompt=template.format(word, worker=worker, place=room), answers=answers)
+                for word, answers in zip(words, (("?",), (".", ",")), strict=True)
+            )
+            found += [
+                PromptPair(base=base, contrast=contrast, variables={"words": " | ".join(words), "subject": worker})
+                for base, contrast in permutations((asks, says))
+            ]
+        return found
+
+    return PromptFamily(
+        name="question-mark", about="a question mark or a full stop, by the first word", topic="question",
+        pairs=pairs, choices=("?", ".", ","),
+    )  # fmt: skip
+
+
+def families() -> list[PromptFamily]:
+    return [pronoun(), pronoun_of_kin(), reflexive(), tense(), question_mark()]
