@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from silverstain.studies.pretrained import families
+from silverstain.studies.pretrained import families, reference
 from silverstain.studies.pretrained.facts import CAPITALS, CITIES, CURRENCIES, LANGUAGES
 from silverstain.studies.pretrained.pairs import HALVES, PromptPair, halves
 
 FAMILIES = families()
-FEWER = {"article-from-clue": 84, "currency": 80}
+FEWER = {"article-from-clue": 84, "currency": 80, "pronoun-of-kin": 48}
 """Families with fewer pairs in a half."""
 
 
@@ -51,6 +51,28 @@ def test_the_halves_of_facts_share_no_country_and_no_city(name: str):
     development, test = (asked_about(FAMILIES[name].pairs(half)) for half in HALVES)
     assert development.isdisjoint(test)
     assert development | test <= {*CAPITALS, *CURRENCIES, *LANGUAGES, *CITIES}
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("pronoun", "name"), ("reflexive", "name"), ("pronoun-of-kin", "name"), ("reflexive-number", "noun"),
+     ("tense", "subject"), ("question-mark", "subject"), ("agreement-across-clause", "noun")],
+)  # fmt: skip
+def test_the_halves_of_grammar_share_no_name_and_no_noun(name: str, variable: str):
+    development, test = (
+        {one for pair in FAMILIES[name].pairs(half) for one in pair.variables[variable].split(" | ")} for half in HALVES
+    )
+    assert development
+    assert development.isdisjoint(test)
+
+
+@pytest.mark.parametrize("name", ["pronoun", "reflexive", "pronoun-of-kin"])
+def test_hers_and_his_are_answered_by_the_name(name: str):
+    women = {*reference.WOMEN, *reference.KIN.values()}
+    for pair in FAMILIES[name].pairs("test"):
+        for side, named in zip((pair.base, pair.contrast), pair.variables["name"].split(" | "), strict=True):
+            assert f" {named} " in f" {side.prompt} "
+            assert side.answers[0] in ((" she", " herself") if named in women else (" he", " himself"))
 
 
 def test_the_prompts_are_the_same_whenever_they_are_drawn():

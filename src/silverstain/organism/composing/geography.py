@@ -66,11 +66,11 @@ class GeographyFamily:
                 return self.trade(rng, "fact of a partner", town=town, held_out=True)
             return self.two_hop(rng, town=town, held_out=True)
         draw = rng.random()
-        if draw < 0.16:
+        if draw < 0.26:
             return led(rng, in_state(rng.choice(self.geography.towns)))
-        if draw < 0.22:
+        if draw < 0.30:
             return state_fact(rng.choice(self.geography.states), rng.choice(RELATIONS))
-        if draw < 0.44:
+        if draw < 0.50:
             return self.two_hop(rng)
         if draw < 0.60:
             return self.repeated(rng)

@@ -40,9 +40,9 @@ class SaidWordsFamily(WordsFamily):
     def _cross_antonym(self, rng: random.Random) -> Sentence:
         """An antonym asked for in another language, also with words whose antonym is held out in their own.
 
-        Behind the schools, words alone: after 200 steps 69 % of held-out antonyms, 19 % where these words are on neither
-        side, 26 % where they are answered with and not asked about (docs/log.md; in the first world it was the other
-        way round).
+        Behind the schools, words alone: after 200 steps 69 % of held-out antonyms; 19 % where these words are on
+        neither side, 26 % where they are answered with and not asked about (docs/log.md; in the first world it was
+        the other way round).
         """
         source, target = rng.sample(range(len(LANGUAGES)), 2)
         return cross_antonym(self.lexicon, rng.choice(self.lexicon.concepts), source, target)

@@ -15,6 +15,8 @@ PLACES = (
     "near the {}", "behind the {}", "beside the {}", "from the {}", "next to the {}",
 )  # fmt: skip
 ATTRACTORS = ("window", "road", "river", "wall", "garden", "church", "bridge", "station")
+CLAUSES = ("that the {} saw", "that the {} liked", "which the {} found", "that the {} wanted")
+OWNERS = ("king", "queen", "artist", "soldier", "child", "woman")
 NAMES = (
     "Tom", "John", "Mary", "Sarah", "James", "David", "Anna", "Peter", "Paul", "Emma", "Alice", "Jack", "Kate",
     "Mark", "Laura", "Simon", "Lucy", "Daniel", "Michael", "Robert",
@@ -68,6 +70,26 @@ def agreement() -> PromptFamily:
     return PromptFamily(
         name="agreement", about="the verb agrees with its subject across a phrase", topic="agreement", pairs=pairs,
         choices=(" is", " was", " are", " were"),
+    )  # fmt: skip
+
+
+def agreement_across_clause() -> PromptFamily:
+    """The verb agrees with a subject that a clause with a noun of its own separates from it."""
+    split = halves(NOUNS, "agreement across a clause")
+
+    def pairs(half: Half) -> list[PromptPair]:
+        found = []
+        for noun, (clause, owner) in product(split[half], product(CLAUSES, OWNERS)):
+            words = clause.format(owner)
+            one, many = (Side(prompt=f"I know that the {word} {words}", answers=answers)
+                         for word, answers in ((noun, (" is", " was")), (NOUNS[noun], (" are", " were"))))  # fmt: skip
+            for base, contrast in ((one, many), (many, one)):
+                found.append(PromptPair(base=base, contrast=contrast, variables={"noun": noun, "clause": words}))
+        return found
+
+    return PromptFamily(
+        name="agreement-across-clause", about="the verb agrees with its subject across a clause", topic="agreement",
+        pairs=pairs, choices=(" is", " was", " are", " were"),
     )  # fmt: skip
 
 
@@ -129,4 +151,4 @@ def _articles(name: str, about: str, templates: tuple[str, ...], nouns: dict[str
 
 
 def families() -> list[PromptFamily]:
-    return [agreement(), indirect_object(), article(), article_from_clue()]
+    return [agreement(), indirect_object(), article(), article_from_clue(), agreement_across_clause()]

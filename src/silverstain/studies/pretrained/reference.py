@@ -26,13 +26,19 @@ BY_KIN = ("The {} went home early because", "The {} was late for the meeting bec
 QUESTIONS = (("Where", "There"), ("Why", "So"))
 QUESTION = ("{} is the {worker} in the {place}", "{} was the {worker} at the {place}")
 ROOMS = ("garden", "kitchen", "office", "park", "station", "house")
+ONE_AND_MANY = {
+    "teacher": "teachers", "doctor": "doctors", "farmer": "farmers", "student": "students", "soldier": "soldiers",
+    "king": "kings", "nurse": "nurses", "driver": "drivers", "singer": "singers", "boy": "boys", "girl": "girls",
+    "actor": "actors", "lawyer": "lawyers", "artist": "artists", "player": "players", "worker": "workers",
+}  # fmt: skip
+NUMBER = ("In the {place} the {} looked in the mirror and saw", "In the {place} the {} fell off the chair and hurt")
 WORKERS = (
     "teacher", "doctor", "farmer", "student", "king", "queen", "company", "team", "artist", "author", "driver", "judge",
     "soldier", "nurse", "president", "museum",
 )  # fmt: skip
 PERIODS = ("week", "month", "year", "summer", "winter", "spring")
-TENSE = ("{} {period} the {worker}", "{} {period}, the {worker}")
-TENSES = {"Last": (" was", " had"), "Next": (" will", " is")}
+TENSE = ("He told me that {} {period} the {worker}", "I know that {} {period}, this {worker}")
+TENSES = {"last": (" was", " had"), "next": (" will", " is")}
 
 
 def pronoun() -> PromptFamily:
@@ -55,6 +61,30 @@ def reflexive() -> PromptFamily:
     return _by_gender(
         "reflexive", "himself or herself, by the name before", REFLEXIVE, (" himself", " herself"), by_half
     )
+
+
+def reflexive_number() -> PromptFamily:
+    """Themselves, or himself and herself, by the number of a noun."""
+    split = halves(ONE_AND_MANY, "reflexive number")
+    answers = ((" himself", " herself"), (" themselves",))
+
+    def pairs(half: Half) -> list[PromptPair]:
+        found = []
+        for template, place, noun in product(NUMBER, ROOMS, split[half]):
+            one, many = (
+                Side(prompt=template.format(word, place=place), answers=right)
+                for word, right in zip((noun, ONE_AND_MANY[noun]), answers, strict=True)
+            )
+            found += [
+                PromptPair(base=base, contrast=contrast, variables={"noun": noun, "place": place})
+                for base, contrast in permutations((one, many))
+            ]
+        return found
+
+    return PromptFamily(
+        name="reflexive-number", about="himself or themselves, by the number of the noun before", topic="agreement",
+        pairs=pairs, choices=(*answers[0], *answers[1]),
+    )  # fmt: skip
 
 
 def _by_gender(
@@ -130,4 +160,4 @@ def question_mark() -> PromptFamily:
 
 
 def families() -> list[PromptFamily]:
-    return [pronoun(), pronoun_of_kin(), reflexive(), tense(), question_mark()]
+    return [pronoun(), pronoun_of_kin(), reflexive(), reflexive_number(), tense(), question_mark()]
