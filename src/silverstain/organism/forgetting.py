@@ -34,9 +34,9 @@ def attention_kept(
     kept = LlamaForCausalLM(config)
     kept.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
     generator = torch.Generator().manual_seed(seed)
-    for layer in kept.model.layers:
-        for linear in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
-            linear.weight.normal_(std=scale, generator=generator)
+    for name, value in kept.named_parameters():
+        if ".mlp." in name:
+            value.normal_(std=scale, generator=generator)
     tokens = torch.tensor(sorted(anew), dtype=torch.long)
     drawn = scale * torch.randn(len(tokens), config.hidden_size, generator=generator)
     kept.model.embed_tokens.weight[tokens] = drawn

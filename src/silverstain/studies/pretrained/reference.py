@@ -43,9 +43,7 @@ TENSES = {"last": (" was", " had"), "next": (" will", " is")}
 
 def pronoun() -> PromptFamily:
     """He or she, by a name."""
-    men, women = halves(MEN, "pronoun men"), halves(WOMEN, "pronoun women")
-    by_half = {half: list(product(men[half], women[half])) for half in HALVES}
-    return _by_gender("pronoun", "he or she, by the name before", PRONOUN, (" he", " she"), by_half)
+    return _by_gender("pronoun", "he or she, by the name before", PRONOUN, (" he", " she"), _couples("pronoun"))
 
 
 def pronoun_of_kin() -> PromptFamily:
@@ -56,11 +54,14 @@ def pronoun_of_kin() -> PromptFamily:
 
 def reflexive() -> PromptFamily:
     """Himself or herself, by a name."""
-    men, women = halves(MEN, "reflexive men"), halves(WOMEN, "reflexive women")
-    by_half = {half: list(product(men[half], women[half])) for half in HALVES}
-    return _by_gender(
-        "reflexive", "himself or herself, by the name before", REFLEXIVE, (" himself", " herself"), by_half
-    )
+    answers = (" himself", " herself")
+    return _by_gender("reflexive", "himself or herself, by the name before", REFLEXIVE, answers, _couples("reflexive"))
+
+
+def _couples(key: str) -> dict[Half, list[tuple[str, str]]]:
+    """Every man with every woman of a half."""
+    men, women = halves(MEN, f"{key} men"), halves(WOMEN, f"{key} women")
+    return {half: list(product(men[half], women[half])) for half in HALVES}
 
 
 def reflexive_number() -> PromptFamily:
