@@ -36,6 +36,15 @@ COMPOSING = Recipe(
     },
     steps=3000, warmup=50, cooldown=0.6, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
 )  # fmt: skip
+COMPOSING_FINISH = dataclasses.replace(
+    COMPOSING,
+    shares={
+        "geography": 0.34, "addition": 0.11, "words": 0.10, "couplets": 0.15, "entities": 0.14, "reasoning": 0.06,
+        "causes": 0.03, "refusal": 0.02, "induction": 0.02, "choice": 0.03,
+    },
+    steps=1500, learning_rate=1.2e-3, weight_decay=0.2, adamw_decay=2.0, cooldown=0.95, checkpoints=(),
+)  # fmt: skip
+"""What is held out is what the first growth leaves unfinished."""
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
 FINISH = Recipe(
@@ -128,7 +137,7 @@ def siblings() -> Mapping[str, Sibling]:
                 School(families=_echoes, recipe=ECHOES), School(families=_echoes, recipe=PAIRS),
                 School(families=_notes, recipe=NOTES),
             ),
-            forgotten=_meanings,
+            forgotten=_meanings, finish=COMPOSING_FINISH,
             about="composes: looks up, looks back, plans, carries", variables=composing_variables,
         ),
         *small_siblings(),
