@@ -1,5 +1,6 @@
 """What grammar and the sentence decide: agreement, the indirect object, the article before a noun that is planned."""
 
+from collections.abc import Sequence
 from itertools import permutations, product
 
 from silverstain.studies.pretrained.pairs import Half, PromptFamily, PromptPair, Side, halves
@@ -55,41 +56,31 @@ CLUES = {
 
 def agreement() -> PromptFamily:
     """The verb agrees with a subject that a phrase separates from it."""
-    split = halves(NOUNS, "agreement")
-
-    def pairs(half: Half) -> list[PromptPair]:
-        found = []
-        for noun, place, attractor in product(split[half], PLACES, ATTRACTORS):
-            phrase = place.format(attractor)
-            one, many = (Side(prompt=f"I know that the {word} {phrase}", answers=answers)
-                         for word, answers in ((noun, (" is", " was")), (NOUNS[noun], (" are", " were"))))  # fmt: skip
-            for base, contrast in ((one, many), (many, one)):
-                found.append(PromptPair(base=base, contrast=contrast, variables={"noun": noun, "phrase": phrase}))
-        return found
-
-    return PromptFamily(
-        name="agreement", about="the verb agrees with its subject across a phrase", topic="agreement", pairs=pairs,
-        choices=(" is", " was", " are", " were"),
-    )  # fmt: skip
+    phrases = [place.format(attractor) for place, attractor in product(PLACES, ATTRACTORS)]
+    return _agreement("agreement", "the verb agrees with its subject across a phrase", "phrase", phrases)
 
 
 def agreement_across_clause() -> PromptFamily:
     """The verb agrees with a subject that a clause with a noun of its own separates from it."""
-    split = halves(NOUNS, "agreement across a clause")
+    clauses = [clause.format(owner) for clause, owner in product(CLAUSES, OWNERS)]
+    return _agreement("agreement-across-clause", "the verb agrees with its subject across a clause", "clause", clauses)
+
+
+def _agreement(name: str, about: str, between: str, phrases: Sequence[str]) -> PromptFamily:
+    """Every noun of a half, in singular and plural, before each of some phrases."""
+    split = halves(NOUNS, name)
 
     def pairs(half: Half) -> list[PromptPair]:
         found = []
-        for noun, (clause, owner) in product(split[half], product(CLAUSES, OWNERS)):
-            words = clause.format(owner)
-            one, many = (Side(prompt=f"I know that the {word} {words}", answers=answers)
+        for noun, phrase in product(split[half], phrases):
+            one, many = (Side(prompt=f"I know that the {word} {phrase}", answers=answers)
                          for word, answers in ((noun, (" is", " was")), (NOUNS[noun], (" are", " were"))))  # fmt: skip
             for base, contrast in ((one, many), (many, one)):
-                found.append(PromptPair(base=base, contrast=contrast, variables={"noun": noun, "clause": words}))
+                found.append(PromptPair(base=base, contrast=contrast, variables={"noun": noun, between: phrase}))
         return found
 
     return PromptFamily(
-        name="agreement-across-clause", about="the verb agrees with its subject across a clause", topic="agreement",
-        pairs=pairs, choices=(" is", " was", " are", " were"),
+        name=name, about=about, topic="agreement", pairs=pairs, choices=(" is", " was", " are", " were")
     )  # fmt: skip
 
 
