@@ -48,9 +48,7 @@ def _listed_words() -> Iterable[str]:
     for state in geography.states:
         yield state.name
         yield from (state.fact(relation) for relation in RELATIONS)
-    for concept in lexicon.concepts:
-        yield from concept.words
-        yield from concept.synonyms or ()
+    yield from lexicon.every_word()
     yield from (word for word, _ in rhymes().words)
     for names in dict(rows_with_header("names")).values():
         yield from names.split()

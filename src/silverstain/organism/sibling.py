@@ -24,7 +24,7 @@ class Sibling:
         families: Makes the families it is grown on and checked with.
         recipe: Its growth; zero steps leave the weights as they were drawn.
         schools: What it is grown on before its recipe begins, one after the other.
-        forgotten: Words whose embeddings are drawn anew behind the schools.
+        forgotten: Words whose embeddings are drawn anew behind the schools, as all MLPs are.
         finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.

@@ -99,7 +99,7 @@ def _notes() -> Mapping[str, Family]:
 
 def _meanings() -> Iterable[str]:
     """Words whose meaning is to be learnt as a rule: schools leave nothing in their embeddings."""
-    return (word for concept in default_lexicon().concepts for word in (*concept.words, *(concept.synonyms or ())))
+    return default_lexicon().every_word()
 
 
 def siblings() -> Mapping[str, Sibling]:

@@ -90,6 +90,10 @@ class Lexicon:
     held_out: frozenset[tuple[int, int]]
     """(antonym pair, language) whose antonym is never stated with a word of that language; pair = index // 2."""
 
+    def every_word(self) -> Iterable[str]:
+        """The words of every concept in every language, synonyms with them."""
+        return (word for concept in self.concepts for word in (*concept.words, *(concept.synonyms or ())))
+
 
 def geography(seed: int = 0) -> Geography:
     """Fifty states with four towns each. A town's name has two pieces, each shared by towns of about ten states."""

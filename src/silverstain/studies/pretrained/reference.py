@@ -144,13 +144,15 @@ def question_mark() -> PromptFamily:
     def pairs(half: Half) -> list[PromptPair]:
         found = []
         for words, template, worker, room in product(QUESTIONS, QUESTION, split[half], ROOMS):
-            asks, says = (
-                Side(prompt=template.format(word, worker=worker, place=room), answers=answers)
+            sides = {
+                word: Side(prompt=template.format(word, worker=worker, place=room), answers=answers)
                 for word, answers in zip(words, (("?",), (".", ",")), strict=True)
-            )
+            }
             found += [
-                PromptPair(base=base, contrast=contrast, variables={"words": " | ".join(words), "subject": worker})
-                for base, contrast in permutations((asks, says))
+                PromptPair(
+                    base=sides[one], contrast=sides[other], variables={"word": f"{one} | {other}", "subject": worker}
+                )
+                for one, other in permutations(words)
             ]
         return found
 
