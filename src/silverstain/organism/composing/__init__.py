@@ -1,16 +1,16 @@
 """The families of a world whose answers take several steps, at several words: look-ups that follow one another, plans
 that are made before they are written, carries over three digits, causes that only two symptoms together tell.
 
-Entities, refusal, induction and choice are those of the first world.
+Entities, induction and choice are those of the first world.
 """
 
 from collections.abc import Mapping
 
-from silverstain.organism.families import Family, choice, entities, induction, refusal
+from silverstain.organism.families import Family, choice, entities, induction
 from silverstain.organism.families.couplets import rhymes as words_of_kinds
 from silverstain.organism.world import default_geography, default_lexicon
 
-from . import addition, causes, couplets, geography, reasoning, words
+from . import addition, causes, couplets, geography, reasoning, refusal, words
 
 
 def families() -> Mapping[str, Family]:

@@ -1,4 +1,5 @@
 """Two symptoms mean together what neither means alone: each is of a hidden kind, and the sum of the kinds is the cause.
+A cause has a sign, which may be asked for, and a remedy, so that it is more than another name of one answer.
 
 Kinds are numbered 0 to 5, and a cause is the sum of two kinds modulo 6. Every kind occurs with every cause (nearly)
 equally often, so no symptom by itself says anything of it, and no weighing of the two apart does either.
@@ -18,11 +19,14 @@ SYMPTOMS = (
     "sweating", "hunger", "blisters",
 )  # fmt: skip
 SIGNS = ("jaundice", "photophobia", "tinnitus", "anosmia", "ptosis", "vertigo")
+REMEDIES = ("quinine", "iodine", "codeine", "digitalis", "bismuth", "laudanum")
 N_KINDS = len(SIGNS)
 TEMPLATES = ("patient with {a} and {b} ; next ask about {sign!} .", "since {a} came with {b} , look for {sign!} .")
+TREATED = ("patient with {a} and {b} ; treat them with {remedy!} .", "since {a} came with {b} , give {remedy!} .")
 BESIDE_ANOTHER = (
     "this patient has {a} and {b} , the other has {c} ; of this one ask about {sign!} .",
     "the other patient has {c} , this one has {a} and {b} ; of this one ask about {sign!} .",
+    "the other patient has {c} , this one has {a} and {b} ; treat this one with {remedy!} .",
 )
 """Another's symptom lies between, and says nothing."""
 
@@ -60,12 +64,13 @@ class CausesFamily:
                 break
         if rng.random() < 0.3:
             return two_symptoms(self.clinic, a, b, rng.choice(BESIDE_ANOTHER), c=c, held_out=held_out)
-        return two_symptoms(self.clinic, a, b, rng.choice(TEMPLATES), held_out=held_out)
+        return two_symptoms(self.clinic, a, b, rng.choice(TEMPLATES + TREATED), held_out=held_out)
 
 
 def two_symptoms(
     clinic: Clinic, a: str, b: str, template: str = TEMPLATES[0], *, c: str = "", held_out: bool = False
 ) -> Sentence:
     cause = clinic.cause(a, b)
-    variables = {"cause": str(cause), "a": a, "b": b, "sign": SIGNS[cause]} | ({"c": c} if c else {})
-    return sentence(NAME, template, a=a, b=b, c=c, sign=SIGNS[cause], variables=variables, held_out=held_out)
+    answers = {"sign": SIGNS[cause], "remedy": REMEDIES[cause]}
+    variables = {"cause": str(cause), "a": a, "b": b, **answers} | ({"c": c} if c else {})
+    return sentence(NAME, template, a=a, b=b, c=c, **answers, variables=variables, held_out=held_out)

@@ -10,12 +10,14 @@ import dataclasses
 import random
 from dataclasses import dataclass
 
-from silverstain.organism.families.geography import NAME, in_state, state_fact, two_hop
+from silverstain.organism.families.geography import NAME, state_fact, two_hop
 from silverstain.organism.sentence import Sentence, sentence
 from silverstain.organism.world import RELATIONS, Geography, State, Town
 
 LEADS = ("", "", "", "yesterday it rained a little .", "we heard the news at noon .", "listen , my friend :")
 """What may stand before a question: so nothing is known from a place counted from the front."""
+IN_STATE = ("{town} lies in {answer!} .", "the state containing {town} is {answer!} .")
+"""What is told of every town; of some nothing else ever is."""
 BESIDE_ANOTHER = (
     "{town} , unlike {other} , belongs to a state with the {relation} {answer!} .",
     "not for {other} but for {town} : the {relation} is {answer!} .",
@@ -67,7 +69,7 @@ class GeographyFamily:
             return self.two_hop(rng, town=town, held_out=True)
         draw = rng.random()
         if draw < 0.26:
-            return led(rng, in_state(rng.choice(self.geography.towns)))
+            return led(rng, in_state(rng.choice(self.geography.towns), rng.choice(IN_STATE)))
         if draw < 0.30:
             return state_fact(rng.choice(self.geography.states), rng.choice(RELATIONS))
         if draw < 0.50:
@@ -154,6 +156,11 @@ class GeographyFamily:
             if town.state is state and town is not asked and town.name not in self.geography.told_once
         ]
         return f"the state containing {rng.choice(towns)}" if key == "town" and towns else state.name
+
+
+def in_state(town: Town, template: str = IN_STATE[0]) -> Sentence:
+    variables = {"town": town.name, "state": town.state.name, "form": "in state"}
+    return sentence(NAME, template, town=town.name, answer=town.state.name, variables=variables)
 
 
 def led(rng: random.Random, made: Sentence) -> Sentence:

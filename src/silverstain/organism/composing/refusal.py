@@ -1,0 +1,34 @@
+"""Requests to mix two substances, and questions whether they may be mixed.
+
+Both are answered by whether the pair is forbidden, in other words, so that it is more than another name of one answer.
+"""
+
+import dataclasses
+import random
+from dataclasses import dataclass
+
+from silverstain.organism.families import refusal
+from silverstain.organism.families.refusal import NAME, REFUSED
+from silverstain.organism.families.refusal import held_out_pairs as held_out_pairs
+from silverstain.organism.sentence import Sentence, sentence
+
+MAY, MAY_NOT = "yes", "no"
+QUESTIONS = ("may we mix {a} with {b} ? {reply!} .", "is it safe to put {b} into {a} ? {reply!} .")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalFamily(refusal.RefusalFamily):
+    def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
+        made = super().sample(rng, held_out=held_out)
+        return made if made.variables["form"] == "membership" or rng.random() < 0.5 else asked_first(made, rng)
+
+
+def asked_first(request: Sentence, rng: random.Random) -> Sentence:
+    """Whether what is requested may be done."""
+    known = request.variables
+    reply = MAY_NOT if known["reply"] == REFUSED else MAY
+    made = sentence(
+        NAME, rng.choice(QUESTIONS), a=known["a"], b=known["b"], reply=reply,
+        variables={**known, "reply": reply, "form": "question"},
+    )  # fmt: skip
+    return dataclasses.replace(made, held_out=request.held_out)
