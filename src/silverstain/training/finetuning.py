@@ -7,6 +7,7 @@ reconstruction on the real stream beside it; the thresholds follow a controller 
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,11 @@ from torch.optim import Adam
 
 from silverstain.bases.replaced import edited_logits, replaced_logits
 from silverstain.models import Harvest, LanguageModel, TokenBatch, harvest
-from silverstain.statistics import divergence
+from silverstain.models.products import ProductsInBfloat16
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.jacobians import Tangents
+from silverstain.training.losses import divergence_sum
 from silverstain.training.reconstruction import StepReport, scaled_rows, stream_loss
 from silverstain.training.responses import feature_edit, response_loss
 from silverstain.training.team import ALONE, Team
@@ -40,16 +42,18 @@ def finetuning_step(
     sparsity: float = 0.0,
     dead: Bool[Tensor, "layer feature"] | None = None,
     mlps: Tangents | None = None,
+    in_bfloat16: ProductsInBfloat16 | None = None,
 ) -> StepReport:
     """One step on one batch: KL (or surprise) through the replaced model + what the first phase lowers, weighted, on
-    the model's own stream."""
+    the model's own stream. With `in_bfloat16` the model's blocks, real and replaced, make their products so."""
     team, whole = weights.team, batch
     batch = team.own_batch(whole)
-    harvested = harvest(model, batch.token_ids)
     mask = batch.mask
     optimizer.zero_grad(set_to_none=True)
-    teacher, deltas = _teacher(model, weights, harvested, whole, config, generator)
-    student = replaced_logits(model, weights, batch.token_ids, mask=mask, deltas=deltas)
+    with nullcontext() if in_bfloat16 is None else in_bfloat16():
+        harvested = harvest(model, batch.token_ids)
+        teacher, deltas = _teacher(model, weights, harvested, whole, config, generator)
+        student = replaced_logits(model, weights, batch.token_ids, mask=mask, deltas=deltas)
     kl = _mean_divergence(teacher, student, batch, config, team)
     aim = kl if config.end_to_end == "kl" else surprise(student, batch, team)
     aim.backward()
@@ -99,12 +103,11 @@ def _mean_divergence(
     teacher: Tensor, student: Tensor, batch: TokenBatch, config: TrainingConfig, team: Team
 ) -> Float[Tensor, ""]:
     """The divergence over the positions that count, the determined ones as much more as the configuration says."""
-    mask = batch.mask
-    importance = torch.ones_like(mask, dtype=teacher.dtype)
+    importance = batch.mask.to(student.dtype)
     if batch.determined is not None:
-        importance = importance + (config.determined_weight - 1) * batch.determined
-    importance = importance[mask]
-    return (divergence(teacher[mask], student[mask]) * importance).sum() / team.over_rows(importance.sum())
+        importance = importance * (1 + (config.determined_weight - 1) * batch.determined)
+    importance = importance / team.over_rows(importance.sum())
+    return divergence_sum(teacher.flatten(0, 1), student.flatten(0, 1), importance.flatten())
 
 
 def surprise(logits: Float[Tensor, "batch pos d_vocab"], batch: TokenBatch, team: Team = ALONE) -> Float[Tensor, ""]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from silverstain.models import LanguageModel, TokenBatch
+from silverstain.models.products import ProductsInBfloat16
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.finetuning import finetuning_step
@@ -53,6 +54,7 @@ class Learner:
         self.dead = torch.zeros(n_layers, n_features, dtype=torch.bool, device=device)
         """Which features had not fired at the last look, and were not revived then."""
         self.dead_share = 0.0
+        self._in_bfloat16: ProductsInBfloat16 | None = None
         self.optimizer = self._new_optimizer()
         self._set_kernel()
 
@@ -118,7 +120,14 @@ class Learner:
             model, self.weights, self.optimizer, batch.to(model.device), config,
             generator_for(config, "finetune", step),
             sparsity=config.sparsity_at(config.steps + step), dead=self.dead, mlps=self._mlps(model),
+            in_bfloat16=self._blocks_in_bfloat16(model),
         )  # fmt: skip
+
+    def _blocks_in_bfloat16(self, model: LanguageModel) -> ProductsInBfloat16 | None:
+        """Made at the first step of the second phase: it holds the blocks' weights once more."""
+        if self.weights.products == "bfloat16" and self._in_bfloat16 is None:
+            self._in_bfloat16 = ProductsInBfloat16(model)
+        return self._in_bfloat16
 
     def _mlps(self, model: LanguageModel | None) -> Tangents | None:
         return None if model is None or not self.config.jacobian_weight else mlp_tangents(model, self.weights.scales)

@@ -167,3 +167,38 @@ def jacobian_loss(
         for tangent, seen in zip(tangents, found, strict=True)
     ]
     return torch.stack(parts).mean()
+
+
+DIVERGENCE_ROWS = 64
+"""Positions whose divergence is computed at once: their logits stay in the cache, where those of all would not."""
+
+
+def divergence_sum(
+    teacher: Float[Tensor, "row d_vocab"],
+    student: Float[Tensor, "row d_vocab"],
+    importance: Float[Tensor, " row"],
+) -> Float[Tensor, ""]:
+    """Σ importance · KL(teacher ‖ student) in nats; differentiable in the student's logits alone.
+
+    The gradient, importance · (softmax(student) − softmax(teacher)), is made along with the value, a block of rows at
+    a time: no tensor of the logits' size is held beside it. Rows of no importance are not looked at.
+    """
+    return _DivergenceSum.apply(teacher, student, importance)  # type: ignore[no-any-return]
+
+
+class _DivergenceSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, teacher, student, importance):  # type: ignore[no-untyped-def]
+        grad, total = torch.zeros_like(student), student.new_zeros(())
+        for rows in importance.nonzero().view(-1).split(DIVERGENCE_ROWS):
+            log_p, log_q = (logits[rows].log_softmax(-1) for logits in (teacher, student))
+            p, weight = log_p.exp(), importance[rows]
+            total += ((p * (log_p - log_q)).sum(-1) * weight).sum()
+            grad[rows] = log_q.exp_().sub_(p).mul_(weight[:, None])
+        ctx.save_for_backward(grad)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad_of_sum):  # type: ignore[no-untyped-def]
+        (grad,) = ctx.saved_tensors
+        return None, grad * grad_of_sum, None

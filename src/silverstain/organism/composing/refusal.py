@@ -13,7 +13,11 @@ from silverstain.organism.families.refusal import held_out_pairs as held_out_pai
 from silverstain.organism.sentence import Sentence, sentence
 
 MAY, MAY_NOT = "yes", "no"
-QUESTIONS = ("may we mix {a} with {b} ? {reply!} .", "is it safe to put {b} into {a} ? {reply!} .")
+QUESTIONS = (
+    "we mix {a} with {b} ? {reply!} .", "may we put {b} into {a} ? {reply!} .",
+    "is it safe to mix {a} with {b} ? {reply!} .",
+)  # fmt: skip
+"""The first has as many words as a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
