@@ -9,13 +9,14 @@ from sklearn.linear_model import LogisticRegression
 
 from silverstain.organism.batches import batch_of, position_of, tokens_of
 from silverstain.organism.checking import family_rows
-from silverstain.organism.composing import families
+from silverstain.organism.composing import causes, families
 from silverstain.organism.composing.addition import is_held_out, numbers
 from silverstain.organism.composing.causes import N_KINDS, SYMPTOMS, clinic
 from silverstain.organism.composing.couplets import CoupletsFamily, owner_place, rhymes
 from silverstain.organism.composing.reasoning import functions
 from silverstain.organism.composing.variables import variables
 from silverstain.organism.composing.writing import admissible, agreeing, couplet_rows
+from silverstain.organism.families.refusal import FORBIDDEN
 from silverstain.organism.growing import new_model, token_losses
 from silverstain.organism.language import build_tokenizer, vocabulary, word_ids
 from silverstain.organism.recipe import Shape
@@ -307,3 +308,43 @@ def test_the_second_carry_is_that_of_the_lower_two_digits():
         (a, b), (c, d) = ((int(case.words[2]), int(case.words[4])) for case in (pair.base, pair.donor))
         own, others = (int(x % 100 + y % 100 >= 100) for x, y in ((a, b), (c, d)))
         assert pair.counterfactual == {str(a + b + 100 * (others - own))[0]}
+
+
+def spec_named(name: str):
+    (spec,) = (spec for spec in variables() if spec.name == name)
+    return spec
+
+
+def test_a_cause_follows_from_two_symptoms_and_is_asked_about_in_two_ways():
+    known = causes.clinic()
+    for pair in spec_named("causes: cause (sign or remedy)").pairs(40, 0):
+        (a, b), (c, d) = ((case.words[2], case.words[4]) for case in (pair.base, pair.donor))
+        assert pair.base.words[5:] != pair.donor.words[5:]
+        answers = causes.REMEDIES if "treat" in pair.base.words else causes.SIGNS
+        assert pair.counterfactual == {answers[known.cause(c, d)]}
+        assert pair.base.answers == {answers[known.cause(a, b)]}
+        assert known.cause(c, d) not in (known.cause(a, d), known.cause(c, b))
+
+
+def test_a_forbidden_pair_is_refused_and_said_not_to_be_safe():
+    for sentence in drawn("refusal", 400):
+        if sentence.variables["form"] == "membership":
+            continue
+        groups = frozenset((sentence.variables["group a"], sentence.variables["group b"]))
+        is_question = sentence.variables["form"] == "question"
+        replies = ("no", "yes") if is_question else ("sorry", "sure")
+        assert sentence.words[sentence.answer] == replies[groups not in FORBIDDEN]
+        assert ("?" in sentence.words) == is_question
+    for pair in spec_named("refusal: forbidden (request or question)").pairs(40, 0):
+        assert pair.donor.answers != pair.counterfactual
+        assert pair.counterfactual | pair.base.answers in ({"yes", "no"}, {"sorry", "sure"})
+
+
+def test_no_place_holds_the_town_that_is_asked_about_nor_what_was_said():
+    towns = spec_named("geography: state (one of two towns)").pairs(60, 0)
+    assert {(p.base.words[-3], p.donor.words[-3]) for p in towns} == {
+        (a, b) for a in ("earlier", "later") for b in ("earlier", "later")
+    }
+    said = spec_named("words: concept (what somebody said)").pairs(60, 0)
+    places = {tuple(case.words.index(case.words[-5]) for case in (p.base, p.donor)) for p in said}
+    assert len(places) == 4

@@ -4,9 +4,18 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from silverstain.statistics import divergence
 from silverstain.training import TrainingConfig
 from silverstain.training.kernels import Active, decode
-from silverstain.training.losses import jacobian_loss, l0_sparsity, pre_activation_loss, squared_error, tanh_sparsity
+from silverstain.training.losses import (
+    DIVERGENCE_ROWS,
+    divergence_sum,
+    jacobian_loss,
+    l0_sparsity,
+    pre_activation_loss,
+    squared_error,
+    tanh_sparsity,
+)
 from silverstain.training.molt import groups_of, mixture, product_norms, ranks, rows_of_active
 from silverstain.training.planting import Planted, recovery, train_on_planted
 from silverstain.training.reconstruction import stream_loss
@@ -32,6 +41,20 @@ def test_losses_pass_gradcheck():
     assert gradcheck(lambda v, w: tanh_sparsity(v, w, active, 4), (draw(n, positive=True), draw(7, positive=True)))
     targets = [draw(3, 4, seed=1).detach(), draw(3, 4, seed=2).detach()]
     assert gradcheck(lambda a, b: squared_error(targets, [a, b])[0], (draw(3, 4), draw(3, 4, seed=5)))
+
+
+def test_a_divergence_in_blocks_and_its_gradient_are_those_of_all_rows_at_once():
+    n = 2 * DIVERGENCE_ROWS + 7
+    teacher, student = draw(n, 11).detach(), draw(n, 11, seed=1)
+    importance = draw(n, seed=2, positive=True).detach()
+    importance[::3] = 0.0
+    teacher[::3] = torch.nan  # what does not count is not looked at
+    counted = importance > 0
+    wanted = (divergence(teacher[counted], student[counted]) * importance[counted]).sum()
+    (gradient,) = torch.autograd.grad(3 * wanted, student)
+    found = divergence_sum(teacher, student, importance)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, student)[0], gradient)
 
 
 @pytest.mark.parametrize("bandwidth", [0.3, 1.0])

@@ -8,6 +8,7 @@ from silverstain.models import LanguageModel
 from silverstain.models import products as module
 from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training.batches import harvest_rows
+from silverstain.training.learner import Learner
 from silverstain.training.products import HarvestInBfloat16, faster_products, product_with
 from silverstain.training.scanning import above
 
@@ -91,3 +92,20 @@ def test_a_resumed_run_keeps_the_type_of_its_products(model, tmp_path, monkeypat
         model, batches(), TrainingConfig(**{**config.to_json(), "products": "float32"}), tmp_path / "f"
     )
     assert not torch.equal(plain.W_enc(1), whole.W_enc(1))
+
+
+def test_a_second_phase_in_bfloat16_is_that_of_float32_to_rounding_and_leaves_the_model_as_it_was(model):
+    config = TrainingConfig(kind="per-layer", n_features=24, l0=3, steps=1, rows=40, pool_rows=80, finetune_steps=1)
+    batch = next(batches())
+    before = [parameter.clone() for parameter in model.hf.parameters()]
+    found = []
+    for products in ("float32", "bfloat16"):
+        learner = Learner.start(harvest_rows(model, batch), config)
+        learner.weights.products = products
+        report = learner.finetune(model, batch, 0)
+        found.append((report.kl, learner.weights.W_enc[1].detach()))
+    (exact, W), (rounded, W_rounded) = found
+    assert 0 < abs(exact - rounded) < 0.02 * exact
+    assert 0 < float((W - W_rounded).norm() / W.norm()) < 0.05
+    assert all(torch.equal(a, b) for a, b in zip(before, model.hf.parameters(), strict=True))
+    assert not any("forward" in module.__dict__ for module in model.hf.modules())

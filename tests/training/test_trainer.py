@@ -10,10 +10,11 @@ from silverstain.bases import open_dictionary
 from silverstain.errors import UsageError
 from silverstain.evaluation import evaluate_dictionary
 from silverstain.models import TokenBatch
+from silverstain.statistics import divergence
 from silverstain.storage import read_tensors, save_tensors_whole
 from silverstain.training import TrainingConfig, train_dictionary
 from silverstain.training.checkpoint import FILE, FORMAT
-from silverstain.training.finetuning import divergence, hold_l0, random_swap
+from silverstain.training.finetuning import hold_l0, random_swap
 
 from .conftest import batches
 

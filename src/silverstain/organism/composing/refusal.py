@@ -8,7 +8,8 @@ import random
 from dataclasses import dataclass
 
 from silverstain.organism.families import refusal
-from silverstain.organism.families.refusal import NAME, REFUSED
+from silverstain.organism.families.refusal import ALLOWED, NAME, REFUSED
+from silverstain.organism.families.refusal import TEMPLATES as REQUESTS
 from silverstain.organism.families.refusal import held_out_pairs as held_out_pairs
 from silverstain.organism.sentence import Sentence, sentence
 
@@ -30,9 +31,17 @@ class RefusalFamily(refusal.RefusalFamily):
 def asked_first(request: Sentence, rng: random.Random) -> Sentence:
     """Whether what is requested may be done."""
     known = request.variables
-    reply = MAY_NOT if known["reply"] == REFUSED else MAY
+    template = rng.choice(QUESTIONS)
+    answer = reply(template, known["reply"] == REFUSED)
     made = sentence(
-        NAME, rng.choice(QUESTIONS), a=known["a"], b=known["b"], reply=reply,
-        variables={**known, "reply": reply, "form": "question"},
+        NAME, template, a=known["a"], b=known["b"], reply=answer,
+        variables={**known, "reply": answer, "form": "question"},
     )  # fmt: skip
     return dataclasses.replace(made, held_out=request.held_out)
+
+
+def reply(template: str, is_forbidden: bool) -> str:
+    """What answers a request, or a question."""
+    if template in REQUESTS:
+        return REFUSED if is_forbidden else ALLOWED
+    return MAY_NOT if is_forbidden else MAY

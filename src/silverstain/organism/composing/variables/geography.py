@@ -8,6 +8,8 @@ from silverstain.organism.variables.pairs import Case, Pair, VariableSpec, asked
 from silverstain.organism.world import RELATIONS, State, Town, default_geography
 
 TWO_HOP_ROLES = roles("the relation of the state containing town is")
+WHICH = {"earlier": geography.BESIDE_ANOTHER[2], "later": geography.BESIDE_ANOTHER[3]}
+WHICH_ROLES = roles("we drove from first-town to second-town ; the relation of the which one is")
 NOTES = "{a} supplies {b} , {c} supplies {d} , "
 PARTNER_OF = NOTES + "the partner of the state containing {town} is {answer!} ."
 FACT_OF_PARTNER = NOTES + "the {relation} of the partner of the state containing {town} is {answer!} ."
@@ -34,6 +36,31 @@ def state(rng: random.Random) -> Pair | None:
         return None
     base = asked(geography.two_hop(town, relation), town.state.name, town.name)
     donor = asked(geography.two_hop(donor_town, other), donor_town.state.name, donor_town.name)
+    return Pair(base=base, donor=donor, counterfactual=frozenset({wanted}))
+
+
+def one_of_two(town: Town, beside: Town, which: str, relation: str) -> Case:
+    """Asked about the earlier or the later of two towns."""
+    made = sentence(
+        geography.NAME, WHICH[which], town=town.name, other=beside.name, relation=relation,
+        answer=town.state.fact(relation),
+    )  # fmt: skip
+    return asked(made, town.state.name, town.name)
+
+
+def state_of_one_of_two(rng: random.Random) -> Pair | None:
+    """Either may be asked about, in the base and in the donor, so that no place holds the town that is. The donor is
+    asked another relation."""
+    relation, other = rng.sample(RELATIONS, 2)
+    town, donor_town = towns_of_different_states(rng)
+    beside, donors_beside = towns_of_different_states(rng)
+    if {beside.state, donors_beside.state} & {town.state, donor_town.state}:
+        return None
+    wanted = donor_town.state.fact(relation)
+    if wanted in (town.state.fact(relation), donor_town.state.fact(other), beside.state.fact(relation)):
+        return None
+    base = one_of_two(town, beside, rng.choice(tuple(WHICH)), relation)
+    donor = one_of_two(donor_town, donors_beside, rng.choice(tuple(WHICH)), other)
     return Pair(base=base, donor=donor, counterfactual=frozenset({wanted}))
 
 
@@ -108,6 +135,9 @@ def partner(rng: random.Random) -> Pair | None:
 SPECS = (
     VariableSpec(family=geography.NAME, variable="state", form="two hops", roles=TWO_HOP_ROLES, draw=state),
     VariableSpec(family=geography.NAME, variable="relation", form="two hops", roles=TWO_HOP_ROLES, draw=relation),
+    VariableSpec(
+        family=geography.NAME, variable="state", form="one of two towns", roles=WHICH_ROLES, draw=state_of_one_of_two
+    ),
     VariableSpec(
         family=geography.NAME,
         variable="state",

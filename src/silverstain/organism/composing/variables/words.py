@@ -47,7 +47,8 @@ def _drawn_concepts(rng: random.Random, n: int) -> list[Concept]:
 
 
 def concept_said(rng: random.Random) -> Pair | None:
-    """Somebody else said something else: the donor's opposite is asked for in another language."""
+    """Something else was said by who is asked about: the first or the second, so that no place holds it. The donor's
+    opposite is asked for in another language. What one of the places tells is tried on the other."""
     lexicon = default_lexicon()
     own, beside, other, beside_other = _drawn_concepts(rng, 4)
     target, donor_target = rng.sample((1, 2), 2)
@@ -55,13 +56,16 @@ def concept_said(rng: random.Random) -> Pair | None:
     if any((concept.index // 2, language) in lexicon.held_out for concept, language in taught):
         return None
     first, second = rng.sample(words.SPEAKERS, 2)
-    who = rng.randrange(2)
-    ours, theirs = ((own, beside), (other, beside_other)) if who == 0 else ((beside, own), (beside_other, other))
+    who, donors_who = rng.randrange(2), rng.randrange(2)
+    ours = (own, beside) if who == 0 else (beside, own)
+    theirs = (other, beside_other) if donors_who == 0 else (beside_other, other)
     base = said((first, second), ours, who, 0, target, own.words[0])
-    donor = said((first, second), theirs, who, 0, donor_target, other.words[0])
+    donor = said((first, second), theirs, donors_who, 0, donor_target, other.words[0])
     wanted = lexicon.concepts[other.opposite].words[target]
+    if wanted in base.answers | donor.answers:
+        return None
     pair = Pair(base=base, donor=donor, counterfactual=frozenset({wanted}))
-    return None if wanted in base.answers | donor.answers else _grouped(pair, own.words[0], other.words[0])
+    return _grouped(pair, f"{own.words[0]} {who}", f"{other.words[0]} {donors_who}")
 
 
 def language_asked_for(rng: random.Random) -> Pair | None:
