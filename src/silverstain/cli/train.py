@@ -106,7 +106,7 @@ def train(
 ) -> None:
     """Train a dictionary for a model's MLPs, and measure it on text it has not seen."""
     from silverstain.cli.train_processes import processes
-    from silverstain.cli.train_run import run_training
+    from silverstain.cli.train_run import Training, run_training
 
     if loading.model.split("/")[0] != "organism" and not reading.text:
         raise UsageError(f"training on {loading.model} needs text; give --text FILE, a folder of files, or hf://NAME")
@@ -119,18 +119,9 @@ def train(
     chosen: dict[str, Any] = {"skip": skip, "n_features": features, "l0": l0, "steps": steps, "lr": lr, "seed": seed}
     with processes(shard, loading.device) as share:
         run_training(
-            out,
-            reading,
-            replace(loading, device=share.device),
-            kind=kind,
-            chosen=chosen,
-            settings=settings or (),
-            figures=(tokens, graphs),
-            watching=(watch_every, wandb),
-            cache=cache,
-            start=start,
-            sweep=sweep,
-            share=share,
-            dry_run=dry_run,
-            json=json,
-        )
+            Training(
+                out=out, text=reading, loading=replace(loading, device=share.device), kind=kind, chosen=chosen,
+                settings=settings or (), tokens=tokens, graphs=graphs, watch_every=watch_every, wandb=wandb,
+                cache=cache, start=start, sweep=sweep, share=share, dry_run=dry_run, json=json,
+            )
+        )  # fmt: skip
