@@ -10,9 +10,9 @@ import silverstain
 SOURCE = Path(silverstain.__file__).parent
 BASE = {
     "brief", "cache_faults", "child_processes", "displays", "documents", "errors", "fetching", "figure_files",
-    "interruption", "known_models", "model_origin", "notation", "parts", "pieces", "pip_wheels", "printable",
-    "references", "resuming", "sealing", "statistics", "storage", "target_forms", "torch_pickles", "validation",
-    "version",
+    "installed", "interruption", "known_models", "model_origin", "notation", "parts", "pieces", "pip_wheels",
+    "printable", "references", "resuming", "sealing", "statistics", "storage", "target_forms", "torch_pickles",
+    "validation", "version",
 }  # fmt: skip
 """What everything may use."""
 FLOOR = {"graphs", "models", "bases"}
@@ -26,6 +26,7 @@ LOWER: dict[str, set[str]] = {
     "displays": set(),
     "errors": set(),
     "fetching": set(),
+    "installed": set(),
     "interruption": set(),
     "known_models": set(),
     "model_origin": set(),
@@ -65,9 +66,10 @@ LOWER: dict[str, set[str]] = {
 }
 """What each package may import, itself and BASE apart. Within a package no two files may need each other."""
 BASE_ORDER = (
-    "brief", "child_processes", "displays", "errors", "fetching", "version", "interruption", "notation", "pieces",
-    "statistics", "printable", "parts", "known_models", "cache_faults", "pip_wheels", "references", "target_forms",
-    "storage", "sealing", "torch_pickles", "figure_files", "documents", "validation", "model_origin", "resuming",
+    "brief", "child_processes", "displays", "errors", "fetching", "installed", "version", "interruption", "notation",
+    "pieces", "statistics", "printable", "parts", "known_models", "cache_faults", "pip_wheels", "references",
+    "target_forms", "storage", "sealing", "torch_pickles", "figure_files", "documents", "validation", "model_origin",
+    "resuming",
 )  # fmt: skip
 """Of these each may import those before it."""
 FORMER = {

@@ -111,10 +111,11 @@ def load(
 
     `reference` is "organism" (the small model that comes along), "organism/SIBLING", a known name such as
     "smollm2-135m" (`silverstain models list`), a Hugging Face folder, a GGUF file or a hub id. For the organism,
-    `dictionary` is "cross-layer" (the default), "per-layer" or a folder; for other models it is a folder or a hub id,
-    of any format that `open_dictionary` reads, and where none is given the model is read in its own neurons, as
-    "neurons" says for every model. A dictionary that does not carry the hash of its model is tried on a short text
-    (`check_dictionary`): one that was trained elsewhere in the block, or on other weights, gives no error by itself.
+    `dictionary` is "cross-layer" (the default, where there is one), "per-layer" or a folder; for other models it is a
+    folder or a hub id, of any format that `open_dictionary` reads, and where none is given the model is read in its own
+    neurons, as "neurons" says for every model. A dictionary that does not carry the hash of its model is tried on a
+    short text (`check_dictionary`): one that was trained elsewhere in the block, or on other weights, gives no error by
+    itself.
     `n_real` leading positions keep their real MLP; "chat": the head of the model's chat template. UsageError if either
     is not there (said before anything is loaded, where that can be known), or they do not belong to each other.
     """
@@ -128,11 +129,12 @@ def load(
             model = load_model(reference, device=device, dtype=dtype, n_real=n_real)
         return ReplacementModel(model=model, dictionary=NeuronBasis(model))
     if is_organism(reference):
-        from silverstain.organism import dictionary_path, load_organism_model
+        from silverstain.organism import load_organism_model
 
-        sibling, kind = str(reference).partition("/")[2] or "general", str(dictionary or "cross-layer")
-        source = dictionary_path(sibling, kind) if kind in ORGANISM_DICTIONARIES else kind
-        model = load_organism_model(sibling, device=device, dtype=dtype)
+        kind = None if dictionary is None else str(dictionary)
+        is_its_own = kind is None or kind in ORGANISM_DICTIONARIES
+        source = dictionary_of_organism(str(reference), kind) if is_its_own else kind
+        model = load_organism_model(str(reference).partition("/")[2] or "general", device=device, dtype=dtype)
         opened = open_dictionary(source, device=device, dtype=dtype)
     else:
         assert dictionary is not None  # as is checked above
@@ -146,6 +148,13 @@ def load(
     return ReplacementModel(
         model=model, dictionary=opened, cards=Cards.load(cards) if cards is not None and cards.exists() else None
     )
+
+
+def dictionary_of_organism(reference: str, kind: str | None = None) -> Path:
+    """The folder of one of the dictionaries of "organism/SIBLING", of the first there is where no kind is named."""
+    from silverstain.organism import dictionary_path
+
+    return dictionary_path(reference.partition("/")[2] or "general", kind)
 
 
 def cards_of(graph: Graph) -> AnyCards | None:
@@ -164,9 +173,7 @@ def cards_of(graph: Graph) -> AnyCards | None:
         return None
     try:
         if is_organism(model) and kind in ORGANISM_DICTIONARIES:
-            from silverstain.organism import dictionary_path
-
-            folder = dictionary_path(model.partition("/")[2] or "general", kind)
+            folder = dictionary_of_organism(model, kind)
         else:
             folder = Path(kind)
         if not (folder / CARDS).is_file():

@@ -1,12 +1,9 @@
-"""Dictionaries that came as packages of their own and go by a name.
+"""Dictionaries that came as packages of their own and go by a name: entry points of `silverstain_dictionaries`, whose
+modules have a folder `dictionary` beside them."""
 
-A package says so with an entry point of the group `silverstain_dictionaries`: its name is the dictionary's, its value
-the module whose folder `dictionary` holds the files. The module is found, and not imported.
-"""
-
-import importlib.util
-from importlib.metadata import entry_points
 from pathlib import Path
+
+from silverstain.installed import installed_folder, names_installed
 
 GROUP = "silverstain_dictionaries"
 FOLDER = "dictionary"
@@ -14,16 +11,9 @@ FOLDER = "dictionary"
 
 def installed_dictionary(name: str) -> Path | None:
     """The folder of the installed dictionary of this name, or None."""
-    for point in entry_points(group=GROUP, name=name):
-        try:
-            found = importlib.util.find_spec(point.value)
-        except (ImportError, ValueError):
-            continue
-        if found is not None and found.origin is not None and (place := Path(found.origin).parent / FOLDER).is_dir():
-            return place
-    return None
+    return installed_folder(GROUP, name, FOLDER)
 
 
 def installed_names() -> list[str]:
     """The names of all that are installed."""
-    return sorted({point.name for point in entry_points(group=GROUP) if installed_dictionary(point.name)})
+    return names_installed(GROUP, FOLDER)

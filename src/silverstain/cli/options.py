@@ -121,7 +121,7 @@ class LoadingOptions(ModelOptions):
         if is_organism(self.model) and self.dictionary in (None, *ORGANISM_DICTIONARIES):
             from silverstain.organism import dictionary_path
 
-            dictionary_path(self.model.partition("/")[2] or "general", self.dictionary or ORGANISM_DICTIONARIES[0])
+            dictionary_path(self.model.partition("/")[2] or "general", self.dictionary)
 
 
 def load_replacement(options: LoadingOptions) -> "ReplacementModel":

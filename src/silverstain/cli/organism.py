@@ -38,6 +38,7 @@ Folder = Annotated[
 def info(folder: Folder = None, json: Json = False) -> None:
     """Say which organisms and dictionaries there are, and what each was grown for."""
     from silverstain.organism import organism_path
+    from silverstain.organism.files import litter_folder
     from silverstain.organism.siblings import siblings
     from silverstain.organism.small import SMALL_RECIPES
     from silverstain.storage import hash_file
@@ -47,10 +48,11 @@ def info(folder: Folder = None, json: Json = False) -> None:
     root = folder or organism_path()
     found = []
     for name, sibling in siblings().items():
-        weights = root / name / "model.safetensors"
+        place = litter_folder(name, folder)
+        weights = place / name / "model.safetensors"
         if name in small and not weights.exists():
             continue
-        kinds = sorted(path.parent.name for path in (root / "dictionaries" / name).glob("*/config.yaml"))
+        kinds = sorted(path.parent.name for path in (place / "dictionaries" / name).glob("*/config.yaml"))
         is_there = weights.exists()
         found.append(
             {

@@ -51,10 +51,16 @@ def offers_here(model: str | None = None, dictionary: str | None = None) -> tupl
         if is_kept(name)
     ]
     if model is not None and (model, dictionary) not in {(one.model, one.dictionary) for one in found}:
-        kind = dictionary or (ORGANISM_DICTIONARIES[0] if is_organism(model) else NEURONS)
+        kind = dictionary or (_kind_of(model) if is_organism(model) else NEURONS)
         name = f"{Path(model).name} · {Path(kind).name}"
         found.insert(0, Offer(name=name, model=model, dictionary=kind, about=f"{printable(model, 80)} in {kind}"))
     return tuple(found)
+
+
+def _kind_of(organism: str) -> str:
+    from silverstain.loading import dictionary_of_organism
+
+    return dictionary_of_organism(organism).name
 
 
 class Live:
