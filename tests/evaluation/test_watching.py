@@ -9,8 +9,8 @@ import torch
 from tests.training.conftest import batches
 
 from silverstain.errors import UsageError
-from silverstain.evaluation import evaluate_dictionary
-from silverstain.evaluation.graph_scores import score_graphs
+from silverstain.evaluation import evaluate_dictionary, graph_scores, watching
+from silverstain.evaluation.graph_scores import MOST_NODES, score_graphs, within_reach
 from silverstain.evaluation.logs import has_tensorboard
 from silverstain.evaluation.plots import can_draw
 from silverstain.evaluation.run_metrics import FORMAT, Metrics, read_metrics
@@ -62,6 +62,26 @@ def test_the_prompts_that_are_given_are_traced(model, tmp_path):
     expected = score_graphs(model, dictionary, [prompts[0], prompts[2]])
     for name in ("replacement", "completeness"):
         assert watch.records[-1]["held_out"][name] == pytest.approx(getattr(expected, name), rel=1e-3), name
+
+
+def test_a_graph_for_scores_is_cut_off_where_its_nodes_would_not_fit_and_words_are_left_alone():
+    prompts = [("text", list(range(48))), ("text", [1, 2, 3]), ("said", "twelve words")]
+    kept = within_reach(prompts, n_layers=30, l0=40.0)
+    assert [len(prompt) for _, prompt in kept[:2]] == [MOST_NODES // 1200, 3]
+    assert kept[2] == prompts[2]
+    assert within_reach(prompts, n_layers=4, l0=10.0) == prompts
+    assert len(within_reach(prompts, n_layers=80, l0=4000.0)[0][1]) == 2
+
+
+def test_watching_traces_no_more_than_fits(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_scores, "MOST_NODES", 1)
+    traced = []
+    monkeypatch.setattr(watching, "score_graphs", lambda *given: traced.append(given[2]) or score_graphs(*given))
+    settings = WatchSettings(every=18, graphs=2, plots=False, tensorboard=False)
+    prompts = [("a", [2, 4, 6]), ("a", [3, 5, 2])]
+    with Watch(model, some_batches(1, seed=5), tmp_path, settings, prompts=prompts) as watch:
+        train_dictionary(model, batches(1), SHORT, tmp_path, observe=watch)
+    assert [len(prompt) for _, prompt in traced[-1]] == [2, 2]
 
 
 @pytest.mark.skipif(not has_tensorboard(), reason="tensorboard is not installed")

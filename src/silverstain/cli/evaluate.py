@@ -61,7 +61,7 @@ def evaluate(
     families, batches, prompts = _material(host, reading, tokens, sentences, graphs, seed)
     with output.progress("text", quiet=json) as bar:
         found = evaluate_fidelity(host, opened, batches, seed=seed, on_progress=bar)
-    traced = traced_scores(host, opened, prompts, seed=seed, quiet=json)
+    traced = traced_scores(host, opened, prompts, l0=found.fidelity.l0, seed=seed, quiet=json)
     causal = None if reading.text or not edits else _causal(host, opened, edits, seed, quiet=json)
     report = EvaluationReport(
         model=host.name, dictionary=opened, found=found, families=families, traced=traced, causal=causal,
@@ -111,14 +111,17 @@ def _material(
 
 
 def traced_scores(
-    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, *, seed: int = 0, quiet: bool
-) -> "GraphScores | None":
-    """Scores of the prompts' graphs; None for a mixture, of which no graph can be made."""
+    host: "LanguageModel", dictionary: "Dictionary | Molt", prompts: Prompts, *, l0: float | None, seed: int = 0,
+    quiet: bool,
+) -> "GraphScores | None":  # fmt: skip
+    """Scores of the prompts' graphs, as far as they can be traced with `l0` active features a token and layer; None for
+    a mixture, of which no graph can be made."""
     from silverstain.bases import Dictionary
-    from silverstain.evaluation.graph_scores import score_graphs
+    from silverstain.evaluation.graph_scores import score_graphs, within_reach
 
     if not prompts or not isinstance(dictionary, Dictionary):
         return None
+    prompts = within_reach(prompts, n_layers=host.n_layers, l0=l0 or 1.0)
     with output.progress("graphs", quiet=quiet) as bar:
         return score_graphs(host, dictionary, prompts, seed=seed, on_progress=bar)
 

@@ -41,7 +41,7 @@ def measure(
 
     dictionary = open_trained(out)
     fidelity = evaluate_dictionary(host, dictionary, material.held_out)
-    traced = traced_scores(host, dictionary, material.prompts, quiet=quiet)
+    traced = traced_scores(host, dictionary, material.prompts, l0=fidelity.l0, quiet=quiet)
     return {
         "dictionary": str(out), "model": host.name, "kind": config.kind, "n_layers": host.n_layers,
         "n_features": config.n_features, "steps": config.n_steps, "held_out_tokens": fidelity.n_tokens,

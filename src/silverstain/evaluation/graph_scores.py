@@ -15,6 +15,8 @@ from silverstain.statistics import Interval, interval_of_mean
 
 LONGEST = 48
 """Tokens of a text that are traced at most: the figures hardly move beyond, and edges grow with the square."""
+MOST_NODES = 12_000
+"""Active features of a graph that is made for its scores alone: at twice as many its edges take two gigabytes."""
 
 
 @brief
@@ -76,6 +78,15 @@ def score_graphs(
         families=families if len(families) > 1 else {},
         worst_error=worst,
     )
+
+
+def within_reach(
+    prompts: Sequence[tuple[str, str | Sequence[int]]], *, n_layers: int, l0: float
+) -> list[tuple[str, str | Sequence[int]]]:
+    """The prompts, those that are token ids cut off where a dictionary with `l0` active features a token and layer has
+    MOST_NODES in all; two tokens stay in any case. A prompt in words is somebody's choice, and stays as it is."""
+    longest = max(2, int(MOST_NODES / max(1.0, n_layers * l0)))
+    return [(family, prompt if isinstance(prompt, str) else prompt[:longest]) for family, prompt in prompts]
 
 
 def prompts_of(batches: Sequence[TokenBatch], n: int) -> list[tuple[str, list[int]]]:

@@ -16,7 +16,7 @@ from silverstain.bases import Dictionary
 from silverstain.bases.substitutes import Substitute
 from silverstain.errors import UsageError
 from silverstain.evaluation.fidelity import Fidelity, fidelity_on
-from silverstain.evaluation.graph_scores import prompts_of, score_graphs
+from silverstain.evaluation.graph_scores import prompts_of, score_graphs, within_reach
 from silverstain.evaluation.held_out import HeldOut
 from silverstain.evaluation.plots import PLOTS, can_draw, draw_run
 from silverstain.evaluation.remarks import remarks
@@ -151,7 +151,8 @@ class Watch:
         if self.prompts and (is_last or number % self.settings.graphs_every == 0):
             dictionary = self._frozen(substitute)
             if dictionary is not None:
-                scores = score_graphs(self.model, dictionary, self.prompts)
+                prompts = within_reach(self.prompts, n_layers=self.model.n_layers, l0=fidelity.l0 or 1.0)
+                scores = score_graphs(self.model, dictionary, prompts)
                 found |= {k: getattr(scores, k) for k in ("replacement", "completeness", "path_length")}
         return found
 
