@@ -17,6 +17,8 @@ from pathlib import Path
 from case import SHAPES, make_case
 from run import FORMAT, TRAINERS, Trainer, process_of
 
+from silverstain.training.products import faster_products
+
 RESULTS = Path("benchmarks/results/training-beside.json")
 ALL = {**TRAINERS, "products alone": Trainer("product.py", ("per-layer", "cross-layer"))}
 ROWS = 2048
@@ -34,8 +36,11 @@ def main() -> None:
     data = make_case(SHAPES[options.shape], Path(f"runs/training-case-{options.shape}.safetensors"))
     for features in options.features:
         seconds = take_turns(["ours", *options.only], options, features, data)
-        row = {"shape": options.shape, "kind": options.kind, "features": features, "rows": ROWS, "turns": options.turns,
-               "load": os.getloadavg()[0], "cpu_seconds": seconds, "times_ours": times_ours(seconds)}  # fmt: skip
+        row = {
+            "shape": options.shape, "kind": options.kind, "features": features, "rows": ROWS, "turns": options.turns,
+            "load": os.getloadavg()[0], "products": faster_products(SHAPES[options.shape].d_model),
+            "cpu_seconds": seconds, "times_ours": times_ours(seconds),
+        }  # fmt: skip
         print(json.dumps(row["times_ours"]))
         write(row)
 

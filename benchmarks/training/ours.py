@@ -1,4 +1,5 @@
-"""Silverstain's first phase: one `reconstruction_step` on given activations."""
+"""Silverstain's first phase: one `reconstruction_step` on given activations, its products in the type that a run takes
+here (`faster_products`)."""
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from measuring import Case, Step, main
 from silverstain.training.batches import Activations
 from silverstain.training.config import TrainingConfig
 from silverstain.training.initialising import initialise_
+from silverstain.training.products import faster_products
 from silverstain.training.reconstruction import reconstruction_step
 from silverstain.training.selection import first_thresholds_
 from silverstain.training.weights import Scales, Weights
@@ -19,6 +21,7 @@ def make(case: Case) -> Step:
         kind=case.kind, n_features=case.n_features, l0=case.k, rows=case.rows, pool_rows=pool.n_rows
     )
     weights = Weights(n_layers=case.n_layers, d_model=case.d_model, config=config, scales=Scales.of(pool))
+    weights.products = faster_products(case.d_model)
     initialise_(weights, pool, config, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for b_enc in weights.b_enc:
