@@ -167,11 +167,11 @@ def judged(rows: list[dict], bag: list[float], *, is_answer: bool) -> tuple[str,
     """The verdict and its stage: the definitions of docs/organism.md, written down again."""
     best = max(row["moved"][0] for row in rows)
     first = next(row for row in rows if row["moved"][0] >= best - NEAR)
-    gathered, last = rows[1], rows[-1]
+    gathered, last = max(rows[:2], key=lambda row: row["moved"][0]), rows[-1]  # the embedding or m0: before any MLP
     if first["moved"][0] < LEAST:
         return "undecided", first["stage"]
     if gathered["moved"][0] >= LEAST and gathered["moved"][2] >= first["moved"][1]:
-        return "gathered", "m0"
+        return "gathered", gathered["stage"]
     if is_answer:
         return "output", first["stage"]
     above = [

@@ -366,6 +366,7 @@ VERDICTS = {
     "computed": (mapped((0.1, 0.2, 0.9, 0.95), probes=(0.1, 0.1, 0.6, 0.9)), "computed", "r1"),
     "computed later": (mapped((0.1, 0.2, 0.4, 0.95)), "output", "r2"),
     "gathered": (mapped((0.1, 0.9, 0.92, 0.95)), "gathered", "m0"),
+    "a single token tells it": (mapped((0.95, 0.2, 0.9, 0.95)), "gathered", "embedding"),
     "the answer": (mapped((0.1, 0.2, 0.9, 0.95), is_answer=True), "output", "r1"),
     "only behind the last block": (mapped((0.0, 0.0, 0.1, 0.9)), "output", "r2"),
     "nothing moves": (mapped((0.0, 0.0, 0.1, 0.4)), "undecided", "r2"),

@@ -251,17 +251,18 @@ def _identifiability(names: Sequence[str], folder: Path | None, n: int, seed: in
 
 def variables_table(found: "CausalMap") -> str:
     """A line for each variable, shares in per cent with 95 % intervals."""
-    from silverstain.organism.interchange import GATHERED
+    from silverstain.organism.interchange import EMBEDDING, GATHERED
 
-    rows = [["variable", "right", "verdict", "from", "dims", "moved", "at m0", "random", "read", "bag of tokens"]]
+    header = ["variable", "right", "verdict", "from", "dims", "moved", "embedding", "at m0", "random", "read"]
+    rows = [[*header, "bag of tokens"]]
     for item in found.variables:
         verdict = item.verdict
         places = item.places_at(verdict.stage)
         rows.append([
             item.name, f"{100 * item.base_right.value:.0f}", verdict.kind,
             f"{verdict.stage} {', '.join(verdict.roles)}",
-            str(places.size), str(places.part), str(item.places_at(GATHERED).part), str(places.random),
-            str(places.probe), str(item.bag_of_tokens),
+            str(places.size), str(places.part), str(item.places_at(EMBEDDING).part),
+            str(item.places_at(GATHERED).part), str(places.random), str(places.probe), str(item.bag_of_tokens),
         ])  # fmt: skip
     return output.table(rows, indent="", right=(1, 4))
 

@@ -4,8 +4,8 @@ For every variable and every stage of the stream: where a linear probe reads it,
 the stream for another value's makes the model answer as if the variable had the other's value. What that shows is
 said against three floors, for a stream holds a variable's *causes* long before anything has been computed:
 
-- `m0`, the stream that attention has gathered before any MLP ran: an exchange there works as well where the pieces
-  have merely been brought together;
+- the embedding, and `m0`, the stream that attention has gathered before any MLP ran: an exchange there works as well
+  where single tokens tell the variable, or the pieces have merely been brought together;
 - the bag of tokens, read by the same linear reader on the same held-out cases;
 - pushes of the same length in random directions.
 """
@@ -21,12 +21,12 @@ from silverstain.errors import UsageError
 from silverstain.statistics import Share
 from silverstain.storage import write_json_whole
 
-from .interchange import GATHERED
-
 FORMAT = "silverstain.causal-map/2"
 """2 has stages, sets of places, parts of stated size and floors; 1 exchanged whole streams at single places."""
 NEARLY = 0.15
 """The earliest stage that moves nearly as many answers as the best, but for this share, is where a variable is."""
+STAGES_BEFORE_ANY_MLP = 2
+"""The embedding and m0."""
 MOVES = 0.5
 """An exchange that moves fewer answers than this shows nothing."""
 
@@ -76,10 +76,10 @@ class PlacesOfStage:
 class Verdict:
     """What a map shows of a variable.
 
-    `computed`: from `stage` on its part moves the answers of held-out pairs, more than at m0, more than random
-    pushes, and is read better than from the bag of tokens. `gathered`: at m0 it does so as well. `output`: no stage
-    before the last block's output moves nearly as many answers, or the value is the answer itself. `undecided`: the
-    rest.
+    `computed`: from `stage` on its part moves the answers of held-out pairs, more than at the embedding and at m0, more
+    than random pushes, and is read better than from the bag of tokens. `gathered`: at one of these two it does so as
+    well. `output`: no stage before the last block's output moves nearly as many answers, or the value is the answer
+    itself. `undecided`: the rest.
     """
 
     kind: Kind
@@ -149,26 +149,33 @@ class VariableMap:
         most = max(places.part.value for places in self.places)
         return next(places for places in self.places if places.part.value >= most - NEARLY)
 
+    @property
+    def before_any_mlp(self) -> PlacesOfStage:
+        """The embedding's places or those of m0, whichever move more answers: nothing can have been computed there."""
+        return max(self.places[:STAGES_BEFORE_ANY_MLP], key=lambda places: places.part.value)
+
     @cached_property
     def verdict(self) -> Verdict:
         """What all of it shows."""
-        gathered, last, best = self.places_at(GATHERED), self.places[-1], self.best
+        gathered, last, best = self.before_any_mlp, self.places[-1], self.best
         if best.part.value < MOVES:
             return self._undecided(best, f"no part moves {100 * MOVES:.0f} % of the answers")
         if gathered.part.value >= MOVES and gathered.part.high >= best.part.low:
-            return self._verdict("gathered", gathered, "at m0, before any MLP, it moves as many answers")
+            return self._verdict("gathered", gathered, f"at {gathered.stage}, before any MLP, it moves as many answers")
         if self.is_answer:
             return self._verdict("output", best, "its value is the answer")
-        behind = [places for places in self.places[2:] if places.part.value >= best.part.value - NEARLY]
+        behind = [
+            places for places in self.places[STAGES_BEFORE_ANY_MLP:] if places.part.value >= best.part.value - NEARLY
+        ]
         above = [places for places in behind if places.part.low > max(gathered.part.high, places.random.high)]
         if not above:
-            return self._undecided(best, "no stage behind m0 is above m0 and random pushes")
+            return self._undecided(best, "no stage behind an MLP is above those before it and random pushes")
         if above[0] is last:
             return self._verdict("output", last, "no stage before the last block's output moves nearly as many answers")
         read = [places for places in above if places.probe.low > self.bag_of_tokens.high]
         if not read:
             return self._undecided(above[0], "a bag of tokens tells it as well")
-        return self._verdict("computed", read[0], "above m0, random pushes and the bag of tokens")
+        return self._verdict("computed", read[0], "above what precedes every MLP, random pushes and the bag of tokens")
 
     def _verdict(self, kind: Kind, places: PlacesOfStage, reason: str) -> Verdict:
         return Verdict(kind=kind, stage=places.stage, roles=places.roles, reason=reason)
