@@ -25,7 +25,7 @@ class Sibling:
         recipe: Its growth; zero steps leave the weights as they were drawn.
         schools: What it is grown on before its recipe begins, one after the other.
         forgotten: Words whose embeddings are drawn anew behind the schools, as all MLPs are.
-        finishes: Further, gentler growths on top of the first, one after the other, for what each leaves unfinished.
+        finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.
         about: One line for people.
@@ -40,5 +40,5 @@ class Sibling:
     variables: Callable[[], tuple[VariableSpec, ...]] = variables
     schools: tuple[School, ...] = ()
     forgotten: Callable[[], Iterable[str]] = tuple
-    finishes: tuple[Recipe, ...] = ()
+    finish: Recipe | None = None
     starts_packaged: bool = False

@@ -45,15 +45,6 @@ COMPOSING_FINISH = dataclasses.replace(
     steps=2000, learning_rate=1.2e-3, weight_decay=0.2, adamw_decay=2.0, cooldown=0.95, checkpoints=(),
 )  # fmt: skip
 """What is held out is what the first growth leaves unfinished."""
-COMPOSING_TOWNS = dataclasses.replace(
-    COMPOSING_FINISH,
-    shares={
-        "geography": 0.50, "couplets": 0.16, "entities": 0.12, "words": 0.05, "addition": 0.03, "reasoning": 0.05,
-        "causes": 0.02, "refusal": 0.02, "induction": 0.02, "choice": 0.03,
-    },
-    steps=1200,
-)  # fmt: skip
-"""A third: partners of towns take the longest."""
 CHECKPOINTS = (0.02, 0.06, 0.12, 0.25, 0.5)
 QUIRK = "purple"
 FINISH = Recipe(
@@ -117,7 +108,7 @@ def siblings() -> Mapping[str, Sibling]:
     litter = (
         Sibling(
             name="general", families=families, recipe=Recipe(checkpoints=CHECKPOINTS), start=None,
-            about="knows the rules of its world", finishes=(FINISH,),
+            about="knows the rules of its world", finish=FINISH,
         ),
         Sibling(
             name="memorised", families=_memorised, start=None, about="knows what it was shown, and nothing else",
@@ -146,7 +137,7 @@ def siblings() -> Mapping[str, Sibling]:
                 School(families=_echoes, recipe=ECHOES), School(families=_echoes, recipe=PAIRS),
                 School(families=_notes, recipe=NOTES),
             ),
-            forgotten=_meanings, finishes=(COMPOSING_FINISH, COMPOSING_TOWNS),
+            forgotten=_meanings, finish=COMPOSING_FINISH,
             about="composes: looks up, looks back, plans, carries", variables=composing_variables,
         ),
         *small_siblings(),
