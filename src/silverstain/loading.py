@@ -131,9 +131,9 @@ def load(
     if is_organism(reference):
         from silverstain.organism import load_organism_model
 
+        is_its_own = dictionary is None or str(dictionary) in ORGANISM_DICTIONARIES
         kind = None if dictionary is None else str(dictionary)
-        is_its_own = kind is None or kind in ORGANISM_DICTIONARIES
-        source = dictionary_of_organism(str(reference), kind) if is_its_own else kind
+        source = dictionary_of_organism(str(reference), kind) if is_its_own else str(dictionary)
         model = load_organism_model(str(reference).partition("/")[2] or "general", device=device, dtype=dtype)
         opened = open_dictionary(source, device=device, dtype=dtype)
     else:
