@@ -4,8 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# The dictionary of a real model, a package of its own.
-SMOLLM2 := packages/silverstain-smollm2
+# The dictionary of a real model, and an organism: packages of their own.
+PACKAGES := packages/silverstain-smollm2 packages/silverstain-composing
 DOCS_INSTALLED := $(VENV)/.installed-docs
 
 # A language model this small runs fastest on one thread; more threads wait for each other.
@@ -53,11 +53,11 @@ clean:           ## remove what was built, the environment included
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis
 
 # Installed again only when the project's needs change. The stamp is written last, so a broken install is retried.
-$(INSTALLED): pyproject.toml constraints.txt $(SMOLLM2)/pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt $(PACKAGES:%=%/pyproject.toml)
 	@test -n "$(PYTHON)" || { echo "Silverstain needs Python 3.11 or newer, and none was found. Install one, or say make PYTHON=/path/to/python3." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Silverstain into $(VENV) (once; torch is the large part) ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --editable $(SMOLLM2)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' $(PACKAGES:%=--editable %)
 	@touch $@
 
 $(DOCS_INSTALLED): $(INSTALLED)

@@ -24,6 +24,7 @@ from silverstain.models import LanguageModel, load_model
 from silverstain.references import ORGANISM, ORGANISM_DICTIONARIES, check_references, is_organism, reads_neurons
 from silverstain.verification import Verification
 from silverstain.verification import verify as verify_graph
+from silverstain.verification.graph_run import check_belongs
 
 
 @brief
@@ -93,8 +94,10 @@ class ReplacementModel:
         """A first reading of a graph of this model: groups and labels, as far as there is support for them.
 
         Groups come from the feature cards, where there are any; so does the label of a feature, and where no class
-        fits it with support, it is called by the tokens it writes. The rest has no label.
+        fits it with support, it is called by the tokens it writes. The rest has no label. UsageError if the graph is of
+        another model or dictionary.
         """
+        check_belongs(graph, self.model, self.dictionary)
         return read_graph(graph, self.model, self.dictionary, self.cards)
 
 

@@ -240,6 +240,22 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
             f"the file that the graph was imported from does not say which tokens {sum(t < 0 for t in token_ids)} of "
             f"its {len(token_ids)} positions hold, so its prompt cannot be run; trace the prompt with the model"
         )
+    check_belongs(graph, model, basis)
+    basis = with_rule(basis, rule_of(graph))
+    run = (
+        record_run(model, basis, token_ids) if run is None else replace(run, basis=with_rule(run.basis, rule_of(graph)))
+    )
+    if run.model is not model or run.basis.hash != basis.hash or run.recording.token_ids.tolist() != list(token_ids):
+        raise UsageError(
+            "the run that is given is of another model, dictionary or prompt than the graph; record it anew"
+        )
+    found = GraphRun(run=run, graph=graph)
+    _ = found.errors  # says at once whether the graph's features are active
+    return found
+
+
+def check_belongs(graph: Graph, model: LanguageModel, basis: Basis) -> None:
+    """UsageError if the graph is of another model or dictionary, with the flags that name those it is of."""
     if graph.n_layers != model.n_layers:
         raise UsageError(
             f"the graph is of a model of {graph.n_layers} layers, and {model.name} has {model.n_layers}; load the "
@@ -253,17 +269,6 @@ def graph_run(model: LanguageModel, basis: Basis, graph: Graph, run: RecordedRun
                 f"the graph is of another {what} ({name}, {theirs}) than {ours.name} ({ours.hash}); load that one"
                 f"{_flags(graph)}"
             )
-    basis = with_rule(basis, rule_of(graph))
-    run = (
-        record_run(model, basis, token_ids) if run is None else replace(run, basis=with_rule(run.basis, rule_of(graph)))
-    )
-    if run.model is not model or run.basis.hash != basis.hash or run.recording.token_ids.tolist() != list(token_ids):
-        raise UsageError(
-            "the run that is given is of another model, dictionary or prompt than the graph; record it anew"
-        )
-    found = GraphRun(run=run, graph=graph)
-    _ = found.errors  # says at once whether the graph's features are active
-    return found
 
 
 def rule_of(graph: Graph) -> str | None:
