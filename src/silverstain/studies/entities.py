@@ -47,6 +47,8 @@ from silverstain.studies.protocol.values import measured
 FACTS = {"sport": SPORTS, "drink": DRINKS}
 REFUSED = frozenset({REFUSAL.split()[0]})
 Status = Literal["known", "unknown"]
+WHOSE = "name"
+"""The place of the name's last token."""
 PREDICTED = 0.9
 """AUROC of what recognition says of familiar names without facts."""
 
@@ -60,8 +62,10 @@ def people_of(subject: Subject) -> People:
 
 def case_of(person: Person, fact: str, form: int, status: Status, value: str) -> Case:
     made = question(person, fact, form, status=status)
-    answers = frozenset({made.words[made.answer]})
-    return Case(text=made.prompt, value=value, combination=f"{person.first} {person.last}", answers=answers)
+    answers, name = frozenset({made.words[made.answer]}), f"{person.first} {person.last}"
+    start = made.prompt.index(name)
+    spans = {WHOSE: (start, start + len(name))}
+    return Case(text=made.prompt, value=value, combination=name, answers=answers, spans=spans)
 
 
 def recognition(people: People, of: Status) -> Variable:
@@ -81,7 +85,7 @@ def recognition(people: People, of: Status) -> Variable:
         return pairs
 
     form = "known made unknown" if of == "known" else "unknown made known"
-    return Variable(family=NAME, name="status", form=form, draw=draw)
+    return Variable(family=NAME, name="status", form=form, draw=draw, places=(WHOSE, LAST))
 
 
 def fact_of(people: People) -> Variable:
@@ -97,7 +101,7 @@ def fact_of(people: People) -> Variable:
                 pairs.append(Pair(base=base, donor=donor, counterfactual=donor.answers, alike=frozenset(FACTS[fact])))
         return pairs
 
-    return Variable(family=NAME, name="fact", form="sport", draw=draw)
+    return Variable(family=NAME, name="fact", form="sport", draw=draw, places=(WHOSE, LAST))
 
 
 def run(lab: Lab) -> Findings:
@@ -111,7 +115,7 @@ def run(lab: Lab) -> Findings:
     return (
         found
         + lab.steps.run("dissociation", lambda: dissociated(lab, people, found))
-        + lab.steps.run("hallucination", lambda: predicted(lab, people))
+        + lab.steps.run("hallucination", lambda: predicted(lab, people, found))
     )
 
 
@@ -130,7 +134,7 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
     strangers = [case_of(person, "sport", 0, "unknown", "") for person in people.unknown_held_out]
     changes = [
         carrier.edits(swap.amounts(swap.tested[number % len(swap.tested)], swap.setting),
-                      subject.position(case, LAST))
+                      subject.position(case, swap.setting.place))
         for number, case in enumerate(strangers)
     ]  # fmt: skip
     refused = subject.asked([case.text for case in strangers], changes)
@@ -148,10 +152,11 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
     return Findings(measures=measures)
 
 
-def predicted(lab: Lab, people: People) -> Findings:
+def predicted(lab: Lab, people: People, asked_before: Findings) -> Findings:
     """Names that were met and of which nothing was told: is each answered or refused as recognition says?
 
-    Recognition is what all layers but the last hold of the difference between known and unknown names.
+    Recognition is what all layers but the last hold of the difference between known and unknown names, at the place
+    where it was found.
     """
     subject, carrier = lab.subject, lab.carrier
     trial = Trial(subject, carrier, recognition(people, "known"), lab.settings.trial)
@@ -163,7 +168,7 @@ def predicted(lab: Lab, people: People) -> Findings:
     invents = torch.tensor(
         [one.first in _values_of(subject, case.text) for one, case in zip(said, cases, strict=True)]
     )  # fmt: skip
-    scores = recognised(trial, cases)
+    scores = recognised(trial, cases, _setting(asked_before, "suppressed on known").place)
     rate = measured(
         "familiar names answered", "of questions about names that were met and of which no fact was told", "reported",
         share_of(int(invents.sum()), len(cases)),
@@ -186,11 +191,11 @@ def predicted(lab: Lab, people: People) -> Findings:
     return Findings(measures=(rate, measure), prompts=prompts)
 
 
-def recognised(trial: Trial, cases: Sequence[Case]) -> torch.Tensor:
+def recognised(trial: Trial, cases: Sequence[Case], place: str) -> torch.Tensor:
     """How far each case stands from unknown names (0) to known ones (1) of the same wording, on development prompts."""
-    means, carrier = trial.means(LAST), trial.carrier
+    means, carrier = trial.means(place), trial.carrier
     rows = [trial.subject.ids(case.text) for case in cases]
-    held = carrier.inputs(trial.subject, rows, [len(row) - 1 for row in rows])
+    held = carrier.inputs(trial.subject, rows, [trial.subject.position(case, place) for case in cases])
     raw, fitted = (torch.zeros(x.shape[1], dtype=torch.float64) for x in (held, means.inputs))
     for layer, amount in means.difference("unknown", "known", (0, max(len(held) - 2, 0))).items():
         weight = amount if carrier.name == "contrasts" else amount * carrier.size(layer) ** 2
