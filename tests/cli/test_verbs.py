@@ -10,6 +10,8 @@ import pytest
 
 from silverstain.cli import main
 from silverstain.graphs import Graph, Story
+from silverstain.installed import installed_folder
+from silverstain.organism.files import FOLDER, GROUP
 
 PROMPT = "the capital of the state containing dallas is"
 
@@ -195,4 +197,5 @@ def test_organism_info_lists_the_litter(capsys: pytest.CaptureFixture[str]):
     report = asked(capsys, "organism", "info")
     names = ["general", "memorised", "mixed", "quirk", "untrained", "composing"]
     assert [one["name"] for one in report["organisms"]] == names
-    assert [one["name"] for one in report["organisms"] if one["there"]] == names[:5]
+    packaged = [] if installed_folder(GROUP, "composing", FOLDER) is None else ["composing"]
+    assert [one["name"] for one in report["organisms"] if one["there"]] == names[:5] + packaged
