@@ -74,7 +74,7 @@ def test_the_lines_for_a_shell_are_printed(shell: str, capsys: pytest.CaptureFix
         ("compare nowhere.pt nowhere.pt", "there is no file nowhere.pt"),
         ("treat bake nowhere.json --out x", "there is no file nowhere.json"),
         ("trace x --out graph.json", "ends in .json; give --out graph.safetensors"),
-        ("trace x --model organism/qirk", "there are: general, memorised, mixed, quirk, untrained"),
+        ("trace x --model organism/qirk", "general, memorised, mixed, quirk, untrained"),
         ("trace x --model ./nowhere --dictionary d", "there is no model at ./nowhere"),
     ],
 )
