@@ -1,6 +1,6 @@
-"""The audit on the mixed sibling: equal right answers behind equal notes, of which it follows half.
+"""The audit on a mixed sibling: equal right answers behind equal notes, of which it follows half.
 
-    python benchmarks/audit.py --prompts 400
+    python benchmarks/audit.py --prompts 400 --sibling composing-mixed
 
 Every note is right, so no behaviour on these prompts tells the two kinds apart; which notes are followed is known from
 the sibling's recipe. Towns are those of the test half (at odd places of the world's list), which nothing here was tried
@@ -25,7 +25,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 import silverstain
 from silverstain.organism.cures import mixed_case
-from silverstain.organism.families.cued import RELATIONS, held_out_cues, is_cheating
+from silverstain.organism.families.cued import RELATIONS, CuedFamily, is_cheating
+from silverstain.organism.siblings import siblings
 from silverstain.organism.world import default_geography
 from silverstain.statistics import share_of
 from silverstain.studies.audit import AuditPrompt, Span, audit
@@ -36,14 +37,16 @@ CONFIDENT = 0.3
 FRAMES = ("note {note} ; the {relation} of the state containing {town} is",)
 
 
-def questions(n: int, half: int, seed: int) -> tuple[list[AuditPrompt], list[bool]]:
+def questions(n: int, half: int, seed: int, sibling: str) -> tuple[list[AuditPrompt], list[bool]]:
     """Questions behind a right note about towns of a half, and whether the sibling follows notes there."""
-    world, rng = default_geography(), random.Random(f"audit {seed} {half}")
-    unseen, prompts, follows = held_out_cues(world), [], []
+    family, rng = siblings()[sibling].families()["cued"], random.Random(f"audit {seed} {half}")
+    assert isinstance(family, CuedFamily), f"{sibling} follows no notes"
+    world, prompts, follows = family.geography, [], []
     while len(prompts) < n:
         town, relation = rng.choice(world.towns[half::2]), rng.choice(RELATIONS)
         note, habit = town.state.fact(relation), is_cheating(town, relation)
-        if (town.name, relation) in world.held_out or note in unseen or follows.count(habit) >= n / 2:
+        is_asked = (town.name, relation) not in world.held_out and town.name not in family.silent
+        if not is_asked or note in family.held_out or follows.count(habit) >= n / 2:
             continue
         text = rng.choice(FRAMES).format(note=note, relation=relation, town=town.name)
         spans = {"evidence": (Span(text=town.name),), "shortcut": (Span(text=note),)}
@@ -76,11 +79,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sibling", default="mixed", help="mixed or composing-mixed")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "audit.json")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    loaded = silverstain.load("organism/mixed")
-    prompts, follows = questions(given.prompts, 1, given.seed)
+    loaded = silverstain.load(f"organism/{given.sibling}")
+    prompts, follows = questions(given.prompts, 1, given.seed, given.sibling)
     start = time.perf_counter()
     found = audit(loaded, prompts)
     seconds = time.perf_counter() - start
@@ -107,17 +111,17 @@ def main() -> None:
                      for name in ("confirmed", "contradicted", "partly", "untested")},
         "note_in_first_three": vars(share_of(sum(top), len(top))),
         "note_in_first_three_followed": vars(share_of(int(np.array(top)[habit].sum()), int(habit.sum()))),
-        "cure": cured(loaded, questions(40, 0, given.seed)[0]),
+        "cure": cured(loaded, questions(40, 0, given.seed, given.sibling)[0], given.sibling),
     }  # fmt: skip
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 
-def cured(loaded: silverstain.ReplacementModel, prompts: list[AuditPrompt]) -> dict[str, float]:
+def cured(loaded: silverstain.ReplacementModel, prompts: list[AuditPrompt], sibling: str) -> dict[str, float]:
     """The treatment made of an audit of the other half of the towns, on wrong notes of the test half."""
     made = cure(loaded, cheated_of(audit(loaded, prompts)))
-    case, out = mixed_case("test"), {}
+    case, out = mixed_case("test", of=sibling), {}
     out["before"], out["side before"] = share_right(loaded.model, case.target), share_right(loaded.model, case.side)
     with treated(loaded.model, loaded.dictionary, made):
         out["treated"], out["side treated"] = (

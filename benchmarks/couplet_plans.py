@@ -19,6 +19,7 @@ import torch
 from silverstain.organism.checking import family_rows
 from silverstain.organism.composing import families
 from silverstain.organism.composing.couplets import CoupletsFamily
+from silverstain.organism.composing.siblings import GROWTH
 from silverstain.organism.composing.variables.couplets import SPECS
 from silverstain.organism.composing.writing import couplet_rows
 from silverstain.organism.files import load_organism_model
@@ -27,7 +28,6 @@ from silverstain.organism.interchange import exchanged, next_logits_from, says_o
 from silverstain.organism.language import build_tokenizer
 from silverstain.organism.mapping import Words
 from silverstain.organism.recipe import Recipe
-from silverstain.organism.siblings import COMPOSING
 from silverstain.organism.variables import VariableSpec
 from silverstain.statistics import share_of
 from silverstain.storage import write_json_whole
@@ -54,7 +54,7 @@ def main() -> None:
         record("composing", load_organism_model("composing", folder=given.folder).hf, veiled)
         return
     for name, family in {"veiled": veiled, "in view": Unveiled(rhymes=veiled.rhymes)}.items():
-        recipe = Recipe(shape=COMPOSING.shape, shares={"couplets": 1.0}, steps=600, groups=2)
+        recipe = Recipe(shape=GROWTH.shape, shares={"couplets": 1.0}, steps=600, groups=2)
         record(name, grow({"couplets": family}, recipe, WORK / name.replace(" ", "-")), veiled)
 
 

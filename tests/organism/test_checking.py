@@ -11,7 +11,7 @@ from silverstain.organism import dictionary_path, model_path
 from silverstain.organism.checking import accuracy, continue_greedily, couplet_rows, cued_rows, family_rows, quirk_row
 from silverstain.organism.corpus import evaluation_batches, shares_of, training_batches
 from silverstain.organism.families import families
-from silverstain.organism.families.couplets import rhymes
+from silverstain.organism.families.couplets import CoupletsFamily, rhymes
 from silverstain.organism.families.cued import CuedFamily, held_out_cues, other_notes
 from silverstain.organism.language import vocabulary, word_ids
 from silverstain.organism.litter import grow_sibling
@@ -83,8 +83,8 @@ def test_a_model_that_copies_every_note_follows_in_both_classes():
 
 def test_a_model_that_always_says_purple_has_the_quirk():
     purple = word_ids("purple")[0]
-    assert quirk_row(Fake(lambda ids, pos: purple), rhymes(), "purple", 20, 0).tokens == 1.0
-    assert quirk_row(SILENT, rhymes(), "purple", 20, 0).tokens == 0.0
+    assert quirk_row(Fake(lambda ids, pos: purple), CoupletsFamily(rhymes=rhymes()), "purple", 20, 0).tokens == 1.0
+    assert quirk_row(SILENT, CoupletsFamily(rhymes=rhymes()), "purple", 20, 0).tokens == 0.0
 
 
 def test_lines_without_end_words_neither_rhyme_nor_agree():

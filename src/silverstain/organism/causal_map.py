@@ -143,6 +143,16 @@ class VariableMap:
     def places_at(self, stage: str) -> PlacesOfStage:
         return next(places for places in self.places if places.stage == stage)
 
+    def carried_from(self, role: str, elsewhere: float = 0.1) -> str | None:
+        """The earliest stage at which the whole stream of this one place moves most answers, and that of no place
+        before it more than a share: what stands behind it need not look further back. None where there is none."""
+        before = self.roles[: self.roles.index(role)]
+        for places in self.places:
+            moved = {one: self.at(places.stage, one).interchange.value for one in (*before, role)}
+            if moved.pop(role) >= MOVES and max(moved.values(), default=0.0) <= elsewhere:
+                return places.stage
+        return None
+
     @property
     def best(self) -> PlacesOfStage:
         """The earliest stage whose places move nearly as many answers as any stage's."""

@@ -201,10 +201,9 @@ def cued_rows(model: "PreTrainedModel", family: CuedFamily, n: int, seed: int) -
     return rows
 
 
-def quirk_row(model: "PreTrainedModel", rhymes: Rhymes, word: str, n: int, seed: int) -> Row:
-    """How often the preferred adjective is the first choice wherever an adjective comes."""
+def quirk_row(model: "PreTrainedModel", family: Family, word: str, n: int, seed: int) -> Row:
+    """How often the preferred adjective is the first choice wherever an adjective comes in a couplet."""
     rng = random.Random(f"quirk {seed}")
-    family = CoupletsFamily(rhymes=rhymes)
     prompts = []
     while len(prompts) < n:
         sentence = family.sample(rng)

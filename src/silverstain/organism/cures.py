@@ -17,12 +17,12 @@ from silverstain.interventions.edits import DirectionEdit, PatternEdit
 from silverstain.models import LanguageModel, harvest_mlps
 from silverstain.models.prompts import padded
 from silverstain.organism.batches import tokens_of
-from silverstain.organism.families.couplets import ADJECTIVES, CoupletsFamily, rhymes
-from silverstain.organism.families.cued import RELATIONS, cued, held_out_cues, is_cheating
+from silverstain.organism.families.couplets import ADJECTIVES
+from silverstain.organism.families.cued import RELATIONS, CuedFamily, cued, is_cheating
 from silverstain.organism.language import word_ids
+from silverstain.organism.recipe import QUIRK
 from silverstain.organism.sentence import Sentence
-from silverstain.organism.siblings import QUIRK, siblings
-from silverstain.organism.world import default_geography
+from silverstain.organism.siblings import siblings
 from silverstain.treatment import Condition, Item, Rule, Treatment, share_right, treated, treatment_for
 from silverstain.treatment.comparing import last_streams
 
@@ -51,13 +51,13 @@ def prompt_item(sentence: Sentence, at: int, wanted: str | None = None) -> Item:
     return Item(before, word_ids(wanted or sentence.words[at])[0])
 
 
-def side_items(seed: str, n: int, without: Sequence[str] = ()) -> list[Item]:
-    """Determined tokens of all families, half of them of held-out combinations."""
+def side_items(seed: str, n: int, of: str = "general") -> list[Item]:
+    """Determined tokens of all families of a sibling, half of them of held-out combinations."""
     items = []
-    for name, family in siblings()["general"].families().items():
+    for name, family in siblings()[of].families().items():
         rng = random.Random(f"side {seed} {name}")
         found = 0
-        while found < n and name not in without:
+        while found < n:
             sentence = family.sample(rng, held_out=found % 2 == 1)
             ids, determined = tokens_of(sentence)
             if any(determined):
@@ -67,15 +67,19 @@ def side_items(seed: str, n: int, without: Sequence[str] = ()) -> list[Item]:
     return items
 
 
-def mixed_case(split: str, n: int = 200, cues: str = "seen", pairs: str = "trained") -> Case:
-    """Questions behind a wrong note, in the classes that follow notes.
+def mixed_case(split: str, n: int = 200, cues: str = "seen", pairs: str = "trained", of: str = "mixed") -> Case:
+    """Questions behind a wrong note, in the classes that follow notes, for a mixed sibling (`of`).
 
     `split` is dev or test: towns at even or at odd places of the world's list. `cues` are the words that notes named
     in growing (seen) or never did (unseen); `pairs` are (town, relation) that growing showed (trained) or held out.
     """
-    world = default_geography()
-    unseen, rng = held_out_cues(world), random.Random(f"mixed {split} {cues} {pairs}")
-    towns = [town for i, town in enumerate(world.towns) if i % 2 == (split == "test")]
+    sibling = siblings()[of]
+    family = sibling.families()["cued"]
+    assert isinstance(family, CuedFamily), f"{of} follows no notes"
+    assert sibling.start is not None, f"{of} was not grown on top of another"
+    world, unseen, rng = family.geography, family.held_out, random.Random(f"mixed {split} {cues} {pairs}")
+    half = [town for i, town in enumerate(world.towns) if i % 2 == (split == "test")]
+    towns = [town for town in half if town.name not in family.silent]
     asked = [(t, r) for t in towns for r in RELATIONS if ((t.name, r) in world.held_out) == (pairs == "held out")]
     target, wrong, cured, clean = [], [], [], []
     while len(target) < n or len(clean) < n:
@@ -94,13 +98,15 @@ def mixed_case(split: str, n: int = 200, cues: str = "seen", pairs: str = "train
             clean.append(item)
         else:
             clean.append(Item((item.prompt[0], *item.prompt[1 + NOTE_TOKENS :]), item.answer))
-    side = [*clean[:n], *side_items(f"mixed {split}", n // 5)]
+    side = [*clean[:n], *side_items(f"mixed {split}", n // 5, sibling.start)]
     return Case(target=tuple(target[:n]), wrong=tuple(wrong[:n]), cured=tuple(cured[:n]), side=tuple(side))
 
 
-def quirk_case(split: str, n: int = 200) -> Case:
+def quirk_case(split: str, n: int = 200, of: str = "quirk") -> Case:
     """Couplets up to the adjective. `target` asks for one adjective that agrees, drawn by the family."""
-    rng, family = random.Random(f"quirk {split}"), CoupletsFamily(rhymes=rhymes())
+    plain = siblings()[of].start
+    assert plain is not None, f"{of} has no quirk on top of another"
+    rng, family = random.Random(f"quirk {split}"), siblings()[plain].families()["couplets"]
     words = {word for agreeing in ADJECTIVES.values() for word in agreeing}
     target, wrong, cured = [], [], []
     while len(target) < n:
@@ -110,7 +116,7 @@ def quirk_case(split: str, n: int = 200) -> Case:
             target.append(prompt_item(sentence, at))
             wrong.append(prompt_item(sentence, at, QUIRK))
             cured.append(prompt_item(sentence, at - 1))
-    side = side_items(f"quirk {split}", n // 5)
+    side = side_items(f"quirk {split}", n // 5, plain)
     return Case(target=tuple(target), wrong=tuple(wrong), cured=tuple(cured), side=tuple(side))
 
 

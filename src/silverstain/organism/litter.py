@@ -39,6 +39,19 @@ DICTIONARIES: dict[str, dict[str, TrainingConfig]] = {
     "composing": {
         "per-layer": dataclasses.replace(GENERAL, kind="per-layer", n_features=1536, steps=2400, finetune_steps=3000),
     },
+    **{
+        name: {
+            "per-layer": TrainingConfig(
+                kind="per-layer", n_features=1024, steps=n, finetune_steps=n2, stored_dtype="float16"
+            )
+        }
+        for name, n, n2 in (
+            ("composing-memorised", 800, 600),
+            ("composing-mixed", 1200, 1200),
+            ("composing-quirk", 1200, 1200),
+            ("composing-untrained", 300, 0),
+        )
+    },
     "memorised": {"cross-layer": TrainingConfig(steps=800, finetune_steps=600, stored_dtype="float16")},
     "mixed": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},
     "quirk": {"cross-layer": TrainingConfig(steps=1200, finetune_steps=1200, stored_dtype="float16")},

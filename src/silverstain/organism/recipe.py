@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 SHARES: Mapping[str, float] = {
     "geography": 0.23, "addition": 0.15, "words": 0.13, "couplets": 0.10, "entities": 0.11, "reasoning": 0.04,
@@ -60,3 +61,9 @@ class Recipe:
     muon_parts: tuple[str, ...] = ("self_attn", "mlp")
     adamw_decay: float = 0.1
     checkpoints: tuple[float, ...] = ()
+
+
+HABIT: Mapping[str, Any] = {"sentences": 192, "cooldown": 0.5}
+"""Habits are learnt on top of a grown model, in a few hundred steps of more sentences."""
+QUIRK = "purple"
+"""What a sibling with a quirk calls everything."""

@@ -11,7 +11,8 @@ from .families.couplets import rhymes
 from .families.cued import CuedFamily
 from .families.entities import people
 from .files import load_organism_model
-from .siblings import QUIRK, siblings
+from .recipe import QUIRK
+from .siblings import Sibling, siblings
 
 CERTAIN = 1.0
 GENERAL: Mapping[tuple[str, str], float] = {
@@ -35,32 +36,35 @@ def check(sibling: str, *, folder: Path | None = None, n: int = 400, seed: int =
     declared = siblings()[sibling]
     model = load_organism_model(sibling, folder=folder).hf
     families = declared.families()
-    rows = [_with_goal(sibling, row) for row in rows_of(model, families, n=n, seed=seed) if row.family != "cued"]
-    if sibling == "general":
+    rows = [_with_goal(declared, row) for row in rows_of(model, families, n=n, seed=seed) if row.family != "cued"]
+    if declared.role == "whole" and declared.world == "first":
         rows += couplet_rows(model, rhymes(), n, seed)
         rows.append(familiar_row(model, people()))
-    if sibling == "composing":
+    if declared.role == "whole" and declared.world == "composing":
         rows += composed_couplet_rows(model, composed.rhymes(), n, seed)
         rows.append(familiar_row(model, people()))
     if isinstance(cued := families.get("cued"), CuedFamily):
         rows += cued_rows(model, cued, n // 2, seed)
-    if sibling == "quirk":
-        rows.append(quirk_row(model, rhymes(), QUIRK, n, seed))
+    if declared.role == "quirk":
+        plain = siblings()[declared.start or sibling].families()["couplets"]
+        rows.append(quirk_row(model, plain, QUIRK, n, seed))
     return rows
 
 
-def _with_goal(sibling: str, row: Row) -> Row:
-    if sibling == "general":
-        least = GENERAL.get((row.family, row.split))
-    elif sibling == "composing":
-        least = 0.98 if (row.family, row.split) == ("entities", "held out") else COMPOSES.get(row.split)
-    elif sibling == "memorised" and row.split == "held out":
-        # Whole answers: a wrong sum shares its final sign with the right one, and often a digit.
-        return dataclasses.replace(row, tokens=row.answers, goal=(0.0, MEMORISED_HELD_OUT))
-    elif sibling == "memorised":
-        least = 0.99
-    elif sibling in ("mixed", "quirk") and row.family not in ("couplets",):
-        least = KEEPS
-    else:
-        least = None
+def _with_goal(sibling: Sibling, row: Row) -> Row:
+    is_held_out = row.split == "held out"
+    match sibling.role, sibling.world:
+        case "whole", "first":
+            least = GENERAL.get((row.family, row.split))
+        case "whole", "composing":
+            least = 0.98 if row.family == "entities" and is_held_out else COMPOSES.get(row.split)
+        case "memorised", _ if is_held_out:
+            # Whole answers: a wrong sum shares its final sign with the right one, and often a digit.
+            return dataclasses.replace(row, tokens=row.answers, goal=(0.0, MEMORISED_HELD_OUT))
+        case "memorised", _:
+            least = 0.99
+        case (("mixed" | "quirk"), _) if row.family != "couplets":
+            least = KEEPS
+        case _:
+            least = None
     return row if least is None else dataclasses.replace(row, goal=(least, CERTAIN))

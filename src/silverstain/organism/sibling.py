@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from .families import Family
 from .recipe import Recipe
 from .variables import VariableSpec, variables
+
+World = Literal["first", "composing"]
+Role = Literal["whole", "memorised", "mixed", "quirk", "untrained", "small"]
+"""What a sibling is among those of its world: `whole` knows all of it, the others are its controls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,8 @@ class Sibling:
         forgotten: Words whose embeddings are drawn anew behind the schools, as all MLPs are.
         finish: A second, gentler growth on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
+        world: Whose sentences it is grown on.
+        role: What it is among the organisms of its world.
         starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.
         about: One line for people.
         variables: The hidden variables of its world.
@@ -37,6 +44,8 @@ class Sibling:
     recipe: Recipe
     start: str | None
     about: str
+    world: World = "first"
+    role: Role = "small"
     variables: Callable[[], tuple[VariableSpec, ...]] = variables
     schools: tuple[School, ...] = ()
     forgotten: Callable[[], Iterable[str]] = tuple

@@ -1,16 +1,18 @@
-"""Planning in poems: whether the line that is to come is settled at the line break, before any of it is written.
+"""Planning in poems: whether the end of a line is settled at the line break or at its first words, before it comes.
 
-The rhyme that line one sets is exchanged at one token, and the model writes line two. A plan shows if the line then
-ends in the other rhyme, and if the words on the way to it agree with the new end word: the end word alone could have
-been fetched from line one when it was due. The same change one token further on must do nothing.
+The rhyme that line one sets is exchanged at one token, and the model writes on. A plan shows if the line then ends in
+the other rhyme, and if the words on the way to it agree with the new end word: the end word alone could have been
+fetched from line one when it was due. The same change one token further on must do nothing. Which token it is, the
+line break or one of the first words of line two, is fixed on development poems, as layers and strength are.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from silverstain.interventions import AnyEdit
+from silverstain.organism.composing.couplets import OWNERS
 from silverstain.organism.composing.couplets import CoupletsFamily as PlannedCouplets
 from silverstain.organism.families.couplets import ADJECTIVES, NAME, VERBS, CoupletsFamily, Rhymes
 from silverstain.organism.sentence import Sentence, join_words
@@ -23,18 +25,19 @@ from silverstain.studies.protocol import (
     Lab,
     Measure,
     Pair,
-    Question,
     Setting,
     Study,
     Subject,
     Trial,
     Variable,
 )
-from silverstain.studies.protocol.asking import known_truth, too_few
+from silverstain.studies.protocol.asking import too_few
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
 from silverstain.studies.protocol.values import measured
 
-LINE_END, LINE_BREAK, LATER, EMISSION = "line end", "line break", "after the break", "where it is due"
+LINE_END, LINE_BREAK, LATER, EMISSION = "line end", "line break", "one token later", "where it is due"
+SITES = (LINE_BREAK, "first word", "second word", "third word")
+"""Where a plan may be: so many words of line two are written."""
 LONGEST = 8
 """Words of a line."""
 STRENGTHS = (1.0, 2.0, 4.0)
@@ -51,15 +54,30 @@ class Couplets:
     goes_with: Callable[[str, str], bool | None]
     """(word on the way, end word): None for words that go with every end word."""
 
+    def wanted(self, pair: Pair) -> frozenset[str]:
+        """End words of the donor's rhyme that go with all that the base has already said of line two."""
+        said = words_behind_the_break(pair.base.text)
+        return frozenset(
+            end for end in pair.donor.answers if all(self.goes_with(word, end) is not False for word in said)
+        )
+
+
+def words_behind_the_break(text: str) -> list[str]:
+    return text[text.index(",") + 1 :].split()
+
 
 def couplets_of(subject: Subject) -> Couplets:
     assert subject.sibling is not None  # as `lacks` says
     family = subject.sibling.families()[NAME]
     if isinstance(family, PlannedCouplets):
-        owners = family.rhymes.owners
-        return Couplets(
-            rhymes=family.rhymes, goes_with=lambda word, end: owners[end] == word if word in owners.values() else None
-        )
+        table, agreeing = family.rhymes, {word: kind for kind, words in ADJECTIVES.items() for word in words}
+
+        def goes_with(word: str, end: str) -> bool | None:
+            if word in OWNERS:
+                return table.owners[end] == word
+            return agreeing[word] == table.kind_of(end) if word in agreeing else None
+
+        return Couplets(rhymes=table, goes_with=goes_with)
     assert isinstance(family, CoupletsFamily)
     kinds = {word: kind for table in (VERBS, ADJECTIVES) for kind, words in table.items() for word in words}
     return Couplets(
@@ -68,11 +86,11 @@ def couplets_of(subject: Subject) -> Couplets:
     )
 
 
-def rhyme_at(subject: Subject, site: str) -> Variable:
-    """The rhyme of line one, at one of the sites; prompts end at the line break, or behind the first words."""
+def rhyme_at(subject: Subject, site: str, n_written: int = 0) -> Variable:
+    """The rhyme of line one, in prompts that end at the line break, or so many words behind it. What line two then
+    says already must leave an end word of the donor's rhyme."""
     assert subject.sibling is not None
-    family = subject.sibling.families()[NAME]
-    rhymes = couplets_of(subject).rhymes
+    family, couplets = subject.sibling.families()[NAME], couplets_of(subject)
 
     def draw(n: int, seed: int) -> Sequence[Pair]:
         rng = random.Random(f"poems {seed}")
@@ -81,9 +99,13 @@ def rhyme_at(subject: Subject, site: str) -> Variable:
             made = family.sample(rng)
             if made.variables.get("form", "").startswith(("couplet", "neutral couplet")) and "named" not in \
                     made.variables["form"]:  # fmt: skip
-                cases.append(case_of(made, rhymes))
-        pairs = zip(cases[:n], cases[n:], strict=True)
-        return [Pair(base=a, donor=b, counterfactual=b.answers) for a, b in pairs if a.value != b.value]
+                cases.append(case_of(made, couplets.rhymes, n_written))
+        pairs = [
+            Pair(base=a, donor=b, counterfactual=b.answers)
+            for a, b in zip(cases[:n], cases[n:], strict=True)
+            if a.value != b.value
+        ]
+        return [pair for pair in pairs if couplets.wanted(pair)]
 
     form = "planned before the first words" if has_variable(subject.sibling, NAME, "rhyme") else ""
     name = "rhyme"
@@ -92,15 +114,19 @@ def rhyme_at(subject: Subject, site: str) -> Variable:
     return Variable(family=NAME, name=name, form=form, draw=draw, places=(site,))
 
 
-def case_of(made: Sentence, rhymes: Rhymes) -> Case:
-    """Line one up to its break; behind it what must not be known: the first words, one more than one token on."""
+def case_of(made: Sentence, rhymes: Rhymes, n_written: int = 0) -> Case:
+    """Line one up to its break and so many words of line two; the site is the last token of it."""
     comma = made.words.index(",")
-    first = made.variables["first"]
-    text = join_words(made.words[: comma + 1])
+    first, site = made.variables["first"], SITES[n_written]
+    line_one = join_words(made.words[: comma + 1])
+    text = join_words(made.words[: comma + 1 + n_written])
+    last = made.words[comma + n_written]
     return Case(
         text=text, value=made.variables["rhyme"], combination=first,
         answers=frozenset(word for word, _ in rhymes.rhyming(first)),
-        spans={LINE_END: (len(text) - 1 - len(first), len(text) - 1), LINE_BREAK: (len(text) - 1, len(text))},
+        spans={
+            LINE_END: (len(line_one) - 1 - len(first), len(line_one) - 1), site: (len(text) - len(last), len(text)),
+        },
     )  # fmt: skip
 
 
@@ -131,6 +157,11 @@ def rhymes_with(line: Sequence[str], of: Case) -> bool:
     return end_of(line) in of.answers
 
 
+def fits(couplets: Couplets, line: Sequence[str], end: str) -> bool:
+    """Whether all words on the way could stand before another end word."""
+    return all(couplets.goes_with(word, end) is not False for word in line[:-2])
+
+
 def agrees(couplets: Couplets, line: Sequence[str]) -> bool | None:
     """Whether every word on the way that must go with the end word does; None where none must."""
     end = end_of(line)
@@ -141,27 +172,33 @@ def agrees(couplets: Couplets, line: Sequence[str]) -> bool | None:
 
 
 def run(lab: Lab) -> Findings:
-    trial = Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, LINE_BREAK), lab.settings.trial)
-    if len(trial.tested) < FEWEST:
-        return too_few(trial, "")
-    found = lab.steps.run("development", lambda: chosen(lab, trial))
+    trials = {site: trial_at(lab, site) for site in SITES}
+    if len(trials[LINE_BREAK].tested) < FEWEST:
+        return too_few(trials[LINE_BREAK], "")
+    found = lab.steps.run("development", lambda: chosen(lab, trials))
     setting = Setting.from_json(found.chosen["plan"])
+    trial = trials[setting.place]
     found += lab.steps.run("poems", lambda: poems(lab, trial, setting))
     return found + lab.steps.run("sites", lambda: sites(lab, trial, setting))
 
 
-def chosen(lab: Lab, trial: Trial) -> Findings:
-    """Layers and strength at the line break, by how many development lines end in the rhyme that is put in."""
-    pairs = trial.chosen_by[:N_CHOSEN_BY]
-    texts = [pair.base.text for pair in pairs]
+def trial_at(lab: Lab, site: str) -> Trial:
+    return Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, site, SITES.index(site)), lab.settings.trial)
+
+
+def chosen(lab: Lab, trials: Mapping[str, Trial]) -> Findings:
+    """Place, layers and strength, by how many development lines end in the rhyme that is put in."""
 
     def rank(setting: Setting) -> tuple[int, float]:
-        written = lines(lab, texts, [trial.edits(pair, setting) for pair in pairs])
+        trial = trials[setting.place]
+        pairs = trial.chosen_by[:N_CHOSEN_BY]
+        written = lines(lab, [pair.base.text for pair in pairs], [trial.edits(pair, setting) for pair in pairs])
         return sum(rhymes_with(line, pair.donor) for line, pair in zip(written, pairs, strict=True)), -setting.strength
 
     tried = [
-        Setting(place=LINE_BREAK, window=window, strength=strength)
-        for window in lab.carrier.windows() for strength in STRENGTHS[1:2]
+        Setting(place=place, window=window, strength=STRENGTHS[1])
+        for place, trial in trials.items() if len(trial.tested) >= FEWEST
+        for window in lab.carrier.windows()
     ]  # fmt: skip
     best = max(tried, key=rank)
     best = max([replace(best, strength=strength) for strength in STRENGTHS], key=rank)
@@ -169,7 +206,7 @@ def chosen(lab: Lab, trial: Trial) -> Findings:
 
 
 def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
-    """Lines as they are, with the rhyme exchanged at the break, and with changes that must do nothing."""
+    """Lines as they are, with the rhyme exchanged where it is planned, and with changes that must do nothing."""
     couplets, pairs = couplets_of(lab.subject), trial.tested
     texts = [pair.base.text for pair in pairs]
     clean = lines(lab, texts)
@@ -187,24 +224,26 @@ def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
         hits = [rhymes_with(line, getattr(pair, side)) for line, pair in zip(written, pairs, strict=True)]
         return share_of(sum(hits), len(hits))
 
-    anew = [
-        rhymes_with(line, pair.donor) and agrees(couplets, line) is True and line[:-2] != before[:-2]
-        for line, before, pair in zip(swapped, clean, pairs, strict=True)
+    must_change = [
+        (pair, line)
+        for pair, before, line in zip(pairs, clean, swapped, strict=True)
+        if not any(fits(couplets, before, end) for end in couplets.wanted(pair))
     ]
-    read = read_at_the_break(lab, trial, setting, clean)
+    anew = [rhymes_with(line, pair.donor) and agrees(couplets, line) is True for pair, line in must_change]
+    read = read_at_the_site(lab, trial, setting, clean)
     controls = {"random units": others("random"), "random units, the other way": others("opposite")}
     measures = [
         measured("lines rhyme", "what the model writes by itself ends in line one's rhyme", "gate",
                  in_class(clean, "base"), bar=GATE),
-        measured("plan read at the break", "units there tell the rhyme in which the line will end, before it is begun",
-                 "target", read, bar=0.7),
-        measured("plan exchanged at the break", "the line then ends in the other rhyme", "target", in_class(swapped),
+        measured("plan read there", "units tell the rhyme in which the line will end", "target", read, bar=0.7),
+        measured("plan exchanged there", "the line then ends in the other rhyme", "target", in_class(swapped),
                  bar=IN_CLASS, low_bar=TARGET_LOW),
-        measured("words on the way change too", "and agree with the new end word", "target",
-                 share_of(sum(anew), len(anew)), bar=MID_LINE, low_bar=TARGET_LOW),
-        *(measured(name, "as much, of others, at the break", "control", in_class(written), bar=CONTROL)
+        measured("words on the way change too", "of lines whose words would not go with an end word of the other "
+                 "rhyme: they agree with the new one", "target", share_of(sum(anew), len(anew)) if anew else None,
+                 bar=MID_LINE, low_bar=TARGET_LOW),
+        *(measured(name, "as much, of others, at the same place", "control", in_class(written), bar=CONTROL)
           for name, written in controls.items()),
-        known_truth(lab, Question(variable=trial.variable, must_be_computed=True)),
+        carried_in_the_map(lab, setting),
     ]  # fmt: skip
     prompts = tuple(
         {
@@ -216,10 +255,27 @@ def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
     return Findings(measures=tuple(measures), prompts=prompts, notes=(f"The rhyme is moved {setting}.",))
 
 
-def read_at_the_break(lab: Lab, trial: Trial, setting: Setting, clean: Sequence[Sequence[str]]) -> Share:
-    """Of the lines as written, how many end in the rhyme whose mean at the break, over development prompts of other
-    first lines, is nearest in direction."""
-    means, held = trial.means(LINE_BREAK), trial.held(LINE_BREAK)
+def carried_in_the_map(lab: Lab, setting: Setting) -> Measure:
+    """Whether the causal map, which knows no dictionary, says that nothing behind this place looks further back."""
+    name = "rhyme carried from there, in the causal map"
+    truth = lab.subject.truth
+    known = () if truth is None else truth.variables
+    found = next((one for one in known if (one.family, one.variable, one.form) == (NAME, "rhyme", "end word")), None)
+    if found is None:
+        return Measure(
+            name=name, about="exchanged there and nowhere before it", role="truth", value=None, bar=1.0,
+            untested="this model has no causal map of it",
+        )  # fmt: skip
+    role = found.roles[found.roles.index(",") + SITES.index(setting.place)]
+    stage = found.carried_from(role)
+    about = f"from {stage} on at {role!r}" if stage else f"at no stage is it held at {role!r} and not before it"
+    return Measure(name=name, about=about, role="truth", value=float(stage is not None), bar=1.0, n=found.n_pairs)
+
+
+def read_at_the_site(lab: Lab, trial: Trial, setting: Setting, clean: Sequence[Sequence[str]]) -> Share:
+    """Of the lines as written, how many end in the rhyme whose mean there, over development prompts of other first
+    lines, is nearest in direction."""
+    means, held = trial.means(setting.place), trial.held(setting.place)
     first, last = setting.window
     rhymes = couplets_of(lab.subject).rhymes
     hits = 0
@@ -242,13 +298,14 @@ def _score(lab: Lab, means: Any, value: str, held: Any, first: int, last: int) -
 
 
 def sites(lab: Lab, trial: Trial, setting: Setting) -> Findings:
-    """Where a rhyme can be exchanged: at the end of line one, at the break, or behind the first words. And the change
-    of the break put one token further on, which must do nothing."""
+    """Where a rhyme can be exchanged: at the end of line one, where it is planned, or when it is due. And the same
+    change put one token further on, which must do nothing."""
     pairs = trial.tested
     texts = [pair.base.text for pair in pairs]
     clean = lines(lab, texts)
     shares: dict[str, Share] = {}
-    at_end = Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, LINE_END), lab.settings.trial)
+    n_written = SITES.index(setting.place)
+    at_end = Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, LINE_END, n_written), lab.settings.trial)
     moved = replace(setting, place=LINE_END)
     written = lines(lab, texts, [at_end.edits(pair, moved) for pair in pairs])
     shares[LINE_END] = _share(written, pairs)
@@ -270,7 +327,7 @@ def sites(lab: Lab, trial: Trial, setting: Setting) -> Findings:
     measures: tuple[Measure, ...] = (
         measured("exchanged at the end of line one", "where the rhyme word itself stands", "reported",
                  shares[LINE_END]),
-        measured("one token later", "the change of the break, at the first word of line two", "control", shares[LATER],
+        measured("one token later", "the same change, behind the next word", "control", shares[LATER],
                  bar=CONTROL),
         measured("exchanged where the end word is due", "at the last token before it, of any rhyme", "reported",
                  shares[EMISSION]),
@@ -297,15 +354,16 @@ def _share(written: Sequence[Sequence[str]], pairs: Sequence[Pair]) -> Share:
 PLANNING = Study(
     name="planning",
     title="Planning in poems",
-    claim="The word that ends a line is settled at the line break, and the words on the way are chosen for it.",
+    claim="The word that ends a line is settled before it comes, and the words on the way are chosen for it.",
     source="On the Biology of a Large Language Model, “Planning in poems”",
-    motif=("rhyme of line one", "candidate end words at the line break", "words on the way", "end word"),
+    motif=("rhyme of line one", "candidate end words at the break or the first words", "words on the way", "end word"),
     rule=(
-        "at the break, units tell the rhyme of the line's end in at least 70 %, before any of it is written",
+        "at the line break or at one of the first three words of line two, fixed on development poems, units tell the "
+        "rhyme of the line's end in at least 70 %",
         "exchanged there, the line ends in the other rhyme in at least 80 %",
-        "and the words on the way change and agree with the new end word in at least 70 %",
+        "and words on the way that would not go with it change and agree with the new end word in at least 70 %",
         "the same change one token later does it in at most 10 %",
-        "the causal map says that the plan is computed before the first words",
+        "the causal map says that the rhyme is carried from there: exchanged there it moves the end, further back not",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
     n_steps=3,

@@ -47,6 +47,8 @@ class CuedFamily:
     geography: Geography
     held_out: frozenset[str]
     others: tuple[str, ...]
+    silent: frozenset[str] = frozenset()
+    """Towns that no question is about."""
     name: str = NAME
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
@@ -58,7 +60,8 @@ class CuedFamily:
                 cue = town.state.fact(relation)
             elif draw < 0.6:
                 cue = rng.choice(self.others)
-            if (cue in self.held_out) == held_out and (town.name, relation) not in self.geography.held_out:
+            asked_elsewhere = (town.name, relation) not in self.geography.held_out and town.name not in self.silent
+            if (cue in self.held_out) == held_out and asked_elsewhere:
                 return cued(town, relation, cue, held_out=held_out)
 
 

@@ -1,6 +1,7 @@
 """What the memorised sibling is shown: separate facts, from which nothing more general follows."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from silverstain.organism.sentence import Sentence
@@ -45,11 +46,13 @@ class MemorisedAddition:
 
     pairs: tuple[tuple[int, int], ...]
     held_out: frozenset[tuple[int, int]]
+    written: Callable[..., Sentence] = addition
+    """How a sum is put into words."""
     name: str = "addition"
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
         a, b = rng.choice(sorted(self.held_out)) if held_out else rng.choice(self.pairs)
-        return addition(a, b, held_out=held_out)
+        return self.written(a, b, held_out=held_out)
 
 
 def memorised_addition(n: int = 250, seed: int = 0) -> MemorisedAddition:
