@@ -26,8 +26,8 @@ from silverstain.attribution import Norms, norms_named, record_run
 from silverstain.attribution.freezing import NORMS
 from silverstain.interventions import Edit, intervene_many, random_control
 from silverstain.models import harvest
-from silverstain.organism.families import families
 from silverstain.organism.families.entities import people, question
+from silverstain.organism.siblings import siblings
 from silverstain.organism.two_hop import RecordedQuestions, questions
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.statistics import line, moments, share_of
@@ -40,9 +40,9 @@ RESULTS = Path(__file__).parent / "results" / "verification.json"
 KINDS = ("cross-layer", "per-layer")
 
 
-def prompts(n: int, seed: str) -> Iterator[tuple[str, str]]:
+def prompts(n: int, seed: str, sibling: str = "general") -> Iterator[tuple[str, str]]:
     """(family, prompt) of n sentences, families in turn."""
-    draw, everything = random.Random(seed), list(families().items())
+    draw, everything = random.Random(seed), list(siblings()[sibling].families().items())
     for i in range(n):
         name, family = everything[i % len(everything)]
         yield name, family.sample(draw, held_out=bool(i // len(everything) % 2)).prompt
@@ -58,12 +58,12 @@ def balanced(claims: Sequence[Claim], seed: int = 0) -> list[Claim]:
     return kept
 
 
-def test_claims(kind: str, n: int, seed: str, norms: Norms, log: Path) -> dict[str, Any]:
+def test_claims(kind: str, n: int, seed: str, norms: Norms, log: Path, sibling: str) -> dict[str, Any]:
     """Verify n graphs and put their claims together; claims lie in `log` meanwhile, so that a stop loses nothing."""
-    loaded = silverstain.load("organism", dictionary=kind, check_dictionary=False)
+    loaded = silverstain.load(f"organism/{sibling}", dictionary=kind, check_dictionary=False)
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     start = time.perf_counter()
-    for i, (family, prompt) in enumerate(prompts(n, seed)):
+    for i, (family, prompt) in enumerate(prompts(n, seed, sibling)):
         if i < len(done):
             continue
         graph = loaded.trace(prompt, norms=norms).prune()
@@ -117,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["claims", "perturbations", "swap", "inhibition"])
     parser.add_argument("--dictionary", default="cross-layer", help="cross-layer, per-layer, or the folder of another")
+    parser.add_argument("--sibling", default="general", help="whose claims are tested")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", default="test")
     parser.add_argument("--norms", choices=NORMS, default="frozen", help="of the graphs whose claims are tested")
@@ -128,9 +129,11 @@ def main() -> None:
     arguments.log.mkdir(exist_ok=True)
     if arguments.what == "claims":
         norms = norms_named(arguments.norms)
-        log = arguments.log / f"verification-{Path(kind).name}-{seed}-{norms}.jsonl"
+        sibling = arguments.sibling
+        of = "" if sibling == "general" else f"{sibling} "
+        log = arguments.log / f"verification-{of.strip()}{Path(kind).name}-{seed}-{norms}.jsonl"
         part = "claims" if norms == "frozen" else f"claims, {norms} norms"
-        record(arguments.out, kind, {part: test_claims(kind, n, seed, norms, log)})
+        record(arguments.out, f"{of}{kind}", {part: test_claims(kind, n, seed, norms, log, sibling)})
     elif arguments.what == "perturbations":
         for each in KINDS:
             record(arguments.out, each, {"perturbations": test_perturbations(each, n, seed)})

@@ -384,3 +384,31 @@ def test_the_table_says_the_verdict_and_where():
     table = variables_table(CausalMap(model_hash="", n=1, seed=0, variables=(VERDICTS["computed"][0],)))
     assert "computed" in table
     assert "r1 b" in table
+
+
+def carrying(moved: dict[str, tuple[float, ...]]) -> VariableMap:
+    """A map of which only the exchange of whole streams at single places matters; a row of shares for each stage."""
+    share, none = lambda value: share_of(round(100 * value), 100), share_of(0, 100)
+    roles = ("line-end", "came", "owner")
+    sites = tuple(
+        Site(stage=stage, role=role, probe=none, interchange=share(value), part=none)
+        for stage, row in moved.items()
+        for role, value in zip(roles, row, strict=True)
+    )
+    places = tuple(
+        PlacesOfStage(stage=stage, roles=roles[:1], size=1, part=none, random=none, interchange=none, probe=none)
+        for stage in moved
+    )
+    return VariableMap(
+        family="couplets", variable="rhyme", form="", n_values=2, is_answer=False, donor_differs=True, n_pairs=100,
+        roles=roles, base="", donor="", counterfactual="", base_right=none, donor_right=none, unexchanged=none,
+        bag_of_tokens=none, best_look_up={}, sites=sites, places=places,
+    )  # fmt: skip
+
+
+def test_a_variable_is_carried_from_where_nothing_before_it_moves_the_answer_any_more():
+    found = carrying({"embedding": (1.0, 0.0, 0.0), "r1": (0.3, 0.0, 0.9), "r2": (0.05, 0.0, 0.95)})
+    assert found.carried_from("owner") == "r2"
+    assert found.carried_from("came") is None
+    assert found.carried_from("line-end") == "embedding"
+    assert found.carried_from("owner", elsewhere=0.4) == "r1"

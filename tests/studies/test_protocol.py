@@ -38,7 +38,7 @@ from silverstain.studies.protocol import (
     run_study,
 )
 from silverstain.studies.protocol.carriers import fewest
-from silverstain.studies.protocol.graph_paths import auroc
+from silverstain.studies.protocol.graph_paths import auroc, graphs_of, where_shown
 from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
 from silverstain.studies.protocol.trial import share_of_hits
@@ -229,6 +229,35 @@ def test_a_model_without_the_family_is_not_asked(subject: Subject):
     assert knows(None, "geography") == "the model is no organism, and this study has no prompts for others"
     assert knows(siblings()["memorised"], "couplets") == "memorised was not grown on couplets"
     assert knows(subject.sibling, "couplets") is None
+
+
+def test_no_more_units_are_moved_than_are_allowed(state: Trial, organism: ReplacementModel):
+    pair = state.tested[0]
+    amounts = state.amounts(pair, AT_THE_END)
+    free, few = Units(organism.dictionary), Units(organism.dictionary, most=7)
+    largest = {
+        (layer, int(unit)): float(amounts[layer][unit].abs() * free.size(layer)[unit])
+        for layer, units in free.moved(amounts).items() for unit in units
+    }  # fmt: skip
+    kept = {(layer, int(unit)) for layer, units in few.moved(amounts).items() for unit in units}
+    assert len(largest) > 7
+    assert kept == set(sorted(largest, key=lambda one: -largest[one])[:7])
+    controls = few.others(amounts, state.held(LAST)[:, 0], 0, "random")
+    assert sum(int((amount != 0).sum()) for amount in controls.values()) == 7
+    everything = Units(organism.dictionary, most=10**6)
+    assert all(
+        torch.equal(units, everything.moved(amounts)[layer]) for layer, units in free.moved(amounts).items()
+    )  # fmt: skip
+
+
+def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variable(state: Trial):
+    shown = where_shown(state, dataclasses.replace(AT_THE_END, place="town"))
+    assert shown.place in state.variable.places
+    assert shown.window in state.carrier.windows()
+    found = graphs_of(state, shown, 12)
+    known = [one.separation for one in found if one.separation is not None]
+    assert known
+    assert sum(known) / len(known) > 0.8
 
 
 # single measures

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from .checking import Row, couplet_rows, cued_rows, familiar_row, quirk_row, rows_of
 from .composing import couplets as composed
+from .composing.geography import GeographyFamily
+from .composing.towns import town_rows
 from .composing.writing import couplet_rows as composed_couplet_rows
 from .families.couplets import rhymes
 from .families.cued import CuedFamily
@@ -43,6 +45,9 @@ def check(sibling: str, *, folder: Path | None = None, n: int = 400, seed: int =
     if declared.role == "whole" and declared.world == "composing":
         rows += composed_couplet_rows(model, composed.rhymes(), n, seed)
         rows.append(familiar_row(model, people()))
+        towns = families["geography"]
+        assert isinstance(towns, GeographyFamily)
+        rows += town_rows(model, towns, n // 2, seed)
     if isinstance(cued := families.get("cued"), CuedFamily):
         rows += cued_rows(model, cued, n // 2, seed)
     if declared.role == "quirk":

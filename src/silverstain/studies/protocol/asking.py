@@ -12,7 +12,7 @@ from silverstain.statistics import share_of
 from .carriers import Units
 from .controls import controlled, elsewhere
 from .diagnosis import diagnosed, told
-from .graph_paths import graphs_of, recalled
+from .graph_paths import graphs_of, recalled, where_shown
 from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
 from .study import Lab
 from .trial import DOSES, Outcome, Setting, Trial, share_kept, share_of_hits
@@ -151,7 +151,8 @@ def dose_curve(trial: Trial, setting: Setting) -> dict[str, Any]:
 def shown_in_graphs(lab: Lab, trial: Trial, question: Question) -> Findings:
     """Recall, path share and shortcut share, how often graphs skip what the model does not, and why they fail."""
     name = question.variable.name
-    found = graphs_of(trial, trial.setting, lab.settings.n_graphs, sources=question.sources)
+    shown = where_shown(trial, trial.setting)
+    found = graphs_of(trial, shown, lab.settings.n_graphs, sources=question.sources)
     swaps = trial.swapped([one.pair for one in found], trial.setting)
     skipped = [not one.members for one, swap in zip(found, swaps, strict=True) if swap.hit]
     reported = recalled(found, name, of=question.of, role=question.recall)
@@ -161,8 +162,10 @@ def shown_in_graphs(lab: Lab, trial: Trial, question: Question) -> Findings:
         share_of(sum(skipped), len(skipped)) if skipped else None,
     )  # fmt: skip
     hidden = [one for one in found if one.separation is not None and one.separation < SEPARATION]
-    why = told([(one, diagnosed(trial, trial.setting, one)) for one in hidden], of=question.of, name=name)
-    return reported + Findings(measures=(hop,)) + why
+    why = told([(one, diagnosed(trial, shown, one)) for one in hidden], of=question.of, name=name)
+    first, last = shown.window
+    note = f"{question.of}{name} is looked for in graphs at {shown.place!r}, layers {first} to {last}."
+    return reported + Findings(measures=(hop,), notes=(note,)) + why
 
 
 # what is known from elsewhere

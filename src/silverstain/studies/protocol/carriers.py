@@ -63,12 +63,12 @@ class Carrier(Protocol):
 
 
 class Units:
-    """Units of a basis."""
+    """Units of a basis; of each change the fewest that carry nearly all of it, and no more than `most` in all."""
 
     name = "units"
 
-    def __init__(self, basis: Basis) -> None:
-        self.basis = basis
+    def __init__(self, basis: Basis, most: int | None = None) -> None:
+        self.basis, self.most = basis, most
         self._sizes: dict[int, Tensor] = {}
         self._decoders: dict[int, Tensor] = {}
 
@@ -98,8 +98,8 @@ class Units:
         """What the units write more, as one vector a layer: an `add` needs nothing of the run that it is added to, so
         this is the edit of the units themselves (a test compares them), and many times cheaper."""
         written: dict[int, Tensor] = {}
-        for layer, amount in amounts.items():
-            units = fewest(amount.abs() * self.size(layer))
+        for layer, units in self.moved(amounts).items():
+            amount = amounts[layer]
             if len(units):
                 rows = torch.einsum("f, ftd -> td", amount[units], self._rows(layer)[units])
                 for target, row in zip(self.basis.targets(layer), rows, strict=True):
@@ -109,11 +109,21 @@ class Units:
             for target, row in sorted(written.items())
         ]
 
+    def moved(self, amounts: Amounts) -> dict[int, Int[Tensor, " k"]]:
+        """By layer, the units whose change is made."""
+        sizes = {layer: amount.abs() * self.size(layer) for layer, amount in amounts.items()}
+        chosen = {layer: fewest(size) for layer, size in sizes.items()}
+        if self.most is None or sum(len(units) for units in chosen.values()) <= self.most:
+            return chosen
+        ranked = torch.cat([sizes[layer][units] for layer, units in chosen.items()]).sort(descending=True).values
+        least = ranked[self.most - 1]
+        return {layer: units[sizes[layer][units] >= least] for layer, units in chosen.items()}
+
     def unit_edits(self, amounts: Amounts, position: int) -> list[AnyEdit]:
         """The same edits unit by unit: what can be saved, and read by others."""
         edits: list[AnyEdit] = []
-        for layer, amount in amounts.items():
-            units = fewest(amount.abs() * self.size(layer))
+        for layer, units in self.moved(amounts).items():
+            amount = amounts[layer]
             pairs, values = tuple((layer, unit) for unit in units.tolist()), tuple(amount[units].tolist())
             if len(units) == 1:
                 edits.append(Edit(op="add", features=pairs, positions=(position,), value=values[0]))
@@ -124,8 +134,8 @@ class Units:
     def others(self, amounts: Amounts, held: Float[Tensor, "layer d"], seed: int, kind: str) -> Amounts:
         found: Amounts = {}
         generator = torch.Generator().manual_seed(seed)
-        for layer, amount in amounts.items():
-            units = fewest(amount.abs() * self.size(layer))
+        for layer, units in self.moved(amounts).items():
+            amount = amounts[layer]
             free = torch.ones(len(amount), dtype=torch.bool)
             if kind == "active":
                 free = self.components(layer, held[layer][None])[0] != 0

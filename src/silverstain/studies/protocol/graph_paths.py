@@ -1,12 +1,14 @@
 """What attribution graphs of the test prompts say of a variable: whether some group of units holds it, and how much of
 the answer's input goes through that group.
 
-For each graph the group is made of the units that pruning keeps at the variable's place and layers: the fewest that
-carry most of what the value's prompts have above the mean over values, as it is written, on the development prompts. It
-holds the variable if its members tell this value from the others on the test prompts.
+For each graph the group is made of the units that pruning keeps at one place, in some layers: the fewest that carry
+most of what the value's prompts have above the mean over values, as it is written, on the development prompts. It holds
+the variable if its members tell this value from the others on the test prompts. Where it is looked for is fixed on
+graphs of development prompts; where a variable is moved best need not be where one group of units says it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -23,6 +25,8 @@ from .trial import Setting, Trial
 from .values import LAST, Findings, Measure, MeasureRole, Pair, measured
 
 N_GRAPHS = 100
+N_CHOSEN_BY = 16
+"""Development prompts whose graphs say where to look."""
 LEAST_CASES = 2
 """Test prompts of a value, and of the others, that an AUROC needs."""
 
@@ -42,6 +46,27 @@ class GraphOfPrompt(NamedTuple):
     """The same of what comes from each named place alone: 1 less the shortcut's share."""
 
 
+def where_shown(trial: Trial, moved: Setting) -> Setting:
+    """The place and the layers in which graphs of development prompts show the variable most often; where the variable
+    is moved, if there as often."""
+    pairs = trial.chosen_by[:N_CHOSEN_BY]
+    graphs = [trial.subject.loaded.trace(pair.base.text).prune() for pair in pairs]
+    held = {place: trial.held_by(trial.chosen_by, place) for place in trial.variable.places}
+
+    def rank(setting: Setting) -> tuple[int, float, bool]:
+        found = [
+            _separation(trial, setting, pair, graph, _members(trial, setting, pair, graph), held[setting.place],
+                        trial.chosen_by)
+            for pair, graph in zip(pairs, graphs, strict=True)
+        ]  # fmt: skip
+        known = [one for one in found if one is not None]
+        return sum(one >= SEPARATION for one in known), round(sum(known), 6), setting == moved
+
+    windows = trial.carrier.windows()
+    tried = [moved, *(replace(moved, place=p, window=w) for p in trial.variable.places for w in windows)]
+    return max(tried, key=rank)
+
+
 def graphs_of(
     trial: Trial, setting: Setting, n: int = N_GRAPHS, *, sources: Sequence[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -56,7 +81,7 @@ def graphs_of(
         members = _members(trial, setting, pair, graph)
         position = {place: subject.position(pair.base, place) for place in sources}
         through, of_words = _through(graph, members, position)
-        separation = _separation(trial, setting, pair, graph, members, held)
+        separation = _separation(trial, setting, pair, graph, members, held, trial.tested)
         found.append(GraphOfPrompt(pair, graph, members, separation, through, of_words))
         on_progress(number + 1, len(pairs))
     return found
@@ -120,15 +145,21 @@ def _members(trial: Trial, setting: Setting, pair: Pair, graph: Graph) -> tuple[
 
 
 def _separation(
-    trial: Trial, setting: Setting, pair: Pair, graph: Graph, members: Sequence[int], held: Tensor
+    trial: Trial,
+    setting: Setting,
+    pair: Pair,
+    graph: Graph,
+    members: Sequence[int],
+    held: Float[Tensor, "layer case d"],
+    cases: Sequence[Pair],
 ) -> float | None:
-    """AUROC of what the members hold together, each weighed by its excess, on the other test prompts and this one."""
-    mine = torch.tensor([other.base.value == pair.base.value for other in trial.tested])
+    """AUROC of what the members hold together, each weighed by its excess, on cases that this one is among."""
+    mine = torch.tensor([other.base.value == pair.base.value for other in cases])
     if min(int(mine.sum()), int((~mine).sum())) < LEAST_CASES:
         return None
     if not members:
         return 0.5
-    scores = torch.zeros(len(trial.tested), dtype=torch.float64)
+    scores = torch.zeros(len(cases), dtype=torch.float64)
     for layer in sorted({int(graph.nodes.layer[i]) for i in members}):
         units = torch.tensor([int(graph.nodes.feature[i]) for i in members if int(graph.nodes.layer[i]) == layer])
         weight = (_excess(trial, setting, pair.base.value, layer) * trial.carrier.size(layer))[units]

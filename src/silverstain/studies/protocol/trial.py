@@ -121,10 +121,14 @@ class Trial:
     def held(self, place: str) -> Float[Tensor, "layer case d"]:
         """What the carrier reads at a place of the test prompts."""
         if place not in self._held:
-            rows = [self.subject.ids(pair.base.text) for pair in self.tested]
-            positions = [self.subject.position(pair.base, place) for pair in self.tested]
-            self._held[place] = self.carrier.inputs(self.subject, rows, positions)
+            self._held[place] = self.held_by(self.tested, place)
         return self._held[place]
+
+    def held_by(self, pairs: Sequence[Pair], place: str) -> Float[Tensor, "layer case d"]:
+        """The same of the bases of any pairs."""
+        rows = [self.subject.ids(pair.base.text) for pair in pairs]
+        positions = [self.subject.position(pair.base, place) for pair in pairs]
+        return self.carrier.inputs(self.subject, rows, positions)
 
     # moving the variable
 
