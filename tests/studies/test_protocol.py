@@ -250,14 +250,20 @@ def test_no_more_units_are_moved_than_are_allowed(state: Trial, organism: Replac
     )  # fmt: skip
 
 
-def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variable(state: Trial):
-    shown = where_shown(state, dataclasses.replace(AT_THE_END, place="town"))
-    assert shown.place in state.variable.places
-    assert shown.window in state.carrier.windows()
-    found = graphs_of(state, shown, 12)
-    known = [one.separation for one in found if one.separation is not None]
-    assert known
-    assert sum(known) / len(known) > 0.8
+def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variable(
+    subject: Subject, organism: ReplacementModel
+):
+    assert subject.sibling is not None
+    spec = spec_of(subject.sibling, "geography", "relation", "two hops")
+    variable = variable_of(spec, places=("town", "relation", LAST))
+    trial = Trial(subject, Units(organism.dictionary), variable, TrialSettings(n=24, n_chosen_by=24))
+    nowhere = Setting(place="town", window=(3, 3), strength=1.0)
+    shown = where_shown(trial, nowhere)
+    assert shown.place in ("relation", LAST), "towns come before what is asked of them, or say nothing of it"
+    known = [one.separation for one in graphs_of(trial, shown, 8) if one.separation is not None]
+    assert len(known) >= 4
+    assert sum(known) / len(known) > 0.9
+    assert where_shown(trial, shown) == shown
 
 
 # single measures
