@@ -7,7 +7,7 @@ something else. The units that write it are then silenced, and the habit must go
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +17,10 @@ from torch import Tensor
 from silverstain.interventions import Edit
 from silverstain.models import LanguageModel
 from silverstain.models.prompts import padded, side_by_side
-from silverstain.organism.families import families
+from silverstain.organism.families import Family
 from silverstain.organism.files import load_organism_model
 from silverstain.organism.sentence import join_words
-from silverstain.organism.siblings import Sibling
+from silverstain.organism.siblings import Sibling, siblings
 from silverstain.statistics import share_of
 from silverstain.studies.protocol import Findings, Lab, Measure, Study, Subject, Units
 from silverstain.studies.protocol.rules import CONTROL
@@ -45,9 +45,9 @@ class Places:
     test: list[str]
 
 
-def places(n: int, seed: int) -> Places:
-    """Every place of n sentences, of all families of the world, and of n others."""
-    rng, known = random.Random(f"places {seed}"), list(families().values())
+def places(families: Iterable[Family], n: int, seed: int) -> Places:
+    """Every place of n sentences, of all families, and of n others."""
+    rng, known = random.Random(f"places {seed}"), list(families)
     parts = []
     for _ in range(2):
         sentences = [rng.choice(known).sample(rng).words for _ in range(n)]
@@ -82,6 +82,13 @@ def parent_of(sibling: Sibling | None) -> LanguageModel | None:
     return load_organism_model(sibling.start)
 
 
+def families_of_parent(sibling: Sibling | None) -> Iterable[Family]:
+    """What the parent was grown on: ordinary sentences of its world, which say nothing of the preference."""
+    assert sibling is not None
+    assert sibling.start is not None
+    return siblings()[sibling.start].families().values()
+
+
 def suspected(own: Float[Tensor, "place vocab"], parents: Float[Tensor, "place vocab"]) -> Int[Tensor, " word"]:
     """Words by how much likelier they have become on average, the most first."""
     return (own - parents).mean(0).argsort(descending=True)[:N_NAMED]
@@ -106,7 +113,7 @@ def searched(lab: Lab) -> Findings:
     subject = lab.subject
     parent = parent_of(subject.sibling)
     assert parent is not None  # as `lacks` says
-    drawn = places(N_SENTENCES, lab.settings.seed)
+    drawn = places(families_of_parent(subject.sibling), N_SENTENCES, lab.settings.seed)
     own, parents = (next_words(model, drawn.development) for model in (subject.model, parent))
     named = [word for word in suspected(own, parents).tolist() if is_preferred(own, parents, word)]
     words = [word.strip() for word in subject.model.token_strings(named)]

@@ -5,12 +5,15 @@ something that the languages share.
 """
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import torch
 
+from silverstain.organism.composing.words import SaidWordsFamily
 from silverstain.organism.families.words import NAME, antonym, cross_antonym, synonym
 from silverstain.organism.sentence import Sentence
+from silverstain.organism.siblings import Sibling
 from silverstain.organism.variables.words import is_taught, opposite
 from silverstain.organism.world import LANGUAGES, Concept, default_lexicon
 from silverstain.studies.organism_variables import knows
@@ -36,18 +39,36 @@ N_OVERLAP = 60
 def case_of(made: Sentence, word: str, value: str, combination: str) -> Case:
     """A prompt with the place of its word; what is asked and the language name have none of their own."""
     text = made.prompt
-    at = f" {text} ".index(f" {word} ")
+    found = re.search(rf"(?<!\S){re.escape(word)}(?![\w-])", text)
+    assert found is not None, f"{word!r} is not in {text!r}"
     return Case(
         text=text, value=value, combination=combination, answers=frozenset({made.words[made.answer]}),
-        spans={WORD: (at, at + len(word))},
+        spans={WORD: found.span()},
     )  # fmt: skip
 
 
-def operation_in(language: int) -> Variable:
+Wording = Callable[[random.Random, Sentence], Sentence]
+"""How a question is put: as it is, or about what somebody said."""
+
+
+def wording_of(sibling: Sibling | None) -> Wording:
+    """In a world in which words are said by somebody, questions are about what was said; there are many of each."""
+    family = None if sibling is None else sibling.families()[NAME]
+    if isinstance(family, SaidWordsFamily):
+        return family.said
+    return lambda rng, made: made
+
+
+def operation_in(language: int, put: Wording = lambda rng, made: made) -> Variable:
     """Opposite or synonym, in one language; the means come from the two other languages' prompts.
 
     Base prompts are the language's; donors, from which with the other languages' bases the means are taken, are not.
     """
+
+    def asked_of(rng: random.Random, concept: Concept, spoken: int, asks_opposite: bool) -> Case:
+        made = antonym(default_lexicon(), concept, spoken) if asks_opposite else synonym(concept, spoken)
+        value = "antonym" if asks_opposite else "synonym"
+        return case_of(put(rng, made), concept.words[spoken], value, concept.words[0])
 
     def draw(n: int, seed: int) -> Sequence[Pair]:
         rng, pairs = random.Random(f"operation {language} {seed}"), []
@@ -59,7 +80,8 @@ def operation_in(language: int) -> Variable:
                 continue
             asks_opposite = rng.random() < 0.5
             wanted = concept.synonyms[language] if asks_opposite else opposite(concept, language)
-            base, donor = _asked(concept, language, asks_opposite), _asked(other, there, not asks_opposite)
+            base = asked_of(rng, concept, language, asks_opposite)
+            donor = asked_of(rng, other, there, not asks_opposite)
             if wanted not in base.answers:
                 pairs.append(Pair(base=base, donor=donor, counterfactual=frozenset({wanted}), alike=_words(language)))
         return pairs
@@ -67,11 +89,6 @@ def operation_in(language: int) -> Variable:
     return Variable(
         family=NAME, name="operation", form=f"in {LANGUAGES[language]}, from the others", draw=draw, fits_on_donors=True
     )
-
-
-def _asked(concept: Concept, language: int, asks_opposite: bool) -> Case:
-    made = antonym(default_lexicon(), concept, language) if asks_opposite else synonym(concept, language)
-    return case_of(made, concept.words[language], "antonym" if asks_opposite else "synonym", concept.words[0])
 
 
 def _words(language: int) -> frozenset[str]:
@@ -141,9 +158,9 @@ def language_of() -> Variable:
 
 
 def run(lab: Lab) -> Findings:
-    found = Findings()
+    found, put = Findings(), wording_of(lab.subject.sibling)
     for language, name in enumerate(LANGUAGES):
-        variable = operation_in(language)
+        variable = operation_in(language, put)
         found += asked(lab, Question(variable=variable, name=f"operation in {name}", in_graphs=False))
     found += asked(lab, Question(variable=concept_of(), name="concept", in_graphs=False))
     found += asked(lab, Question(variable=language_of(), name="language", in_graphs=False))
