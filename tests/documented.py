@@ -31,6 +31,8 @@ FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 PRINTS = "prints"
+ROOT = Path(__file__).parent.parent
+"""Examples of the repository are run from wherever a page is."""
 COLUMNS = 100
 """How wide the terminal of the pages is: no more than a page of the documentation shows without scrolling."""
 NUMBER = re.compile(r"[-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -129,7 +131,7 @@ def command(line: str) -> str:
         else:
             assert program == "python", f"{line}: a page runs silverstain and python alone"
             with mock.patch.object(sys, "argv", words):
-                runpy.run_path(words[0], run_name="__main__")
+                runpy.run_path(words[0] if Path(words[0]).exists() else str(ROOT / words[0]), run_name="__main__")
     return out.getvalue()
 
 

@@ -33,7 +33,7 @@ def test_it_is_read_in_its_per_layer_dictionary_where_none_is_named(loaded):
 
 def test_it_is_small():
     assert WHERE is not None
-    assert sum(path.stat().st_size for path in WHERE.rglob("*") if path.is_file()) < 15e6
+    assert sum(path.stat().st_size for path in WHERE.rglob("*") if path.is_file()) < 60e6
 
 
 def test_it_looks_back_for_what_the_notes_say(loaded):
