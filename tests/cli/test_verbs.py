@@ -11,6 +11,7 @@ import pytest
 from silverstain.cli import main
 from silverstain.graphs import Graph, Story
 from silverstain.installed import installed_folder
+from silverstain.organism.composing.siblings import COMPOSING_LITTER
 from silverstain.organism.files import FOLDER, GROUP
 
 PROMPT = "the capital of the state containing dallas is"
@@ -195,7 +196,7 @@ def test_doctor_says_which_models_are_here(
 
 def test_organism_info_lists_the_litter(capsys: pytest.CaptureFixture[str]):
     report = asked(capsys, "organism", "info")
-    names = ["general", "memorised", "mixed", "quirk", "untrained", "composing"]
-    assert [one["name"] for one in report["organisms"]] == names
-    packaged = [] if installed_folder(GROUP, "composing", FOLDER) is None else ["composing"]
-    assert [one["name"] for one in report["organisms"] if one["there"]] == names[:5] + packaged
+    first = ["general", "memorised", "mixed", "quirk", "untrained"]
+    assert [one["name"] for one in report["organisms"]] == [*first, *COMPOSING_LITTER]
+    packaged = [name for name in COMPOSING_LITTER if installed_folder(GROUP, name, FOLDER)]
+    assert [one["name"] for one in report["organisms"] if one["there"]] == first + packaged

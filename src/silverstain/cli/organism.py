@@ -46,9 +46,10 @@ def info(folder: Folder = None, json: Json = False) -> None:
     small = {name for names in SMALL_RECIPES.values() for name in names}
 
     root = folder or organism_path()
-    found = []
+    found, places = [], {root}
     for name, sibling in siblings().items():
         place = litter_folder(name, folder)
+        places.add(place)
         weights = place / name / "model.safetensors"
         if name in small and not weights.exists():
             continue
@@ -65,7 +66,7 @@ def info(folder: Folder = None, json: Json = False) -> None:
                 "families": sorted(sibling.families()),
             }
         )
-    total = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
+    total = sum(path.stat().st_size for place in places for path in place.rglob("*") if path.is_file()) / 1e6
     if json:
         output.emit({"folder": str(root), "megabytes": total, "organisms": found})
         return
@@ -74,7 +75,9 @@ def info(folder: Folder = None, json: Json = False) -> None:
         size = output.size(1e6 * one["megabytes"]) if one["there"] else "not grown"
         rows.append([one["name"], one["about"], size, ", ".join(one["dictionaries"]) or "none"])
     output.data(output.table(rows))
-    output.talk(f"{root}, {output.size(1e6 * total)} in all. Next: silverstain trace --model organism/quirk …")
+    output.talk(
+        f"{' and '.join(sorted(map(str, places)))}: {output.size(1e6 * total)} in all. Next: silverstain trace --model organism/quirk …"
+    )
 
 
 @app.command(epilog="Ctrl-C stops it without losing what is done; the same command goes on.")
