@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from silverstain.loading import load
+from silverstain.organism.siblings import sibling_of
 from silverstain.statistics import share_of
 from silverstain.storage import write_text_whole
 
@@ -22,13 +23,16 @@ from .reports.drawing import svg_of
 from .reports.telling import figures_of, markdown
 from .reports.writing import REPORT
 
-ASKED: tuple[tuple[str, str], ...] = (("hidden-preference", "organism/quirk"), ("hidden-preference", "organism/mixed"))
-"""Studies of siblings; all others are asked of the general organism."""
+MODEL = "organism/composing"
+ASKED: tuple[tuple[str, str], ...] = (
+    ("hidden-preference", "organism/composing-quirk"), ("hidden-preference", "organism/composing-mixed"),
+)  # fmt: skip
+"""Studies of siblings; all others are asked of the composing organism."""
 HEAD = """# Reports of the studies
 
-Written by `make studies`, from runs of the commands that they name. The organism is the first one, whose
-[causal map](../organism.md) says that much of what its world asks for is fetched rather than computed: a study that
-says *fail* where that is so has done its work. What each study does and when it passes: [studies](../studies.md).
+Written by `make studies`, from runs of the commands that they name. The organism is [the one that composes](../composing.md),
+with its per-layer dictionary; what a study finds is compared with its causal map, which knows no dictionary. What each study does
+and when it passes: [studies](../studies.md).
 Studies that are not listed have not been run for this page.
 
 | study | model | verdict | why |
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     target = Path(given[0])
     target.mkdir(parents=True, exist_ok=True)
     known = {study.name: study for study in STUDIES}
-    asked = [(study, "organism") for study in known.values() if study.name != "hidden-preference"]
+    asked = [(study, MODEL) for study in known.values() if study.name != "hidden-preference"]
     asked += [(known[name], model) for name, model in ASKED]
     if "--as-found" in given:
         asked = [(study, model) for study, model in asked if (kept / name_of(study, model) / REPORT).exists()]
@@ -75,14 +79,15 @@ def ran(asked: Sequence[tuple[Study, str]], kept: Path) -> list[StudyReport]:
 
 def name_of(study: Study, model: str) -> str:
     """The name of a report's page."""
-    return study.name if model == "organism" else f"{study.name}-{model.partition('/')[2]}"
+    sibling = sibling_of(model)
+    return study.name if model == MODEL or sibling is None else f"{study.name}-{sibling.role}"
 
 
 def publish(report: StudyReport, target: Path, name: str, model: str) -> None:
     """The page of a report, and its figures beside it."""
     text = markdown(report, picture=f"{name}-{{name}}.svg")
-    said = "" if model == "organism" else f" --model {model}"
-    write_text_whole(target / f"{name}.md", text + f"\nRun: `silverstain study run {report.study.name}{said}`.\n")
+    run = f"silverstain study run {report.study.name} --model {model}"
+    write_text_whole(target / f"{name}.md", text + f"\nRun: `{run}`.\n")
     for figure in figures_of(report):
         write_text_whole(target / f"{name}-{figure.name}.svg", svg_of(figure, follows_theme=False) + "\n")
 
