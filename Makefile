@@ -43,7 +43,7 @@ format: $(INSTALLED)  ## put the code in the house format
 bench: $(INSTALLED)  ## measure speed, as ratios to this machine's own matrix product
 	$(BIN)/python benchmarks/trace.py
 
-studies: $(INSTALLED)  ## ask every study of the composing organism, and write the reports into docs/studies/ (half an hour)
+studies: $(INSTALLED)  ## ask every study of the composing organism, and write the reports into docs/studies/
 	$(BIN)/python -m silverstain.studies.publishing docs/studies
 
 docs: $(DOCS_INSTALLED)  ## build the documentation into site/

@@ -75,9 +75,8 @@ def info(folder: Folder = None, json: Json = False) -> None:
         size = output.size(1e6 * one["megabytes"]) if one["there"] else "not grown"
         rows.append([one["name"], one["about"], size, ", ".join(one["dictionaries"]) or "none"])
     output.data(output.table(rows))
-    output.talk(
-        f"{' and '.join(sorted(map(str, places)))}: {output.size(1e6 * total)} in all. Next: silverstain trace --model organism/quirk …"
-    )
+    where = " and ".join(sorted(map(str, places)))
+    output.talk(f"{where}: {output.size(1e6 * total)} in all. Next: silverstain trace --model organism/quirk …")
 
 
 @app.command(epilog="Ctrl-C stops it without losing what is done; the same command goes on.")

@@ -30,9 +30,9 @@ ASKED: tuple[tuple[str, str], ...] = (
 """Studies of siblings; all others are asked of the composing organism."""
 HEAD = """# Reports of the studies
 
-Written by `make studies`, from runs of the commands that they name. The organism is [the one that composes](../composing.md),
-with its per-layer dictionary; what a study finds is compared with its causal map, which knows no dictionary. What each study does
-and when it passes: [studies](../studies.md).
+Written by `make studies`, from runs of the commands that they name. The organism is
+[the one that composes](../composing.md), with its per-layer dictionary; what a study finds is compared with its causal
+map, which knows no dictionary. What each study does and when it passes: [studies](../studies.md).
 Studies that are not listed have not been run for this page.
 
 | study | model | verdict | why |
