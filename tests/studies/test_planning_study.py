@@ -8,7 +8,7 @@ import silverstain
 from silverstain.errors import UsageError
 from silverstain.organism.composing.couplets import OWNERS, CoupletsFamily, rhymes
 from silverstain.studies.organism_variables import subject_of
-from silverstain.studies.planning import SITES, agrees, case_of, couplets_of, fits, rhyme_at
+from silverstain.studies.poems import SITES, agrees, case_of, couplets_of, fits, rhyme_at
 from silverstain.studies.protocol import Subject
 
 
