@@ -15,7 +15,7 @@ from silverstain.brief import brief
 from silverstain.documents import read_json
 from silverstain.errors import UsageError
 from silverstain.evaluation.fidelity import fidelity_on, stand_in_on
-from silverstain.evaluation.graph_scores import score_graphs
+from silverstain.evaluation.graph_scores import score_graphs, within_reach
 from silverstain.evaluation.held_out import HeldOut
 from silverstain.evaluation.plots import FrontierPoint, can_draw, draw_frontier
 from silverstain.models import LanguageModel, TokenBatch
@@ -147,6 +147,7 @@ def _point(
     fidelity = fidelity_on(held_out, dictionary)
     figures = {name: getattr(fidelity, name) for name in ("nmse", "kl", "top1_match", "ce_recovered", "dead")}
     if prompts and isinstance(dictionary, Dictionary):
-        traced = score_graphs(held_out.model, dictionary, prompts)
+        cut = within_reach(prompts, n_layers=held_out.model.n_layers, l0=fidelity.l0 or 1.0)
+        traced = score_graphs(held_out.model, dictionary, cut)
         figures |= {name: getattr(traced, name) for name in ("replacement", "completeness", "path_length")}
     return FrontierPoint(series=series, aim=value, l0=fidelity.l0 or 0.0, figures=figures)
