@@ -1,0 +1,46 @@
+"""Prompts of the study of languages: what is moved stands where it is said to, and there are enough of them."""
+
+import random
+import re
+
+import pytest
+
+from silverstain.organism.families.words import antonym
+from silverstain.organism.siblings import siblings
+from silverstain.organism.world import LANGUAGES, default_lexicon
+from silverstain.studies.multilingual import WORD, case_of, operation_in, wording_of
+
+
+@pytest.mark.parametrize("world", ["general", "composing"])
+@pytest.mark.parametrize("language", range(len(LANGUAGES)))
+def test_the_word_is_where_it_is_said_to_be(world: str, language: int):
+    pairs = operation_in(language, wording_of(siblings()[world])).draw(60, 0)
+    words = {concept.words[0]: concept.words for concept in default_lexicon().concepts}
+    for pair in pairs:
+        first, end = pair.base.spans[WORD]
+        assert pair.base.text[first:end] == words[pair.base.combination][language]
+        assert pair.base.value != pair.donor.value
+        assert not pair.counterfactual & pair.base.answers
+
+
+def test_where_words_are_said_by_somebody_there_are_many_prompts_of_each():
+    said, plain = (
+        {pair.base.text for pair in operation_in(0, wording_of(siblings()[world])).draw(300, 0)}
+        for world in ("composing", "general")
+    )
+    assert all(" says " in text for text in said)
+    assert not any(" says " in text for text in plain)
+    assert len(said) > 250 > 150 > len(plain)
+
+
+def test_a_word_before_a_comma_is_found_and_part_of_another_is_not():
+    family, rng = siblings()["composing"].families()["words"], random.Random(0)
+    concept = default_lexicon().concepts[0]
+    word = concept.words[0]
+    made = family.said(rng, antonym(default_lexicon(), concept, 0))  # type: ignore[attr-defined]
+    first, end = case_of(made, word, "x", "y").spans[WORD]
+    assert re.fullmatch(r"\w+", made.prompt[first:end])
+    assert made.prompt[end] in ", "
+    with pytest.raises(AssertionError, match="'ho' is not in"):
+        case_of(antonym(default_lexicon(), next(c for c in default_lexicon().concepts if c.words[0] == "hot"), 0),
+                "ho", "x", "y")  # fmt: skip
