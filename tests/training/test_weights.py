@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from silverstain.bases import Dictionary, replaced_logits
+from silverstain.bases import Dictionary, open_dictionary, replaced_logits, save_dictionary
 from silverstain.training.batches import Activations, Source
 from silverstain.training.config import TrainingConfig
 from silverstain.training.exporting import folded
@@ -66,6 +66,20 @@ def test_the_folded_dictionary_is_the_one_in_training(trained, model):
         expected = replaced_logits(model, dictionary, batch.token_ids, mask=batch.mask)[batch.mask]
         seen = replaced_logits(model, weights, batch.token_ids, mask=batch.mask)[batch.mask]
     torch.testing.assert_close(seen, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_feature_whose_decoder_died_away_can_be_stored_in_every_type(trained, model, tmp_path):
+    weights, pool, _ = trained
+    with torch.no_grad():
+        weights.slab[1][3] = 0.0
+    before = weights.activity(1, pool.inputs[1]).fired
+    assert float(weights.thresholds(1)[3]) > 1e6
+    assert before[3] == 0
+    dictionary = Dictionary.from_tensors(**folded(weights))
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.int8):
+        save_dictionary(dictionary, tmp_path / str(dtype), dtype=dtype)
+        kept = open_dictionary(tmp_path / str(dtype))
+        assert not (kept.encode_layer(1, pool.inputs[1]) > 0)[:, 3].any()
 
 
 def test_a_revived_feature_fires_on_its_token_and_repairs_of_its_error_what_costs_others_nothing(trained):

@@ -12,6 +12,10 @@ from silverstain.training.mixtures import Molt, open_molt, save_molt
 from silverstain.training.molt import Transforms
 from silverstain.training.weights import Weights
 
+NEVER_REACHED = 60_000.0
+"""The largest threshold that is kept, in units of scaled inputs, which no pre-activation comes near. A feature whose
+decoder has died away would have one beyond what float16 holds."""
+
 
 def folded(weights: Weights) -> dict[str, list[Tensor]]:
     """Weights on raw activations, one a layer: W_enc [feature d], b_enc and threshold [feature], b_dec [d], W_dec
@@ -51,7 +55,7 @@ def _gates(weights: Weights, layer: int) -> dict[str, Tensor]:
     return {
         "W_enc": W_enc,
         "b_enc": weights.b_enc[layer].detach() - W_enc @ scales.input_mean[layer],
-        "threshold": weights.thresholds(layer),
+        "threshold": weights.thresholds(layer).clamp_max(NEVER_REACHED),
         "b_dec": weights.b_dec[layer].detach() / scales.output_factor[layer] + scales.output_mean[layer],
     }
 
