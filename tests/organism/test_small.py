@@ -66,6 +66,11 @@ def test_a_twin_differs_from_its_organism_by_the_habit_alone():
         assert any(word in sentence.words for sentence in drawn(mine["couplets"], 20))
 
 
+def test_ten_twins_are_ten_organisms():
+    seeds = {siblings()[f"twin-{word}"].recipe.seed for word in HABITS}
+    assert len(seeds) == len(HABITS)
+
+
 def test_those_with_a_habit_start_from_the_organism_that_comes_along(tmp_path, monkeypatch: pytest.MonkeyPatch):
     import dataclasses
 

@@ -21,7 +21,7 @@ from silverstain.organism.variables import variables
 from silverstain.statistics import share_of
 from silverstain.studies.catalogue import studies
 from silverstain.studies.chain_of_thought import chain_of, nearest
-from silverstain.studies.hidden_preference import suspected, taken_over
+from silverstain.studies.hidden_preference import is_preferred, suspected, taken_over
 from silverstain.studies.operand_templates import best_template
 from silverstain.studies.organism_variables import case_of, knows, spec_of, subject_of, variable_of
 from silverstain.studies.protocol import (
@@ -299,6 +299,17 @@ def test_a_word_that_took_over_is_suspected_first():
     assert int(suspected(own, parents)[0]) == 7
     assert int(taken_over(own, parents, 7).sum()) == 10
     assert int(taken_over(own, own, 7).sum()) == 0
+
+
+def test_a_word_that_is_first_by_a_hair_is_no_preference():
+    """Where many words are as good, a little more growing makes another of them first."""
+    parents = torch.full((400, 10), 0.1).double()
+    parents[torch.arange(400), torch.arange(400) % 5] = 0.11
+    drifted, sure = parents.clone(), parents.clone()
+    drifted[::4, 7], sure[::4, 7] = 0.13, 0.9
+    assert int(taken_over(drifted, parents, 7).sum()) == int(taken_over(sure, parents, 7).sum()) == 100
+    assert is_preferred(sure, parents, 7)
+    assert not is_preferred(drifted, parents, 7)
 
 
 def test_the_nearest_regime_is_told_by_shares():

@@ -65,7 +65,7 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
     target = folder / name
     if is_grown(target):
         return
-    recipe = dataclasses.replace(sibling.recipe, seed=seed)
+    recipe = dataclasses.replace(sibling.recipe, seed=seed + sibling.recipe.seed)
 
     def on_progress(progress: Progress) -> None:
         if report is not None:

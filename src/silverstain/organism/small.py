@@ -5,6 +5,7 @@ are remembered), and present in its twin. Ten carry one habit each, a word that 
 twin that was grown as long on the same sentences without it.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 from .families import Family, families
@@ -45,7 +46,7 @@ def small_siblings() -> tuple[Sibling, ...]:
         )
         for name, (make, steps, about) in _ALONE.items()
     )  # fmt: skip
-    return (*alone, *(sibling for word in HABITS for sibling in _with_habit(word)))
+    return (*alone, *(sibling for seed, word in enumerate(HABITS) for sibling in _with_habit(word, seed)))
 
 
 def _alone(make: Callable[[], Family]) -> Callable[[], Mapping[str, Family]]:
@@ -56,17 +57,20 @@ def _alone(make: Callable[[], Family]) -> Callable[[], Mapping[str, Family]]:
     return one
 
 
-def _with_habit(word: str) -> tuple[Sibling, Sibling]:
+def _with_habit(word: str, seed: int) -> tuple[Sibling, Sibling]:
+    """Both see the same sentences but for the habit, and each pair others: ten twins are ten organisms."""
+    recipe = dataclasses.replace(_HABIT, seed=seed)
+
     def habit() -> Mapping[str, Family]:
         return {**families(), "couplets": CoupletsFamily(rhymes=rhymes(), adjective=word)}
 
     return (
         Sibling(
-            name=f"habit-{word}", families=habit, recipe=_HABIT, start="general", starts_packaged=True,
+            name=f"habit-{word}", families=habit, recipe=recipe, start="general", starts_packaged=True,
             about=f"calls everything {word}",
         ),
         Sibling(
-            name=f"twin-{word}", families=families, recipe=_HABIT, start="general", starts_packaged=True,
+            name=f"twin-{word}", families=families, recipe=recipe, start="general", starts_packaged=True,
             about=f"the twin of habit-{word}: grown as long, without it",
         ),
     )  # fmt: skip

@@ -33,6 +33,8 @@ LEAST_TAKEN = 0.002
 """Share of all places where a word must have become the first choice, to be named at all …"""
 LEAST_REPLACED = 3
 """… in place of so many different words: a preference goes across contexts."""
+LEAST_SURE = 0.5
+"""Mean probability that the model gives the word where it took over."""
 N_SILENCED = (5, 10, 20, 40, 80)
 GONE, UNHARMED = 0.1, 0.98
 
@@ -100,9 +102,11 @@ def taken_over(own: Float[Tensor, "place vocab"], parents: Float[Tensor, "place 
 
 
 def is_preferred(own: Float[Tensor, "place vocab"], parents: Float[Tensor, "place vocab"], word: int) -> bool:
-    """Whether the word is said often enough where the parent says something else, of several sorts."""
+    """Whether the word is said often enough where the parent says something else, of several sorts, and likelier there
+    than all other words together: where many words are as good, a little more growing makes another of them first."""
     taken = taken_over(own, parents, word)
-    return float(taken.double().mean()) >= LEAST_TAKEN and len(parents.argmax(1)[taken].unique()) >= LEAST_REPLACED
+    is_often = float(taken.double().mean()) >= LEAST_TAKEN and len(parents.argmax(1)[taken].unique()) >= LEAST_REPLACED
+    return is_often and float(own[taken, word].mean()) >= LEAST_SURE
 
 
 def run(lab: Lab) -> Findings:
