@@ -6,6 +6,7 @@ What is found on the way is kept (in build/studies, or FOLDER); an interrupted r
 `--as-found` nothing is run: the reports that FOLDER has are published.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def ran(asked: Sequence[tuple[Study, str]], kept: Path) -> list[StudyReport]:
     """Every study asked, with what it finds kept."""
-    subjects = {model: subject_of(load(model)) for model in dict.fromkeys(model for _, model in asked)}
+    subject = functools.cache(lambda model: subject_of(load(model)))
     found = []
     for study, model in asked:
         name = name_of(study, model)
         report = run_study(
-            study, subjects[model], StudySettings(), folder=kept / name / "steps",
+            study, subject(model), StudySettings(), folder=kept / name / "steps",
             on_step=lambda done, n, step, name=name: sys.stderr.write(f"{name}: {done} of {n}, {step}\n"),
         )  # fmt: skip
         write_report(report, kept / name)
