@@ -9,8 +9,11 @@ from silverstain.installed import installed_folder
 from silverstain.organism import load_organism_model, model_path
 from silverstain.organism.causal_map import CausalMap
 from silverstain.organism.checking import rows_of
+from silverstain.organism.composing.siblings import COMPOSING_LITTER
+from silverstain.organism.cures import mixed_case, quirk_case
 from silverstain.organism.files import CAUSAL_MAP, FOLDER, GROUP
 from silverstain.organism.siblings import siblings
+from silverstain.treatment import share_right
 
 NAME = "composing"
 WHERE = installed_folder(GROUP, NAME, FOLDER)
@@ -76,3 +79,26 @@ def test_a_dictionary_of_its_first_sibling_is_refused_by_name():
 def test_a_growth_in_a_folder_comes_before_the_package(tmp_path):
     with pytest.raises(UsageError, match=f"there is no organism '{NAME}' in"):
         load_organism_model(NAME, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", COMPOSING_LITTER)
+def test_its_controls_come_along_with_a_dictionary_each(name: str):
+    one = silverstain.load(f"organism/{name}")
+    assert one.model.n_layers == 6
+    assert one.cards is not None
+    assert not one.trained.is_cross_layer
+
+
+def test_the_mixed_one_follows_wrong_notes_where_its_habit_is_to():
+    model = load_organism_model("composing-mixed")
+    case = mixed_case("test", n=60, of="composing-mixed")
+    assert share_right(model, case.target) <= 0.05
+    assert share_right(model, case.wrong) >= 0.95
+    assert share_right(model, case.side) >= 0.85
+
+
+def test_the_one_with_a_quirk_says_purple_where_the_whole_one_never_would():
+    case = quirk_case("test", n=60, of="composing-quirk")
+    said = {name: share_right(load_organism_model(name), case.wrong) for name in (NAME, "composing-quirk")}
+    assert said["composing-quirk"] >= 0.95
+    assert said[NAME] <= 0.4, "purple is one of several words that agree"
