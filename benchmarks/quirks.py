@@ -1,7 +1,7 @@
 """Ten organisms with one planted habit each, and their twins without: is the habit named blind, and none where is none?
 
     silverstain organism grow --recipe habits --what models --out runs/habits     # some ten minutes of one core
-    python benchmarks/quirks.py --folder runs/habits                              # one minute an organism
+    python benchmarks/quirks.py --folder runs/habits                              # ten seconds an organism
 
 The study is told nothing of the habit: it compares an organism with the one it was grown from, on ordinary sentences of
 their world. A habit is found if its word is among the words named (five at most); a twin is a false alarm if any word

@@ -91,12 +91,13 @@ def swaps(
 
 
 def places_of(spec: VariableSpec, about: VariableMap) -> tuple[str, ...]:
-    """The last token, and the other words that the map's verdict names or at which it moves most answers."""
-    named = variable_of(spec).draw(1, 0)[0].base.spans
+    """The last token, and the other words that the map's verdict names or at which it moves most answers. Where the map
+    knows a word token by token (`b tens`), the word."""
+    words = list(variable_of(spec).draw(1, 0)[0].base.spans)
     moved = {role: max(site.part.value for site in about.sites if site.role == role) for role in about.roles}
-    ranked = sorted(moved, key=lambda role: -moved[role])
-    wanted = dict.fromkeys((*about.verdict.roles, *ranked))
-    return (*[role for role in wanted if role in named and role != about.roles[-1]][:N_PLACES], LAST)
+    ranked = (*about.verdict.roles, *sorted(moved, key=lambda role: -moved[role]))
+    wanted = dict.fromkeys(word for role in ranked for word in words if f"{role} ".startswith(f"{word} "))
+    return (*[word for word in wanted if word != words[-1]][:N_PLACES], LAST)
 
 
 def shown(share: Share | None) -> list[float] | None:
