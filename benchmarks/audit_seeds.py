@@ -6,8 +6,9 @@
 
 Some ten minutes of one core. All questions are ones that both were shown and answer, so that no answer tells them
 apart: which is which is known from what they were grown on. The audit is told where the town and the relation stand;
-as it asks for a shortcut too, a word that tells nothing is named as one. What is scored is how little of the answer is carried by units that the less used of the two drives;
-beside it, the verdicts. Read in neurons. Writes benchmarks/results/audit-seeds.json.
+as it asks for a shortcut too, a word that tells nothing is named as one. What is scored is how little of the answer is
+carried by units that the less used of the two drives; beside it, the verdicts. Read in neurons. Writes
+benchmarks/results/audit-seeds.json.
 """
 
 import argparse
