@@ -38,6 +38,8 @@ from silverstain.studies.protocol import (
     run_study,
 )
 from silverstain.studies.protocol.carriers import fewest
+from silverstain.studies.protocol.choosing import Shift, best_setting
+from silverstain.studies.protocol.controls import CONTROLS, controlled
 from silverstain.studies.protocol.graph_paths import auroc, graphs_of, where_shown
 from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
@@ -66,7 +68,7 @@ def state(subject: Subject, organism: ReplacementModel) -> Trial:
     return Trial(subject, Units(organism.dictionary), variable, TrialSettings(n=24, n_chosen_by=4))
 
 
-AT_THE_END = Setting(place=LAST, window=(0, 3), strength=1.5)
+AT_THE_END = Setting(places=(LAST,), window=(0, 3), strength=1.5)
 
 
 def one(role: str, value: float | None, bar: float | None = None, **more: object) -> Measure:
@@ -143,7 +145,9 @@ def test_vectors_do_what_the_edits_of_the_units_do(state: Trial):
     position = [state.subject.position(pair.base, LAST) for pair in pairs]
     carrier = state.carrier
     assert isinstance(carrier, Units)
-    by_unit = [carrier.unit_edits(state.amounts(p, AT_THE_END), at) for p, at in zip(pairs, position, strict=True)]
+    by_unit = [
+        carrier.unit_edits(state.amounts(p, AT_THE_END)[LAST], at) for p, at in zip(pairs, position, strict=True)
+    ]
     runs = [
         intervene_many(state.subject.model, carrier.basis, [p.base.text for p in pairs], edits)
         for edits in ([state.edits(pair, AT_THE_END) for pair in pairs], by_unit)
@@ -165,7 +169,7 @@ def test_the_state_is_swapped_and_random_units_do_not_do_it(state: Trial):
     swapped = share_of_hits(state.swapped(state.tested, AT_THE_END))
     held = state.held(LAST)
     random = [
-        state.carrier.edits(state.carrier.others(state.amounts(pair, AT_THE_END), held[:, i], i, "random"),
+        state.carrier.edits(state.carrier.others(state.amounts(pair, AT_THE_END)[LAST], held[:, i], i, "random"),
                             state.subject.position(pair.base, LAST))
         for i, pair in enumerate(state.tested)
     ]  # fmt: skip
@@ -176,11 +180,70 @@ def test_the_state_is_swapped_and_random_units_do_not_do_it(state: Trial):
     assert moved.value < 0.1
 
 
+# where a variable is moved
+
+
+def chosen_of(shifts: dict[tuple[str, ...], Shift], stronger: float = 0.0) -> Setting:
+    """What is chosen where places differ and a stronger change adds so much probability for each of its multiples."""
+
+    def shift(setting: Setting) -> Shift:
+        moved, likelier = shifts[setting.places]
+        return Shift(moved, likelier + stronger * setting.strength)
+
+    return best_setting(("a", "b"), ((0, 0), (0, 1)), shift)
+
+
+def test_of_settings_that_move_nothing_the_one_that_comes_nearest_is_taken():
+    found = chosen_of({("a",): Shift(0, 0.01), ("b",): Shift(0, 0.03), ("a", "b"): Shift(0, 0.02)}, stronger=0.1)
+    assert found == Setting(places=("b",), window=(0, 0), strength=4.0)
+
+
+def test_of_settings_that_move_as_many_surely_the_weakest_with_the_fewest_places_is_taken():
+    found = chosen_of({("a",): Shift(0.5, 0.9), ("b",): Shift(1, 0.95), ("a", "b"): Shift(1, 0.99)})
+    assert found == Setting(places=("b",), window=(0, 0), strength=1.0)
+
+
+def test_a_stronger_change_is_taken_where_a_weaker_one_moves_as_many_by_a_hair():
+    found = chosen_of({("a",): Shift(1, 0.1), ("b",): Shift(0, 0), ("a", "b"): Shift(1, 0.5)}, stronger=0.2)
+    assert found == Setting(places=("a", "b"), window=(0, 0), strength=2.0)
+
+
+def test_what_is_read_at_several_places_is_moved_at_all_of_them(state: Trial):
+    pair, both = state.tested[0], Setting(places=("town", LAST), window=(0, 1), strength=1.5)
+    town, last = (dataclasses.replace(both, places=(place,)) for place in both.places)
+    assert state.edits(pair, both) == state.edits(pair, town) + state.edits(pair, last)
+    assert state.put({LAST: {}, "town": state.amounts(pair, town)["town"]}, pair.base) == state.edits(pair, town)
+    twice = dataclasses.replace(pair.base, spans={**pair.base.spans, "again": pair.base.spans["town"]})
+    amounts = state.amounts(pair, town)["town"]
+    assert state.put({"town": amounts, "again": amounts}, twice) == state.edits(pair, town), "one token is moved once"
+
+
+def test_prompts_of_test_combinations_have_all_values_where_the_bases_have_one(subject: Subject):
+    from silverstain.organism.families.refusal import NAME
+
+    assert subject.sibling is not None
+    spec = spec_of(subject.sibling, NAME, "forbidden")
+    variable = variable_of(spec, suits=lambda pair: pair.base.value == "true")
+    trial = Trial(subject, Units(subject.loaded.dictionary), variable, TrialSettings(n=24, n_chosen_by=4))
+    assert {pair.base.value for pair in trial.tested} == {"true"}
+    assert {case.value for case in trial.kept_back} == {"true", "false"}
+    assert not {case.combination for case in trial.kept_back} & {case.combination for case in trial.fitted}
+    assert [case.text for case in trial.kept_back[: len(trial.tested)]] == [pair.base.text for pair in trial.tested]
+
+
+def test_controls_of_a_swap_that_moves_nothing_do_not_count(state: Trial):
+    nothing = Setting(places=("town",), window=(3, 3), strength=0.0)
+    found = controlled(state, nothing, CONTROLS[:1])
+    assert [one.untested for one in found.measures] == ["the swap itself moves no more than a control may"] * 2
+    assert not any(one.counts for one in found.measures)
+    assert all(one.counts for one in controlled(state, AT_THE_END, CONTROLS[:1]).measures)
+
+
 @pytest.mark.parametrize("kind", ["random", "opposite", "active"])
 def test_what_is_moved_instead_is_elsewhere_and_written_as_long(state: Trial, kind: str):
     pair, carrier = state.tested[0], state.carrier
     assert isinstance(carrier, Units)
-    own = state.amounts(pair, AT_THE_END)
+    own = state.amounts(pair, AT_THE_END)[LAST]
     others = carrier.others(own, state.held(LAST)[:, 0], 3, kind)
     for layer, moved in others.items():
         units = fewest(own[layer].abs() * carrier.size(layer))
@@ -233,7 +296,7 @@ def test_a_model_without_the_family_is_not_asked(subject: Subject):
 
 def test_no_more_units_are_moved_than_are_allowed(state: Trial, organism: ReplacementModel):
     pair = state.tested[0]
-    amounts = state.amounts(pair, AT_THE_END)
+    amounts = state.amounts(pair, AT_THE_END)[LAST]
     free, few = Units(organism.dictionary), Units(organism.dictionary, most=7)
     largest = {
         (layer, int(unit)): float(amounts[layer][unit].abs() * free.size(layer)[unit])
@@ -257,7 +320,7 @@ def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variab
     spec = spec_of(subject.sibling, "geography", "relation", "two hops")
     variable = variable_of(spec, places=("town", "relation", LAST))
     trial = Trial(subject, Units(organism.dictionary), variable, TrialSettings(n=24, n_chosen_by=24))
-    nowhere = Setting(place="town", window=(3, 3), strength=1.0)
+    nowhere = Setting(places=("town",), window=(3, 3), strength=1.0)
     shown = where_shown(trial, nowhere)
     assert shown.place in ("relation", LAST), "towns come before what is asked of them, or say nothing of it"
     known = [one.separation for one in graphs_of(trial, shown, 8) if one.separation is not None]

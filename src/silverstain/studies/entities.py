@@ -133,10 +133,9 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
     swap.fix(_setting(found, "fact"))
     strangers = [case_of(person, "sport", 0, "unknown", "") for person in people.unknown_held_out]
     changes = [
-        carrier.edits(swap.amounts(swap.tested[number % len(swap.tested)], swap.setting),
-                      subject.position(case, swap.setting.place))
+        swap.put(swap.amounts(swap.tested[number % len(swap.tested)], swap.setting), case)
         for number, case in enumerate(strangers)
-    ]  # fmt: skip
+    ]
     refused = subject.asked([case.text for case in strangers], changes)
     kept = [one.first in subject.first_tokens(REFUSED) for one in refused]
     measures = (
@@ -155,7 +154,7 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
 def predicted(lab: Lab, people: People, asked_before: Findings) -> Findings:
     """Names that were met and of which nothing was told: is each answered or refused as recognition says?
 
-    Recognition is what all layers but the last hold of the difference between known and unknown names, at the place
+    Recognition is what all layers but the last hold of the difference between known and unknown names, at the places
     where it was found.
     """
     subject, carrier = lab.subject, lab.carrier
@@ -168,7 +167,8 @@ def predicted(lab: Lab, people: People, asked_before: Findings) -> Findings:
     invents = torch.tensor(
         [one.first in _values_of(subject, case.text) for one, case in zip(said, cases, strict=True)]
     )  # fmt: skip
-    scores = recognised(trial, cases, _setting(asked_before, "suppressed on known").place)
+    places = _setting(asked_before, "suppressed on known").places
+    scores = torch.stack([recognised(trial, cases, place) for place in places]).mean(0)
     rate = measured(
         "familiar names answered", "of questions about names that were met and of which no fact was told", "reported",
         share_of(int(invents.sum()), len(cases)),

@@ -28,6 +28,7 @@ from silverstain.studies.poems import (
 )
 from silverstain.studies.protocol import Figure, Findings, Lab, Measure, Pair, Setting, Study, Trial
 from silverstain.studies.protocol.asking import too_few
+from silverstain.studies.protocol.controls import at_the_end
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
 from silverstain.studies.protocol.values import measured
 
@@ -63,7 +64,7 @@ def chosen(lab: Lab, trials: Mapping[str, Trial]) -> Findings:
         return sum(rhymes_with(line, pair.donor) for line, pair in zip(written, pairs, strict=True)), -setting.strength
 
     tried = [
-        Setting(place=place, window=window, strength=STRENGTHS[1])
+        Setting(places=(place,), window=window, strength=STRENGTHS[1])
         for place, trial in trials.items() if len(trial.tested) >= FEWEST
         for window in lab.carrier.windows()
     ]  # fmt: skip
@@ -83,8 +84,8 @@ def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
     def others(kind: str) -> list[list[str]]:
         edits = []
         for number, pair in enumerate(pairs):
-            amounts = lab.carrier.others(trial.amounts(pair, setting), held[:, number], number, kind)
-            edits.append(lab.carrier.edits(amounts, lab.subject.position(pair.base, setting.place)))
+            amounts = lab.carrier.others(trial.amounts(pair, setting)[setting.place], held[:, number], number, kind)
+            edits.append(trial.put({setting.place: amounts}, pair.base))
         return lines(lab, texts, edits)
 
     def in_class(written: Sequence[Sequence[str]], side: str = "donor") -> Share:
@@ -173,14 +174,11 @@ def sites(lab: Lab, trial: Trial, setting: Setting) -> Findings:
     shares: dict[str, Share] = {}
     n_written = SITES.index(setting.place)
     at_end = Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, LINE_END, n_written), lab.settings.trial)
-    moved = replace(setting, place=LINE_END)
+    moved = replace(setting, places=(LINE_END,))
     written = lines(lab, texts, [at_end.edits(pair, moved) for pair in pairs])
     shares[LINE_END] = _share(written, pairs)
     begun = [join_words((text, *line[:1])) for text, line in zip(texts, clean, strict=True)]
-    edits = [
-        lab.carrier.edits(trial.amounts(pair, setting), len(lab.subject.ids(text)) - 1)
-        for pair, text in zip(pairs, begun, strict=True)
-    ]
+    edits = [at_the_end(trial, pair, setting, text) for pair, text in zip(pairs, begun, strict=True)]
     shares[LATER] = _share(lines(lab, begun, edits), pairs)
     shares[EMISSION] = at_emission(lab)
     figure = Figure(

@@ -1,10 +1,14 @@
 """Refusal: two substances that are each allowed are refused together, by what groups they belong to."""
 
-from silverstain.organism.families.refusal import ALLOWED, NAME, REFUSED
+from silverstain.organism.families.refusal import NAME
+from silverstain.organism.variables.pairs import Pair
 from silverstain.studies.organism_variables import knows, spec_of, variable_of
 from silverstain.studies.protocol import LAST, Findings, Lab, Question, Study, asked
 
-REPLIES = frozenset({ALLOWED, REFUSED})
+
+def replies(pair: Pair) -> frozenset[str]:
+    """Both replies to a question: worlds differ in them, and so do a request and a question about it."""
+    return pair.base.answers | pair.counterfactual
 
 
 def run(lab: Lab) -> Findings:
@@ -12,13 +16,9 @@ def run(lab: Lab) -> Findings:
     sibling = lab.subject.sibling
     assert sibling is not None  # as `lacks` says
     forbidden = spec_of(sibling, NAME, "forbidden")
-    answered = variable_of(
-        forbidden, places=("b", LAST), alike=lambda pair: REPLIES, suits=lambda pair: pair.base.value == "false"
-    )
-    refused = variable_of(
-        forbidden, places=("b", LAST), alike=lambda pair: REPLIES, suits=lambda pair: pair.base.value == "true"
-    )
-    group = variable_of(spec_of(sibling, NAME, "group"), places=("a", LAST), alike=lambda pair: REPLIES)
+    answered = variable_of(forbidden, places=("b", LAST), alike=replies, suits=lambda pair: pair.base.value == "false")
+    refused = variable_of(forbidden, places=("b", LAST), alike=replies, suits=lambda pair: pair.base.value == "true")
+    group = variable_of(spec_of(sibling, NAME, "group"), places=("a", "b", LAST), alike=replies)
     return (
         asked(lab, Question(variable=refused, must_be_computed=True, name="suppressed on forbidden"))
         + asked(lab, Question(variable=answered, in_graphs=False, name="injected on allowed"))

@@ -2,9 +2,10 @@
 
 from .asking import Question, asked
 from .carriers import Carrier, Stream, Units
+from .choosing import Setting
 from .study import Lab, Study, StudyReport, StudySettings, run_study
 from .subject import Subject
-from .trial import Setting, Trial, TrialSettings
+from .trial import Trial, TrialSettings
 from .values import LAST, Case, Figure, Findings, Measure, Pair, Variable
 
 __all__ = [

@@ -2,20 +2,21 @@
 and does what is known of the model from elsewhere agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from silverstain.interventions import Regime
 from silverstain.organism.causal_map import VariableMap
 from silverstain.statistics import share_of
 
-from .carriers import Units
+from .carriers import Units, times
+from .choosing import Setting
 from .controls import controlled, elsewhere
 from .diagnosis import diagnosed, told
 from .graph_paths import graphs_of, recalled, where_shown
 from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
 from .study import Lab
-from .trial import DOSES, Outcome, Setting, Trial, share_kept, share_of_hits
+from .trial import DOSES, Outcome, Trial, share_kept, share_of_hits
 from .values import Figure, Findings, Measure, MeasureRole, Pair, Variable, measured
 
 HALVED = 0.5
@@ -123,11 +124,11 @@ def swapped(lab: Lab, trial: Trial, question: Question) -> Findings:
 
 def taken_away(trial: Trial, setting: Setting) -> list[tuple[float, float]]:
     """The probability of the own answers before and after the value is replaced by the mean over values."""
-    means, edits = trial.means(setting.place), []
+    edits = []
     for pair in trial.tested:
-        amounts = means.less(pair.base.value, setting.window, without=pair.without | {pair.base.combination})
-        at = trial.subject.position(pair.base, setting.place)
-        edits.append(trial.carrier.edits({k: setting.strength * v for k, v in amounts.items()}, at))
+        value, without = pair.base.value, pair.without | {pair.base.combination}
+        less = {place: trial.means(place).less(value, setting.window, without=without) for place in setting.places}
+        edits.append(trial.put({place: times(setting.strength, one) for place, one in less.items()}, pair.base))
     after = trial.under(edits, trial.tested)
     return [
         (trial.answer_probability(pair, before), trial.answer_probability(pair, one.said))
@@ -139,7 +140,7 @@ def dose_curve(trial: Trial, setting: Setting) -> dict[str, Any]:
     """The share of counterfactual answers by how far the variable is moved, with intervals."""
     shares = []
     for dose in DOSES:
-        at = Setting(place=setting.place, window=setting.window, strength=dose)
+        at = replace(setting, strength=dose)
         shares.append(share_of_hits(trial.swapped(trial.tested, at)))
     known = [(dose, share) for dose, share in zip(DOSES, shares, strict=True) if share is not None]
     return {
@@ -205,7 +206,7 @@ def _place_beside_the_map(lab: Lab, question: Question, setting: Setting) -> tup
     said = found.verdict
     return (
         f"{question.of}the causal map has {question.variable.name} {said.kind} at {said.stage} "
-        f"({' and '.join(said.roles)}); the study moved it at {setting.place!r}.",
+        f"({' and '.join(said.roles)}); the study moved it at {setting.where}.",
     )
 
 

@@ -211,6 +211,11 @@ class Stream:
         return found
 
 
+def times(factor: float, amounts: Amounts) -> Amounts:
+    """So many times as much in every layer."""
+    return {layer: factor * amount for layer, amount in amounts.items()}
+
+
 def fewest(size: Float[Tensor, " component"], share: float = SHARE_MOVED) -> Int[Tensor, " k"]:
     """The fewest components that carry a share of the size, at most half of all, so that others can be controls."""
     ranked, order = size.sort(descending=True)

@@ -9,10 +9,13 @@ import torch
 from silverstain.interventions import AnyEdit
 from silverstain.statistics import Share, share_of
 
-from .carriers import Units
+from .carriers import Units, times
+from .choosing import Setting
 from .rules import CONTROL
-from .trial import Outcome, Setting, Trial, share_of_hits
-from .values import Findings, Measure, measured
+from .trial import Outcome, Trial, share_of_hits
+from .values import Findings, Measure, Pair, measured
+
+MOVES_NOTHING = "the swap itself moves no more than a control may"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,25 +31,28 @@ class Control:
 
 def _others(kind: str) -> Callable[[Trial, Setting], Sequence[Outcome]]:
     def run(trial: Trial, setting: Setting) -> Sequence[Outcome]:
-        held, edits = trial.held(setting.place), []
+        edits = []
         for number, pair in enumerate(trial.tested):
-            own = trial.amounts(pair, setting)
-            moved = trial.carrier.others(own, held[:, number], trial.settings.seed + number, kind)
-            edits.append(trial.carrier.edits(moved, trial.subject.position(pair.base, setting.place)))
+            moved = {
+                place: trial.carrier.others(own, trial.held(place)[:, number], trial.settings.seed + number, kind)
+                for place, own in trial.amounts(pair, setting).items()
+            }
+            edits.append(trial.put(moved, pair.base))
         return trial.under(edits, trial.tested)
 
     return run
 
 
 def _wrong_place(trial: Trial, setting: Setting) -> Sequence[Outcome]:
-    """The same amounts at another token of the prompt, drawn."""
+    """The same amounts at other tokens of the prompt, drawn."""
     rng = randomness.Random(f"wrong place {trial.settings.seed}")
     edits: list[Sequence[AnyEdit]] = []
     for pair in trial.tested:
-        right = trial.subject.position(pair.base, setting.place)
-        free = [at for at in range(trial.subject.model.n_real, len(trial.subject.ids(pair.base.text))) if at != right]
-        at = rng.choice(free) if free else right
-        edits.append(trial.carrier.edits(trial.amounts(pair, setting), at))
+        n, amounts = len(trial.subject.ids(pair.base.text)), trial.amounts(pair, setting)
+        right = {trial.subject.position(pair.base, place) for place in amounts}
+        free = [at for at in range(trial.subject.model.n_real, n) if at not in right]
+        drawn = rng.sample(free, min(len(free), len(amounts)))
+        edits.append(trial.put_at(dict(zip(drawn, amounts.values(), strict=False))))
     return trial.under(edits, trial.tested)
 
 
@@ -54,7 +60,7 @@ def _nonsense(trial: Trial, setting: Setting) -> Sequence[Outcome]:
     """Labels permuted over combinations; place, layers and strength are chosen anew, on the development prompts."""
     means, development, test = trial.nonsense(trial.settings.seed)
     found = trial.choose(means, development)
-    return trial.swapped(test, found, means=means[found.place])
+    return trial.swapped(test, found, means=means)
 
 
 def _shuffled_decoders(trial: Trial, setting: Setting) -> Sequence[Outcome]:
@@ -66,10 +72,7 @@ def _shuffled_decoders(trial: Trial, setting: Setting) -> Sequence[Outcome]:
         {layer: torch.randperm(basis.n_features, generator=generator) for layer in range(basis.n_layers)}
     )
     other = Units(shuffled)
-    edits = [
-        other.edits(trial.amounts(pair, setting), trial.subject.position(pair.base, setting.place))
-        for pair in trial.tested
-    ]
+    edits = [trial.put(trial.amounts(pair, setting), pair.base, other) for pair in trial.tested]
     return trial.under(edits, trial.tested)
 
 
@@ -95,46 +98,56 @@ CONTROLS: tuple[Control, ...] = (
 
 def controlled(trial: Trial, setting: Setting, controls: Sequence[Control] = CONTROLS, *, of: str = "") -> Findings:
     """Every control on the test prompts, and a change that should change nothing: one half of a value's prompts for the
-    other."""
+    other. None counts where the swap itself moves no more than a control may: not to do what the swap does not do
+    either shows nothing."""
+    swap = share_of_hits(trial.swapped(trial.tested, setting))
+    moves_nothing = None if swap is not None and swap.value > CONTROL else MOVES_NOTHING
     measures: list[Measure] = []
     for control in controls:
         reason = control.applies(trial)
         share = None if reason else share_of_hits(control.run(trial, setting))
-        measures.append(measured(f"{of}{control.name}", control.about, "control", share, bar=CONTROL, untested=reason))
-    measures.append(_same_value(trial, setting, of))
+        measures.append(
+            measured(f"{of}{control.name}", control.about, "control", share, bar=CONTROL,
+                     untested=reason or moves_nothing)
+        )  # fmt: skip
+    measures.append(_same_value(trial, setting, of, moves_nothing))
     return Findings(measures=tuple(measures))
 
 
-def _same_value(trial: Trial, setting: Setting, of: str) -> Measure:
-    means = trial.means(setting.place)
-    pairs = [pair for pair in trial.tested if pair.base.value in means.values]
+def _same_value(trial: Trial, setting: Setting, of: str, untested: str | None) -> Measure:
+    means = {place: trial.means(place) for place in setting.places}
+    pairs = [pair for pair in trial.tested if all(pair.base.value in one.values for one in means.values())]
     edits = []
     for number, pair in enumerate(pairs):
-        amounts = means.halves_apart(pair.base.value, setting.window, trial.settings.seed + number)
-        at = trial.subject.position(pair.base, setting.place)
-        edits.append(trial.carrier.edits({k: setting.strength * v for k, v in amounts.items()}, at))
+        seed, value = trial.settings.seed + number, pair.base.value
+        apart = {place: one.halves_apart(value, setting.window, seed) for place, one in means.items()}
+        edits.append(trial.put({place: times(setting.strength, one) for place, one in apart.items()}, pair.base))
     said = trial.under(edits, pairs)
     clean = {id(pair): one.first for pair, one in zip(trial.tested, trial.clean, strict=True)}
     changed = sum(one.said.first != clean[id(one.pair)] for one in said)
     return measured(
         f"{of}same value", "half of a value's prompts for the other half; the share whose answer changes", "control",
-        share_of(changed, len(said)) if said else None, bar=CONTROL,
+        share_of(changed, len(said)) if said else None, bar=CONTROL, untested=untested,
     )  # fmt: skip
 
 
 def elsewhere(trial: Trial, setting: Setting, prompts: Sequence[str], *, of: str = "") -> Measure:
-    """The same changes at the last token of prompts of other families: the share whose answer stays."""
+    """The same changes at the last tokens of prompts of other families: the share whose answer stays."""
     share: Share | None = None
     if prompts and trial.tested:
         rng = randomness.Random(f"elsewhere {trial.settings.seed}")
         asked = [rng.choice(prompts) for _ in trial.tested]
-        edits = [
-            trial.carrier.edits(trial.amounts(pair, setting), len(trial.subject.ids(text)) - 1)
-            for pair, text in zip(trial.tested, asked, strict=True)
-        ]
+        edits = [at_the_end(trial, pair, setting, text) for pair, text in zip(trial.tested, asked, strict=True)]
         before, after = trial.subject.asked(asked), trial.subject.asked(asked, edits)
         share = share_of(sum(a.first == b.first for a, b in zip(before, after, strict=True)), len(asked))
     return measured(
         f"{of}elsewhere nothing changes", "the same change behind prompts of other families", "reported", share,
         untested=None if share else "no prompts of other families are known",
     )  # fmt: skip
+
+
+def at_the_end(trial: Trial, pair: Pair, setting: Setting, text: str) -> list[AnyEdit]:
+    """What moves a pair, put at the last tokens of any text: its last place at the last."""
+    n, amounts = len(trial.subject.ids(text)), trial.amounts(pair, setting)
+    last = enumerate(reversed(setting.places), start=1)
+    return trial.put_at({n - back: amounts[place] for back, place in last if back <= n})

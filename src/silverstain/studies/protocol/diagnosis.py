@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple
 from silverstain.attribution import record_run
 from silverstain.interventions import AnyEdit, PatternEdit
 
+from .choosing import Setting
 from .graph_paths import GraphOfPrompt
 from .subject import Subject
-from .trial import Setting, Trial
+from .trial import Trial
 from .values import Figure, Findings, Pair
 
 Cause = Literal["error nodes", "attention", "inactive units", "split units", "the basis"]
@@ -123,7 +124,7 @@ def attention_of(subject: Subject, text: str, positions: Sequence[int]) -> list[
 def _inactive(trial: Trial, setting: Setting, one: GraphOfPrompt) -> float:
     held = trial.held(setting.place)[:, trial.tested.index(one.pair)]
     unseen = whole = 0.0
-    for layer, amount in trial.amounts(one.pair, setting).items():
+    for layer, amount in trial.amounts(one.pair, setting)[setting.place].items():
         written = amount.abs() * trial.carrier.size(layer)
         fires = trial.carrier.components(layer, held[layer][None])[0] != 0
         whole += float(written.sum())

@@ -20,9 +20,10 @@ from silverstain.graphs.influence import edge_shares, influence
 from silverstain.statistics import Share, share_of
 
 from .carriers import Units, fewest
+from .choosing import Setting
 from .rules import LEAST_REPLACEMENT, RECALL, SEPARATION
-from .trial import Setting, Trial
-from .values import LAST, Findings, Measure, MeasureRole, Pair, measured
+from .trial import MOST_COMPARED, Trial
+from .values import LAST, Case, Findings, Measure, MeasureRole, Pair, measured
 
 N_GRAPHS = 100
 N_CHOSEN_BY = 16
@@ -47,23 +48,25 @@ class GraphOfPrompt(NamedTuple):
 
 
 def where_shown(trial: Trial, moved: Setting) -> Setting:
-    """The place and the layers in which graphs of development prompts show the variable most often; where the variable
-    is moved, if there as often."""
+    """The one place and the layers in which graphs of development prompts show the variable most often; where the
+    variable is moved, if there as often."""
     pairs = trial.chosen_by[:N_CHOSEN_BY]
     graphs = [trial.subject.loaded.trace(pair.base.text).prune() for pair in pairs]
-    held = {place: trial.held_by(trial.chosen_by, place) for place in trial.variable.places}
+    cases = list({case.text: case for case in (*(pair.base for pair in pairs), *trial.fitted)}.values())[:MOST_COMPARED]
+    held = {place: trial.held_by(cases, place) for place in trial.variable.places}
 
     def rank(setting: Setting) -> tuple[int, float, bool]:
         found = [
             _separation(trial, setting, pair, graph, _members(trial, setting, pair, graph), held[setting.place],
-                        trial.chosen_by)
+                        cases)
             for pair, graph in zip(pairs, graphs, strict=True)
         ]  # fmt: skip
         known = [one for one in found if one is not None]
         return sum(one >= SEPARATION for one in known), round(sum(known), 6), setting == moved
 
     windows = trial.carrier.windows()
-    tried = [moved, *(replace(moved, place=p, window=w) for p in trial.variable.places for w in windows)]
+    tried = [replace(moved, places=(p,), window=w) for p in trial.variable.places for w in windows]
+    tried += [moved] if len(moved.places) == 1 else []
     return max(tried, key=rank)
 
 
@@ -74,14 +77,14 @@ def graphs_of(
     """The graphs of the first n test prompts, and the group of each."""
     assert isinstance(trial.carrier, Units)
     pairs, subject = trial.tested[:n], trial.subject
-    held = trial.held(setting.place)
+    held = trial.held_by(trial.kept_back, setting.place)
     found = []
     for number, pair in enumerate(pairs):
         graph = subject.loaded.trace(pair.base.text).prune()
         members = _members(trial, setting, pair, graph)
         position = {place: subject.position(pair.base, place) for place in sources}
         through, of_words = _through(graph, members, position)
-        separation = _separation(trial, setting, pair, graph, members, held, trial.tested)
+        separation = _separation(trial, setting, pair, graph, members, held, trial.kept_back)
         found.append(GraphOfPrompt(pair, graph, members, separation, through, of_words))
         on_progress(number + 1, len(pairs))
     return found
@@ -151,10 +154,10 @@ def _separation(
     graph: Graph,
     members: Sequence[int],
     held: Float[Tensor, "layer case d"],
-    cases: Sequence[Pair],
+    cases: Sequence[Case],
 ) -> float | None:
-    """AUROC of what the members hold together, each weighed by its excess, on cases that this one is among."""
-    mine = torch.tensor([other.base.value == pair.base.value for other in cases])
+    """AUROC of what the members hold together, each weighed by its excess, on prompts that this one is among."""
+    mine = torch.tensor([other.value == pair.base.value for other in cases])
     if min(int(mine.sum()), int((~mine).sum())) < LEAST_CASES:
         return None
     if not members:

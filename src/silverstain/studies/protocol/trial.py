@@ -3,7 +3,7 @@ does is reported of test prompts, whose combinations (towns, names, pairs of dig
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from silverstain.interventions import AnyEdit, Regime
 from silverstain.organism.probing import folds_of
 from silverstain.statistics import Share, share_of
 
-from .carriers import Amounts, Carrier, Window
+from .carriers import Amounts, Carrier
+from .choosing import Setting, Shift, best_setting
 from .means import Means, means_at
 from .subject import Said, Subject
 from .values import Case, Pair, Variable
@@ -24,11 +25,8 @@ from .values import Case, Pair, Variable
 N_FOLDS = 4
 """Combinations are dealt into so many folds; one is for the test. Three are developed on because a state has but four
 towns: what they have in common is not known from two."""
-STRENGTHS = (1.0, 1.5, 2.0, 4.0)
-"""Multiples of the mean difference that are tried, the smallest first."""
-FIRST_STRENGTH = 1.5
-"""At which every place and all layers are compared."""
-PROMISING = 4
+MOST_COMPARED = 200
+"""Prompts that a group of units is to tell apart, at most."""
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 """Multiples at which the dose curve is drawn."""
 
@@ -49,28 +47,6 @@ class TrialSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """Where and how strongly a variable is moved."""
-
-    place: str
-    window: Window
-    strength: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {"place": self.place, "layers": list(self.window), "strength": self.strength}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Setting":
-        first, last = data["layers"]
-        return cls(place=data["place"], window=(first, last), strength=data["strength"])
-
-    def __str__(self) -> str:
-        first, last = self.window
-        layers = f"layer {first}" if first == last else f"layers {first} to {last}"
-        return f"at {self.place!r}, {layers}, {self.strength:g} times the mean difference"
-
-
 class Outcome(NamedTuple):
     """What one swap did."""
 
@@ -83,7 +59,14 @@ class Outcome(NamedTuple):
 
 
 class Trial:
-    """One variable of one subject, moved by one carrier."""
+    """One variable of one subject, moved by one carrier.
+
+    Attributes:
+        fitted: Development prompts, bases and donors.
+        chosen_by: Development pairs that places, layers and strengths are chosen by.
+        tested: Test pairs.
+        kept_back: Prompts of test combinations, those of `tested` first: bases alone may all have one value.
+    """
 
     def __init__(self, subject: Subject, carrier: Carrier, variable: Variable, settings: TrialSettings) -> None:
         self.subject, self.carrier, self.variable, self.settings = subject, carrier, variable, settings
@@ -105,6 +88,11 @@ class Trial:
         ]
         self.chosen_by = [pair for pair, fold in usable if fold != N_FOLDS - 1][: settings.n_chosen_by]
         self.tested = _distinct([pair for pair, fold in usable if fold == N_FOLDS - 1])[: settings.n]
+        kept_back = [
+            case for case, fold in zip(cases, folds, strict=True) if fold == N_FOLDS - 1 and case.value in known
+        ]
+        first_of_all = [pair.base for pair in self.tested]
+        self.kept_back = list({case.text: case for case in (*first_of_all, *kept_back)}.values())[:MOST_COMPARED]
 
     # what the model does by itself
 
@@ -121,13 +109,13 @@ class Trial:
     def held(self, place: str) -> Float[Tensor, "layer case d"]:
         """What the carrier reads at a place of the test prompts."""
         if place not in self._held:
-            self._held[place] = self.held_by(self.tested, place)
+            self._held[place] = self.held_by([pair.base for pair in self.tested], place)
         return self._held[place]
 
-    def held_by(self, pairs: Sequence[Pair], place: str) -> Float[Tensor, "layer case d"]:
-        """The same of the bases of any pairs."""
-        rows = [self.subject.ids(pair.base.text) for pair in pairs]
-        positions = [self.subject.position(pair.base, place) for pair in pairs]
+    def held_by(self, cases: Sequence[Case], place: str) -> Float[Tensor, "layer case d"]:
+        """The same of any prompts that have the place."""
+        rows = [self.subject.ids(case.text) for case in cases]
+        positions = [self.subject.position(case, place) for case in cases]
         return self.carrier.inputs(self.subject, rows, positions)
 
     # moving the variable
@@ -137,22 +125,36 @@ class Trial:
             self._means[place] = means_at(self.subject, self.carrier, self.fitted, place)
         return self._means[place]
 
-    def amounts(self, pair: Pair, setting: Setting, means: Means | None = None) -> Amounts:
-        """What gives the base the donor's value; the base's own combination has no part in it."""
-        means = means or self.means(setting.place)
+    def amounts(self, pair: Pair, setting: Setting, means: Mapping[str, Means] | None = None) -> dict[str, Amounts]:
+        """What gives the base the donor's value, by place; the base's own combination has no part in it."""
+        first, last = setting.window
+        fitted = {place: self.means(place) for place in setting.places} if means is None else means
+        found = {place: self._difference(pair, fitted[place]) for place in setting.places}
+        return {
+            place: {layer: setting.strength * whole[layer] for layer in range(first, last + 1)}
+            for place, whole in found.items()
+        }
+
+    def _difference(self, pair: Pair, means: Means) -> Amounts:
         key = (id(means), pair.base.text, pair.base.value, pair.donor.value)
         if key not in self._differences:
             whole = (0, len(means.inputs) - 1)
             self._differences[key] = means.difference(
                 pair.base.value, pair.donor.value, whole, without=pair.without | {pair.base.combination}
             )
-        first, last = setting.window
-        found = self._differences[key]
-        return {layer: setting.strength * found[layer] for layer in range(first, last + 1)}
+        return self._differences[key]
 
-    def edits(self, pair: Pair, setting: Setting, means: Means | None = None) -> list[AnyEdit]:
-        position = self.subject.position(pair.base, setting.place)
-        return self.carrier.edits(self.amounts(pair, setting, means), position)
+    def edits(self, pair: Pair, setting: Setting, means: Mapping[str, Means] | None = None) -> list[AnyEdit]:
+        return self.put(self.amounts(pair, setting, means), pair.base)
+
+    def put(self, amounts: Mapping[str, Amounts], case: Case, carrier: Carrier | None = None) -> list[AnyEdit]:
+        """The edits that add amounts at their places of a prompt; of places that are one token, the first."""
+        at = {self.subject.position(case, place): amounts[place] for place in reversed(list(amounts))}
+        return self.put_at({position: at[position] for position in sorted(at)}, carrier)
+
+    def put_at(self, amounts: Mapping[int, Amounts], carrier: Carrier | None = None) -> list[AnyEdit]:
+        """The edits that add amounts at some positions."""
+        return [edit for at, one in amounts.items() for edit in (carrier or self.carrier).edits(one, at)]
 
     def fix(self, setting: Setting) -> None:
         """Take what an earlier run has chosen."""
@@ -160,42 +162,29 @@ class Trial:
 
     @property
     def setting(self) -> Setting:
-        """The place, layers and strength that move most of the development pairs; of those that move as many, the
-        weakest, then the fewest layers."""
+        """The places, layers and strength that move most of the development pairs (`best_setting`)."""
         if self._fixed is None:
-            self._fixed = self.choose(None)
+            self._fixed = self.choose()
         return self._fixed
 
-    def choose(self, relabelled: "dict[str, Means] | None", pairs: Sequence[Pair] | None = None) -> Setting:
-        """The best setting on the development prompts, by the true means or by others: every place and window is tried
-        at one strength, and the most promising at all strengths."""
+    def choose(self, relabelled: Mapping[str, Means] | None = None, pairs: Sequence[Pair] | None = None) -> Setting:
+        """The best setting on the development prompts, by the true means or by others."""
         pairs = self.chosen_by if pairs is None else pairs
 
-        def rank(setting: Setting) -> tuple[float, float, int]:
-            means = None if relabelled is None else relabelled[setting.place]
-            moved = self.swapped(pairs, setting, means=means)
-            width = setting.window[1] - setting.window[0]
-            return (sum(one.hit for one in moved) / max(len(moved), 1), -setting.strength, -width)
+        def shift(setting: Setting) -> Shift:
+            moved = self.swapped(pairs, setting, means=relabelled)
+            n = max(len(moved), 1)
+            likelier = sum(self.counterfactual_probability(one.pair, one.said) for one in moved)
+            return Shift(sum(one.hit for one in moved) / n, likelier / n)
 
-        tried = {
-            setting: rank(setting)
-            for place in self.variable.places
-            for window in self.carrier.windows()
-            for setting in [Setting(place=place, window=window, strength=FIRST_STRENGTH)]
-        }
-        for promising in sorted(tried, key=lambda setting: tried[setting], reverse=True)[:PROMISING]:
-            for strength in STRENGTHS:
-                setting = replace(promising, strength=strength)
-                if setting not in tried:
-                    tried[setting] = rank(setting)
-        return max(tried, key=lambda setting: tried[setting])
+        return best_setting(self.variable.places, self.carrier.windows(), shift)
 
     def swapped(
         self,
         pairs: Sequence[Pair],
         setting: Setting,
         *,
-        means: Means | None = None,
+        means: Mapping[str, Means] | None = None,
         regime: Regime | None = None,
         basis: object = None,
     ) -> list[Outcome]:
@@ -230,6 +219,10 @@ class Trial:
     def answer_probability(self, pair: Pair, said: Said) -> float:
         """Of the base's own answers together."""
         return sum(said.probabilities[: len(self._answers(pair.base))])
+
+    def counterfactual_probability(self, pair: Pair, said: Said) -> float:
+        """Of the counterfactual's words together."""
+        return sum(said.probabilities[len(self._answers(pair.base)) :])
 
     # a nonsense task
 
