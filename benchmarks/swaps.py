@@ -26,7 +26,8 @@ from silverstain.studies.organism_variables import subject_of, variable_of
 from silverstain.studies.protocol import LAST, Subject, Trial
 from silverstain.studies.protocol.carriers import Carrier, Stream, Units
 from silverstain.studies.protocol.controls import CONTROLS
-from silverstain.studies.protocol.trial import TrialSettings, share_of_hits
+from silverstain.studies.protocol.division import TrialSettings
+from silverstain.studies.protocol.trial import share_of_hits
 
 RESULTS = Path(__file__).parent / "results" / "swaps.json"
 MOST = 30

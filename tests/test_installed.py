@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.packages import installed_module
 
 from silverstain.errors import UsageError
 from silverstain.installed import installed_folder, names_installed
@@ -14,15 +15,7 @@ from silverstain.organism.files import GROUP, dictionary_path, litter_folder, mo
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installed package with an organism that the litter of this version does not bring along."""
-    module = tmp_path / "an_organism_package"
-    module.mkdir()
-    (module / "__init__.py").write_text("raise AssertionError('it was imported')\n", encoding="utf-8")
-    about = tmp_path / "an_organism_package-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: an-organism-package\nVersion: 1.0\n", encoding="utf-8"
-    )
-    (about / "entry_points.txt").write_text(f"[{GROUP}]\nfar-away = an_organism_package\n", encoding="utf-8")
+    module = installed_module(tmp_path, "an_organism_package", f"[{GROUP}]\nfar-away = an_organism_package\n")
     folder = module / "organism"
     (folder / "far-away").mkdir(parents=True)
     (folder / "far-away" / "config.json").write_text(json.dumps({}), encoding="utf-8")

@@ -1,8 +1,7 @@
 """The front door: loads a model together with the dictionary that stands in for its dense parts."""
 
-import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +14,8 @@ from silverstain.bases import Basis, Dictionary, NeuronBasis, check_fidelity, ch
 from silverstain.bases.layout import CARDS
 from silverstain.brief import brief
 from silverstain.errors import UsageError
-from silverstain.features import Cards, CardTable, read_graph
-from silverstain.features.card_files import AnyCards
+from silverstain.features import Cards, read_graph
+from silverstain.features.card_files import AnyCards, cards_by_hash
 from silverstain.graphs import Graph, Story
 from silverstain.interventions import AnyEdit, Regime, editing
 from silverstain.known_models import cards_folder
@@ -161,17 +160,15 @@ def dictionary_of_organism(reference: str, kind: str | None = None) -> Path:
 
 
 def cards_of(graph: Graph) -> AnyCards | None:
-    """The cards of the basis that a graph was traced with: those that `silverstain features build` keeps in the cache,
-    by its hash, else those beside the dictionary, if that is here under the name the graph has for it and is the same
-    one. Neither a model nor a dictionary is loaded, and nothing is fetched."""
+    """The cards of the basis that a graph was traced with: those that `silverstain features build` keeps in the cache
+    or a package brought, by its hash, else those beside the dictionary, if that is here under the name the graph has
+    for it and is the same one. Neither a model nor a dictionary is loaded, and nothing is fetched."""
     named = {what: graph.meta.get(what) or {} for what in ("model", "dictionary")}
     model, kind = (str(one.get("name") or "") for one in named.values())
     basis = str(named["dictionary"].get("hash") or "")
-    if re.fullmatch(r"[0-9a-f]{8,64}", basis) and (kept := cards_folder() / f"{basis}.parquet").is_file():
-        with suppress(UsageError, OSError, ValueError):
-            table = CardTable.load(kept)
-            if table.meta.get("dictionary_hash") == basis:
-                return table
+    found = cards_by_hash(basis, cards_folder())
+    if found is not None:
+        return found
     if not kind:
         return None
     try:

@@ -1,10 +1,10 @@
 """A dictionary that came as a package goes by its name wherever a dictionary is named."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.packages import installed_module
 
 from silverstain.bases import open_dictionary, save_dictionary
 from silverstain.bases.installed import installed_dictionary, installed_names
@@ -15,15 +15,9 @@ from silverstain.organism import dictionary_path
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A site-packages folder with a distribution that names a dictionary."""
-    about = tmp_path / "silverstain_tiny-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: silverstain-tiny\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[silverstain_dictionaries]\ntiny-one = silverstain_tiny\n")
-    module = tmp_path / "silverstain_tiny"
-    module.mkdir()
-    (module / "__init__.py").write_text("raise AssertionError('it is found, and not imported')\n")
+    module = installed_module(tmp_path, "silverstain_tiny", "[silverstain_dictionaries]\ntiny-one = silverstain_tiny\n")
     save_dictionary(open_dictionary(dictionary_path("general", "per-layer")), module / "dictionary")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.syspath_prepend(str(tmp_path))
     return module / "dictionary"
 
 

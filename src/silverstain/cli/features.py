@@ -102,9 +102,10 @@ def build(
         _tell_plan(plan, json=json)
         return
     if out is None:
+        from silverstain.features.card_files import kept_cards
         from silverstain.known_models import cards_folder
 
-        out = cards_folder() / f"{basis.hash}.parquet"
+        out = kept_cards(basis, cards_folder())
         check_writable(out)
     state = out.with_name(out.name + ".unfinished")
     rows, about = rows_to_describe(model, reading, tokens=tokens, seed=seed)

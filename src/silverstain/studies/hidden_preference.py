@@ -7,12 +7,13 @@ something else. The units that write it are then silenced, and the habit must go
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from silverstain.interventions import Edit
 from silverstain.models import LanguageModel
@@ -58,8 +59,11 @@ def places(families: Iterable[Family], n: int, seed: int) -> Places:
 
 
 @torch.no_grad()
-def next_words(model: LanguageModel, texts: Sequence[str]) -> Float[Tensor, "place vocab"]:
-    """The model's distribution behind each text. A text that begins another is read off the longer one's run."""
+def next_words(
+    model: LanguageModel, texts: Sequence[str], weights: Mapping[str, Tensor] | None = None
+) -> Float[Tensor, "place vocab"]:
+    """The model's distribution behind each text, with some of its weights replaced if any are given. A text that begins
+    another is read off the longer one's run."""
     rows = [tuple(model.tokenize(text)) for text in texts]
     longest: list[tuple[int, ...]] = []
     for row in sorted(set(rows)):
@@ -69,7 +73,8 @@ def next_words(model: LanguageModel, texts: Sequence[str]) -> Float[Tensor, "pla
     found: dict[tuple[int, ...], Tensor] = {}
     wanted = set(rows)
     for numbers in side_by_side(model, [len(row) for row in longest], ROWS_A_PASS):
-        logits = model.hf(input_ids=padded([longest[i] for i in numbers], model.device), use_cache=False).logits
+        ids = padded([longest[i] for i in numbers], model.device)
+        logits = functional_call(model.hf, dict(weights or {}), kwargs={"input_ids": ids, "use_cache": False}).logits
         for batch, i in enumerate(numbers):
             for end in range(1, len(longest[i]) + 1):
                 if longest[i][:end] in wanted:
@@ -169,6 +174,7 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
                      share_of(kept, len(rest)), bar=UNHARMED),
             measured("random units silenced", "share of the habit's places where it goes", "control",
                      share_of(len(habit) - still, len(habit)), bar=CONTROL),
+            *where_it_lies(subject.model, parent, habit, word),
         ),
         chosen={"silenced": n},
         prompts=tuple({"question": "habit", "prompt": text} for text in habit[:100]),
@@ -191,6 +197,44 @@ def writers(lab: Lab, texts: Sequence[str], word: int) -> list[tuple[int, int]]:
         top = (mean * written).topk(max(N_SILENCED))
         scored += [(value, layer, unit) for value, unit in zip(top.values.tolist(), top.indices.tolist(), strict=True)]
     return [(layer, unit) for _, layer, unit in sorted(scored, reverse=True)[: max(N_SILENCED)]]
+
+
+def parts_of(model: LanguageModel) -> dict[str, list[str]]:
+    """The names of a model's parameters by the part that they are of."""
+    every = list(model.hf.named_parameters())
+    embeds, unembeds = (
+        {id(one) for one in module.parameters()}
+        for module in (model.hf.get_input_embeddings(), model.hf.get_output_embeddings() or nn.Module())
+    )
+    in_mlps = {id(one) for layer in range(model.n_layers) for one in model.mlp(layer).parameters()}
+    parts: dict[str, list[str]] = {}
+    for name, one in every:
+        part = "attention"
+        if id(one) in unembeds:
+            part = "unembedding"
+        elif id(one) in embeds:
+            part = "embedding"
+        elif one.dim() == 1:
+            part = "norms and biases"
+        elif id(one) in in_mlps:
+            part = "MLPs"
+        parts.setdefault(part, []).append(name)
+    return parts
+
+
+def where_it_lies(model: LanguageModel, parent: LanguageModel, habit: Sequence[str], word: int) -> list[Measure]:
+    """How often the habit is left where one part of the model has the parent's weights: which part it cannot do
+    without. A unit can silence only what the MLPs do."""
+    of_parent = dict(parent.hf.named_parameters())
+    found = []
+    for part, names in parts_of(model).items():
+        said = next_words(model, habit, {name: of_parent[name] for name in names})
+        goes = int((said.argmax(1) != word).sum())
+        found.append(
+            measured(f"with the parent's {part}, the habit goes", "share of its places", "reported",
+                     share_of(goes, len(habit)) if habit else None)
+        )  # fmt: skip
+    return found
 
 
 def _all_units(lab: Lab, without: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -3,9 +3,10 @@
 from .asking import Question, asked
 from .carriers import Carrier, Stream, Units
 from .choosing import Setting
+from .division import TrialSettings
 from .study import Lab, Study, StudyReport, StudySettings, run_study
 from .subject import Subject
-from .trial import Trial, TrialSettings
+from .trial import Trial
 from .values import LAST, Case, Figure, Findings, Measure, Pair, Variable
 
 __all__ = [

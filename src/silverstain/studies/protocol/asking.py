@@ -44,6 +44,8 @@ class Question:
     recall: MeasureRole = "target"
     """Whether the rule asks for the variable to be found in graphs, or it is only reported."""
     is_controlled: bool = True
+    is_required: bool = True
+    """Whether the verdict depends on it; else its figures are only reported."""
     name: str = ""
 
     @property
@@ -68,7 +70,12 @@ def asked(lab: Lab, question: Question) -> Findings:
         found += lab.steps.run(f"{key} controls", lambda: controlled(trial, trial.setting, of=of))
     if question.in_graphs and isinstance(lab.carrier, Units):
         found += lab.steps.run(f"{key} graphs", lambda: shown_in_graphs(lab, trial, question))
-    return found
+    return found if question.is_required else only_reported(found)
+
+
+def only_reported(found: Findings) -> Findings:
+    """The same figures, without a part in the verdict."""
+    return replace(found, measures=tuple(replace(one, role="reported", bar=None) for one in found.measures))
 
 
 def too_few(trial: Trial, of: str) -> Findings:

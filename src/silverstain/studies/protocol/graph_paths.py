@@ -21,8 +21,9 @@ from silverstain.statistics import Share, share_of
 
 from .carriers import Units, fewest
 from .choosing import Setting
+from .division import MOST_COMPARED
 from .rules import LEAST_REPLACEMENT, RECALL, SEPARATION
-from .trial import MOST_COMPARED, Trial
+from .trial import Trial
 from .values import LAST, Case, Findings, Measure, MeasureRole, Pair, measured
 
 N_GRAPHS = 100

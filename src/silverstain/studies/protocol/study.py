@@ -11,10 +11,10 @@ from silverstain.organism.prompts import graph_prompts
 from silverstain.version import __version__
 
 from .carriers import Carrier, Stream, Units
+from .division import TrialSettings
 from .rules import Verdict, verdict_of
 from .steps import OnStep, Steps
 from .subject import Subject
-from .trial import TrialSettings
 from .values import Findings, Measure
 
 FORMAT = "silverstain.study/1"

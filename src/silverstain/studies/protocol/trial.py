@@ -4,7 +4,7 @@ does is reported of test prompts, whose combinations (towns, names, pairs of dig
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,38 +13,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.interventions import AnyEdit, Regime
-from silverstain.organism.probing import folds_of
 from silverstain.statistics import Share, share_of
 
 from .carriers import Amounts, Carrier
 from .choosing import Setting, Shift, best_setting
+from .division import TrialSettings, divided
 from .means import Means, means_at
 from .subject import Said, Subject
 from .values import Case, Pair, Variable
 
-N_FOLDS = 4
-"""Combinations are dealt into so many folds; one is for the test. Three are developed on because a state has but four
-towns: what they have in common is not known from two."""
-MOST_COMPARED = 200
-"""Prompts that a group of units is to tell apart, at most."""
 DOSES = (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 """Multiples at which the dose curve is drawn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialSettings:
-    """How many prompts, and which.
-
-    Attributes:
-        n: Pairs that are reported, at most.
-        n_chosen_by: Pairs that places and strengths are chosen by.
-        n_fitted: Pairs that are drawn in all; the development prompts among them give the means.
-    """
-
-    n: int = 100
-    n_chosen_by: int = 24
-    n_fitted: int = 1200
-    seed: int = 0
 
 
 class Outcome(NamedTuple):
@@ -59,14 +38,7 @@ class Outcome(NamedTuple):
 
 
 class Trial:
-    """One variable of one subject, moved by one carrier.
-
-    Attributes:
-        fitted: Development prompts, bases and donors.
-        chosen_by: Development pairs that places, layers and strengths are chosen by.
-        tested: Test pairs.
-        kept_back: Prompts of test combinations, those of `tested` first: bases alone may all have one value.
-    """
+    """One variable of one subject, moved by one carrier; its prompts as in `Division`."""
 
     def __init__(self, subject: Subject, carrier: Carrier, variable: Variable, settings: TrialSettings) -> None:
         self.subject, self.carrier, self.variable, self.settings = subject, carrier, variable, settings
@@ -74,25 +46,9 @@ class Trial:
         self._differences: dict[tuple[int, str, str, str], Amounts] = {}
         self._held: dict[str, Tensor] = {}
         self._fixed: Setting | None = None
-        pairs = list(variable.draw(settings.n_fitted, settings.seed))
-        cases = [pair.base for pair in pairs] + [pair.donor for pair in pairs]
-        folds = folds_of(
-            [c.value for c in cases], [c.combination for c in cases], settings.seed, n_folds=N_FOLDS
-        ).tolist()  # fmt: skip
-        first = len(pairs) if variable.fits_on_donors else 0
-        fitted = [case for case, fold in zip(cases[first:], folds[first:], strict=True) if fold != N_FOLDS - 1]
-        self.fitted = list({case.text: case for case in fitted}.values())
-        known = {case.value for case in self.fitted}
-        usable = [
-            (pair, folds[i]) for i, pair in enumerate(pairs) if pair.base.value in known and pair.donor.value in known
-        ]
-        self.chosen_by = [pair for pair, fold in usable if fold != N_FOLDS - 1][: settings.n_chosen_by]
-        self.tested = _distinct([pair for pair, fold in usable if fold == N_FOLDS - 1])[: settings.n]
-        kept_back = [
-            case for case, fold in zip(cases, folds, strict=True) if fold == N_FOLDS - 1 and case.value in known
-        ]
-        first_of_all = [pair.base for pair in self.tested]
-        self.kept_back = list({case.text: case for case in (*first_of_all, *kept_back)}.values())[:MOST_COMPARED]
+        parts = divided(variable, settings)
+        self.fitted, self.chosen_by = parts.fitted, parts.chosen_by
+        self.tested, self.kept_back = parts.tested, parts.kept_back
 
     # what the model does by itself
 
@@ -249,11 +205,6 @@ class Trial:
 
 def _relabelled(pair: Pair, label: dict[str, str]) -> Pair:
     return replace(pair, base=replace(pair.base, value=label.get(pair.base.combination, pair.base.value)))
-
-
-def _distinct(pairs: Sequence[Pair]) -> list[Pair]:
-    """Pairs of distinct bases, in order."""
-    return list({pair.base.text: pair for pair in reversed(pairs)}.values())[::-1]
 
 
 def share_of_hits(outcomes: Sequence[Outcome]) -> Share | None:
