@@ -38,7 +38,7 @@ from silverstain.studies.protocol import (
     run_study,
 )
 from silverstain.studies.protocol.carriers import fewest
-from silverstain.studies.protocol.choosing import Shift, best_setting
+from silverstain.studies.protocol.choosing import Shift, best_setting, sets_of
 from silverstain.studies.protocol.controls import CONTROLS, controlled
 from silverstain.studies.protocol.graph_paths import auroc, graphs_of, where_shown
 from silverstain.studies.protocol.rules import verdict_of
@@ -190,7 +190,7 @@ def chosen_of(shifts: dict[tuple[str, ...], Shift], stronger: float = 0.0) -> Se
         moved, likelier = shifts[setting.places]
         return Shift(moved, likelier + stronger * setting.strength)
 
-    return best_setting(("a", "b"), ((0, 0), (0, 1)), shift)
+    return best_setting(sets_of(("a", "b")), ((0, 0), (0, 1)), shift)
 
 
 def test_of_settings_that_move_nothing_the_one_that_comes_nearest_is_taken():

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from silverstain.interventions import AnyEdit
 from silverstain.organism.families.couplets import NAME
 from silverstain.organism.sentence import join_words
 from silverstain.statistics import Share, share_of
@@ -28,12 +29,12 @@ from silverstain.studies.poems import (
 )
 from silverstain.studies.protocol import Figure, Findings, Lab, Measure, Pair, Setting, Study, Trial
 from silverstain.studies.protocol.asking import too_few
+from silverstain.studies.protocol.choosing import Shift, best_setting
 from silverstain.studies.protocol.controls import at_the_end
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
 from silverstain.studies.protocol.values import measured
 
 LATER, EMISSION = "one token later", "where it is due"
-STRENGTHS = (1.0, 2.0, 4.0)
 N_CHOSEN_BY = 16
 IN_CLASS, MID_LINE = 0.8, 0.7
 """Lines that must end in the rhyme that is put in, and those whose words on the way must agree with it."""
@@ -55,22 +56,32 @@ def trial_at(lab: Lab, site: str) -> Trial:
 
 
 def chosen(lab: Lab, trials: Mapping[str, Trial]) -> Findings:
-    """Place, layers and strength, by how many development lines end in the rhyme that is put in."""
+    """Place, layers and strength, by how many development lines end in the rhyme that is put in; where none does, by
+    how much likelier its end words become at the end of the line as it was."""
+    sites = [site for site, trial in trials.items() if len(trial.tested) >= FEWEST]
+    pairs = {site: trials[site].chosen_by[:N_CHOSEN_BY] for site in sites}
+    clean = {site: lines(lab, [pair.base.text for pair in some]) for site, some in pairs.items()}
 
-    def rank(setting: Setting) -> tuple[int, float]:
-        trial = trials[setting.place]
-        pairs = trial.chosen_by[:N_CHOSEN_BY]
-        written = lines(lab, [pair.base.text for pair in pairs], [trial.edits(pair, setting) for pair in pairs])
-        return sum(rhymes_with(line, pair.donor) for line, pair in zip(written, pairs, strict=True)), -setting.strength
+    def shift(setting: Setting) -> Shift:
+        trial, some = trials[setting.place], pairs[setting.place]
+        edits = [trial.edits(pair, setting) for pair in some]
+        written = lines(lab, [pair.base.text for pair in some], edits)
+        moved = sum(rhymes_with(line, pair.donor) for line, pair in zip(written, some, strict=True))
+        likelier = sum(at_the_end_of_its_line(lab, some, clean[setting.place], edits))
+        return Shift(moved / len(some), likelier / len(some))
 
-    tried = [
-        Setting(places=(place,), window=window, strength=STRENGTHS[1])
-        for place, trial in trials.items() if len(trial.tested) >= FEWEST
-        for window in lab.carrier.windows()
-    ]  # fmt: skip
-    best = max(tried, key=rank)
-    best = max([replace(best, strength=strength) for strength in STRENGTHS], key=rank)
+    best = best_setting([(site,) for site in sites], lab.carrier.windows(), shift)
     return Findings(chosen={"plan": best.to_json()})
+
+
+def at_the_end_of_its_line(
+    lab: Lab, pairs: Sequence[Pair], clean: Sequence[Sequence[str]], edits: Sequence[Sequence[AnyEdit]]
+) -> list[float]:
+    """The probability of the other rhyme's end words, under edits, where the line as it was has its end word."""
+    texts = [join_words((pair.base.text, *line[: -2 if line[-1] == "." else -1]))
+             for pair, line in zip(pairs, clean, strict=True)]  # fmt: skip
+    watch = [lab.subject.first_tokens(pair.donor.answers) for pair in pairs]
+    return [sum(one.probabilities) for one in lab.subject.asked(texts, edits, watch=watch)]
 
 
 def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:

@@ -61,7 +61,9 @@ def sets_of(places: Sequence[str]) -> list[tuple[str, ...]]:
     return [*((place,) for place in places), *([tuple(places)] if len(places) > 1 else [])]
 
 
-def best_setting(places: Sequence[str], windows: Sequence[Window], shift: Callable[[Setting], Shift]) -> Setting:
+def best_setting(
+    sets: Sequence[tuple[str, ...]], windows: Sequence[Window], shift: Callable[[Setting], Shift]
+) -> Setting:
     """All sets of places and all windows are tried at one strength, and the most promising at all strengths.
 
     The best moves most pairs; of those that move as many, it makes the counterfactual likeliest; of those that make it
@@ -70,7 +72,7 @@ def best_setting(places: Sequence[str], windows: Sequence[Window], shift: Callab
     """
     tried = {
         setting: shift(setting)
-        for chosen in sets_of(places)
+        for chosen in sets
         for window in windows
         for setting in [Setting(places=chosen, window=window, strength=FIRST_STRENGTH)]
     }

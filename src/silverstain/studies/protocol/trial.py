@@ -16,7 +16,7 @@ from silverstain.interventions import AnyEdit, Regime
 from silverstain.statistics import Share, share_of
 
 from .carriers import Amounts, Carrier
-from .choosing import Setting, Shift, best_setting
+from .choosing import Setting, Shift, best_setting, sets_of
 from .division import TrialSettings, divided
 from .means import Means, means_at
 from .subject import Said, Subject
@@ -133,7 +133,7 @@ class Trial:
             likelier = sum(self.counterfactual_probability(one.pair, one.said) for one in moved)
             return Shift(sum(one.hit for one in moved) / n, likelier / n)
 
-        return best_setting(self.variable.places, self.carrier.windows(), shift)
+        return best_setting(sets_of(self.variable.places), self.carrier.windows(), shift)
 
     def swapped(
         self,
