@@ -4,8 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# The dictionary of a real model, and an organism: packages of their own.
-PACKAGES := packages/silverstain-smollm2 packages/silverstain-composing
+# The dictionary of a real model, cards of its neurons, and an organism: packages of their own.
+PACKAGES := packages/silverstain-smollm2 packages/silverstain-smollm2-cards packages/silverstain-composing
 DOCS_INSTALLED := $(VENV)/.installed-docs
 
 # A language model this small runs fastest on one thread; more threads wait for each other.

@@ -8,7 +8,7 @@ from tests.packages import installed_module
 
 from silverstain.features import CardTable
 from silverstain.features.assembling import assemble
-from silverstain.features.card_files import cards_by_hash, kept_cards
+from silverstain.features.card_files import cards_by_hash, kept_cards, named_cards
 from silverstain.features.streaming import stream
 
 from .conftest import World
@@ -36,6 +36,15 @@ def test_cards_that_a_package_brought_are_found_by_the_hash_of_their_basis(cards
     found = cards_by_hash(basis_hash, tmp_path / "cache")
     assert found is not None
     assert found.table.equals(cards.table)
+
+
+def test_cards_that_a_package_brought_go_by_its_name_too(cards, world, brought, tmp_path):
+    assert named_cards("tiny") == Path("tiny"), "the package has no file yet"
+    cards.save(kept_cards(world.dictionary, brought))
+    assert named_cards("tiny") == kept_cards(world.dictionary, brought)
+    (tmp_path / "a file").write_bytes(b"")
+    assert named_cards(tmp_path / "a file") == tmp_path / "a file"
+    assert named_cards("nobody's") == Path("nobody's")
 
 
 def test_cards_in_the_cache_come_before_those_of_a_package(cards, world, brought, tmp_path):

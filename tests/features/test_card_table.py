@@ -186,6 +186,18 @@ def test_a_compact_card_is_small(world, dictionary, seen, cards, tmp_path):
     assert small.percentile(1, 0, 1.0) is None
 
 
+def test_cards_without_examples_have_no_passage_of_the_text_and_all_else(cards, tmp_path):
+    bare = cards.without_examples()
+    bare.save(tmp_path / "bare.parquet")
+    again = CardTable.load(tmp_path / "bare.parquet")
+    assert all(examples == [] for examples in again.table["examples"].to_pylist())
+    assert again.meta["examples"] == "left out"
+    others = [name for name in cards.table.column_names if name != "examples"]
+    assert again.table.select(others).equals(cards.table.select(others))
+    assert cards.card(1, 0).examples
+    assert not again.card(1, 0).examples
+
+
 def test_sql_sees_the_cards_and_nothing_else(cards, tmp_path):
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")

@@ -70,6 +70,9 @@ def build(
     compact: Annotated[
         bool, typer.Option("--compact", help="Few examples, no neighbours: about 0.5 kB a card.")
     ] = False,
+    examples: Annotated[
+        bool, typer.Option("--examples/--no-examples", help="Without examples no passage of the text is kept.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the text.")] = 0,
     loading: LoadingOptions,
@@ -136,6 +139,7 @@ def build(
         from silverstain.features.concepts import label_by_concepts, read_concepts
 
         cards = label_by_concepts(cards, model, basis, read_concepts(concepts))
+    cards = cards if examples else cards.without_examples()
     cards.save(out)
     discard_state(state)
     report = {
@@ -221,7 +225,7 @@ def query(
     """Ask the cards in SQL, through DuckDB: read-only, with nothing but this file in reach."""
     from silverstain.features.queries import query_cards
 
-    answer = query_cards(cards, sql, limit=limit)
+    answer = query_cards(_opened(cards), sql, limit=limit)
     if json:
         output.emit(answer.to_json())
         return
@@ -322,9 +326,10 @@ def import_packed(
 
 
 def _opened(path: Path) -> "CardTable":
+    from silverstain.features.card_files import named_cards
     from silverstain.features.card_table import CardTable
 
-    return CardTable.load(path)
+    return CardTable.load(named_cards(path))
 
 
 def _feature_of(word: str) -> tuple[int, int, float | None]:

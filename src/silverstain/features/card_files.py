@@ -32,6 +32,14 @@ def open_cards(path: str | Path) -> AnyCards:
     return CardTable.load(path) if is_parquet else Cards.load(path)
 
 
+def named_cards(name: str | Path) -> Path:
+    """The file of cards that a package brought under this name; the path as it is where a file is there, or none of
+    that name is installed."""
+    path = Path(name)
+    folder = None if path.exists() else installed_folder(GROUP, str(name), FOLDER)
+    return next(iter(sorted(folder.glob("*.parquet"))), path) if folder is not None else path
+
+
 def kept_cards(basis: Basis, folder: Path) -> Path:
     """The file in which the cards of a basis are kept that has no folder of its own, as a model's neurons."""
     return folder / f"{basis.hash}.parquet"

@@ -203,6 +203,17 @@ class CardTable:
             "label": pa.array([some[0]["text"] if some else None for some in every], pa.string()),
             "label_score": pa.array([some[0]["score"] if some else None for some in every], pa.float32()),
         }
+        return self._with(columns, meta)
+
+    def without_examples(self) -> "CardTable":
+        """The same cards without a passage of the text, for those who may not pass it on. Labels still name single
+        tokens."""
+        import pyarrow as pa
+
+        nothing: list[list[object]] = [[] for _ in range(len(self))]
+        return self._with({"examples": pa.array(nothing, schema().field("examples").type)}, {"examples": "left out"})
+
+    def _with(self, columns: "Mapping[str, pa.Array]", meta: Mapping[str, Any]) -> "CardTable":
         table = self.table
         for name, column in columns.items():
             table = table.set_column(table.schema.get_field_index(name), name, column)
