@@ -2,6 +2,7 @@
 
     python benchmarks/groups.py organism [--model organism/general] [--quick] [--out FILE]
     python benchmarks/groups.py variables [--out FILE]
+    python benchmarks/groups.py edges [--model organism/composing] [--out FILE]
     python benchmarks/groups.py contrasts [--model smollm2-135m] [--out FILE]
     python benchmarks/groups.py collection
     python benchmarks/groups.py nothing
@@ -49,6 +50,8 @@ from silverstain.verification.contrast.circuits import PairOfGroups
 TRACED, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 4, 16, 200
 SHUFFLES, INNER = 10, 4
 KINDS, TESTED_CONTRASTS = 2, 4
+SHARES = (0.01, 0.02, 0.05, 0.1)
+"""Least shares of edges; a drawing leaves out those below the second."""
 MOST_READ = 12
 """Groups that are read, the most influential, and all roles."""
 
@@ -289,7 +292,7 @@ def follows(activation: np.ndarray, variables: dict[str, np.ndarray]) -> str:
     return name
 
 
-def edges_tested(loaded: ReplacementModel, graphs: Sequence[Graph]) -> dict[str, float]:
+def edges_tested(loaded: ReplacementModel, graphs: Sequence[Graph]) -> dict[str, Any]:
     """Edges between the groups of each graph, beside what removing one does to another in the model."""
     predicted, measured, signs = [], [], []
     for graph in graphs:
@@ -313,10 +316,15 @@ def edges_tested(loaded: ReplacementModel, graphs: Sequence[Graph]) -> dict[str,
                 predicted.append(-share)
                 measured.append(effect)
                 signs.append((effect < 0) == (share > 0))
+    by_share = {}
+    for least in SHARES:
+        some = [right for right, share in zip(signs, predicted, strict=True) if abs(share) >= least]
+        by_share[str(least)] = {"edges": len(some), "sign": sum(some) / max(len(some), 1)}
     return {
         "edges": len(signs),
         "sign": sum(signs) / max(len(signs), 1),
         "spearman": rank_correlation(predicted, measured),
+        "by_share": by_share,
     }
 
 
@@ -371,6 +379,14 @@ def variables(model: str, out: Path | None) -> dict[str, Any]:
         if out:
             out.write_text(json.dumps({"model": model, "rows": rows}, indent=1) + "\n")
     return {"model": model, "rows": rows}
+
+
+def edges(model: str) -> dict[str, Any]:
+    """Edges between groups alone, in three graphs of each of the first eight variables."""
+    loaded = silverstain.load(model)
+    words = Words(loaded.model.tokenizer)
+    some = [pair.base for _, spec in variables_of(model)[:8] for pair in spec.pairs(3, 11)]
+    return {"model": model, "graphs": len(some), **edges_tested(loaded, [loaded.trace(words.prompt(c)) for c in some])}
 
 
 def contrasts(model: str) -> dict[str, Any]:
@@ -507,7 +523,7 @@ def nothing() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["organism", "variables", "contrasts", "collection", "nothing"])
+    parser.add_argument("what", choices=["organism", "variables", "edges", "contrasts", "collection", "nothing"])
     parser.add_argument("--model")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
@@ -517,6 +533,8 @@ def main() -> None:
         report = organism(given.model or "organism/general", given.quick, given.out)
     elif given.what == "variables":
         report = variables(given.model or "organism/general", given.out)
+    elif given.what == "edges":
+        report = edges(given.model or "organism/composing")
     elif given.what == "contrasts":
         report = contrasts(given.model or "smollm2-135m")
     elif given.what == "collection":
