@@ -2,6 +2,7 @@
 
     python -m benchmarks.cards organism --tokens 100000
     python -m benchmarks.cards neurons --model smollm2-135m --text FILE --tokens 20000
+    python -m benchmarks.cards contrasts --model smollm2-135m --cards smollm2-135m-neurons
 
 Results go to benchmarks/results/cards-*.json. Labels are made and tested on rows that are told apart by a hash of their
 tokens; the text is drawn with a seed that nothing was chosen on.
@@ -29,6 +30,8 @@ from silverstain.features.streaming import stream
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 1707
+USED = 30
+"""Neurons of a contrast, the most influential."""
 
 
 def read(model: Any, basis: Any, reading: TextOptions, tokens: int, seed: int) -> tuple[Any, dict[str, Any]]:
@@ -170,22 +173,55 @@ def neurons(name: str, text: list[str], tokens: int, features: int) -> dict[str,
     return found
 
 
+def contrasts(name: str, cards: str) -> dict[str, Any]:
+    """The labels of the neurons that contrasts use, as cards that are there have them: the strongest of each of the
+    contrasts that development never saw."""
+    from benchmarks.contrast_table import contrasts_of
+
+    from silverstain.features import CardTable
+    from silverstain.features.card_files import named_cards
+
+    loaded, table = silverstain.load(name), CardTable.load(named_cards(cards))
+    table.check_fits(loaded.dictionary)
+    used: set[tuple[int, int]] = set()
+    tokens = [one.tokens for one in contrasts_of(loaded.model) if one.counts and one.tokens.row.split == "figures"]
+    for number, one in enumerate(tokens):
+        graph = loaded.contrast(list(one.base), list(one.contrast))
+        reached = torch.where(graph.nodes.is_kind("feature"), graph.influence(), 0.0)
+        strongest = reached.argsort(descending=True)[:USED].tolist()
+        used |= {(int(graph.nodes.layer[i]), int(graph.nodes.feature[i])) for i in strongest if reached[i] > 0}
+        print(f"{number + 1} of {len(tokens)}: {len(used)} neurons", flush=True)
+    firsts = [(table.row(*one) or {}).get("labels") or [None] for one in sorted(used)]
+    scored = [label for label in (some[0] for some in firsts) if label is not None and label["score"] is not None]
+    scores = [label["score"] for label in scored] + [0.5] * (len(used) - len(scored))  # no label is a guess
+    by_context = [label["score"] for label in scored if label["kind"] == "context"]
+    return {
+        "model": name, "places": table.meta["places"], "contrasts": len(tokens), "neurons": len(used),
+        "detection": float(np.mean(scores)), "named_by_contexts": len(by_context),
+        "detection_of_those": float(np.mean(by_context)), "at_least_75": float(np.mean(np.array(scores) >= 0.75)),
+        "random_label_detection": table.meta["random_label_detection"],
+    }  # fmt: skip
+
+
 def keep(found: dict[str, Any], name: str) -> None:
     (RESULTS / f"cards-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["organism", "neurons"])
+    parser.add_argument("what", choices=["organism", "neurons", "contrasts"])
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--features", type=int, default=1000, help="drawn at random, whose labels are tested")
     parser.add_argument("--prompts", type=int, default=60, help="traced, for features with influence")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--text", nargs="*", default=[])
+    parser.add_argument("--cards", default="smollm2-135m-neurons", help="a file of cards, or a name of installed ones")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "organism":
         found = organism(given.tokens, given.prompts, given.features)
+    elif given.what == "contrasts":
+        found = contrasts(given.model, given.cards)
     else:
         found = neurons(given.model, given.text, given.tokens, given.features)
     keep(found, given.what)

@@ -51,7 +51,7 @@ TRACED, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 4, 16, 200
 SHUFFLES, INNER = 10, 4
 KINDS, TESTED_CONTRASTS = 2, 4
 SHARES = (0.01, 0.02, 0.05, 0.1)
-"""Least shares of edges; a drawing leaves out those below the second."""
+"""Least shares of the target's input, at which the signs of edges are told again."""
 MOST_READ = 12
 """Groups that are read, the most influential, and all roles."""
 

@@ -1,6 +1,7 @@
 """The text that features are described over: files of the user's, or the organism's own sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from silverstain.cli.text_options import TextOptions
@@ -9,6 +10,11 @@ from silverstain.errors import UsageError
 if TYPE_CHECKING:
     from silverstain.features.rows import Row
     from silverstain.models import LanguageModel
+
+
+def named(text: "Sequence[str]") -> str:
+    """What a text is called where it is told of: files by their names, not by where they lie on this machine."""
+    return ", ".join(one if one.startswith(("@", "hf://")) else Path(one).name for one in text)
 
 
 def rows_to_describe(
@@ -30,7 +36,7 @@ def rows_to_describe(
                 yield Row(row, counts)
 
         return rows(), {
-            "text": batches.documents.name, "context": batches.context, "bos": reading.bos, "seed": seed,
+            "text": named(reading.text), "context": batches.context, "bos": reading.bos, "seed": seed,
         }  # fmt: skip
     from silverstain.organism.describing import samples_of
     from silverstain.organism.siblings import sibling_of

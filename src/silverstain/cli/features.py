@@ -29,7 +29,21 @@ app = typer.Typer(
     help="Describe features over text, as a file of cards, and look them up: by number, by words, in SQL.",
 )
 
-CardsFile = Annotated[Path, typer.Argument(callback=existing, help="A file of `silverstain features build`.")]
+
+def existing_cards(path: Path) -> Path:
+    """UsageError unless there is such a file, or a package that brought cards of this name."""
+    from silverstain.features.card_files import named_cards
+
+    existing(named_cards(path))
+    return path
+
+
+CardsFile = Annotated[
+    Path,
+    typer.Argument(
+        callback=existing_cards, help="A file of `silverstain features build`, or the name of cards that are installed."
+    ),
+]
 MANY = 200_000
 """Tokens to read where nothing is said."""
 
@@ -252,7 +266,10 @@ def label_features(
         typer.Option(help="MODEL/SOURCE, as gemma-2-2b/gemmascope-16k: ask Neuronpedia.", show_default=False),
     ] = None,
     most: Annotated[int, typer.Option(min=1, help="Features that Neuronpedia is asked about, of most energy.")] = 500,
-    out: Annotated[Path | None, typer.Option(help="Where to write.", show_default="the same file")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write.", show_default="the same file; of installed cards, the cache"),
+    ] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out features that have no card, instead of refusing.")
     ] = False,
@@ -278,9 +295,13 @@ def label_features(
             given = neuronpedia_labels(
                 features, model=model, source=source, cache=cards_folder(), on_progress=lambda n: bar(n, len(features))
             )
-    table.with_labels(given).save(out or cards)
+    if out is None:
+        from silverstain.known_models import cards_folder
+
+        out = cards if cards.exists() else cards_folder() / f"{table.meta['dictionary_hash']}.parquet"
+    table.with_labels(given).save(out)
     if json:
-        output.emit({"cards": str(out or cards), "labelled": len(given), "unknown": unknown})
+        output.emit({"cards": str(out), "labelled": len(given), "unknown": unknown})
     else:
         left = f"; {unknown} features have no card and were left out" if unknown else ""
         output.talk(f"{len(given):,} features have labels of {labels or neuronpedia}{left}.")

@@ -6,7 +6,7 @@ made from, never by those that test them.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from silverstain.models import LanguageModel
 
 STRONG = 0.99
 """A neuron counts as active where it is as strong, on one side, as at this share of places and more."""
+BETTER_THAN_A_GUESS = 0.55
 N_CONTROLS = 500
 SHOWN_TO_MODEL = 12
 """Examples that a language model is shown."""
@@ -58,8 +59,8 @@ def label_cards(
     shuffles: int = SHUFFLES,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CardTable:
-    """The cards with labels, strongest side and best rule first; what shuffled labels would score stands in the meta,
-    under `random_label_detection`. A rule names a feature if it is better than the rules of so many `shuffles` of which
+    """The cards with labels, strongest side and best rule first, behind them what is hardly more than a guess; what
+    shuffled labels would score stands in the meta, under `random_label_detection`. A rule names a feature if it is better than the rules of so many `shuffles` of which
     places are its own. An `explainer` is asked about the features of most energy, as many as it may be."""
     classes = TokenClasses(model.token_strings(range(model.d_vocab)))
     chance = ChanceAccuracy.of(seen, classes, shuffles=shuffles)
@@ -83,9 +84,15 @@ def label_cards(
         if on_progress is not None:
             on_progress(layer + 1, n_layers)
     for some in labels.values():
-        some.sort(key=lambda label: -label.pop("_order"))
+        some.sort(key=lambda label: (is_a_guess(label), -label.pop("_order")))
     control = random_label_control(tested, classes)
     return cards.with_labels(labels, random_label_detection=control, labels_tested=len(tested))
+
+
+def is_a_guess(label: Mapping[str, Any]) -> bool:
+    """Whether a label is hardly better than a guess on the contexts that it was made from, as what a neuron writes
+    often says nothing of where it is active. It stands behind all others."""
+    return json.loads(label["evidence"]).get("shown", 1.0) < BETTER_THAN_A_GUESS
 
 
 def labels_of(

@@ -43,7 +43,7 @@ class Trial:
     def __init__(self, subject: Subject, carrier: Carrier, variable: Variable, settings: TrialSettings) -> None:
         self.subject, self.carrier, self.variable, self.settings = subject, carrier, variable, settings
         self._means: dict[str, Means] = {}
-        self._differences: dict[tuple[int, str, str, str], Amounts] = {}
+        self._differences: dict[tuple[int, str, str, str, frozenset[str]], tuple[Means, Amounts]] = {}
         self._held: dict[str, Tensor] = {}
         self._fixed: Setting | None = None
         parts = divided(variable, settings)
@@ -92,13 +92,12 @@ class Trial:
         }
 
     def _difference(self, pair: Pair, means: Means) -> Amounts:
-        key = (id(means), pair.base.text, pair.base.value, pair.donor.value)
-        if key not in self._differences:
+        base, without = pair.base, pair.without | {pair.base.combination}
+        key = (id(means), base.text, base.value, pair.donor.value, without)
+        if key not in self._differences:  # the means are kept, as the number of an object that is gone is given again
             whole = (0, len(means.inputs) - 1)
-            self._differences[key] = means.difference(
-                pair.base.value, pair.donor.value, whole, without=pair.without | {pair.base.combination}
-            )
-        return self._differences[key]
+            self._differences[key] = means, means.difference(base.value, pair.donor.value, whole, without=without)
+        return self._differences[key][1]
 
     def edits(self, pair: Pair, setting: Setting, means: Mapping[str, Means] | None = None) -> list[AnyEdit]:
         return self.put(self.amounts(pair, setting, means), pair.base)
