@@ -173,23 +173,30 @@ def neurons(name: str, text: list[str], tokens: int, features: int) -> dict[str,
     return found
 
 
-def contrasts(name: str, cards: str) -> dict[str, Any]:
+def contrasts(name: str, cards: str, most: int) -> dict[str, Any]:
     """The labels of the neurons that contrasts use, as cards that are there have them: the strongest of each of the
     contrasts that development never saw."""
     from benchmarks.contrast_table import contrasts_of
 
+    from silverstain.attribution.requests import DifferenceTarget
+    from silverstain.attribution.secant import find_contrast
     from silverstain.features import CardTable
     from silverstain.features.card_files import named_cards
+    from silverstain.verification.contrast.rankings import account
 
     loaded, table = silverstain.load(name), CardTable.load(named_cards(cards))
     table.check_fits(loaded.dictionary)
     used: set[tuple[int, int]] = set()
     tokens = [one.tokens for one in contrasts_of(loaded.model) if one.counts and one.tokens.row.split == "figures"]
+    tokens = tokens[:: -(-len(tokens) // most)]
     for number, one in enumerate(tokens):
-        graph = loaded.contrast(list(one.base), list(one.contrast))
-        reached = torch.where(graph.nodes.is_kind("feature"), graph.influence(), 0.0)
-        strongest = reached.argsort(descending=True)[:USED].tolist()
-        used |= {(int(graph.nodes.layer[i]), int(graph.nodes.feature[i])) for i in strongest if reached[i] > 0}
+        target = DifferenceTarget(token=one.contrast_answer, minus=one.base_answer)
+        found = find_contrast(loaded.model, loaded.dictionary, list(one.base), list(one.contrast), targets=(target,))
+        units = found.flow.units
+        layer = torch.cat([torch.full((len(some),), some.layer) for some in units])
+        feature = torch.cat([some.feature for some in units])
+        strongest = account(found).argsort(descending=True)[:USED].tolist()
+        used |= {(int(layer[i]), int(feature[i])) for i in strongest}
         print(f"{number + 1} of {len(tokens)}: {len(used)} neurons", flush=True)
     firsts = [(table.row(*one) or {}).get("labels") or [None] for one in sorted(used)]
     scored = [label for label in (some[0] for some in firsts) if label is not None and label["score"] is not None]
@@ -212,7 +219,7 @@ def main() -> None:
     parser.add_argument("what", choices=["organism", "neurons", "contrasts"])
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--features", type=int, default=1000, help="drawn at random, whose labels are tested")
-    parser.add_argument("--prompts", type=int, default=60, help="traced, for features with influence")
+    parser.add_argument("--prompts", type=int, default=60, help="traced, for features with influence; or contrasts")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--text", nargs="*", default=[])
     parser.add_argument("--cards", default="smollm2-135m-neurons", help="a file of cards, or a name of installed ones")
@@ -221,7 +228,7 @@ def main() -> None:
     if given.what == "organism":
         found = organism(given.tokens, given.prompts, given.features)
     elif given.what == "contrasts":
-        found = contrasts(given.model, given.cards)
+        found = contrasts(given.model, given.cards, given.prompts)
     else:
         found = neurons(given.model, given.text, given.tokens, given.features)
     keep(found, given.what)

@@ -11,7 +11,7 @@ from silverstain.errors import Remark, UsageError
 from silverstain.features.assembling import assemble
 from silverstain.features.chance import ChanceAccuracy
 from silverstain.features.label_tests import Contexts, score_rule
-from silverstain.features.naming import label_cards
+from silverstain.features.naming import is_a_guess, label_cards
 from silverstain.features.neuronpedia import neuronpedia_labels
 from silverstain.features.rows import BEFORE, WIDTH
 from silverstain.features.rule_learning import learn_rule
@@ -269,3 +269,11 @@ def test_neuronpedia_in_trouble_leaves_what_is_there(tmp_path, trouble):
 def test_names_that_could_lead_elsewhere_are_refused(tmp_path):
     with warnings.catch_warnings(), pytest.raises(UsageError, match="is no name of Neuronpedia"):
         neuronpedia_labels([(0, 0)], model="../x", source="s", cache=tmp_path)
+
+
+def test_what_is_hardly_more_than_a_guess_stands_behind_other_labels():
+    labels = [
+        {"text": "writes b", "evidence": '{"shown": 0.5}'}, {"text": "on a", "evidence": '{"shown": 0.7}'},
+        {"text": "by hand", "evidence": "{}"},
+    ]  # fmt: skip
+    assert [label["text"] for label in sorted(labels, key=is_a_guess)] == ["on a", "by hand", "writes b"]

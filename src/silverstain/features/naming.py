@@ -59,9 +59,12 @@ def label_cards(
     shuffles: int = SHUFFLES,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CardTable:
-    """The cards with labels, strongest side and best rule first, behind them what is hardly more than a guess; what
-    shuffled labels would score stands in the meta, under `random_label_detection`. A rule names a feature if it is better than the rules of so many `shuffles` of which
-    places are its own. An `explainer` is asked about the features of most energy, as many as it may be."""
+    """The cards with labels, strongest side and best rule first, behind them what is hardly more than a guess.
+
+    What shuffled labels would score stands in the meta, under `random_label_detection`. A rule names a feature if it is
+    better than the rules of so many `shuffles` of which places are its own. An `explainer` is asked about the features
+    of most energy, as many as it may be.
+    """
     classes = TokenClasses(model.token_strings(range(model.d_vocab)))
     chance = ChanceAccuracy.of(seen, classes, shuffles=shuffles)
     labels: dict[tuple[int, int], list[dict[str, Any]]] = {}
