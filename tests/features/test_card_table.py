@@ -131,6 +131,20 @@ def test_cards_of_neurons_have_both_sides(world):
     assert made.percentile(0, 0, row["minimum"]) == pytest.approx(0, abs=2)
 
 
+def test_a_label_of_the_negative_side_says_so(cards):
+    def labelled(sign: int) -> CardTable:
+        label = dict.fromkeys(("source", "scores", "evidence"), "") | {
+            "text": "towns", "kind": "context", "sign": sign, "score": 0.9, "precision": 0.9, "recall": 0.9, "f1": 0.9,
+            "auroc": 0.9, "support": 50,
+        }  # fmt: skip
+        return cards.with_labels({(1, 0): [label]})
+
+    assert (labelled(1).label(1, 0), labelled(1).supported_label(1, 0)) == ("towns", "towns")
+    negative = labelled(-1)
+    assert negative.label(1, 0) == negative.supported_label(1, 0) == "towns (when negative)"
+    assert negative.card(1, 0).label == "towns (when negative)"
+
+
 def test_the_same_cards_make_the_same_bytes_and_read_back(cards, tmp_path):
     cards.save(tmp_path / "a.parquet")
     cards.save(tmp_path / "b.parquet")

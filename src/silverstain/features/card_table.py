@@ -116,7 +116,7 @@ class CardTable:
     def label(self, layer: int, feature: int) -> str:
         """The label, or a plain L1.F23 for a feature without one."""
         found = self._row(layer, feature)
-        return (None if found is None else self._labels[found]) or feature_name(layer, feature)
+        return (None if found is None else self._said(found)) or feature_name(layer, feature)
 
     def supported_label(self, layer: int, feature: int) -> str | None:
         """The label where it has enough support to stand without its figures; else None."""
@@ -127,7 +127,7 @@ class CardTable:
         enough = is_supported(
             str(best["kind"]), precision=best["precision"], recall=best["recall"], examples=best["support"]
         )
-        return best["text"] if enough else None
+        return self._said(found) if enough and found is not None else None
 
     def group_label(self, layer: int, feature: int) -> str | None:
         """The name of the group it belongs to by meaning; None if no label has enough support."""
@@ -272,6 +272,12 @@ class CardTable:
     def _labels(self) -> list[str | None]:
         return self.table["label"].to_pylist()
 
+    def _said(self, row: int) -> str | None:
+        """The first label; of one that is about a neuron's negative side this is said, as the other is not what it
+        names."""
+        label, best = self._labels[row], self._best(row)
+        return f"{label} (when negative)" if label and best and best["sign"] == -1 else label
+
     def _best(self, row: int) -> dict[str, Any] | None:
         labels = self.table["labels"][row].as_py()
         return {name: 0.0 if value is None else value for name, value in labels[0].items()} if labels else None
@@ -292,7 +298,7 @@ class CardTable:
         return FeatureCard(
             layer=layer,
             feature=feature,
-            label=entry["label"] or feature_name(layer, feature),
+            label=self._said(row) or feature_name(layer, feature),
             kind=str(best.get("kind") or "mixed"),
             subject=str(best.get("text") or ""),
             **{name: float(best.get(name) or 0.0) for name in ("precision", "recall", "f1", "auroc")},

@@ -278,6 +278,7 @@ function cardParts(card, activation, of) {
   return [
     el('h2', {}, of ? 'Its strongest feature' : 'What is known of it', of ? el('span.meaning', {}, of) : ''),
     el('p', {}, el('strong', {}, card.label), ` Active at ${percent(card.density, 1)} of the places of its corpus.`),
+    card.precision || card.recall ? el('p.quiet', {}, `How well the label fits: precision ${percent(card.precision, 0)}, recall ${percent(card.recall, 0)}.`) : null,
     ...distributionParts(card, activation),
     effects('promotes', card.promotes, 'raises'),
     effects('suppresses', card.suppresses, 'lowers'),
