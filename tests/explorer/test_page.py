@@ -208,12 +208,11 @@ def test_what_comes_into_view_is_drawn(opened: Open):
     assert page.evaluate(empty) > 0
     for left in (0, 100_000):
         page.evaluate(f"document.querySelector('.circuit-stage').scrollLeft = {left}")
-        page.wait_for_timeout(200)
         seen = """[...document.querySelectorAll('.box')].filter((box) => {
           const { left, right } = box.getBoundingClientRect();
           return right > 330 && left < 1100 && !box.querySelector('text');
         }).length"""
-        assert page.evaluate(seen) == 0
+        page.wait_for_function(f"() => ({seen}) === 0")
     svg = page.evaluate("silverstain.stages.circuit.svg()")
     assert all(label in svg for label in page.evaluate("silverstain.store.circuit.boxes.map((box) => box.label)"))
 
