@@ -81,6 +81,7 @@ def swaps(
         trial = Trial(subject, carrier, variable, TrialSettings(n=n))
         if not trial.tested:
             return {**found, "untested": "no pairs of held-out combinations"}
+        trial.fix(trial.choose(sets=[(place,) for place in variable.places]))  # thirty units at one word, not at each
         moved = share_of_hits(trial.swapped(trial.tested, trial.setting))
         found[name] = {"moved": shown(moved), "setting": str(trial.setting)}
         if name == "units":

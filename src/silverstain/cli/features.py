@@ -122,7 +122,7 @@ def build(
         from silverstain.features.card_files import kept_cards
         from silverstain.known_models import cards_folder
 
-        out = kept_cards(basis, cards_folder())
+        out = kept_cards(basis.hash, cards_folder())
         check_writable(out)
     state = out.with_name(out.name + ".unfinished")
     rows, about = rows_to_describe(model, reading, tokens=tokens, seed=seed)
@@ -296,9 +296,10 @@ def label_features(
                 features, model=model, source=source, cache=cards_folder(), on_progress=lambda n: bar(n, len(features))
             )
     if out is None:
+        from silverstain.features.card_files import kept_cards
         from silverstain.known_models import cards_folder
 
-        out = cards if cards.exists() else cards_folder() / f"{table.meta['dictionary_hash']}.parquet"
+        out = cards if cards.exists() else kept_cards(str(table.meta["dictionary_hash"]), cards_folder())
     table.with_labels(given).save(out)
     if json:
         output.emit({"cards": str(out), "labelled": len(given), "unknown": unknown})

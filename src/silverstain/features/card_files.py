@@ -8,9 +8,9 @@ a file HASH.parquet for each basis.
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-from silverstain.bases import Basis
 from silverstain.errors import UsageError
 from silverstain.features.card_table import CardTable
 from silverstain.features.cards import Cards
@@ -40,9 +40,9 @@ def named_cards(name: str | Path) -> Path:
     return next(iter(sorted(folder.glob("*.parquet"))), path) if folder is not None else path
 
 
-def kept_cards(basis: Basis, folder: Path) -> Path:
+def kept_cards(basis_hash: str, folder: Path) -> Path:
     """The file in which the cards of a basis are kept that has no folder of its own, as a model's neurons."""
-    return folder / f"{basis.hash}.parquet"
+    return folder / f"{basis_hash}.parquet"
 
 
 def cards_by_hash(basis_hash: str, kept: Path) -> CardTable | None:
@@ -50,8 +50,8 @@ def cards_by_hash(basis_hash: str, kept: Path) -> CardTable | None:
     none. A file that is damaged or of another basis is as none."""
     if not HASH.fullmatch(basis_hash):  # a stranger's graph may name anything
         return None
-    for folder in (kept, *_brought()):
-        path = folder / f"{basis_hash}.parquet"
+    for folder in chain([kept], _brought()):  # packages are looked through where the first folder has none
+        path = kept_cards(basis_hash, folder)
         if path.is_file():
             with suppress(UsageError, OSError, ValueError):
                 table = CardTable.load(path)

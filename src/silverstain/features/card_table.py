@@ -122,12 +122,12 @@ class CardTable:
         """The label where it has enough support to stand without its figures; else None."""
         found = self._row(layer, feature)
         best = None if found is None else self._best(found)
-        if best is None:
+        if found is None or best is None:
             return None
         enough = is_supported(
             str(best["kind"]), precision=best["precision"], recall=best["recall"], examples=best["support"]
         )
-        return self._said(found) if enough and found is not None else None
+        return self._said(found) if enough else None
 
     def group_label(self, layer: int, feature: int) -> str | None:
         """The name of the group it belongs to by meaning; None if no label has enough support."""

@@ -57,7 +57,7 @@ def divided(variable: Variable, settings: TrialSettings) -> Division:
     folds = folds_of([c.value for c in every], [c.combination for c in every], settings.seed, n_folds=N_FOLDS).tolist()
     is_test = {case.combination: fold == N_FOLDS - 1 for case, fold in zip(every, folds, strict=True)}
     first, n = [] if variable.fits_on_donors else bases[: settings.n_fitted], settings.n_fitted
-    fitted = _distinct([case for case in (*first, *donors[:n]) if not is_test[case.combination]])
+    fitted = distinct([case for case in (*first, *donors[:n]) if not is_test[case.combination]])
     known = {case.value for case in fitted}
     usable = [pair for pair in pairs if pair.base.value in known and pair.donor.value in known]
     tested = {pair.base.text: pair for pair in reversed(usable) if is_test[pair.base.combination]}
@@ -67,11 +67,11 @@ def divided(variable: Variable, settings: TrialSettings) -> Division:
         fitted=fitted,
         chosen_by=[pair for pair in usable if not is_test[pair.base.combination]][: settings.n_chosen_by],
         tested=chosen,
-        kept_back=_distinct([*(pair.base for pair in chosen), *kept_back])[:MOST_COMPARED],
+        kept_back=distinct([*(pair.base for pair in chosen), *kept_back])[:MOST_COMPARED],
     )
 
 
-def _distinct(cases: Sequence[Case]) -> list[Case]:
+def distinct(cases: Sequence[Case]) -> list[Case]:
     """The first prompt of each text, in order."""
     found: dict[str, Case] = {}
     for case in cases:

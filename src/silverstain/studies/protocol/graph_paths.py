@@ -21,7 +21,7 @@ from silverstain.statistics import Share, share_of
 
 from .carriers import Units, fewest
 from .choosing import Setting
-from .division import MOST_COMPARED
+from .division import MOST_COMPARED, distinct
 from .rules import LEAST_REPLACEMENT, RECALL, SEPARATION
 from .trial import Trial
 from .values import LAST, Case, Findings, Measure, MeasureRole, Pair, measured
@@ -53,7 +53,7 @@ def where_shown(trial: Trial, moved: Setting) -> Setting:
     variable is moved, if there as often."""
     pairs = trial.chosen_by[:N_CHOSEN_BY]
     graphs = [trial.subject.loaded.trace(pair.base.text).prune() for pair in pairs]
-    cases = list({case.text: case for case in (*(pair.base for pair in pairs), *trial.fitted)}.values())[:MOST_COMPARED]
+    cases = distinct([*(pair.base for pair in pairs), *trial.fitted])[:MOST_COMPARED]
     held = {place: trial.held_by(cases, place) for place in trial.variable.places}
 
     def rank(setting: Setting) -> tuple[int, float, bool]:

@@ -122,8 +122,14 @@ class Trial:
             self._fixed = self.choose()
         return self._fixed
 
-    def choose(self, relabelled: Mapping[str, Means] | None = None, pairs: Sequence[Pair] | None = None) -> Setting:
-        """The best setting on the development prompts, by the true means or by others."""
+    def choose(
+        self,
+        relabelled: Mapping[str, Means] | None = None,
+        pairs: Sequence[Pair] | None = None,
+        sets: Sequence[tuple[str, ...]] | None = None,
+    ) -> Setting:
+        """The best setting on the development prompts, by the true means or by others, of some sets of places if any
+        are given."""
         pairs = self.chosen_by if pairs is None else pairs
 
         def shift(setting: Setting) -> Shift:
@@ -132,7 +138,7 @@ class Trial:
             likelier = sum(self.counterfactual_probability(one.pair, one.said) for one in moved)
             return Shift(sum(one.hit for one in moved) / n, likelier / n)
 
-        return best_setting(sets_of(self.variable.places), self.carrier.windows(), shift)
+        return best_setting(sets or sets_of(self.variable.places), self.carrier.windows(), shift)
 
     def swapped(
         self,
