@@ -43,6 +43,26 @@ def test_the_swap_adds_the_difference_of_means(loaded: ReplacementModel):
         torch.testing.assert_close(torch.tensor(edit.donor), expected[features])
 
 
+def test_no_more_features_are_moved_than_are_allowed_and_these_are_written_largest(loaded: ReplacementModel):
+    recorded = RecordedQuestions.of(loaded.model, loaded.dictionary, questions(loaded.model, like=TEXAS.prompt))
+    one, other = torch.tensor([0, 1, 2]), torch.tensor([7, 8])
+
+    def sizes(most: int | None) -> dict[tuple[int, int], float]:
+        own = harvest(loaded.model, torch.tensor([loaded.model.tokenize(TEXAS.prompt)])).mlp_inputs[:, 0, -1]
+        found = {}
+        for edit in state_swap_edits(recorded, TEXAS.prompt, one, other, most=most):
+            assert isinstance(edit.donor, tuple)
+            for (layer, feature), value in zip(edit.features, edit.donor, strict=True):
+                before = loaded.dictionary.encode_layer(layer, own[layer])[feature]
+                row = loaded.dictionary.decoder_rows(layer, torch.tensor([feature])).flatten()
+                found[layer, feature] = abs(float(value - before)) * float(row.norm())
+        return found
+
+    every, some = sizes(None), sizes(5)
+    assert len(every) > 5 == len(some)
+    assert min(some.values()) >= max(size for unit, size in every.items() if unit not in some) - 1e-5
+
+
 def test_the_verdict_follows_from_the_runs(shown: Demo):
     assert shown.is_answered == (shown.swap.baseline[0].token == "austin")
     assert shown.is_swapped == (shown.swap.edited[0].token == "sacramento")

@@ -4,6 +4,8 @@ Every feature is moved by the difference between its mean activation on question
 the other. Neither the prompt's own town nor any single donor prompt need have a part in it.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,23 +19,45 @@ SHARE_MOVED = 0.9
 
 
 def state_swap_edits(
-    recorded: RecordedQuestions, prompt: str, one: Int[Tensor, " one"], other: Int[Tensor, " other"]
+    recorded: RecordedQuestions,
+    prompt: str,
+    one: Int[Tensor, " one"],
+    other: Int[Tensor, " other"],
+    *,
+    most: int | None = None,
 ) -> list[Edit]:
-    """Edits at the last position, in every layer, by the mean over questions `other` less that over questions `one`."""
+    """Edits at the last position, in every layer, by the mean over questions `other` less that over questions `one`.
+
+    In each layer the fewest features are moved that carry nearly all of the difference; in all no more than `most`,
+    those whose change is written largest.
+    """
     model, dictionary = recorded.model, recorded.dictionary
     ids = torch.tensor([model.tokenize(prompt)])
     inputs = harvest_mlps(model, ids, reads_at=dictionary.reads_at).mlp_inputs[:, 0, -1]
-    edits: list[Edit] = []
+    differences: list[Tensor] = []
+    sizes: list[Tensor] = []
     for layer in range(dictionary.n_layers):
-        activation, everyone = dictionary.encode_layer(layer, inputs[layer]), recorded.activations(layer, -1)
-        difference = everyone[other].mean(0) - everyone[one].mean(0)
+        everyone = recorded.activations(layer, -1)
         rows = dictionary.decoder_rows(layer, torch.arange(dictionary.n_features)).flatten(1)
-        features = _fewest(difference.abs() * rows.norm(dim=1))
+        differences.append(everyone[other].mean(0) - everyone[one].mean(0))
+        sizes.append(differences[-1].abs() * rows.norm(dim=1))
+    edits: list[Edit] = []
+    for layer, features in enumerate(_largest(sizes, most)):
         if len(features):
-            values = activation[features] + difference[features]
+            values = dictionary.encode_layer(layer, inputs[layer])[features] + differences[layer][features]
             pairs = tuple((layer, feature) for feature in features.tolist())
             edits.append(Edit(op="patch", features=pairs, positions=(len(ids[0]) - 1,), donor=tuple(values.tolist())))
     return edits
+
+
+def _largest(sizes: Sequence[Float[Tensor, " feature"]], most: int | None) -> list[Int[Tensor, " k"]]:
+    """By layer, the features to move."""
+    chosen = [_fewest(size) for size in sizes]
+    if most is None or sum(map(len, chosen)) <= most:
+        return chosen
+    ranked = torch.cat([size[features] for size, features in zip(sizes, chosen, strict=True)]).sort(descending=True)
+    least = ranked.values[most - 1]
+    return [features[size[features] >= least] for size, features in zip(sizes, chosen, strict=True)]
 
 
 def _fewest(size: Float[Tensor, " feature"]) -> Int[Tensor, " k"]:

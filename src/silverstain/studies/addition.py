@@ -143,6 +143,6 @@ ADDITION = Study(
         "the causal map says that the carry is computed",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=8,
+    n_steps=11,
     run=run,
 )

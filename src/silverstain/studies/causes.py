@@ -41,6 +41,6 @@ CAUSES = Study(
         "the causal map says that the cause is computed, not gathered",
     ),
     lacks=lambda subject: knows(subject.sibling, FAMILY),
-    n_steps=4,
+    n_steps=5,
     run=run,
 )

@@ -254,6 +254,6 @@ CHAIN_OF_THOUGHT = Study(
         "swapping the hint in the model gives the step that leads to the other hint in at least 80 %",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=4,
+    n_steps=5,
     run=run,
 )

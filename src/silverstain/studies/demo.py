@@ -1,16 +1,16 @@
 """The main job on one prompt: trace it, name what was found, and prove the middle of it by a swap.
 
 The question is about a town, and its answer goes through a state that the prompt does not name. The swap changes the
-state and nothing else: in the real model, every feature where the answer is formed is moved by the difference between
-what it does for other towns of the one state and for other towns of the other. Neither the prompt's town nor any
-donor prompt is used. Beside it as many random features are moved as much, and as much the other way; and other
-features that are active there.
+state and nothing else: in the real model, the features that differ most where the answer is formed are moved by the
+difference between what each does for other towns of the one state and for other towns of the other. Neither the
+prompt's town nor any donor prompt is used. Beside it as many random features are moved as much, and as much the other
+way; and other features that are active there.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from silverstain.attribution import record_run
 from silverstain.brief import brief
@@ -21,6 +21,8 @@ from silverstain.organism.swapping import state_swap_edits
 from silverstain.organism.two_hop import RecordedQuestions, Variable, followed_in, questions
 
 N_CONTROLS = 5
+MOST_MOVED = 60
+"""Features that the swap moves (`benchmarks/demo_swaps.py` compares it with all that differ)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +120,42 @@ def demonstrate(
 ) -> Demo:
     """Trace the question's prompt, read the circuit, and swap the state in its middle for another."""
     graph = loaded.trace(question.prompt, on_progress=on_progress).prune()
-    model, dictionary = loaded.model, loaded.trained
-    recorded = RecordedQuestions.of(model, dictionary, questions(model, like=question.prompt))
+    recorded = RecordedQuestions.of(loaded.model, loaded.trained, questions(loaded.model, like=question.prompt))
     one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
-    change = state_swap_edits(recorded, question.prompt, one, other)
+    tried = swap_of(recorded, question, n_controls=n_controls)
+    story = replace(loaded.read(graph), groups=variable_groups(recorded, graph, question))
+    return Demo(
+        question=question,
+        graph=graph,
+        story=replace(story, evidence=(_evidence(question, tried.swap, tried.controls),)),
+        n_towns=(len(recorded.asked.town[one].unique()), len(recorded.asked.town[other].unique())),
+        swap=tried.swap,
+        controls=tried.controls,
+        active_controls=tried.active_controls,
+        answer_id=loaded.model.token_id(question.answer),
+        other_answer_id=loaded.model.token_id(question.other_answer),
+    )
+
+
+class SwapTried(NamedTuple):
+    """The swap of a question, and its controls, as `Demo` has them."""
+
+    swap: Intervention
+    controls: tuple[Intervention, ...]
+    active_controls: tuple[Intervention, ...]
+
+
+def swap_of(
+    recorded: RecordedQuestions,
+    question: SwapQuestion,
+    *,
+    most: int | None = MOST_MOVED,
+    n_controls: int = N_CONTROLS,
+) -> SwapTried:
+    """Swap the state of a question, moving no more than `most` features, with controls beside it."""
+    model, dictionary = recorded.model, recorded.dictionary
+    one, other = (recorded.about(state, without=question.town) for state in (question.state, question.other_state))
+    change = state_swap_edits(recorded, question.prompt, one, other, most=most)
     clean = record_run(model, dictionary, model.tokenize(question.prompt))
     controls = [
         random_control(clean, change, seed=seed, opposite=opposite)
@@ -130,19 +164,7 @@ def demonstrate(
     ]
     active = [random_control(clean, change, seed=seed, among="active") for seed in range(n_controls)]
     swap, *rest = intervene_many(model, dictionary, [question.prompt], [change, *controls, *active])
-    random, others = rest[: len(controls)], rest[len(controls) :]
-    story = replace(loaded.read(graph), groups=variable_groups(recorded, graph, question))
-    return Demo(
-        question=question,
-        graph=graph,
-        story=replace(story, evidence=(_evidence(question, swap, random),)),
-        n_towns=(len(recorded.asked.town[one].unique()), len(recorded.asked.town[other].unique())),
-        swap=swap,
-        controls=tuple(random),
-        active_controls=tuple(others),
-        answer_id=loaded.model.token_id(question.answer),
-        other_answer_id=loaded.model.token_id(question.other_answer),
-    )
+    return SwapTried(swap, tuple(rest[: len(controls)]), tuple(rest[len(controls) :]))
 
 
 def variable_groups(recorded: RecordedQuestions, graph: Graph, question: SwapQuestion) -> tuple[StoryGroup, ...]:

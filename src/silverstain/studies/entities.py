@@ -251,6 +251,6 @@ ENTITIES = Study(
         "which familiar names without facts are answered is predicted from recognition with AUROC of at least 0.9",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=12,
+    n_steps=15,
     run=run,
 )

@@ -229,6 +229,6 @@ MULTILINGUAL = Study(
         "the answer keeps the factors that were not moved",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=16,
+    n_steps=21,
     run=run,
 )

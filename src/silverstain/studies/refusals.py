@@ -69,6 +69,6 @@ REFUSALS = Study(
         "the causal map says that it is computed before the reply",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=10,
+    n_steps=13,
     run=run,
 )

@@ -70,6 +70,6 @@ TWO_HOP = Study(
         "the causal map says that the state is computed, not gathered",
     ),
     lacks=lacks,
-    n_steps=7,
+    n_steps=9,
     run=run,
 )

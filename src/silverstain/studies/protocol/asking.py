@@ -15,6 +15,7 @@ from .controls import controlled, elsewhere
 from .diagnosis import diagnosed, told
 from .graph_paths import graphs_of, recalled, where_shown
 from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
+from .stability import stable
 from .study import Lab
 from .trial import DOSES, Outcome, Trial, share_kept, share_of_hits
 from .values import Figure, Findings, Measure, MeasureRole, Pair, Variable, measured
@@ -54,7 +55,7 @@ class Question:
 
     @property
     def n_steps(self) -> int:
-        return 2 + self.is_controlled + self.in_graphs
+        return 3 + self.is_controlled + self.in_graphs
 
 
 def asked(lab: Lab, question: Question) -> Findings:
@@ -66,6 +67,7 @@ def asked(lab: Lab, question: Question) -> Findings:
     found = lab.steps.run(f"{key} development", lambda: Findings(chosen={key: trial.setting.to_json()}))
     trial.fix(Setting.from_json(found.chosen[key]))
     found += lab.steps.run(f"{key} swaps", lambda: swapped(lab, trial, question))
+    found += lab.steps.run(f"{key} stability", lambda: stable(trial, trial.setting, of=of))
     if question.is_controlled:
         found += lab.steps.run(f"{key} controls", lambda: controlled(trial, trial.setting, of=of))
     if question.in_graphs and isinstance(lab.carrier, Units):

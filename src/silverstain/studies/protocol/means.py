@@ -82,6 +82,13 @@ class Means:
         assert len(one) + len(other) == len(order)
         return found
 
+    def of_rows(self, rows: Int[Tensor, " row"]) -> "Means":
+        """The means of some of the prompts; one that is named twice counts twice."""
+        return Means(
+            carrier=self.carrier, place=self.place, values=self.values, labels=self.labels[rows],
+            combinations=tuple(self.combinations[row] for row in rows.tolist()), inputs=self.inputs[:, rows],
+        )  # fmt: skip
+
     def relabelled(self, labels: Int[Tensor, " case"]) -> "Means":
         """The same prompts, counted under other values."""
         return Means(
