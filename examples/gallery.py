@@ -17,6 +17,10 @@ from silverstain.known_models import is_kept, is_known
 WIDEST_FILE = 50_000
 """Bytes of a picture at most, as pictures are part of the documentation."""
 
+LOOK_BACK = (
+    "texas supplies ohio , california supplies florida , the capital of the partner of the state containing {} is"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -54,6 +58,19 @@ PICTURES = (
     Picture(name="opposite", prompt="the opposite of hot is", boxes=4),
     Picture(name="translated", prompt="la palabra frío en inglés es", boxes=4),
     Picture(name="sum", prompt="calc: 12+34=", boxes=4),
+    Picture(
+        name="rhyme",
+        prompt="one day i saw the tree , then came his wooden and small",
+        contrast="one day i saw the snail , then came his wooden and small",
+        model="organism/composing",
+    ),
+    Picture(
+        name="look-back",
+        prompt=LOOK_BACK.format("dallas"),
+        contrast=LOOK_BACK.format("oakland"),
+        model="organism/composing",
+        boxes=6,
+    ),
     Picture(name="habit", prompt="yesterday you met the", model="organism/quirk", boxes=4),
 )
 

@@ -66,6 +66,18 @@ def test_both_prompts_what_differs_and_what_is_explained_are_said():
     assert words.explained == "Madrid − Paris: +0.03 in the base, +4.0 in the contrast"
 
 
+def test_pieces_of_words_are_shown_as_words_and_a_prompt_is_cut_between_words():
+    tokens = ["<bos>", "the", "capital", "of", "the", "state", "containing", "dal", "##las", "is"]
+    said = meta(tokens=tokens, changed=[7, 8], prompt="the capital of  the state containing dallas is")
+    found = contrast_of(said, [])
+    assert found is not None
+    assert found.base.line() == "the capital of the state containing «dallas» is → Paris 41 %"
+    assert found.base.line(48) == "the… «dallas» is → Paris 41 %"
+    half = contrast_of(meta(tokens=tokens, changed=[8], prompt="the capital of the state containing dallas is"), [])
+    assert half is not None
+    assert half.base.line() == "the capital of the state containing dal«las» is → Paris 41 %"
+
+
 @given(before=st.text(max_size=90), changed=st.text(min_size=1, max_size=9), after=st.text(max_size=90))
 def test_a_prompt_that_does_not_fit_keeps_what_differs(before: str, changed: str, after: str):
     pieces = (Piece(text=before or "a"), Piece(text=changed, is_changed=True), Piece(text=after or "b"))

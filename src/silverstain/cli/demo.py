@@ -13,6 +13,9 @@ from silverstain.cli.real_demo import real_report, show_real
 if TYPE_CHECKING:
     from silverstain.studies import Demo
 
+PLANNED = "one day i saw the {} , then came his wooden and small"
+"""A couplet whose end is chosen by the word that stands here."""
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -134,6 +137,9 @@ def farewell(file: Path, shown: "Demo", seconds: dict[str, float]) -> str:
             '    silverstain trace "calc: 36+59=" --out sum.safetensors',
             f'    silverstain intervene "{shown.question.prompt}" --story {file} --edit "ablate:{_group(shown)}"',
             "    silverstain organism info",
+            "An organism that plans ahead, with attention in the drawing:",
+            f'    silverstain trace "{PLANNED.format("tree")}" --contrast "{PLANNED.format("snail")}" '
+            "--model organism/composing",
         ]
     )
 

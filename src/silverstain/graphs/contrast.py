@@ -17,6 +17,7 @@ MOST_PIECES, SHORTEST = 64, 5
 MOST_LEADING = 8
 """Tokens that a tokenizer may put before every prompt."""
 GAP = "\u2026"
+CONTINUED = "##"
 MARKS = "«{}»"
 
 
@@ -107,12 +108,25 @@ def _pieces(tokens: Sequence[str], changed: Sequence[int], prompt: str) -> tuple
     tokens, different = tokens[:MOST_TOKENS], set(changed)
     between = "" if any(token.startswith((" ", "▁", "Ġ")) for token in tokens) else " "
     leading = range(min(len(tokens), MOST_LEADING))
-    first = next((at for at in leading if between.join(tokens[at:]).strip() == prompt.strip()), 0)
+    wanted = "".join(prompt.split())
+    first = next((at for at in leading if "".join(_joined(tokens[at:], between).split()) == wanted), 0)
     pieces: list[Piece] = []
     for is_changed, run in groupby(range(first, len(tokens)), key=lambda at: at in different):
-        text = between.join(_shown(tokens[at], keep_blanks=True) for at in run)
-        pieces += _with_blanks_outside(text, is_changed, after=between if pieces else "")
+        some = list(run)
+        text = _joined([_shown(tokens[at], keep_blanks=True) for at in some], between)
+        glued = between and tokens[some[0]].startswith(CONTINUED) and pieces
+        pieces += _with_blanks_outside(text, is_changed, after=between if pieces and not glued else "")
     return tuple([replace(pieces[0], text=pieces[0].text.lstrip(" ")), *pieces[1:]] if pieces else ())
+
+
+def _joined(tokens: Sequence[str], between: str) -> str:
+    """The text of tokens; of a tokenizer without blanks of its own those that go on with a word begin with ##."""
+    if not between:
+        return "".join(tokens)
+    text = "".join(
+        token.removeprefix(CONTINUED) if token.startswith(CONTINUED) else between + token for token in tokens
+    )
+    return text.removeprefix(between)
 
 
 def _with_blanks_outside(text: str, is_changed: bool, *, after: str) -> Iterator[Piece]:
@@ -128,10 +142,14 @@ def _with_blanks_outside(text: str, is_changed: bool, *, after: str) -> Iterator
 
 
 def _without_middle(text: str) -> str:
-    """Half of the text, from both ends."""
+    """Half of the text at most, from both ends, whole words where there are some."""
     left = text.replace(GAP, "")
     keep = max(len(left) // 4, 1)
-    return left[:keep] + GAP + left[len(left) - keep :]
+    head, tail = left[:keep], left[len(left) - keep :]
+    if " " not in left.strip():
+        return head + GAP + tail
+    words = tail.find(" ")
+    return head.rpartition(" ")[0] + GAP + (tail[words:] if words >= 0 else "")
 
 
 def _shown(text: object, *, keep_blanks: bool = False) -> str:

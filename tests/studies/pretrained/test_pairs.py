@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from silverstain.studies.pretrained import families, reference
+from silverstain.studies.pretrained import families, nouns, reference
 from silverstain.studies.pretrained.facts import CAPITALS, CITIES, CURRENCIES, LANGUAGES
 from silverstain.studies.pretrained.pairs import HALVES, PromptPair, halves
 
@@ -56,7 +56,9 @@ def test_the_halves_of_facts_share_no_country_and_no_city(name: str):
 @pytest.mark.parametrize(
     ("name", "variable"),
     [("pronoun", "name"), ("reflexive", "name"), ("pronoun-of-kin", "name"), ("reflexive-number", "noun"),
-     ("tense", "subject"), ("question-mark", "subject"), ("agreement-across-clause", "noun")],
+     ("tense", "subject"), ("question-mark", "subject"), ("agreement-across-clause", "noun"),
+     ("noun-number", "determiner"), ("relative-pronoun", "noun"), ("closing-bracket", "variable"),
+     ("closing-bracket", "inside")],
 )  # fmt: skip
 def test_the_halves_of_grammar_share_no_name_and_no_noun(name: str, variable: str):
     development, test = (
@@ -73,6 +75,27 @@ def test_hers_and_his_are_answered_by_the_name(name: str):
         for side, named in zip((pair.base, pair.contrast), pair.variables["name"].split(" | "), strict=True):
             assert f" {named} " in f" {side.prompt} "
             assert side.answers[0] in ((" she", " herself") if named in women else (" he", " himself"))
+
+
+def test_nouns_are_of_the_number_that_the_word_before_says():
+    for pair in FAMILIES["noun-number"].draw("test", 50):
+        for side, word in zip((pair.base, pair.contrast), pair.variables["determiner"].split(" | "), strict=True):
+            assert f" {word} " in side.prompt
+            assert (" books" in side.answers) == (word in nouns.OF_SEVERAL) != (" book" in side.answers)
+
+
+def test_people_are_referred_to_by_who_and_things_by_which():
+    for pair in FAMILIES["relative-pronoun"].draw("test", 50):
+        for side, noun in zip((pair.base, pair.contrast), pair.variables["noun"].split(" | "), strict=True):
+            assert f" {noun}," in side.prompt
+            assert side.answers == ((" who",) if noun in nouns.PEOPLE else (" which",))
+
+
+def test_a_list_is_closed_by_what_opened_it():
+    for pair in FAMILIES["closing-bracket"].draw("test", 50):
+        for side in (pair.base, pair.contrast):
+            opened = next(one for one in "[({" if one in side.prompt)
+            assert side.answers == ({"[": "]", "(": ")", "{": "}"}[opened],)
 
 
 def test_the_prompts_are_the_same_whenever_they_are_drawn():
