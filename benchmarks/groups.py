@@ -3,7 +3,6 @@
     python benchmarks/groups.py organism [--model organism/general] [--quick] [--out FILE]
     python benchmarks/groups.py variables [--out FILE]
     python benchmarks/groups.py edges [--model organism/composing] [--out FILE]
-    python benchmarks/groups.py contrasts [--model smollm2-135m] [--out FILE]
     python benchmarks/groups.py collection
     python benchmarks/groups.py nothing
 
@@ -44,12 +43,11 @@ from silverstain.organism.siblings import siblings
 from silverstain.organism.variables import Case, Pair, VariableSpec
 from silverstain.statistics import rank_correlation
 from silverstain.verification import graph_run
-from silverstain.verification.contrast import Patching, effect_of, find_circuit, pair_of_groups, places_of
+from silverstain.verification.contrast import Patching, find_circuit, pair_of_groups, places_of
 from silverstain.verification.contrast.circuits import PairOfGroups
 
 TRACED, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 4, 16, 200
 SHUFFLES, INNER = 10, 4
-KINDS, TESTED_CONTRASTS = 2, 4
 SHARES = (0.01, 0.02, 0.05, 0.1)
 """Least shares of the target's input, at which the signs of edges are told again."""
 MOST_READ = 12
@@ -389,50 +387,6 @@ def edges(model: str) -> dict[str, Any]:
     return {"model": model, "graphs": len(some), **edges_tested(loaded, [loaded.trace(words.prompt(c)) for c in some])}
 
 
-def contrasts(model: str) -> dict[str, Any]:
-    """Groups of one contrast of a kind, found again in others of that kind, on a pretrained model in its neurons."""
-    from benchmarks.contrast_table import contrasts_of
-
-    loaded = silverstain.load(model)
-    rows: list[dict[str, Any]] = []
-    by_kind: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-    for one in contrasts_of(loaded.model):
-        if one.counts:
-            by_kind[one.tokens.row.kind][one.tokens.row.split].append(one.tokens)
-    for kind, splits in sorted(by_kind.items(), key=lambda one: -len(one[1]["development"]))[:KINDS]:
-        start = perf_counter()
-        first = splits["development"][0]
-        graph = loaded.contrast(list(first.base), list(first.contrast))
-        roles = find_roles(graph)
-        finder, only = GroupRoles.of(graph, roles.groups), [one.only_writes for one in roles.supernodes]
-
-        def paired(tokens: Any, finder: GroupRoles = finder, only: list[bool] = only) -> PairOfGroups:
-            pair = find_contrast(loaded.model, loaded.dictionary, list(tokens.base), list(tokens.contrast))
-            there = loaded.contrast(list(tokens.base), list(tokens.contrast))
-            return pair_of_groups(Patching(pair), places_of(there, finder.found_in(there)), only_write=only)
-
-        searched = [paired(tokens) for tokens in splits["development"][:2]]
-        tested = [paired(tokens) for tokens in splits["figures"][:TESTED_CONTRASTS]]
-        cpu, labels = process_time(), [group.label for group in roles.groups]
-        found = find_circuit(searched, labels, allowed=[not one for one in only], tested=tested)
-        moved = effect_of(tested, [found.groups])[0]
-        rows.append({
-            "kind": kind, "cpu_seconds": process_time() - cpu, "seconds": perf_counter() - start,
-            "transferred": moved.turned, **found.to_json(), "steps": [],
-        })  # fmt: skip
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    means = {
-        what: {name: statistics.mean(read(row, what)[name] for row in rows) for name in ("necessity", "sufficiency")}
-        for what in ("circuit", "random", "direct", "writers_alone")
-    }
-    return {
-        "model": model,
-        "summary": means,
-        "transferred": statistics.mean(r["transferred"] for r in rows),
-        "rows": rows,
-    }
-
-
 def collection() -> dict[str, Any]:
     """A thousand graphs of the organism in one folder, and how long a question takes."""
     from silverstain.graphs import collect, query
@@ -523,7 +477,7 @@ def nothing() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["organism", "variables", "edges", "contrasts", "collection", "nothing"])
+    parser.add_argument("what", choices=["organism", "variables", "edges", "collection", "nothing"])
     parser.add_argument("--model")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
@@ -535,8 +489,6 @@ def main() -> None:
         report = variables(given.model or "organism/general", given.out)
     elif given.what == "edges":
         report = edges(given.model or "organism/composing")
-    elif given.what == "contrasts":
-        report = contrasts(given.model or "smollm2-135m")
     elif given.what == "collection":
         report = collection()
     else:
