@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import silverstain
-from silverstain.attribution.secant import find_contrast
+from silverstain.attribution.secant import contrast_graph, find_contrast
 from silverstain.bases import Dictionary
 from silverstain.errors import UsageError
 from silverstain.graphs import Graph, GroupRoles, Roles, collapse, find_roles, influence, merge
@@ -46,7 +46,7 @@ from silverstain.verification import graph_run
 from silverstain.verification.contrast import Patching, find_circuit, pair_of_groups, places_of
 from silverstain.verification.contrast.circuits import PairOfGroups
 
-TRACED, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 4, 16, 200
+TRACED, GROUPED_PAIRS, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 16, 4, 16, 200
 SHUFFLES, INNER = 10, 4
 SHARES = (0.01, 0.02, 0.05, 0.1)
 """Least shares of the target's input, at which the signs of edges are told again."""
@@ -242,32 +242,36 @@ class Family:
                 found[name] = codes
         return found
 
-    def paired(self, pairs: Sequence[Pair]) -> Iterator[PairOfGroups]:
-        only_write = [one.only_writes for one in self.roles.supernodes]
+    def contrasts(self, pairs: Sequence[Pair]) -> Iterator[tuple[Patching, Graph]]:
+        """The exact contrasts of some pairs, without those whose prompts have one answer."""
         for pair in pairs:
-            ids = [self.words.prompt(case) for case in (pair.base, pair.donor)]
+            base, other = (self.words.prompt(case) for case in (pair.base, pair.donor))
             try:
-                contrast = find_contrast(self.loaded.model, self.loaded.dictionary, *ids)
+                found = find_contrast(self.loaded.model, self.loaded.dictionary, base, other)
             except UsageError:  # both prompts have one answer
                 continue
-            both = []
-            for prompt in ids:
-                graph = self.loaded.trace(prompt)
-                both.append(places_of(graph, self.finder.found_in(graph)))
-            places = [[*base, *donor] for base, donor in zip(*both, strict=True)]
-            yield pair_of_groups(Patching(contrast), places, only_write=only_write)
+            yield Patching(found), contrast_graph(found)
 
     def circuit(self) -> dict[str, Any]:
-        searched, tested = (
-            list(self.paired(self.searched[:SEARCHED_PAIRS])),
-            list(self.paired(self.tested[:TESTED_PAIRS])),
+        """A circuit of groups, attention among them, of the contrasts of the first half, and what it does in others."""
+        searched = list(self.contrasts(self.searched[:SEARCHED_PAIRS]))
+        merged = merge(
+            [graph for _, graph in [*searched, *self.contrasts(self.searched[SEARCHED_PAIRS:GROUPED_PAIRS])]]
         )
-        labels = [group.label for group in self.roles.groups]
-        only_write = [one.only_writes for one in self.roles.supernodes]
+        roles = find_roles(merged.graph)
+        finder, only_write = GroupRoles.of(merged.graph, roles.groups), [one.only_writes for one in roles.supernodes]
+
+        def grouped(pair: tuple[Patching, Graph]) -> PairOfGroups:
+            patching, graph = pair
+            return pair_of_groups(patching, places_of(graph, finder.found_in(graph)), only_write=only_write)
+
+        pairs = [grouped(pair) for pair in searched]
+        tested = [grouped(pair) for pair in self.contrasts(self.tested[:TESTED_PAIRS])]
+        labels = [group.label for group in roles.groups]
         start, cpu = perf_counter(), process_time()
-        found = find_circuit(searched, labels, allowed=[not only for only in only_write], tested=searched)
+        found = find_circuit(pairs, labels, allowed=[not only for only in only_write], tested=pairs)
         took = perf_counter() - start, process_time() - cpu
-        scored = find_circuit(searched, labels, allowed=[i in found.groups for i in range(len(labels))], tested=tested)
+        scored = find_circuit(pairs, labels, allowed=[i in found.groups for i in range(len(labels))], tested=tested)
         return {"seconds": took[0], "cpu_seconds": took[1], "only_write": sum(only_write), "of_groups": len(labels),
                 **scored.to_json(), "steps": []}  # fmt: skip
 
