@@ -49,9 +49,9 @@ def stable(trial: Trial, setting: Setting, *, of: str = "") -> Findings:
     chance = by_chance(trial, setting, means)
     is_stable = own >= STABLE and own >= ABOVE_RANDOM * chance and own >= ABOVE_PERMUTED * null
     measures += [
-        Measure(name=f"{of}{name}: units are the same", role="reported", value=own,
+        Measure(name=f"{of}units of {name} are the same", role="reported", value=own,
                 about="Jaccard index, development prompts drawn again", n=DRAWS),
-        Measure(name=f"{of}{name}: units are the same, labels permuted", role="reported", value=null,
+        Measure(name=f"{of}units of {name} are the same, labels permuted", role="reported", value=null,
                 about=f"the same of no variable; of random units {chance:.2f}", n=DRAWS),
     ]  # fmt: skip
     note = (
