@@ -1,6 +1,7 @@
 """What automatic groups are worth: variables separated, circuits, stability, edges between groups tested.
 
     python benchmarks/groups.py organism [--model organism/general] [--quick] [--out FILE]
+    python benchmarks/groups.py circuits --out FILE [--model organism/composing]   # in a file of the first line, anew
     python benchmarks/groups.py variables [--out FILE]
     python benchmarks/groups.py edges [--model organism/composing] [--out FILE]
     python benchmarks/groups.py collection
@@ -49,7 +50,7 @@ from silverstain.verification.contrast.circuits import PairOfGroups
 TRACED, GROUPED_PAIRS, SEARCHED_PAIRS, TESTED_PAIRS, HELD_OUT = 60, 16, 4, 16, 200
 SHUFFLES, INNER = 10, 4
 SHARES = (0.01, 0.02, 0.05, 0.1)
-"""Least shares of the target's input, at which the signs of edges are told again."""
+"""Least shares of the target's input, at which the figures of edges are told again."""
 MOST_READ = 12
 """Groups that are read, the most influential, and all roles."""
 
@@ -320,8 +321,12 @@ def edges_tested(loaded: ReplacementModel, graphs: Sequence[Graph]) -> dict[str,
                 signs.append((effect < 0) == (share > 0))
     by_share = {}
     for least in SHARES:
-        some = [right for right, share in zip(signs, predicted, strict=True) if abs(share) >= least]
-        by_share[str(least)] = {"edges": len(some), "sign": sum(some) / max(len(some), 1)}
+        some = [i for i, share in enumerate(predicted) if abs(share) >= least]
+        by_share[str(least)] = {
+            "edges": len(some),
+            "sign": sum(signs[i] for i in some) / max(len(some), 1),
+            "spearman": rank_correlation([predicted[i] for i in some], [measured[i] for i in some]),
+        }
     return {
         "edges": len(signs),
         "sign": sum(signs) / max(len(signs), 1),
@@ -365,6 +370,21 @@ def organism(model: str, quick: bool, out: Path | None) -> dict[str, Any]:
         if out:  # a run that is stopped leaves what it has
             out.write_text(json.dumps({"model": model, "summary": summary(rows), "rows": rows}, indent=1) + "\n")
     return {"model": model, "summary": summary(rows), "edges": edges_tested(loaded, graphs[:24]), "rows": rows}
+
+
+def circuits(model: str, out: Path | None) -> dict[str, Any]:
+    """The circuits of a file that `organism` wrote, searched again; all else in it stays."""
+    if out is None:
+        raise SystemExit("circuits needs the file whose circuits are searched again: --out FILE")
+    loaded, known = silverstain.load(model), json.loads(out.read_text())
+    rows = {row["variable"]: row for row in known["rows"]}
+    for _, spec in variables_of(model):
+        if spec.name in rows:
+            rows[spec.name]["circuit"] = Family(loaded, spec, held_out=HELD_OUT, traced=2).circuit()
+            known["summary"] = summary(known["rows"])
+            print(json.dumps(rows[spec.name]["circuit"]), file=sys.stderr, flush=True)
+            out.write_text(json.dumps(known, indent=1) + "\n")
+    return known
 
 
 def variables(model: str, out: Path | None) -> dict[str, Any]:
@@ -481,7 +501,7 @@ def nothing() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["organism", "variables", "edges", "collection", "nothing"])
+    parser.add_argument("what", choices=["organism", "circuits", "variables", "edges", "collection", "nothing"])
     parser.add_argument("--model")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
@@ -489,6 +509,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.what == "organism":
         report = organism(given.model or "organism/general", given.quick, given.out)
+    elif given.what == "circuits":
+        report = circuits(given.model or "organism/composing", given.out)
     elif given.what == "variables":
         report = variables(given.model or "organism/general", given.out)
     elif given.what == "edges":

@@ -40,7 +40,8 @@ def circuit(
 ) -> None:
     """Find the fewest groups without which the answer is lost and with which alone it is kept, both measured.
 
-    Groups are found by their roles (`silverstain group`). Units are given what they are in another run.
+    Groups are found by their roles (`silverstain group`). Units, and in a contrast heads, are given what they are in
+    another run.
     """
     from silverstain.attribution.secant import find_contrast
     from silverstain.graphs import GroupRoles, find_roles, open_with_story, story_beside
@@ -87,7 +88,7 @@ def circuit(
 
 def _tell(found: "FoundCircuit", seconds: float) -> None:
     output.data("circuit: " + "; ".join(found.labels))
-    rows = [["", "units", "necessity", "sufficiency"]]
+    rows = [["", "members", "necessity", "sufficiency"]]
     for name, said in ROWS.items():
         effect: Effect | None = getattr(found, name)
         if effect is not None:
@@ -95,6 +96,6 @@ def _tell(found: "FoundCircuit", seconds: float) -> None:
             rows.append([said, f"{effect.units:.0f}", points, output.percent(effect.sufficiency)])
     output.data(output.table(rows, right=(1, 2, 3)))
     output.talk(
-        "\nnecessity: points of the answer's probability lost when these units are as in the other run; sufficiency: "
+        "\nnecessity: points of the answer's probability lost when these members are as in the other run; sufficiency: "
         f"share of it left when all else is ({seconds:.1f} s)"
     )
