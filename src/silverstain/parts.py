@@ -206,7 +206,8 @@ def umask() -> int:
 @contextmanager
 def only_run_in(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder for one run, made if need be: UsageError where another process holds it. Nothing is left of the
-    lock, however the run ends; parts of runs that died are swept."""
+    lock, however the run ends, nor a folder that was made and is empty then; parts of runs that died are swept."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -228,4 +229,7 @@ def only_run_in(folder: Path, what: str) -> Iterator[None]:
         sweep_parts(folder)
         yield
     finally:
+        with suppress(OSError):  # one that is not empty stays
+            for one in made:
+                one.rmdir()
         _unlock(handle)

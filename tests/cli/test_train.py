@@ -292,8 +292,16 @@ def test_a_second_run_in_the_same_folder_is_told(host, text, tmp_path, capsys):
     out = tmp_path / "out"
     with only_run_in(out, "training"):
         assert train(host, text, out) == 2
+        assert out.is_dir()
     assert "another training is running in" in said(capsys)
-    assert list(out.iterdir()) == []
+    assert not out.exists()
+
+
+def test_a_refused_run_leaves_no_folder(host, tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("a b")
+    assert train(host, tmp_path / "short.txt", tmp_path / "runs" / "out") == 2
+    assert "falls into the held-out" in said(capsys)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_damaged_checkpoint_is_said_before_anything_is_loaded(host, text, tmp_path, capsys, monkeypatch):
