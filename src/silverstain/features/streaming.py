@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int
 from silverstain.bases import Basis
 from silverstain.brief import brief
 from silverstain.errors import UsageError
+from silverstain.features.freed_memory import give_back
 from silverstain.features.rows import AFTER, BEFORE, CHUNK, MOST, Row, chunks_of, is_held_out
 from silverstain.features.tally import Sizes, Tally
 from silverstain.features.visiting import check_basis, visit_layers
@@ -159,6 +160,7 @@ def stream(
                     torch.from_numpy(batch.token_ids),
                     lambda layer, a, batch=batch: seen.tally.see(layer, a, batch),
                 )
+            give_back()
         seen.add(chunk.rows)
         if on_progress is not None:
             on_progress(seen.n_counted)
