@@ -87,7 +87,8 @@ def test_a_killed_command_ends_as_if_nothing_had_happened(name: str, base: Path,
     for moment in moments(undisturbed.n_events):
         folder = prepared(base, tmp_path / f"killed-{moment}")
         killed = lines.run(arguments, folder, kill_at=moment)
-        assert killed.code == -9
+        had_ended = killed.code == 0 and killed.n_events < moment  # saves by the clock are fewer where it is quicker
+        assert had_ended or killed.code == -9
         again = lines.run(arguments, folder)
         fault = difference(expected, folder_of(folder)) if again.code == 0 else f"exit {again.code}: {again.err[-300:]}"
         if fault:
