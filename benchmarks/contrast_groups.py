@@ -1,6 +1,6 @@
 """Groups of contrasts of a pretrained model: found on some contrasts of a kind, tried on others.
 
-    python benchmarks/contrast_groups.py [--model smollm2-135m] [--kinds capital,plural] [--out FILE]
+    python -m benchmarks.contrast_groups [--model smollm2-135m] [--kinds capital,plural] [--out FILE]
 
 For each kind of contrast in `contrasts.json` that the model answers rightly: groups are found in the merged graph of
 the contrasts of the development half, a circuit is searched on these, and all figures are of contrasts of the other
@@ -10,7 +10,8 @@ half, in which the same groups are found again. Beside the circuit's two figures
                  prompt's answer is then likelier than the prompt's own
     brought      the other way round: they have this prompt's activations in the other prompt's run
 
-and both of as many units drawn at random, out of all groups and out of all units.
+and both of as many members drawn at random, out of all groups and out of all units. In these two attention is live:
+patterns that a circuit has are not exchanged.
 
 A kind is written to the file when it is complete; the same line goes on with the kinds that are not there.
 """
@@ -52,7 +53,8 @@ def traced(loaded: ReplacementModel, tokens: TokenContrast) -> tuple[Patching, G
 def exchanged(pairs: Sequence[PairOfGroups], units: Sequence[torch.Tensor]) -> dict[str, float]:
     """In what share of the pairs the answer goes with some units, in either direction."""
     transferred, brought = [], []
-    for pair, some in zip(pairs, units, strict=True):
+    for pair, members in zip(pairs, units, strict=True):
+        some = members[members < pair.n_units]  # behind these are patterns
         value = pair.patching.run([Patch(run=BASE, units=some), Patch(run=CONTRAST, units=some)]).value
         transferred.append(float(value[0]) > 0)
         brought.append(float(value[1]) < 0)
@@ -124,7 +126,7 @@ def measured(model: str, kinds: Sequence[str] | None, out: Path | None) -> dict[
 
 
 def report(model: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over kinds, each of them counted once, and over contrasts."""
+    """Means over contrasts."""
     some = [row for row in rows if "necessity" in row]
     weights = [row["contrasts"][1] for row in some]
 
