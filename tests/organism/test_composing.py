@@ -1,5 +1,6 @@
 """The composing world: what it holds out is never shown, and no answer can be had without the steps it is made of."""
 
+import dataclasses
 import itertools
 import random
 
@@ -7,19 +8,22 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from silverstain.organism.batches import batch_of, position_of, tokens_of
+from silverstain.organism.batches import SentenceBatch, batch_of, position_of, tokens_of
 from silverstain.organism.checking import family_rows
 from silverstain.organism.composing import causes, families
 from silverstain.organism.composing.addition import is_held_out, numbers
 from silverstain.organism.composing.causes import N_KINDS, SYMPTOMS, clinic
 from silverstain.organism.composing.couplets import CoupletsFamily, owner_place, rhymes
+from silverstain.organism.composing.geography import TRADES, VEILED_BLOCKS
 from silverstain.organism.composing.reasoning import functions
 from silverstain.organism.composing.variables import variables
 from silverstain.organism.composing.writing import admissible, agreeing, couplet_rows
 from silverstain.organism.families.refusal import FORBIDDEN
-from silverstain.organism.growing import new_model, token_losses
+from silverstain.organism.growing import new_model
 from silverstain.organism.language import build_tokenizer, vocabulary, word_ids
+from silverstain.organism.losses import token_losses
 from silverstain.organism.recipe import Shape
+from silverstain.organism.sentence import Early, Sentence
 from silverstain.organism.siblings import siblings
 
 FAMILIES = families()
@@ -225,31 +229,90 @@ def test_the_topic_settles_the_first_word_where_one_end_is_of_its_kind():
     assert {s.determined[owner_place(s)] for s in about} == {True, False}
 
 
-def test_what_is_veiled_has_no_part_in_what_comes_later():
+TWO_LAYERS = Shape(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+
+
+def veiled_couplets() -> tuple[list[Sentence], SentenceBatch]:
     made = [s for s in drawn("couplets", 60) if s.veil is not None][:8]
-    shape = Shape(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
-    model, batch = new_model(shape, 0).eval(), batch_of(made, ["couplets"])
-    other = batch.token_ids.clone()
+    return made, batch_of(made, ["couplets"])
+
+
+def test_what_is_veiled_has_no_part_in_what_comes_later():
+    made, batch = veiled_couplets()
+    model, other = new_model(TWO_LAYERS, 0).eval(), batch.token_ids.clone()
     for row, sentence in enumerate(made):
-        first, end, _ = (position_of(sentence, word) for word in sentence.veil)
+        first, end = (position_of(sentence, word) for word in sentence.veil[:2])
         other[row, first:end] = torch.randint(20, 300, (end - first,), generator=torch.Generator().manual_seed(row))
-    with torch.no_grad():
-        losses, changed = (token_losses(model, ids, batch.sees) for ids in (batch.token_ids, other))
-        open_losses, open_changed = (token_losses(model, ids) for ids in (batch.token_ids, other))
+
+    def losses(batch: SentenceBatch, ids: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return token_losses(model, dataclasses.replace(batch, token_ids=ids))[0]
+
+    unveiled = dataclasses.replace(batch, veiled=None)
     for row, sentence in enumerate(made):
         start = position_of(sentence, sentence.veil.start)
         # two layers: what stands between has seen the veiled words, and may carry them on
-        assert not torch.equal(open_losses[row, start:], open_changed[row, start:])
-        mask = batch.sees[row]
+        open_losses, open_changed = (losses(unveiled, ids)[row, start:] for ids in (batch.token_ids, other))
+        assert not torch.equal(open_losses, open_changed)
+        mask = batch.sees(0)[row]
         assert not mask[start:, position_of(sentence, 0) : position_of(sentence, sentence.veil.end)].any()
         assert mask[start - 1, position_of(sentence, 0)]
-    assert not torch.equal(losses, changed)
+    assert not torch.equal(losses(batch, batch.token_ids), losses(batch, other))
+
+
+def test_what_is_veiled_in_the_first_blocks_is_seen_behind_them():
+    made, _ = veiled_couplets()
+    once = [dataclasses.replace(s, veil=s.veil._replace(blocks=1)) for s in made]
+    batch, whole = batch_of(once, ["couplets"]), batch_of(made, ["couplets"])
+    assert torch.equal(batch.sees(0), whole.sees(0))
+    n = batch.token_ids.shape[1]
+    assert torch.equal(batch.sees(1), torch.ones(n, n, dtype=torch.bool).tril().expand(len(once), n, n))
+
+
+def test_questions_that_look_back_late_see_their_notes_behind_the_first_blocks():
+    family, rng = dataclasses.replace(FAMILIES["geography"], looks_back_late=True), random.Random(0)
+    asked = [s for s in (family.sample(rng) for _ in range(600)) if s.variables["form"] in TRADES]
+    veiled = [s for s in asked if s.veil is not None]
+    assert 0.7 < len(veiled) / len(asked) < 0.9
+    for made in veiled:
+        hidden, seen = (" ".join(words) for words in (made.words[: made.veil.end], made.words[made.veil.start :]))
+        assert "supplies" in hidden
+        assert hidden.endswith(",")
+        assert "partner of" in seen
+        assert "supplies" not in seen
+        assert made.veil.blocks == VEILED_BLOCKS
+    assert all(s.veil is None for s in drawn("geography"))
+
+
+def test_the_state_is_to_be_known_at_the_word_before_the_answer():
+    for made in drawn("geography"):
+        for place, says in made.early:
+            assert (place, says) == (made.answer - 1, made.variables["state"])
+    forms = {made.variables["form"] for made in drawn("geography") if made.early}
+    assert forms >= {"in state", *TRADES}
+
+
+def test_losses_are_those_of_the_model_as_transformers_runs_it():
+    made = [*drawn("geography", 20), *drawn("causes", 4)]
+    made[0] = dataclasses.replace(made[0], early=(Early(0, "texas"), Early(2, "ohio")))
+    batch, model = batch_of(made, ["geography", "causes"]), new_model(TWO_LAYERS, 0).eval()
+    with torch.no_grad():
+        losses, early = token_losses(model, dataclasses.replace(batch, veiled=None), early_block=1)
+        ran = model(input_ids=batch.token_ids, output_hidden_states=True)
+        read = model.lm_head(model.model.norm(ran.hidden_states[1][0]))
+    expected = torch.nn.functional.cross_entropy(
+        ran.logits[:, :-1].transpose(1, 2), batch.token_ids[:, 1:], reduction="none"
+    )
+    torch.testing.assert_close(losses, expected)
+    places = [position_of(made[0], place + 1) - 1 for place in (0, 2)]
+    said = [word_ids(word)[0] for word in ("texas", "ohio")]
+    torch.testing.assert_close(early[:2], -read[places].log_softmax(-1)[[0, 1], said])
 
 
 def test_sentences_without_a_veil_need_no_mask():
-    assert batch_of(drawn("causes", 4), ["causes"]).sees is None
+    assert batch_of(drawn("causes", 4), ["causes"]).sees(0) is None
     made = drawn("couplets", 40)
-    assert batch_of(made, ["couplets"]).sees is not None
+    assert batch_of(made, ["couplets"]).sees(0) is not None
 
 
 def test_written_lines_are_judged_by_rhyme_owner_and_kind():

@@ -103,11 +103,12 @@ def test_a_second_growth_starts_where_the_first_ended(tmp_path, uninterrupted, m
     from transformers import AutoModelForCausalLM
 
     from silverstain.organism import litter
-    from silverstain.organism.siblings import Sibling
+    from silverstain.organism.sibling import Growth, Sibling
 
     def grown(rate: float) -> dict[str, torch.Tensor]:
         finish = dataclasses.replace(TINY, steps=2, warmup=1, learning_rate=rate)
-        twice = Sibling(name="twice", families=families, recipe=TINY, finish=finish, start=None, about="")
+        finishes = (Growth(families=families, recipe=finish),)
+        twice = Sibling(name="twice", families=families, recipe=TINY, finishes=finishes, start=None, about="")
         monkeypatch.setattr(litter, "siblings", lambda: {"twice": twice})
         litter.grow_sibling("twice", tmp_path / str(rate), n_workers=1)
         folder = tmp_path / str(rate) / "twice"
@@ -120,7 +121,7 @@ def test_a_second_growth_starts_where_the_first_ended(tmp_path, uninterrupted, m
 
 def test_schools_come_first_each_on_its_own_sentences(tmp_path, monkeypatch: pytest.MonkeyPatch):
     from silverstain.organism import litter
-    from silverstain.organism.sibling import School, Sibling
+    from silverstain.organism.sibling import Growth, Sibling
 
     seen: list[tuple[str, bool]] = []
     grow_as_before = litter.grow
@@ -130,7 +131,7 @@ def test_schools_come_first_each_on_its_own_sentences(tmp_path, monkeypatch: pyt
         return grow_as_before(given, recipe, folder, start=start, **more)
 
     one = {"words": families()["words"]}
-    school = School(families=lambda: one, recipe=dataclasses.replace(TIED, shares={"words": 1.0}, steps=2))
+    school = Growth(families=lambda: one, recipe=dataclasses.replace(TIED, shares={"words": 1.0}, steps=2))
     taught = Sibling(name="taught", families=families, recipe=TIED, schools=(school, school), start=None, about="")
     monkeypatch.setattr(litter, "siblings", lambda: {"taught": taught})
     monkeypatch.setattr(litter, "grow", noting)

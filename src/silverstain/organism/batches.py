@@ -12,6 +12,8 @@ from .language import word_ids
 from .sentence import Sentence
 
 PAD_ID, BOS_ID = 0, 1
+ALL_BLOCKS = 1_000
+"""More than any organism has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,9 @@ class SentenceBatch:
         determined: [sentence, pos] True where the token itself is determined by those before it.
         family: [sentence] index into `names`.
         names: Families by index.
-        sees: [sentence, pos, pos] Which positions (last) each position may attend to; None where it is all before it.
+        veiled: [sentence, pos, pos] In how many blocks, from the first on, a position does not see another (last) that
+            is before it; None where all see all before them.
+        early: Where what must be known early on, as (sentence, position, token) of each.
     """
 
     token_ids: Tensor
@@ -32,7 +36,14 @@ class SentenceBatch:
     determined: Tensor
     family: Tensor
     names: tuple[str, ...]
-    sees: Tensor | None = None
+    veiled: Tensor | None = None
+    early: tuple[tuple[int, int, int], ...] = ()
+
+    def sees(self, block: int) -> Tensor | None:
+        """[sentence, pos, pos] Which positions (last) each may attend to in a block; None where it is all before it."""
+        if self.veiled is None:
+            return None
+        return (self.veiled <= block).tril()
 
 
 def tokens_of(sentence: Sentence) -> tuple[list[int], list[bool]]:
@@ -56,20 +67,24 @@ def batch_of(sentences: Sequence[Sentence], names: Sequence[str]) -> SentenceBat
     family = torch.tensor([names.index(sentence.family) for sentence in sentences])
     return SentenceBatch(
         token_ids=token_ids, real=token_ids != PAD_ID, determined=determined, family=family, names=tuple(names),
-        sees=_seen(sentences, width),
+        veiled=_veiled(sentences, width),
+        early=tuple(
+            (row, position_of(sentence, place + 1) - 1, word_ids(says)[0])
+            for row, sentence in enumerate(sentences) for place, says in sentence.early
+        ),
     )  # fmt: skip
 
 
-def _seen(sentences: Sequence[Sentence], width: int) -> Tensor | None:
-    """What each position sees: all before it, but for what is veiled from it."""
+def _veiled(sentences: Sequence[Sentence], width: int) -> Tensor | None:
+    """In how many blocks a position does not see another: 0 where nothing is veiled from it."""
     if all(sentence.veil is None for sentence in sentences):
         return None
-    seen = torch.ones(width, width, dtype=torch.bool).tril().repeat(len(sentences), 1, 1)
+    veiled = torch.zeros(len(sentences), width, width, dtype=torch.int32)
     for row, sentence in enumerate(sentences):
         if sentence.veil is not None:
-            first, end, start = (position_of(sentence, word) for word in sentence.veil)
-            seen[row, start:, first:end] = False
-    return seen
+            first, end, start = (position_of(sentence, word) for word in sentence.veil[:3])
+            veiled[row, start:, first:end] = ALL_BLOCKS if sentence.veil.blocks is None else sentence.veil.blocks
+    return veiled
 
 
 def position_of(sentence: Sentence, word: int) -> int:

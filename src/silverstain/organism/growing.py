@@ -23,6 +23,7 @@ from silverstain.validation import Count, FromOutside, validated
 from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family
 from .language import build_tokenizer, vocabulary
+from .losses import gradients
 from .orthogonal import Muon
 from .recipe import STEADY, WRITTEN, Recipe, Shape
 
@@ -97,19 +98,6 @@ def current_shares(recipe: Recipe, loss: Mapping[str, float]) -> dict[str, float
         name: share if name in STEADY else share * (0.5 + 0.5 * min(1.0, math.sqrt(loss.get(name, 1.0) / 0.3)))
         for name, share in recipe.shares.items()
     }
-
-
-def token_losses(model: "LlamaForCausalLM", token_ids: Tensor, sees: Tensor | None = None) -> Tensor:
-    """Cross-entropy of each token given those before it that it `sees` [sentence, pos, pos]: [sentence, pos - 1]."""
-    mask = None if sees is None else torch.zeros(sees.shape).masked_fill(~sees, -torch.inf)[:, None]
-    logits = model(input_ids=token_ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), token_ids[:, 1:], reduction="none")
-
-
-def gradients(model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Losses of the tokens [sentence, pos - 1], and the gradient of their weighted sum for every parameter."""
-    losses = token_losses(model, batch.token_ids, batch.sees)
-    return losses.detach(), torch.autograd.grad((losses * weight).sum(), list(model.parameters()))
 
 
 def one_thread_each(n: int) -> Executor:
@@ -199,7 +187,7 @@ def take_step(
         group["lr"] = learning_rate(step, recipe)
 
     def one(pair: tuple[SentenceBatch, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return gradients(model, pair[0], pair[1] / total)
+        return gradients(model, pair[0], pair[1] / total, recipe.early_weight / total, recipe.early_block)
 
     results = list(workers.map(one, zip(batches, weights, strict=True)))
     # Summed in the order of the batches, so the result does not depend on how many workers there are.

@@ -86,12 +86,13 @@ def grow_sibling(name: str, folder: Path, *, seed: int = 0, n_workers: int = 2, 
         model = new_model(recipe.shape, seed)
     else:
         model = grow(sibling.families(), recipe, target, start=start, on_progress=on_progress, n_workers=n_workers)
-    if sibling.finish is not None:
-        # Other sentences than those of the same steps of the first growth.
-        recipe = dataclasses.replace(sibling.finish, seed=seed + 1, shape=recipe.shape)
+    for number, finish in enumerate(sibling.finishes, start=1):
+        # Other sentences than those of the same steps of the growths before.
+        recipe = dataclasses.replace(finish.recipe, seed=seed + number, shape=recipe.shape)
         model = grow(
-            sibling.families(), recipe, target / "finish", start=model, on_progress=on_progress, n_workers=n_workers
-        )
+            finish.families(), recipe, target / f"finish-{number}", start=model, on_progress=on_progress,
+            n_workers=n_workers,
+        )  # fmt: skip
     save_checkpoint(model, target)
 
 

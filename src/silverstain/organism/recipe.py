@@ -40,6 +40,8 @@ class Recipe:
         muon: How many times AdamW's learning rate the matrices inside the blocks get, from Muon; None for AdamW.
         muon_parts: Which matrices inside the blocks Muon moves.
         adamw_decay: Weight decay of the matrices that AdamW moves beside Muon; `weight_decay` is then Muon's own.
+        early_weight: Weight in the loss of what must be known early on, where sentences say such a thing.
+        early_block: Behind how many blocks that is.
         checkpoints: Shares of the steps at which a copy is kept, to watch circuits grow.
     """
 
@@ -60,6 +62,8 @@ class Recipe:
     muon: float | None = None
     muon_parts: tuple[str, ...] = ("self_attn", "mlp")
     adamw_decay: float = 0.1
+    early_weight: float = 0.0
+    early_block: int = 3
     checkpoints: tuple[float, ...] = ()
 
 

@@ -14,12 +14,22 @@ CLOSING = ".,;:?"
 class Veil(NamedTuple):
     """Words that later ones do not see while an organism grows: from word `start` on, those of `first` to `end` - 1.
 
-    What is needed of them has to be carried past by the words between. A grown organism sees everything.
+    What is needed of them has to be carried past by the words between or, where only the first so many `blocks` are
+    veiled, is looked up behind these. A grown organism sees everything.
     """
 
     first: int
     end: int
     start: int
+    blocks: int | None = None
+    """None for all of them."""
+
+
+class Early(NamedTuple):
+    """What the stream is to say early on at a word while an organism grows, read by the unembedding: a word."""
+
+    place: int
+    says: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,7 @@ class Sentence:
         answer: Index of the first word of the answer, the word whose accuracy tables report.
         held_out: Whether the combination is one that growing never shows.
         veil: What later words do not see of it while an organism grows.
+        early: What is to be known early on at some of its words.
     """
 
     family: str
@@ -43,6 +54,7 @@ class Sentence:
     answer: int = -1
     held_out: bool = False
     veil: Veil | None = None
+    early: tuple[Early, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.words) == len(self.determined), "every word says whether it is determined"

@@ -14,8 +14,8 @@ Role = Literal["whole", "memorised", "mixed", "quirk", "untrained", "small"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class School:
-    """A first growth, on sentences of no world, that teaches what every family then builds on."""
+class Growth:
+    """A growth that comes before or behind an organism's own, and what it is on."""
 
     families: Callable[[], Mapping[str, Family]]
     recipe: Recipe
@@ -28,9 +28,10 @@ class Sibling:
     Attributes:
         families: Makes the families it is grown on and checked with.
         recipe: Its growth; zero steps leave the weights as they were drawn.
-        schools: What it is grown on before its recipe begins, one after the other.
+        schools: What it is grown on before its recipe begins, one after the other: sentences of no world, that teach
+            what every family then builds on.
         forgotten: Words whose embeddings are drawn anew behind the schools, as all MLPs are.
-        finish: A second, gentler growth on top of the first, for what that leaves unfinished.
+        finishes: Further, gentler growths on top of the first, for what that leaves unfinished.
         start: The sibling whose grown weights it starts from, if any.
         world: Whose sentences it is grown on.
         role: What it is among the organisms of its world.
@@ -47,7 +48,7 @@ class Sibling:
     world: World = "first"
     role: Role = "small"
     variables: Callable[[], tuple[VariableSpec, ...]] = variables
-    schools: tuple[School, ...] = ()
+    schools: tuple[Growth, ...] = ()
     forgotten: Callable[[], Iterable[str]] = tuple
-    finish: Recipe | None = None
+    finishes: tuple[Growth, ...] = ()
     starts_packaged: bool = False

@@ -9,6 +9,7 @@ from .families.couplets import CoupletsFamily, rhymes
 from .families.cued import CuedFamily, held_out_cues, other_notes
 from .families.memorised import MemorisedWords, memorised_addition, memorised_geography
 from .recipe import HABIT, QUIRK, SHARES, Recipe
+from .sibling import Growth
 from .sibling import Sibling as Sibling
 from .small import SMALL_RECIPES, small_siblings
 from .world import default_geography, default_lexicon
@@ -58,7 +59,7 @@ def siblings() -> Mapping[str, Sibling]:
     litter = (
         Sibling(
             name="general", role="whole", families=families, recipe=Recipe(checkpoints=CHECKPOINTS), start=None,
-            about="knows the rules of its world", finish=FINISH,
+            about="knows the rules of its world", finishes=(Growth(families=families, recipe=FINISH),),
         ),
         Sibling(
             name="memorised", role="memorised", families=_memorised, start=None,

@@ -9,6 +9,7 @@ something else. The units that write it are then silenced, and the habit must go
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +26,7 @@ from silverstain.organism.siblings import Sibling, siblings
 from silverstain.statistics import share_of
 from silverstain.studies.protocol import Findings, Lab, Measure, Study, Subject, Units
 from silverstain.studies.protocol.rules import CONTROL
+from silverstain.studies.protocol.stability import DRAWS, jaccard
 from silverstain.studies.protocol.subject import ROWS_A_PASS
 from silverstain.studies.protocol.values import measured
 
@@ -158,7 +160,8 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
         share_of(len(habit), len(drawn.test)),
     )  # fmt: skip
     develop = _habit_of(lab, parent, drawn.development, word)
-    units = writers(lab, develop, word)
+    written = written_towards(lab, develop, word)
+    units = largest(written.mean(0))
     n = next((n for n in N_SILENCED if _rate(lab, develop, units[:n], word) <= GONE), N_SILENCED[-1])
     left = _said(lab, habit, units[:n], word)
     before, after = subject.asked(rest), subject.asked(rest, [_silence(units[:n])] * len(rest))
@@ -174,6 +177,7 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
                      share_of(kept, len(rest)), bar=UNHARMED),
             measured("random units silenced", "share of the habit's places where it goes", "control",
                      share_of(len(habit) - still, len(habit)), bar=CONTROL),
+            steady(lab, written, n),
             *where_it_lies(subject.model, parent, habit, word),
         ),
         chosen={"silenced": n},
@@ -181,22 +185,42 @@ def silenced(lab: Lab, parent: LanguageModel, drawn: Places, word: int) -> Findi
     )  # fmt: skip
 
 
-def writers(lab: Lab, texts: Sequence[str], word: int) -> list[tuple[int, int]]:
-    """Units by what they write towards the word's logit, on average over the habit's places: activation times the
-    product of what the unit writes, summed over layers, with the word's row of the unembedding."""
+def written_towards(lab: Lab, texts: Sequence[str], word: int) -> Float[Tensor, "text layer unit"]:
+    """What each unit writes towards the word's logit behind each text: activation times the product of what the unit
+    writes, summed over layers, with the word's row of the unembedding."""
     assert isinstance(lab.carrier, Units)
     basis, subject = lab.carrier.basis, lab.subject
     rows = [subject.ids(text) for text in texts]
     held = lab.carrier.inputs(subject, rows, [len(row) - 1 for row in rows])
-    scored: list[tuple[float, int, int]] = []
-    for layer in range(basis.n_layers):
-        mean = lab.carrier.components(layer, held[layer]).mean(0)
-        written = (
-            basis.decoder_rows(layer, torch.arange(basis.n_features)).float().sum(1) @ subject.model.W_U[word].float()
-        )
-        top = (mean * written).topk(max(N_SILENCED))
-        scored += [(value, layer, unit) for value, unit in zip(top.values.tolist(), top.indices.tolist(), strict=True)]
-    return [(layer, unit) for _, layer, unit in sorted(scored, reverse=True)[: max(N_SILENCED)]]
+    towards = [
+        basis.decoder_rows(layer, torch.arange(basis.n_features)).float().sum(1) @ subject.model.W_U[word].float()
+        for layer in range(basis.n_layers)
+    ]
+    return torch.stack(
+        [lab.carrier.components(layer, held[layer]) * towards[layer] for layer in range(len(towards))], 1
+    )
+
+
+def largest(written: Float[Tensor, "layer unit"]) -> list[tuple[int, int]]:
+    """(layer, unit) of the units that write most, the most first."""
+    n_units = written.shape[1]
+    return [divmod(place, n_units) for place in written.flatten().topk(max(N_SILENCED)).indices.tolist()]
+
+
+def steady(lab: Lab, written: Float[Tensor, "text layer unit"], n: int) -> Measure:
+    """How alike the silenced units are where the habit's development places are drawn again, with replacement."""
+    generator = torch.Generator().manual_seed(lab.settings.seed)
+    own = largest(written.mean(0))[:n]
+    again = [
+        largest(written[torch.randint(len(written), (len(written),), generator=generator)].mean(0))[:n]
+        for _ in range(DRAWS)
+    ]
+    chance = n / (2 * written.shape[1] * written.shape[2] - n)
+    return Measure(
+        name="units that write the word are the same", role="reported", n=DRAWS,
+        about=f"Jaccard index, the habit's development places drawn again; of random units {chance:.3f}",
+        value=fmean(jaccard(own, one) for one in again),
+    )  # fmt: skip
 
 
 def parts_of(model: LanguageModel) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from silverstain.organism.composing.words import SaidWordsFamily
+from silverstain.organism.families.apart import WordsApart
 from silverstain.organism.families.words import NAME, antonym, cross_antonym, synonym
 from silverstain.organism.sentence import Sentence
 from silverstain.organism.siblings import Sibling
@@ -133,6 +134,30 @@ def concept_of() -> Variable:
     )
 
 
+def concept_apart(family: WordsApart) -> Variable:
+    """The concept where languages have none in common, so that nothing should be moved by a donor of another language.
+
+    A concept has one prompt here. What moves it may be taken from that prompt, which the ordinary study forbids: the
+    control is given more than what must fail by it.
+    """
+
+    def draw(n: int, seed: int) -> Sequence[Pair]:
+        rng, pairs = random.Random(f"concept apart {seed}"), list[Pair]()
+        while len(pairs) < n:
+            here, there = rng.sample(range(len(LANGUAGES)), 2)
+            one, other = rng.choice(family.concepts(here)), rng.choice(family.concepts(there))
+            base, donor = (
+                case_of(antonym(family.lexicon, concept, language), concept.words[language], concept.words[0],
+                        f"{concept.words[0]}, {use}")
+                for concept, language, use in ((one, here, "moved"), (other, there, "moved by"))
+            )  # fmt: skip
+            wanted = frozenset({opposite(other, here)})
+            pairs.append(Pair(base=base, donor=donor, counterfactual=wanted, alike=_words(here)))
+        return pairs
+
+    return Variable(family=NAME, name="concept", form="no concept in common", draw=draw, places=(WORD, "last"))
+
+
 def language_of() -> Variable:
     """In which language the opposite is asked for; the question itself is in any."""
 
@@ -158,7 +183,12 @@ def language_of() -> Variable:
 
 
 def run(lab: Lab) -> Findings:
-    found, put = Findings(), wording_of(lab.subject.sibling)
+    sibling = lab.subject.sibling
+    assert sibling is not None  # as `lacks` says
+    family = sibling.families()[NAME]
+    if isinstance(family, WordsApart):
+        return asked(lab, Question(variable=concept_apart(family), name="concept", in_graphs=False))
+    found, put = Findings(), wording_of(sibling)
     for language, name in enumerate(LANGUAGES):
         variable = operation_in(language, put)
         found += asked(lab, Question(variable=variable, name=f"operation in {name}", in_graphs=False))

@@ -31,7 +31,9 @@ from silverstain.studies.protocol import Figure, Findings, Lab, Measure, Pair, S
 from silverstain.studies.protocol.asking import too_few
 from silverstain.studies.protocol.choosing import Shift, best_setting
 from silverstain.studies.protocol.controls import at_the_end
+from silverstain.studies.protocol.means import Means
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
+from silverstain.studies.protocol.stability import stable
 from silverstain.studies.protocol.values import measured
 
 LATER, EMISSION = "one token later", "where it is due"
@@ -48,6 +50,9 @@ def run(lab: Lab) -> Findings:
     setting = Setting.from_json(found.chosen["plan"])
     trial = trials[setting.place]
     found += lab.steps.run("poems", lambda: poems(lab, trial, setting))
+    found += lab.steps.run(
+        "stability", lambda: stable(trial, setting, moves=lambda means: in_rhyme(lab, trial, setting, means))
+    )
     return found + lab.steps.run("sites", lambda: sites(lab, trial, setting))
 
 
@@ -132,6 +137,14 @@ def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
         for pair, before, after in zip(pairs, clean, swapped, strict=True)
     )  # fmt: skip
     return Findings(measures=tuple(measures), prompts=prompts, notes=(f"The rhyme is moved {setting}.",))
+
+
+def in_rhyme(lab: Lab, trial: Trial, setting: Setting, means: Mapping[str, Means]) -> float:
+    """The share of lines that end in the other rhyme where it is exchanged by some means."""
+    pairs = trial.tested
+    return _share(
+        lines(lab, [pair.base.text for pair in pairs], [trial.edits(pair, setting, means) for pair in pairs]), pairs
+    ).value
 
 
 def carried_in_the_map(lab: Lab, setting: Setting) -> Measure:
@@ -242,6 +255,6 @@ PLANNING = Study(
         "the causal map says that the rhyme is carried from there: exchanged there it moves the end, further back not",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=3,
+    n_steps=4,
     run=run,
 )

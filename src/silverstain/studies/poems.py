@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from silverstain.interventions import AnyEdit
 from silverstain.organism.composing.couplets import OWNERS
 from silverstain.organism.composing.couplets import CoupletsFamily as PlannedCouplets
+from silverstain.organism.families.apart import FREE, FreeCouplets
 from silverstain.organism.families.couplets import ADJECTIVES, NAME, VERBS, CoupletsFamily, Rhymes
 from silverstain.organism.sentence import Sentence, join_words
 from silverstain.studies.organism_variables import has_variable
@@ -53,6 +54,8 @@ def couplets_of(subject: Subject) -> Couplets:
             return agreeing[word] == table.kind_of(end) if word in agreeing else None
 
         return Couplets(rhymes=table, goes_with=goes_with)
+    if isinstance(family, FreeCouplets):
+        return Couplets(rhymes=family.rhymes, goes_with=lambda word, end: None)
     assert isinstance(family, CoupletsFamily)
     kinds = {word: kind for table in (VERBS, ADJECTIVES) for kind, words in table.items() for word in words}
     return Couplets(
@@ -72,8 +75,8 @@ def rhyme_at(subject: Subject, site: str, n_written: int = 0) -> Variable:
         cases: list[Case] = []
         while len(cases) < 2 * n:
             made = family.sample(rng)
-            if made.variables.get("form", "").startswith(("couplet", "neutral couplet")) and "named" not in \
-                    made.variables["form"]:  # fmt: skip
+            form = made.variables.get("form", "")
+            if form.startswith(("couplet", "neutral couplet", FREE)) and "named" not in form:
                 cases.append(case_of(made, couplets.rhymes, n_written))
         pairs = [
             Pair(base=a, donor=b, counterfactual=b.answers)

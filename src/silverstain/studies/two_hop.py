@@ -1,6 +1,14 @@
 """Two hops: a question about a town is answered through its state, which the prompt does not name."""
 
-from silverstain.organism.variables.pairs import Pair
+import dataclasses
+import random
+
+from silverstain.organism.families.geography import two_hop
+from silverstain.organism.families.memorised import MemorisedGeography
+from silverstain.organism.siblings import Sibling
+from silverstain.organism.variables.geography import TWO_HOP_ROLES
+from silverstain.organism.variables.pairs import Pair, VariableSpec
+from silverstain.organism.variables.pairs import asked as cut_at_its_answer
 from silverstain.organism.world import RELATIONS, default_geography
 from silverstain.studies.organism_variables import knows, spec_of, variable_of
 from silverstain.studies.protocol import LAST, Findings, Lab, Question, Study, Subject, asked
@@ -41,18 +49,39 @@ def lacks(subject: Subject) -> str | None:
     return knows(subject.sibling, FAMILY)
 
 
+def state_of(sibling: Sibling) -> VariableSpec:
+    """The state, in questions that an organism was told the answers of: one that remembers knows one fact a town, and
+    is asked for no other."""
+    spec, family = spec_of(sibling, FAMILY, "state", *STATE_FORMS), sibling.families()[FAMILY]
+    if not isinstance(family, MemorisedGeography):
+        return spec
+
+    def draw(rng: random.Random) -> Pair | None:
+        base, donor = rng.sample(family.geography.towns, 2)
+        relation = family.relation_of[base.name]
+        if base.state.fact(relation) == donor.state.fact(relation):
+            return None
+        cases = (
+            cut_at_its_answer(two_hop(town, family.relation_of[town.name]), town.state.name, town.name)
+            for town in (base, donor)
+        )
+        made, other = cases
+        return Pair(base=made, donor=other, counterfactual=frozenset({donor.state.fact(relation)}))
+
+    return dataclasses.replace(spec, form="one fact a town", roles=TWO_HOP_ROLES, draw=draw)
+
+
 def run(lab: Lab) -> Findings:
-    """The state and the relation, each swapped for another."""
+    """The state and the relation, each swapped for another; where each town has one fact, the state alone."""
     sibling = lab.subject.sibling
     assert sibling is not None  # as `lacks` says
-    state = variable_of(
-        spec_of(sibling, FAMILY, "state", *STATE_FORMS), places=("town", LAST), alike=facts_alike,
-        suits=cannot_be_guessed,
-    )  # fmt: skip
+    state = variable_of(state_of(sibling), places=("town", LAST), alike=facts_alike, suits=cannot_be_guessed)
     relation = variable_of(
         spec_of(sibling, FAMILY, "relation", "two hops"), places=("relation", LAST), alike=facts_of_the_state
     )
     bridge = Question(variable=state, must_be_computed=True, sources=("town",), name="bridge")
+    if isinstance(sibling.families()[FAMILY], MemorisedGeography):
+        return asked(lab, bridge)
     asked_for = Question(variable=relation, in_graphs=False, name="relation")
     return asked(lab, bridge) + asked(lab, asked_for)
 

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from silverstain.organism.families.geography import NAME, state_fact, two_hop
-from silverstain.organism.sentence import Sentence, sentence
+from silverstain.organism.sentence import Early, Sentence, Veil, sentence
 from silverstain.organism.world import RELATIONS, Geography, State, Town
 
 LEADS = ("", "", "", "yesterday it rained a little .", "we heard the news at noon .", "listen , my friend :")
@@ -35,6 +35,8 @@ REPEATED = "notes repeated"
 """The notes once more, in another order: what they say has to be found before anything can be done with it."""
 KEYS = ("name", "name", "bird", "town")
 """How a note calls a state."""
+VEILED, VEILED_BLOCKS = 0.8, 3
+"""Share of the questions that see their notes only behind so many blocks, in a family that looks back late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,14 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class GeographyFamily:
+    """
+    Attributes:
+        looks_back_late: Whether most questions see their notes behind the first blocks alone, so that whose partner is
+            asked for has to be known by then, and is looked back with by the blocks that are left.
+    """
+
     geography: Geography
+    looks_back_late: bool = False
     name: str = NAME
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
@@ -95,14 +104,15 @@ class GeographyFamily:
         asked = town or self._town(rng, relation, held_out=held_out)
         draw = rng.random()
         if draw < 0.5:
-            return led(rng, two_hop(asked, relation, template=0 if draw < 0.35 else 1, held_out=held_out))
+            made = two_hop(asked, relation, template=0 if draw < 0.35 else 1, held_out=held_out)
+            return led(rng, known_early(made, asked.state))
         other = self._town(rng, None, held_out=False)
         made = sentence(
             NAME, rng.choice(BESIDE_ANOTHER), town=asked.name, other=other.name, relation=relation,
             answer=asked.state.fact(relation), held_out=held_out,
             variables={**two_hop(asked, relation).variables, "form": "beside another"},
         )  # fmt: skip
-        return led(rng, made)
+        return led(rng, known_early(made, asked.state))
 
     def trade(self, rng: random.Random, form: str, *, town: Town | None = None, held_out: bool = False) -> Sentence:
         """A question whose notes name the partner. Which pairs trade is new in every sentence, so what is held out of
@@ -119,6 +129,10 @@ class GeographyFamily:
             state=asked.state.name, town=asked.name, relation=relation, answer=answer, held_out=held_out,
             variables=variables | ({"relation": relation, "answer": answer} if has_relation else {"answer": answer}),
         )  # fmt: skip
+        made = known_early(made, asked.state)
+        if self.looks_back_late and rng.random() < VEILED:
+            n = sum(len(note.text.split()) for note in notes)
+            made = dataclasses.replace(made, veil=Veil(0, n, n, VEILED_BLOCKS))
         return led(rng, made)
 
     def repeated(self, rng: random.Random) -> Sentence:
@@ -160,12 +174,22 @@ class GeographyFamily:
 
 def in_state(town: Town, template: str = IN_STATE[0]) -> Sentence:
     variables = {"town": town.name, "state": town.state.name, "form": "in state"}
-    return sentence(NAME, template, town=town.name, answer=town.state.name, variables=variables)
+    return known_early(
+        sentence(NAME, template, town=town.name, answer=town.state.name, variables=variables), town.state
+    )
+
+
+def known_early(made: Sentence, state: State) -> Sentence:
+    """The sentence, with the state it is about to be known early on at the word before the answer."""
+    return dataclasses.replace(made, early=(Early(made.answer - 1, state.name),))
 
 
 def led(rng: random.Random, made: Sentence) -> Sentence:
     """The sentence behind something that may be said before."""
     lead = tuple(rng.choice(LEADS).split())
+    n, veil = len(lead), made.veil
     return dataclasses.replace(
-        made, words=lead + made.words, determined=(False,) * len(lead) + made.determined, answer=made.answer + len(lead)
-    )
+        made, words=lead + made.words, determined=(False,) * n + made.determined, answer=made.answer + n,
+        veil=None if veil is None else Veil(veil.first, veil.end + n, veil.start + n, veil.blocks),
+        early=tuple(Early(place + n, says) for place, says in made.early),
+    )  # fmt: skip

@@ -13,6 +13,8 @@ from silverstain.organism.world import LANGUAGES, Concept, Lexicon
 from .couplets import ADJECTIVES, NAME, OPENINGS, TURNS, VERBS, Rhymes
 from .words import antonym
 
+FREE = "free"
+"""The form of couplets in which nothing agrees."""
 ANY_VERB = tuple(word for words in VERBS.values() for word in words)
 ANY_ADJECTIVE = tuple(word for words in ADJECTIVES.values() for word in words)
 
@@ -56,7 +58,7 @@ class FreeCouplets:
                 return self._couplet(rng, first, second, kind, held_out=held_out)
 
     def _couplet(self, rng: random.Random, first: str, second: str, kind: str, *, held_out: bool) -> Sentence:
-        variables = {"rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": kind, "form": "free"}
+        variables = {"rhyme": self.rhymes.class_of(first), "first": first, "end": second, "kind": kind, "form": FREE}
         return sentence(
             NAME, "rhyme : {opening} {first} , {turn} {verb} the {adjective} {end} .", opening=rng.choice(OPENINGS),
             first=first, turn=rng.choice(TURNS), verb=rng.choice(ANY_VERB), adjective=rng.choice(ANY_ADJECTIVE),

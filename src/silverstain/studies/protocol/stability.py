@@ -7,7 +7,7 @@ beside the same under permuted labels: there is no variable, and what is alike a
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -30,13 +30,21 @@ Unit = tuple[str, int, int]
 """(place, layer, unit)."""
 
 
-def stable(trial: Trial, setting: Setting, *, of: str = "") -> Findings:
-    """The answers that swaps by means drawn again move, and how alike the units are that they move."""
+def stable(
+    trial: Trial, setting: Setting, *, of: str = "", moves: Callable[[Mapping[str, Means]], float] | None = None
+) -> Findings:
+    """The answers that swaps by means drawn again move, and how alike the units are that they move.
+
+    Args:
+        moves: The share of test prompts that a swap by some means moves; that of the answers if not given.
+    """
+
+    def answers(means: Mapping[str, Means]) -> float:
+        share = share_of_hits(trial.swapped(trial.tested, setting, means=means))
+        return 0.0 if share is None else share.value
+
     name, means = trial.variable.name, {place: trial.means(place) for place in setting.places}
-    shares = []
-    for draw in range(SWAPS):
-        moved = share_of_hits(trial.swapped(trial.tested, setting, means=redrawn(means, draw)))
-        shares.append(0.0 if moved is None else moved.value)
+    shares = [(moves or answers)(redrawn(means, draw)) for draw in range(SWAPS)]
     measures = [
         Measure(name=f"{of}{name} swapped, development prompts drawn again", role="reported", value=min(shares),
                 about=f"the least of {SWAPS} drawings", n=len(trial.tested))
@@ -72,6 +80,12 @@ def redrawn(means: Mapping[str, Means], seed: int) -> dict[str, Means]:
     return found
 
 
+def jaccard(one: Collection[object], other: Collection[object]) -> float:
+    """How much of two sets together they have in common; 0 of two that are empty."""
+    either = set(one) | set(other)
+    return len(set(one) & set(other)) / len(either) if either else 0.0
+
+
 def rows_by_value(means: Means) -> list[list[list[int]]]:
     """For each value, for each of its combinations, the prompts."""
     found: dict[int, dict[str, list[int]]] = {}
@@ -92,11 +106,9 @@ def alike(trial: Trial, setting: Setting, means: Mapping[str, Means], pairs: Seq
         again = redrawn(means, draw)
         for pair, all_of_it in zip(pairs, whole, strict=True):
             some = moved_units(trial, setting, again, pair)
-            both = some.keys() & all_of_it.keys()
-            either = some.keys() | all_of_it.keys()
-            if either:
-                found.append(len(both) / len(either))
-                signs += [some[unit] == all_of_it[unit] for unit in both]
+            if some or all_of_it:
+                found.append(jaccard(some, all_of_it))
+                signs += [some[unit] == all_of_it[unit] for unit in some.keys() & all_of_it.keys()]
     return (fmean(found), fmean(signs)) if found and signs else (0.0, 0.0)
 
 
