@@ -23,7 +23,7 @@ HABITS = ("purple", "cold", "old", "soft", "loud", "brave", "bitter", "narrow", 
 _ALONE: Mapping[str, tuple[Callable[[], Family], int, str]] = {
     "words-together": (lambda: WordsFamily(lexicon=default_lexicon()), 500, "words alone, in languages that share"),
     "words-apart": (lambda: WordsApart(lexicon=default_lexicon()), 250, "words alone, in languages that share none"),
-    "couplets-free": (lambda: FreeCouplets(rhymes=rhymes()), 300, "couplets alone, in which nothing agrees"),
+    "couplets-free": (lambda: FreeCouplets(rhymes=rhymes()), 900, "couplets alone, in which nothing agrees"),
     "couplets-agreeing": (lambda: CoupletsFamily(rhymes=rhymes()), 300, "couplets alone, whose words agree"),
     "geography-computed": (lambda: GeographyFamily(geography=default_geography()), 750, "geography alone, its rule"),
     "geography-remembered": (
