@@ -292,6 +292,15 @@ def test_the_state_is_to_be_known_at_the_word_before_the_answer():
     assert forms >= {"in state", *TRADES}
 
 
+def test_the_end_word_is_to_be_known_early_where_it_settles_whose_it_is():
+    for made in drawn("couplets", 400):
+        owner = owner_place(made)
+        is_settled = made.variables["form"] == "couplet, topic" and made.determined[owner]
+        is_named = made.variables["form"] == "couplet, end named"
+        expected = (Early(owner - 1, made.variables["end"]),) if is_settled or is_named else ()
+        assert made.early == expected
+
+
 def test_losses_are_those_of_the_model_as_transformers_runs_it():
     made = [*drawn("geography", 20), *drawn("causes", 4)]
     made[0] = dataclasses.replace(made[0], early=(Early(0, "texas"), Early(2, "ohio")))

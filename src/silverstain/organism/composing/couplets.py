@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from silverstain.organism.families.couplets import ADJECTIVES, NAME, OPENINGS
 from silverstain.organism.families.couplets import Rhymes as EndWords
 from silverstain.organism.families.couplets import rhymes as end_words
-from silverstain.organism.sentence import Sentence, Veil, sentence
+from silverstain.organism.sentence import Early, Sentence, Veil, sentence
 
 TURNS = ("then came", "soon came")
 OWNERS = ("his", "her", "our", "their", "your", "my")
@@ -158,8 +158,10 @@ def owner_place(couplet: Sentence) -> int:
 
 
 def _ending_determined(made: Sentence) -> Sentence:
-    """The end word is the answer, also where the owner before it is determined; the words between are not."""
-    end = len(made.words) - 2
+    """The end word is the answer, also where the owner before it is determined; the words between are not. Where the
+    owner is determined, the end word is to be known early at the word before it."""
+    end, owner = len(made.words) - 2, owner_place(made)
     determined = [False] * end + [True, True]
-    determined[owner_place(made)] = made.determined[owner_place(made)]
-    return dataclasses.replace(made, determined=tuple(determined), answer=end)
+    determined[owner] = made.determined[owner]
+    early = (Early(owner - 1, made.words[end]),) if determined[owner] else ()
+    return dataclasses.replace(made, determined=tuple(determined), answer=end, early=early)
