@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--studies", nargs="+", default=list(ABSENT))
-    parser.add_argument("--graphs", type=int, default=40)
+    parser.add_argument("--graphs", type=int, default=12)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     torch.set_num_threads(1)
