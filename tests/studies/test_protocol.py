@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from silverstain.organism.siblings import siblings
 from silverstain.organism.variables import variables
 from silverstain.statistics import share_of
 from silverstain.studies.catalogue import studies
-from silverstain.studies.chain_of_thought import chain_of, nearest
+from silverstain.studies.chain_of_thought import another_hint, chain_of, nearest
 from silverstain.studies.hidden_preference import is_preferred, suspected, taken_over
 from silverstain.studies.operand_templates import best_template
 from silverstain.studies.organism_variables import case_of, knows, spec_of, subject_of, variable_of
@@ -277,8 +278,6 @@ def test_the_places_of_a_prompt_are_where_its_words_stand(spec):
 
 @pytest.mark.parametrize("world", ["general", "composing"])
 def test_chains_are_cut_before_their_step(world: str):
-    import random
-
     family, rng = siblings()[world].families()["reasoning"], random.Random(0)
     for _ in range(30):
         chain = chain_of(family.sample(rng))
@@ -286,6 +285,17 @@ def test_chains_are_cut_before_their_step(world: str):
         if chain.hint_at is not None:
             first, end = chain.case.spans["hint"]
             assert chain.case.text[first:end] == chain.words[chain.hint_at]
+
+
+@pytest.mark.parametrize("world", ["general", "composing"])
+def test_another_hint_never_leads_to_the_step_that_the_chain_has_anyway(world: str):
+    family, rng = siblings()[world].families()["reasoning"], random.Random(0)
+    leads = [str(family.functions.backwards(hint)) for hint in range(10)]  # type: ignore[attr-defined]
+    chains = [chain_of(family.sample(rng)) for _ in range(400)]
+    for chain in (one for one in chains if one.hint_at is not None):
+        hint = another_hint(chain, leads)
+        assert hint != chain.words[chain.hint_at]
+        assert leads[int(hint)] != chain.step
 
 
 def test_a_model_without_the_family_is_not_asked(subject: Subject):

@@ -184,7 +184,8 @@ def other_hint(lab: Lab, chain: Chain) -> bool | None:
     """Whether the step becomes what leads to another hint; None without a hint."""
     if chain.hint_at is None:
         return None
-    return _step_of(lab, _with_hint(chain, _another(chain))) == _backwards(lab, _another(chain))
+    hint = another_hint(chain, [_backwards(lab, str(digit)) for digit in range(10)])
+    return _step_of(lab, _with_hint(chain, hint)) == _backwards(lab, hint)
 
 
 def asked_again(lab: Lab, chain: Chain, test: Sequence[Chain]) -> Regime | None:
@@ -201,9 +202,11 @@ def asked_again(lab: Lab, chain: Chain, test: Sequence[Chain]) -> Regime | None:
     return "computed" if _step_of(lab, _with_question(chain, other)) == other.step else None
 
 
-def _another(chain: Chain) -> str:
+def another_hint(chain: Chain, leads: Sequence[str]) -> str:
+    """A hint that another step leads to (`leads`, by hint): a step that stays as it is has not followed it."""
     assert chain.hint_at is not None
-    return str((int(chain.words[chain.hint_at]) + 1 + len(chain.case.text) % 8) % 10)
+    others = [hint for hint in range(10) if str(hint) != chain.words[chain.hint_at] and leads[hint] != chain.step]
+    return str(others[len(chain.case.text) % len(others)])
 
 
 def _with_hint(chain: Chain, hint: str) -> str:
