@@ -59,6 +59,17 @@ def test_an_interrupted_growth_ends_where_an_uninterrupted_one_does(recipe, tmp_
         assert torch.equal(resumed[name], value), name
 
 
+@pytest.mark.parametrize("recipe", [TINY, TIED], ids=["adamw", "muon, tied"])
+def test_parts_that_are_not_to_move_are_left_as_they_were(recipe, tmp_path):
+    start = grow(families(), recipe, tmp_path / "start", n_workers=1)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    only = dataclasses.replace(recipe, seed=1, moves=("mlp",))
+    grown = grow(families(), only, tmp_path / "grown", start=start, n_workers=1)
+    moved = {name for name, value in grown.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if ".mlp." in name}
+    assert all(parameter.requires_grad for parameter in grown.parameters())
+
+
 def test_another_seed_does_not_go_on_from_this_one(uninterrupted, tmp_path):
     grow(families(), TINY, tmp_path, n_workers=1)
     other = grow(families(), dataclasses.replace(TINY, seed=1), tmp_path, n_workers=1).state_dict()

@@ -23,7 +23,7 @@ from silverstain.validation import Count, FromOutside, validated
 from .batches import SentenceBatch, batch_of, by_length, mixed
 from .families import Family
 from .language import build_tokenizer, vocabulary
-from .losses import gradients
+from .losses import gradients, moving
 from .orthogonal import Muon
 from .recipe import STEADY, WRITTEN, Recipe, Shape
 
@@ -65,10 +65,16 @@ def new_model(shape: Shape, seed: int, embedding_scale: float | None = None) -> 
     return model
 
 
+def let_move(model: "LlamaForCausalLM", parts: tuple[str, ...]) -> None:
+    """Let the parameters of the named parts move, and hold all others; all move where none is named."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not parts or not set(parts).isdisjoint(name.split(".")))
+
+
 def optimizer_for(model: "LlamaForCausalLM", recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or Muon for those matrices inside the blocks that the recipe names."""
+    """AdamW, or Muon for those matrices inside the blocks that the recipe names, of the parameters that move."""
     if recipe.muon is not None:
-        named = list(model.named_parameters())
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         parts = tuple(f".{part}." for part in recipe.muon_parts)
         matrices = [p for name, p in named if p.ndim > 1 and any(part in name for part in parts)]
         chosen = {id(p) for p in matrices}
@@ -77,8 +83,8 @@ def optimizer_for(model: "LlamaForCausalLM", recipe: Recipe) -> torch.optim.Opti
             matrices, others, lr=recipe.learning_rate, ratio=recipe.muon, betas=(0.9, recipe.beta2),
             weight_decay=recipe.weight_decay, adamw_decay=recipe.adamw_decay,
         )  # fmt: skip
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    decayed = [p for p in moving(model) if p.ndim > 1]
+    others = [p for p in moving(model) if p.ndim <= 1]
     return torch.optim.AdamW(
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True,
@@ -131,6 +137,7 @@ def grow(
     """
     model = start if start is not None else new_model(recipe.shape, recipe.seed, recipe.embedding_scale)
     model.train()
+    let_move(model, recipe.moves)
     optimizer = optimizer_for(model, recipe)
     step, loss = restore(folder, model, optimizer, recipe)
     marks = {round(share * recipe.steps) for share in recipe.checkpoints}
@@ -158,6 +165,7 @@ def grow(
                 save_state(folder, model, optimizer, recipe, step, loss)
                 raise
     save_state(folder, model, optimizer, recipe, step, loss)
+    let_move(model, ())
     return model.eval()
 
 
@@ -191,14 +199,14 @@ def take_step(
 
     results = list(workers.map(one, zip(batches, weights, strict=True)))
     # Summed in the order of the batches, so the result does not depend on how many workers there are.
-    for index, parameter in enumerate(model.parameters()):
+    for index, parameter in enumerate(moving(model)):
         parameter.grad = sum((grads[index] for _, grads in results[1:]), results[0][1][index])
     sums, counts = torch.zeros(len(names)), torch.zeros(len(names))
     for batch, (losses, _) in zip(batches, results, strict=True):
         marked = batch.determined[:, 1:]
         sums.index_add_(0, batch.family, (losses * marked).sum(1))
         counts.index_add_(0, batch.family, marked.sum(1).float())
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(moving(model), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     running = dict(loss)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from .batches import SentenceBatch
 
@@ -48,7 +48,12 @@ def gradients(
     model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor, early_weight: float = 0.0, early_block: int = 0
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Losses of the tokens [sentence, pos - 1], and the gradient of their weighted sum, and of what must be known early
-    on, for every parameter."""
+    on, for every parameter that moves."""
     losses, early = token_losses(model, batch, early_block if early_weight else 0)
     whole = (losses * weight).sum() + early_weight * early.sum()
-    return losses.detach(), torch.autograd.grad(whole, list(model.parameters()))
+    return losses.detach(), torch.autograd.grad(whole, moving(model))
+
+
+def moving(model: "LlamaForCausalLM") -> list[nn.Parameter]:
+    """The parameters that a growth moves, in the model's order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
