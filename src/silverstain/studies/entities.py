@@ -7,7 +7,9 @@ of which no fact was ever told, are answered or refused one by one: which, shoul
 """
 
 import random
+import re
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Literal
 
 import torch
@@ -131,12 +133,9 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
     own = [one.first in subject.first_tokens(pair.base.answers) for one, pair in zip(said, forget.tested, strict=True)]
     swap = Trial(subject, carrier, fact_of(people), lab.settings.trial)
     swap.fix(_setting(found, "fact"))
-    strangers = [case_of(person, "sport", 0, "unknown", "") for person in people.unknown_held_out]
-    changes = [
-        swap.put(swap.amounts(swap.tested[number % len(swap.tested)], swap.setting), case)
-        for number, case in enumerate(strangers)
-    ]
-    refused = subject.asked([case.text for case in strangers], changes)
+    strangers = strangers_asked(people, swap.tested)
+    changes = [swap.put(swap.amounts(pair, swap.setting), case) for case, pair in strangers]
+    refused = subject.asked([case.text for case, _ in strangers], changes)
     kept = [one.first in subject.first_tokens(REFUSED) for one in refused]
     measures = (
         measured(
@@ -144,11 +143,21 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
             "specificity", share_of(sum(own), len(own)), bar=SPECIFICITY,
         ),
         measured(
-            "a new fact leaves refusal alone", "unknown names are refused with a fact injected", "specificity",
+            "a new fact leaves refusal alone", "unknown names are refused with a fact injected that is asked for",
+            "specificity",
             share_of(sum(kept), len(kept)), bar=SPECIFICITY,
         ),
     )  # fmt: skip
     return Findings(measures=measures)
+
+
+def strangers_asked(people: People, swaps: Sequence[Pair]) -> list[tuple[Case, Pair]]:
+    """Unknown names, each with a swap of two facts and asked for facts of that sort: a drink is no answer to a question
+    about a sport."""
+    return [
+        (case_of(person, asked_for(pair.base.text), 0, "unknown", ""), pair)
+        for person, pair in zip(people.unknown_held_out, cycle(swaps), strict=False)
+    ]
 
 
 def predicted(lab: Lab, people: People, asked_before: Findings) -> Findings:
@@ -232,7 +241,13 @@ def _auroc(scores: torch.Tensor, positive: torch.Tensor, seed: int) -> Estimate:
 
 def _values_of(subject: Subject, text: str) -> tuple[int, ...]:
     """The values of the fact that a question asks for."""
-    return subject.first_tokens(FACTS["sport" if "sport" in text.split() else "drink"])
+    return subject.first_tokens(FACTS[asked_for(text)])
+
+
+def asked_for(text: str) -> str:
+    """The sort of fact that a question asks for, also where a question mark follows it at once."""
+    (found,) = (fact for fact in FACTS if re.search(rf"\b{fact}\b", text))
+    return found
 
 
 def _setting(found: Findings, name: str) -> Setting:
