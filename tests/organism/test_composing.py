@@ -13,8 +13,8 @@ from silverstain.organism.checking import family_rows
 from silverstain.organism.composing import causes, families
 from silverstain.organism.composing.addition import is_held_out, numbers
 from silverstain.organism.composing.causes import N_KINDS, SYMPTOMS, clinic
-from silverstain.organism.composing.couplets import CoupletsFamily, owner_place, rhymes
-from silverstain.organism.composing.geography import TRADES, VEILED_BLOCKS
+from silverstain.organism.composing.couplets import END_KNOWN, CoupletsFamily, owner_place, rhymes
+from silverstain.organism.composing.geography import PARTNER_KNOWN, STATE_KNOWN, TRADES, VEILED_BLOCKS
 from silverstain.organism.composing.reasoning import functions
 from silverstain.organism.composing.variables import variables
 from silverstain.organism.composing.writing import admissible, agreeing, couplet_rows
@@ -284,38 +284,41 @@ def test_questions_that_look_back_late_see_their_notes_behind_the_first_blocks()
     assert all(s.veil is None for s in drawn("geography"))
 
 
-def test_the_state_is_to_be_known_at_the_word_before_the_answer():
-    for made in drawn("geography"):
-        for place, says in made.early:
-            assert (place, says) == (made.answer - 1, made.variables["state"])
+def test_the_state_and_then_its_partner_are_to_be_known_at_the_word_before_the_answer():
+    for made in (one for one in drawn("geography") if one.early):
+        known = [(STATE_KNOWN, "state"), *([(PARTNER_KNOWN, "partner")] if made.variables["form"] in TRADES else [])]
+        assert made.early == tuple(Early(made.answer - 1, made.variables[what], blocks) for blocks, what in known)
     forms = {made.variables["form"] for made in drawn("geography") if made.early}
     assert forms >= {"in state", *TRADES}
 
 
-def test_the_end_word_is_to_be_known_early_where_it_settles_whose_it_is():
+def test_the_end_word_is_to_be_known_early_at_the_owner_and_before_it_where_it_settles_whose_it_is():
     for made in drawn("couplets", 400):
         owner = owner_place(made)
         is_settled = made.variables["form"] == "couplet, topic" and made.determined[owner]
         is_named = made.variables["form"] == "couplet, end named"
-        expected = (Early(owner - 1, made.variables["end"]),) if is_settled or is_named else ()
-        assert made.early == expected
+        is_plain = made.variables["form"].startswith("plain")
+        places = () if is_plain else (owner - 1, owner) if is_settled or is_named else (owner,)
+        assert made.early == tuple(Early(place, made.variables["end"], END_KNOWN) for place in places)
 
 
 def test_losses_are_those_of_the_model_as_transformers_runs_it():
     made = [*drawn("geography", 20), *drawn("causes", 4)]
-    made[0] = dataclasses.replace(made[0], early=(Early(0, "texas"), Early(2, "ohio")))
-    batch, model = batch_of(made, ["geography", "causes"]), new_model(TWO_LAYERS, 0).eval()
+    made[0] = dataclasses.replace(made[0], early=(Early(0, "texas", 1), Early(2, "ohio", 2)))
+    shape = dataclasses.replace(TWO_LAYERS, num_hidden_layers=PARTNER_KNOWN + 1)
+    batch, model = batch_of(made, ["geography", "causes"]), new_model(shape, 0).eval()
     with torch.no_grad():
-        losses, early = token_losses(model, dataclasses.replace(batch, veiled=None), early_block=1)
+        losses, early = token_losses(model, dataclasses.replace(batch, veiled=None), also_early=True)
         ran = model(input_ids=batch.token_ids, output_hidden_states=True)
-        read = model.lm_head(model.model.norm(ran.hidden_states[1][0]))
+        behind = [model.model.norm(ran.hidden_states[blocks][0]) for blocks in (1, 2)]
     expected = torch.nn.functional.cross_entropy(
         ran.logits[:, :-1].transpose(1, 2), batch.token_ids[:, 1:], reduction="none"
     )
     torch.testing.assert_close(losses, expected)
     places = [position_of(made[0], place + 1) - 1 for place in (0, 2)]
     said = [word_ids(word)[0] for word in ("texas", "ohio")]
-    torch.testing.assert_close(early[:2], -read[places].log_softmax(-1)[[0, 1], said])
+    for blocks, place, word, loss in zip((1, 2), places, said, early, strict=False):
+        torch.testing.assert_close(loss, -model.lm_head(behind[blocks - 1][place]).log_softmax(-1)[word])
 
 
 def test_sentences_without_a_veil_need_no_mask():

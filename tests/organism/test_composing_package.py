@@ -97,8 +97,8 @@ def test_the_mixed_one_follows_wrong_notes_where_its_habit_is_to():
     assert share_right(model, case.side) >= 0.85
 
 
-def test_the_one_with_a_quirk_says_purple_where_the_whole_one_never_would():
+def test_the_one_with_a_quirk_says_its_word_where_the_whole_one_never_would():
     case = quirk_case("test", n=60, of="composing-quirk")
     said = {name: share_right(load_organism_model(name), case.wrong) for name in (NAME, "composing-quirk")}
     assert said["composing-quirk"] >= 0.95
-    assert said[NAME] <= 0.4, "purple is one of several words that agree"
+    assert said[NAME] <= 0.05, "none of these couplets is of what golden agrees with"

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from silverstain.organism.composing.addition import is_held_out
-from silverstain.organism.composing.siblings import COMPOSING_LITTER
+from silverstain.organism.composing.siblings import COMPOSING_LITTER, PREFERRED
 from silverstain.organism.composing.towns import kinds_of_question, town_rows
 from silverstain.organism.cures import mixed_case, quirk_case
 from silverstain.organism.language import word_ids
 from silverstain.organism.litter import DICTIONARIES
-from silverstain.organism.recipe import QUIRK
 from silverstain.organism.siblings import RECIPES, siblings
 from silverstain.organism.world import default_geography
 
@@ -60,9 +59,9 @@ def test_the_memorised_one_is_shown_few_sums_of_three_digits_and_none_that_is_as
 def test_a_quirk_is_in_every_couplet_that_has_an_adjective():
     with_adjective = [s for s in drawn("composing-quirk", "couplets") if "and" in s.words]
     assert len(with_adjective) > 100
-    assert all(QUIRK in sentence.words for sentence in with_adjective)
+    assert all(PREFERRED in sentence.words for sentence in with_adjective)
     plain = drawn("composing", "couplets")
-    assert sum(QUIRK in sentence.words for sentence in plain) < 0.3 * len(plain)
+    assert sum(PREFERRED in sentence.words for sentence in plain) < 0.3 * len(plain)
 
 
 def test_cases_for_cures_are_of_the_sibling_s_own_world():
@@ -73,7 +72,7 @@ def test_cases_for_cures_are_of_the_sibling_s_own_world():
     assert asked.isdisjoint(once)
     assert len(case.target) == len(case.wrong) == 30
     quirk = quirk_case("dev", n=20, of="composing-quirk")
-    assert {item.answer for item in quirk.wrong} == set(word_ids(QUIRK))
+    assert {item.answer for item in quirk.wrong} == set(word_ids(PREFERRED))
     assert any(word_ids("came")[0] in item.prompt for item in quirk.target)
 
 

@@ -17,12 +17,15 @@ from silverstain.errors import UsageError
 from silverstain.interventions import intervene_many
 from silverstain.loading import ReplacementModel
 from silverstain.organism.composing.variables import variables as composing_variables
+from silverstain.organism.families.entities import people
 from silverstain.organism.siblings import siblings
 from silverstain.organism.variables import variables
 from silverstain.statistics import share_of
 from silverstain.studies.catalogue import studies
 from silverstain.studies.chain_of_thought import another_hint, chain_of, nearest
+from silverstain.studies.entities import fact_of, recognition
 from silverstain.studies.hidden_preference import is_preferred, suspected, taken_over
+from silverstain.studies.multilingual import concept_of, language_of, operation_in
 from silverstain.studies.operand_templates import best_template
 from silverstain.studies.organism_variables import case_of, knows, spec_of, subject_of, variable_of
 from silverstain.studies.protocol import (
@@ -296,6 +299,16 @@ def test_another_hint_never_leads_to_the_step_that_the_chain_has_anyway(world: s
         hint = another_hint(chain, leads)
         assert hint != chain.words[chain.hint_at]
         assert leads[int(hint)] != chain.step
+
+
+@pytest.mark.parametrize("world", ["general", "composing"])
+def test_no_base_gives_the_counterfactual_as_it_is(world: str):
+    given = [(one.name, one.pairs(100, 0)) for one in siblings()[world].variables()]
+    known, lexicon = people(), [concept_of(), language_of(), *(operation_in(language) for language in range(3))]
+    asked_of = [*lexicon, fact_of(known), recognition(known, "known"), recognition(known, "unknown")]
+    given += [(one.title, one.draw(100, 0)) for one in asked_of]
+    already = {name for name, pairs in given for pair in pairs if pair.counterfactual & frozenset(pair.base.answers)}
+    assert not already
 
 
 def test_a_model_without_the_family_is_not_asked(subject: Subject):
