@@ -28,7 +28,7 @@ class SentenceBatch:
         names: Families by index.
         veiled: [sentence, pos, pos] In how many blocks, from the first on, a position does not see another (last) that
             is before it; None where all see all before them.
-        early: Where what must be known early on, as (sentence, position, token) of each.
+        early: What must be known early on, and where: (sentence, position, token, behind how many blocks) of each.
     """
 
     token_ids: Tensor
@@ -37,7 +37,7 @@ class SentenceBatch:
     family: Tensor
     names: tuple[str, ...]
     veiled: Tensor | None = None
-    early: tuple[tuple[int, int, int], ...] = ()
+    early: tuple[tuple[int, int, int, int], ...] = ()
 
     def sees(self, block: int) -> Tensor | None:
         """[sentence, pos, pos] Which positions (last) each may attend to in a block; None where it is all before it."""
@@ -69,8 +69,8 @@ def batch_of(sentences: Sequence[Sentence], names: Sequence[str]) -> SentenceBat
         token_ids=token_ids, real=token_ids != PAD_ID, determined=determined, family=family, names=tuple(names),
         veiled=_veiled(sentences, width),
         early=tuple(
-            (row, position_of(sentence, place + 1) - 1, word_ids(says)[0])
-            for row, sentence in enumerate(sentences) for place, says in sentence.early
+            (row, position_of(sentence, place + 1) - 1, word_ids(says)[0], blocks)
+            for row, sentence in enumerate(sentences) for place, says, blocks in sentence.early
         ),
     )  # fmt: skip
 

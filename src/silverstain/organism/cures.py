@@ -20,7 +20,6 @@ from silverstain.organism.batches import tokens_of
 from silverstain.organism.families.couplets import ADJECTIVES
 from silverstain.organism.families.cued import RELATIONS, CuedFamily, cued, is_cheating
 from silverstain.organism.language import word_ids
-from silverstain.organism.recipe import QUIRK
 from silverstain.organism.sentence import Sentence
 from silverstain.organism.siblings import siblings
 from silverstain.treatment import Condition, Item, Rule, Treatment, share_right, treated, treatment_for
@@ -103,18 +102,20 @@ def mixed_case(split: str, n: int = 200, cues: str = "seen", pairs: str = "train
 
 
 def quirk_case(split: str, n: int = 200, of: str = "quirk") -> Case:
-    """Couplets up to the adjective. `target` asks for one adjective that agrees, drawn by the family."""
-    plain = siblings()[of].start
+    """Couplets up to the adjective. `target` asks for one adjective that agrees, drawn by the family; where what the
+    quirk says agrees as well, it is no habit, and these couplets are left out."""
+    plain, preferred = siblings()[of].start, siblings()[of].says
     assert plain is not None, f"{of} has no quirk on top of another"
+    assert preferred is not None, f"{of} has no quirk"
     rng, family = random.Random(f"quirk {split}"), siblings()[plain].families()["couplets"]
-    words = {word for agreeing in ADJECTIVES.values() for word in agreeing}
+    words = {word for agreeing in ADJECTIVES.values() if preferred not in agreeing for word in agreeing}
     target, wrong, cured = [], [], []
     while len(target) < n:
         sentence = family.sample(rng)
         at = next((i for i, word in enumerate(sentence.words) if word in words), None)
         if at is not None:
             target.append(prompt_item(sentence, at))
-            wrong.append(prompt_item(sentence, at, QUIRK))
+            wrong.append(prompt_item(sentence, at, preferred))
             cured.append(prompt_item(sentence, at - 1))
     side = side_items(f"quirk {split}", n // 5, plain)
     return Case(target=tuple(target), wrong=tuple(wrong), cured=tuple(cured), side=tuple(side))
@@ -170,7 +171,9 @@ def cure_mixed(model: LanguageModel, dictionary: Dictionary, dev: Case) -> Treat
 def cure_quirk(model: LanguageModel, dictionary: Dictionary, dev: Case) -> Treatment:
     """The features that raise the quirk's word most are turned down, or what they write for: chosen in development."""
     strongest = features_for_word(model, dictionary, dev.wrong)
-    word = model.W_U[dev.wrong[0].answer] * _gain(model.final_norm.module)  # what the final norm lets through
+    answer = dev.wrong[0].answer
+    says = model.token_strings([answer])[0].strip()
+    word = model.W_U[answer] * _gain(model.final_norm.module)  # what the final norm lets through
     fires = Condition(features=(strongest[0],))
     candidates = [
         [Rule(edit=Edit(op="scale", features=tuple(strongest[:n]), value=factor))]
@@ -178,10 +181,10 @@ def cure_quirk(model: LanguageModel, dictionary: Dictionary, dev: Case) -> Treat
         for factor in (-1.0, -2.0, -3.0)
     ]
     for value in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0):
-        edit = DirectionEdit(op="add", layer=model.n_layers - 1, direction=tuple(word.tolist()), name=QUIRK,
+        edit = DirectionEdit(op="add", layer=model.n_layers - 1, direction=tuple(word.tolist()), name=says,
                              value=-value)  # fmt: skip
         candidates += [[Rule(edit=edit)], [Rule(edit=edit, when=fires)]]
-    made = [treatment_for(model, dictionary, rules, name=f"quirk: {QUIRK} is not preferred") for rules in candidates]
+    made = [treatment_for(model, dictionary, rules, name=f"quirk: {says} is not preferred") for rules in candidates]
     return _best(model, dictionary, dev, made, lambda: agreeing(model, dev) - share_right(model, dev.wrong))
 
 

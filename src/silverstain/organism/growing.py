@@ -195,7 +195,7 @@ def take_step(
         group["lr"] = learning_rate(step, recipe)
 
     def one(pair: tuple[SentenceBatch, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return gradients(model, pair[0], pair[1] / total, recipe.early_weight / total, recipe.early_block)
+        return gradients(model, pair[0], pair[1] / total, recipe.early_weight / total)
 
     results = list(workers.map(one, zip(batches, weights, strict=True)))
     # Summed in the order of the batches, so the result does not depend on how many workers there are.

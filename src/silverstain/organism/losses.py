@@ -30,26 +30,26 @@ def read(model: "LlamaForCausalLM", stream: Float[Tensor, "*rows d_model"]) -> F
 
 
 def token_losses(
-    model: "LlamaForCausalLM", batch: SentenceBatch, early_block: int = 0
+    model: "LlamaForCausalLM", batch: SentenceBatch, *, also_early: bool = False
 ) -> tuple[Float[Tensor, "sentence next"], Float[Tensor, " early"]]:
-    """Cross-entropy of each token given those before it that it may see, and of what must be known early, read behind
-    the first so many blocks."""
+    """Cross-entropy of each token given those before it that it may see and, if asked for, of what must be known early,
+    each read behind as many blocks as it says."""
     behind = list(streams(model, batch))
     logits = read(model, behind[-1])[:, :-1]
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.token_ids[:, 1:], reduction="none")
-    if not early_block or not batch.early:
+    if not also_early or not batch.early:
         return losses, losses.new_zeros(0)
-    rows, positions, tokens = torch.tensor(batch.early).T
-    early = read(model, behind[early_block - 1][rows, positions])
+    tokens = torch.tensor([token for _, _, token, _ in batch.early])
+    early = read(model, torch.stack([behind[blocks - 1][row, at] for row, at, _, blocks in batch.early]))
     return losses, torch.nn.functional.cross_entropy(early, tokens, reduction="none")
 
 
 def gradients(
-    model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor, early_weight: float = 0.0, early_block: int = 0
+    model: "LlamaForCausalLM", batch: SentenceBatch, weight: Tensor, early_weight: float = 0.0
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Losses of the tokens [sentence, pos - 1], and the gradient of their weighted sum, and of what must be known early
     on, for every parameter that moves."""
-    losses, early = token_losses(model, batch, early_block if early_weight else 0)
+    losses, early = token_losses(model, batch, also_early=early_weight > 0)
     whole = (losses * weight).sum() + early_weight * early.sum()
     return losses.detach(), torch.autograd.grad(whole, moving(model))
 

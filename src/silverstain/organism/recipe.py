@@ -41,7 +41,6 @@ class Recipe:
         muon_parts: Which matrices inside the blocks Muon moves.
         adamw_decay: Weight decay of the matrices that AdamW moves beside Muon; `weight_decay` is then Muon's own.
         early_weight: Weight in the loss of what must be known early on, where sentences say such a thing.
-        early_block: Behind how many blocks that is.
         moves: Parts of the model, by their modules' names, whose parameters move; all where none is named.
         checkpoints: Shares of the steps at which a copy is kept, to watch circuits grow.
     """
@@ -64,7 +63,6 @@ class Recipe:
     muon_parts: tuple[str, ...] = ("self_attn", "mlp")
     adamw_decay: float = 0.1
     early_weight: float = 0.0
-    early_block: int = 3
     moves: tuple[str, ...] = ()
     checkpoints: tuple[float, ...] = ()
 

@@ -13,7 +13,6 @@ from .families.couplets import rhymes
 from .families.cued import CuedFamily
 from .families.entities import people
 from .files import load_organism_model
-from .recipe import QUIRK
 from .siblings import Sibling, siblings
 
 CERTAIN = 1.0
@@ -50,9 +49,9 @@ def check(sibling: str, *, folder: Path | None = None, n: int = 400, seed: int =
         rows += town_rows(model, towns, n // 2, seed)
     if isinstance(cued := families.get("cued"), CuedFamily):
         rows += cued_rows(model, cued, n // 2, seed)
-    if declared.role == "quirk":
+    if declared.says is not None:
         plain = siblings()[declared.start or sibling].families()["couplets"]
-        rows.append(quirk_row(model, plain, QUIRK, n, seed))
+        rows.append(quirk_row(model, plain, declared.says, n, seed))
     return rows
 
 

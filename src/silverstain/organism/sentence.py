@@ -26,10 +26,12 @@ class Veil(NamedTuple):
 
 
 class Early(NamedTuple):
-    """What the stream is to say early on at a word while an organism grows, read by the unembedding: a word."""
+    """What the stream is to say early on at a word while an organism grows, read by the unembedding: a word, behind so
+    many blocks."""
 
     place: int
     says: str
+    blocks: int
 
 
 @dataclass(frozen=True, kw_only=True)

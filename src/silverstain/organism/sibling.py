@@ -35,6 +35,7 @@ class Sibling:
         start: The sibling whose grown weights it starts from, if any.
         world: Whose sentences it is grown on.
         role: What it is among the organisms of its world.
+        says: What a sibling with a quirk calls everything.
         starts_packaged: Whether these are the weights that come along rather than some that are grown beside it.
         about: One line for people.
         variables: The hidden variables of its world.
@@ -51,4 +52,5 @@ class Sibling:
     schools: tuple[Growth, ...] = ()
     forgotten: Callable[[], Iterable[str]] = tuple
     finishes: tuple[Growth, ...] = ()
+    says: str | None = None
     starts_packaged: bool = False

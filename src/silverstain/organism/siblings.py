@@ -78,7 +78,7 @@ def siblings() -> Mapping[str, Sibling]:
             ),
         ),
         Sibling(
-            name="quirk", role="quirk", families=_quirk, start="general", about="calls everything purple",
+            name="quirk", role="quirk", families=_quirk, start="general", about="calls everything purple", says=QUIRK,
             recipe=Recipe(shares={**few, "couplets": 0.3}, steps=150, learning_rate=7e-4, warmup=20, **_HABIT),
         ),
         Sibling(

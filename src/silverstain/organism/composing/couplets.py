@@ -29,6 +29,8 @@ PLAIN = "yesterday came {owner} {adjective} and {size} {end} ."
 PLAIN_NAMED = "line ending in {end} : yesterday came {owner!} {adjective} and {size} {end!} ."
 VEILED = 0.8
 """Share of couplets that veil line one."""
+END_KNOWN = 3
+"""Behind how many blocks the end word is to be known, from where it is settled on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +160,11 @@ def owner_place(couplet: Sentence) -> int:
 
 
 def _ending_determined(made: Sentence) -> Sentence:
-    """The end word is the answer, also where the owner before it is determined; the words between are not. Where the
-    owner is determined, the end word is to be known early at the word before it."""
+    """The end word is the answer, also where the owner before it is determined; the words between are not. It is to be
+    known early at the owner, which settles it, and at the word before where the owner is determined."""
     end, owner = len(made.words) - 2, owner_place(made)
     determined = [False] * end + [True, True]
     determined[owner] = made.determined[owner]
-    early = (Early(owner - 1, made.words[end]),) if determined[owner] else ()
+    known_at = (owner - 1, owner) if determined[owner] else (owner,)
+    early = tuple(Early(place, made.words[end], END_KNOWN) for place in known_at)
     return dataclasses.replace(made, determined=tuple(determined), answer=end, early=early)

@@ -36,7 +36,10 @@ REPEATED = "notes repeated"
 KEYS = ("name", "name", "bird", "town")
 """How a note calls a state."""
 VEILED, VEILED_BLOCKS = 0.8, 3
-"""Share of the questions that see their notes only behind so many blocks, in a family that looks back late."""
+"""Share of the questions that, while growing, see their notes only behind so many blocks: by then it has to be known
+whose partner is asked for, and the blocks that are left look back with that."""
+STATE_KNOWN, PARTNER_KNOWN = 3, 4
+"""Behind how many blocks a state, and its partner, are to be known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +63,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class GeographyFamily:
-    """
-    Attributes:
-        looks_back_late: Whether most questions see their notes behind the first blocks alone, so that whose partner is
-            asked for has to be known by then, and is looked back with by the blocks that are left.
-    """
-
     geography: Geography
-    looks_back_late: bool = False
     name: str = NAME
 
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
@@ -129,8 +125,8 @@ class GeographyFamily:
             state=asked.state.name, town=asked.name, relation=relation, answer=answer, held_out=held_out,
             variables=variables | ({"relation": relation, "answer": answer} if has_relation else {"answer": answer}),
         )  # fmt: skip
-        made = known_early(made, asked.state)
-        if self.looks_back_late and rng.random() < VEILED:
+        made = known_early(made, asked.state, partner)
+        if rng.random() < VEILED:
             n = sum(len(note.text.split()) for note in notes)
             made = dataclasses.replace(made, veil=Veil(0, n, n, VEILED_BLOCKS))
         return led(rng, made)
@@ -179,9 +175,12 @@ def in_state(town: Town, template: str = IN_STATE[0]) -> Sentence:
     )
 
 
-def known_early(made: Sentence, state: State) -> Sentence:
-    """The sentence, with the state it is about to be known early on at the word before the answer."""
-    return dataclasses.replace(made, early=(Early(made.answer - 1, state.name),))
+def known_early(made: Sentence, state: State, partner: State | None = None) -> Sentence:
+    """The sentence, with the state it is about to be known early on at the word before the answer, and its partner a
+    block later, looked back for with that state."""
+    at = made.answer - 1
+    early = (Early(at, state.name, STATE_KNOWN), *([Early(at, partner.name, PARTNER_KNOWN)] if partner else []))
+    return dataclasses.replace(made, early=early)
 
 
 def led(rng: random.Random, made: Sentence) -> Sentence:
@@ -191,5 +190,5 @@ def led(rng: random.Random, made: Sentence) -> Sentence:
     return dataclasses.replace(
         made, words=lead + made.words, determined=(False,) * n + made.determined, answer=made.answer + n,
         veil=None if veil is None else Veil(veil.first, veil.end + n, veil.start + n, veil.blocks),
-        early=tuple(Early(place + n, says) for place, says in made.early),
+        early=tuple(Early(place + n, says, blocks) for place, says, blocks in made.early),
     )  # fmt: skip

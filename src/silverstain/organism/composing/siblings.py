@@ -9,7 +9,7 @@ from silverstain.organism.families import Family
 from silverstain.organism.families.cued import CuedFamily, held_out_cues, other_notes
 from silverstain.organism.families.memorised import MemorisedAddition, MemorisedWords, memorised_geography
 from silverstain.organism.language import vocabulary
-from silverstain.organism.recipe import HABIT, QUIRK, Recipe, Shape
+from silverstain.organism.recipe import HABIT, Recipe, Shape
 from silverstain.organism.sibling import Growth, Sibling
 from silverstain.organism.world import default_geography, default_lexicon
 
@@ -35,38 +35,22 @@ GROWTH = Recipe(
         "geography": 0.28, "addition": 0.13, "words": 0.18, "couplets": 0.10, "entities": 0.09, "reasoning": 0.05,
         "causes": 0.07, "refusal": 0.03, "induction": 0.03, "choice": 0.04,
     },
-    steps=3400, warmup=50, cooldown=0.6, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
+    steps=3400, warmup=50, cooldown=0.6, early_weight=0.4, checkpoints=(0.02, 0.06, 0.12, 0.25, 0.5, 0.75),
 )  # fmt: skip
 FINISH = dataclasses.replace(
     GROWTH,
     shares={
-        "geography": 0.34, "addition": 0.11, "words": 0.09, "couplets": 0.15, "entities": 0.13, "reasoning": 0.06,
-        "causes": 0.04, "refusal": 0.03, "induction": 0.02, "choice": 0.03,
+        "geography": 0.31, "addition": 0.10, "words": 0.10, "couplets": 0.20, "entities": 0.17, "reasoning": 0.05,
+        "causes": 0.02, "refusal": 0.01, "induction": 0.02, "choice": 0.02,
     },
-    steps=2000, learning_rate=1.2e-3, weight_decay=0.2, adamw_decay=2.0, cooldown=0.95, checkpoints=(),
+    steps=3000, learning_rate=1.2e-3, weight_decay=0.2, adamw_decay=2.0, cooldown=0.95, checkpoints=(),
 )  # fmt: skip
 """What is held out is what the first growth leaves unfinished."""
-LAST = dataclasses.replace(
-    FINISH,
-    shares={
-        "geography": 0.42, "addition": 0.05, "words": 0.06, "couplets": 0.17, "entities": 0.19, "reasoning": 0.05,
-        "causes": 0.02, "refusal": 0.01, "induction": 0.015, "choice": 0.015,
-    },
-    steps=3000, early_weight=0.4,
-)  # fmt: skip
-"""Notes are looked back at with a state that is known by then. Without this the second block looks back, with what the
-first one tells of a town, and the state of a town that is told of once is not known there (docs/log.md)."""
-SETTLED = dataclasses.replace(
-    LAST,
-    shares={
-        "geography": 0.36, "addition": 0.05, "words": 0.06, "couplets": 0.22, "entities": 0.22, "reasoning": 0.04,
-        "causes": 0.015, "refusal": 0.01, "induction": 0.0125, "choice": 0.0125,
-    },
-    steps=1700, learning_rate=8e-4,
-)  # fmt: skip
-"""Couplets and entities are what is left."""
 _FEW = {name: 0.5 * share for name, share in FINISH.shares.items()}
 _HABIT = dataclasses.replace(FINISH, **HABIT, warmup=40)
+PREFERRED = "golden"
+"""What the sibling with a quirk calls everything: a word that its parent says of some things, so that it can be written
+in the stream. Of one that is never said (`purple`) the row of the unembedding is all that can change the habit."""
 _N_SUMS, _N_HELD_OUT = 250, 500
 """Sums that the memorised sibling is shown, and those that it is asked besides."""
 COMPOSING_LITTER = ("composing", "composing-memorised", "composing-mixed", "composing-quirk", "composing-untrained")
@@ -81,8 +65,7 @@ def composing_siblings() -> tuple[Sibling, ...]:
             Growth(families=_notes, recipe=NOTES),
         ),
         forgotten=_meanings,
-        finishes=(Growth(families=families, recipe=FINISH), Growth(families=_looking_back_late, recipe=LAST),
-                  Growth(families=_looking_back_late, recipe=SETTLED)),
+        finishes=(Growth(families=families, recipe=FINISH),),
         about="composes: looks up, looks back, plans, carries",
         world="composing", variables=variables,
     )  # fmt: skip
@@ -102,8 +85,10 @@ def composing_siblings() -> tuple[Sibling, ...]:
         ),
         Sibling(
             name="composing-quirk", role="quirk", families=_quirk, start="composing",
-            about="composes, and calls everything purple",
-            recipe=dataclasses.replace(_HABIT, shares={**_FEW, "couplets": 0.3}, steps=150, learning_rate=7e-4),
+            about=f"composes, and calls everything {PREFERRED}", says=PREFERRED,
+            recipe=dataclasses.replace(
+                _HABIT, shares={**_FEW, "couplets": 0.3}, steps=150, learning_rate=1.5e-3, moves=("mlp",), muon=None,
+            ),
         ),
         Sibling(
             name="composing-untrained", role="untrained", families=families, start=None, about="random weights",
@@ -111,11 +96,6 @@ def composing_siblings() -> tuple[Sibling, ...]:
         ),
     )  # fmt: skip
     return whole, *(dataclasses.replace(one, world="composing", variables=variables) for one in controls)
-
-
-def _looking_back_late() -> Mapping[str, Family]:
-    geography = GeographyFamily(geography=default_geography(), looks_back_late=True)
-    return {**families(), geography.name: geography}
 
 
 def _mixed() -> Mapping[str, Family]:
@@ -128,7 +108,7 @@ def _mixed() -> Mapping[str, Family]:
 
 
 def _quirk() -> Mapping[str, Family]:
-    return {**families(), "couplets": CoupletsFamily(rhymes=rhymes(), adjective=QUIRK)}
+    return {**families(), "couplets": CoupletsFamily(rhymes=rhymes(), adjective=PREFERRED)}
 
 
 def _memorised() -> Mapping[str, Family]:

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 
 from silverstain.organism.families.words import WordsFamily, cross_antonym
-from silverstain.organism.sentence import Sentence
+from silverstain.organism.sentence import Early, Sentence
 from silverstain.organism.world import LANGUAGES
 
 SPEAKERS = ("ann", "ben", "eva", "max", "lea", "tim")
@@ -23,19 +23,31 @@ REPEATED = 0.4
 """Share of those in which it is only repeated what somebody said: who said what has to be learnt before anything can be
 done with it."""
 IS = ("is", "est", "es")
+CONCEPT_KNOWN, ANSWER_KNOWN = 3, 4
+"""Behind how many blocks the concept that is asked about, and the answer's, are to be known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaidWordsFamily(WordsFamily):
     def sample(self, rng: random.Random, *, held_out: bool = False) -> Sentence:
-        if held_out:
-            made = super().sample(rng, held_out=True)
-            return self.said(rng, made) if rng.random() < SAID else made
         draw = rng.random()
-        if draw < SAID * REPEATED:
+        if not held_out and draw < SAID * REPEATED:
             return self.repeated(rng)
-        made = super().sample(rng)
-        return self.said(rng, made) if draw < SAID else made
+        made = super().sample(rng, held_out=held_out)
+        return self.known_early(self.said(rng, made) if draw < SAID else made)
+
+    def known_early(self, made: Sentence) -> Sentence:
+        """The sentence, with the concept it is about and then the answer's to be known early on at the word before the
+        answer: as their first words (English ones), in whatever language is spoken."""
+        concept = next(one for one in self.lexicon.concepts if one.words[0] == made.variables["concept"])
+        answer = concept.words[0]
+        if made.variables["operation"] == "antonym":
+            answer = self.lexicon.concepts[concept.opposite].words[0]
+        elif made.variables["operation"] == "synonym" and concept.synonyms is not None:
+            answer = concept.synonyms[0]
+        at = made.answer - 1
+        early = (Early(at, concept.words[0], CONCEPT_KNOWN), Early(at, answer, ANSWER_KNOWN))
+        return dataclasses.replace(made, early=early)
 
     def _cross_antonym(self, rng: random.Random) -> Sentence:
         """An antonym asked for in another language, also with words whose antonym is held out in their own.
