@@ -24,7 +24,7 @@ from silverstain.statistics import share_of
 from silverstain.studies.catalogue import studies
 from silverstain.studies.chain_of_thought import another_hint, chain_of, nearest
 from silverstain.studies.entities import fact_of, recognition
-from silverstain.studies.hidden_preference import is_preferred, suspected, taken_over
+from silverstain.studies.hidden_preference import HIDDEN_PREFERENCE, is_preferred, suspected, taken_over
 from silverstain.studies.multilingual import concept_of, language_of, operation_in
 from silverstain.studies.operand_templates import best_template
 from silverstain.studies.organism_variables import case_of, knows, spec_of, subject_of, variable_of
@@ -49,8 +49,9 @@ from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
 from silverstain.studies.protocol.trial import share_of_hits
 from silverstain.studies.protocol.values import measured
-from silverstain.studies.publishing import controls_line
+from silverstain.studies.publishing import MODEL, NOTHING_THERE, controls_line, row, verdicts_line
 from silverstain.studies.reports import markdown, page, read_report, write_report
+from silverstain.studies.reports.telling import figures_of
 from silverstain.studies.two_hop import STATE_FORMS, TWO_HOP, cannot_be_guessed
 
 
@@ -425,6 +426,13 @@ def test_a_report_is_read_as_it_was_written_and_told(report: StudyReport, tmp_pa
     assert "<script" not in page(again)
 
 
+def test_a_report_that_was_read_is_drawn_as_it_was(report: StudyReport, tmp_path: Path):
+    turned = dataclasses.replace(report, findings=Findings(measures=GOOD[::-1] + GOOD))
+    write_report(turned, tmp_path)
+    again = read_report(tmp_path / "report.json", studies())
+    assert [one.to_json() for one in figures_of(again)] == [one.to_json() for one in figures_of(turned)]
+
+
 def test_the_index_counts_controls_that_failed_as_they_must(report: StudyReport):
     bad, untested = one("control", 0.4, 0.1), one("control", None, 0.1, untested="its own gate failed")
     other = dataclasses.replace(report, findings=Findings(measures=(GOOD[0], bad, untested)))
@@ -434,6 +442,19 @@ def test_the_index_counts_controls_that_failed_as_they_must(report: StudyReport)
     assert "Two-hop reasoning, x (0.40)." in said
     assert said.endswith("Without a control that counted: Two-hop reasoning.\n")
     assert "did what only" not in controls_line([report])
+
+
+def test_the_index_says_how_many_pass_and_that_a_study_of_nothing_must_fail(report: StudyReport):
+    ((_, without),) = NOTHING_THERE
+    failed = dataclasses.replace(report, verdict="fail")
+    nothing = dataclasses.replace(failed, study=HIDDEN_PREFERENCE)
+    asked = [(TWO_HOP, MODEL), (TWO_HOP, MODEL), (HIDDEN_PREFERENCE, without)]
+    said = verdicts_line([report, failed, nothing], asked)
+    assert said == "1 of 2 studies pass; where there is nothing to be found, 1 of 1 fail, as they must.\n"
+    assert verdicts_line([report], asked[:1]) == "1 of 1 studies pass.\n"
+    assert "| fail |" in row(failed, "two-hop", MODEL)
+    assert "| fail, as it must |" in row(nothing, "hidden", without)
+    assert "| pass, where it must fail |" in row(dataclasses.replace(nothing, verdict="pass"), "hidden", without)
 
 
 def test_a_report_of_another_study_is_refused(report: StudyReport, tmp_path: Path):

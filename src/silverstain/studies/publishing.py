@@ -29,6 +29,8 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("hidden-preference", "organism/composing-quirk"), ("hidden-preference", "organism/composing-mixed"),
 )  # fmt: skip
 """Studies of siblings; all others are asked of the composing organism."""
+NOTHING_THERE = frozenset({("hidden-preference", "organism/composing-mixed")})
+"""Studies of what is known to lack what they look for: they must fail."""
 HEAD = """# Reports of the studies
 
 Written by `make studies`, from runs of the commands that they name. The organism is
@@ -60,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name = name_of(study, model)
         publish(report, target, name, model)
         lines.append(row(report, name, model))
-    write_text_whole(target / "index.md", HEAD + "".join(lines) + "\n" + controls_line(reports))
+    said = "\n".join((HEAD + "".join(lines), verdicts_line(reports, asked), controls_line(reports)))
+    write_text_whole(target / "index.md", said)
 
 
 def ran(asked: Sequence[tuple[Study, str]], kept: Path) -> list[StudyReport]:
@@ -93,6 +96,17 @@ def publish(report: StudyReport, target: Path, name: str, model: str) -> None:
         write_text_whole(target / f"{name}-{figure.name}.svg", svg_of(figure, follows_theme=False) + "\n")
 
 
+def verdicts_line(reports: Sequence[StudyReport], asked: Sequence[tuple[Study, str]]) -> str:
+    """How many pass of those that have what they look for, and how many fail of those that have not."""
+    lacks = [(study.name, model) in NOTHING_THERE for study, model in asked]
+    passed = [report.verdict == "pass" for report, lacking in zip(reports, lacks, strict=True) if not lacking]
+    failed = [report.verdict == "fail" for report, lacking in zip(reports, lacks, strict=True) if lacking]
+    said = f"{sum(passed)} of {len(passed)} studies pass"
+    if failed:
+        said += f"; where there is nothing to be found, {sum(failed)} of {len(failed)} fail, as they must"
+    return said + ".\n"
+
+
 def controls_line(reports: Sequence[StudyReport]) -> str:
     """How many of the controls that counted failed, as controls must, and which did not."""
     counted = [(report, one) for report in reports for one in report.of("control") if one.counts]
@@ -108,8 +122,10 @@ def controls_line(reports: Sequence[StudyReport]) -> str:
 
 def row(report: StudyReport, name: str, model: str) -> str:
     """The report's line in the index."""
-    reasons = "; ".join(report.reasons)
-    return f"| [{report.study.title}]({name}.md) | {model} | {report.verdict} | {reasons} |\n"
+    reasons, verdict = "; ".join(report.reasons), report.verdict
+    if (report.study.name, model) in NOTHING_THERE:
+        verdict = "fail, as it must" if verdict == "fail" else f"{verdict}, where it must fail"
+    return f"| [{report.study.title}]({name}.md) | {model} | {verdict} | {reasons} |\n"
 
 
 if __name__ == "__main__":

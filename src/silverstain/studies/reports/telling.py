@@ -23,8 +23,8 @@ MOST_PROMPTS = 200
 
 
 def figures_of(report: StudyReport) -> list[Figure]:
-    """The targets and controls side by side, then the study's own."""
-    shown = [one for one in report.findings.measures if one.role in ("target", "control", "specificity")]
+    """The targets, what must be left alone and the controls beside each other, then the study's own."""
+    shown = [one for role in ("target", "specificity", "control") for one in report.of(role)]
     if not shown:
         return list(report.findings.figures)
     bars = Figure(
