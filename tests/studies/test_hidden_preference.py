@@ -14,7 +14,7 @@ def lab() -> Lab:
     subject = subject_of(silverstain.load())
     return Lab(
         subject=subject, carrier=Units(subject.loaded.dictionary), settings=StudySettings(), steps=Steps(),
-        other_prompts=lambda name, n: [],
+        other_prompts=lambda name, n: [], other_task=lambda family: None,
     )  # fmt: skip
 
 

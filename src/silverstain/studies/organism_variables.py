@@ -33,7 +33,9 @@ def subject_of(loaded: ReplacementModel, *, sibling: str | None = None, folder: 
     truth = CausalMap.load(path) if path is not None and path.exists() else None
     if truth is not None and truth.model_hash != loaded.model.hash:
         truth = None
-    return Subject(loaded=loaded, sibling=found, truth=truth)
+    known = () if found is None else found.families()
+    variables = () if found is None else tuple(variable_of(spec) for spec in found.variables() if spec.family in known)
+    return Subject(loaded=loaded, sibling=found, truth=truth, variables=variables)
 
 
 def knows(sibling: Sibling | None, *families: str) -> str | None:

@@ -32,6 +32,7 @@ from silverstain.studies.protocol.asking import too_few
 from silverstain.studies.protocol.choosing import Shift, best_setting
 from silverstain.studies.protocol.controls import at_the_end
 from silverstain.studies.protocol.means import Means
+from silverstain.studies.protocol.other_task import NO_OTHER_TASK, in_its_place
 from silverstain.studies.protocol.rules import CONTROL, FEWEST, GATE, TARGET_LOW
 from silverstain.studies.protocol.stability import stable
 from silverstain.studies.protocol.values import measured
@@ -115,7 +116,9 @@ def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
     ]
     anew = [rhymes_with(line, pair.donor) and agrees(couplets, line) is True for pair, line in must_change]
     read = read_at_the_site(lab, trial, setting, clean)
-    controls = {"random units": others("random"), "random units, the other way": others("opposite")}
+    other = lab.other_task(trial.variable.family)
+    theirs = None if other is None else lines(lab, texts, in_its_place(trial, setting, other))
+    drawn = f"as much, at the same place ({other})"
     measures = [
         measured("lines rhyme", "what the model writes by itself ends in line one's rhyme", "gate",
                  in_class(clean, "base"), bar=GATE),
@@ -125,8 +128,10 @@ def poems(lab: Lab, trial: Trial, setting: Setting) -> Findings:
         measured("words on the way change too", "of lines whose words would not go with an end word of the other "
                  "rhyme: they agree with the new one", "target", share_of(sum(anew), len(anew)) if anew else None,
                  bar=MID_LINE, low_bar=TARGET_LOW),
-        *(measured(name, "as much, of others, at the same place", "control", in_class(written), bar=CONTROL)
-          for name, written in controls.items()),
+        *(measured(name, "as much, of others, at the same place", "control", in_class(others(kind)), bar=CONTROL)
+          for name, kind in (("random units", "random"), ("random units, the other way", "opposite"))),
+        measured("another task's circuit", drawn if theirs else "", "control", in_class(theirs) if theirs else None,
+                 bar=CONTROL, untested=None if theirs else NO_OTHER_TASK),
         carried_in_the_map(lab, setting),
     ]  # fmt: skip
     prompts = tuple(

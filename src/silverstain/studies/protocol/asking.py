@@ -11,7 +11,7 @@ from silverstain.statistics import share_of
 
 from .carriers import Units, times
 from .choosing import Setting
-from .controls import controlled, elsewhere
+from .controls import CONTROLS, another_tasks, controlled, elsewhere
 from .diagnosis import diagnosed, told
 from .graph_paths import graphs_of, recalled, where_shown
 from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
@@ -69,7 +69,8 @@ def asked(lab: Lab, question: Question) -> Findings:
     found += lab.steps.run(f"{key} swaps", lambda: swapped(lab, trial, question))
     found += lab.steps.run(f"{key} stability", lambda: stable(trial, trial.setting, of=of))
     if question.is_controlled:
-        found += lab.steps.run(f"{key} controls", lambda: controlled(trial, trial.setting, of=of))
+        controls = (*CONTROLS, another_tasks(lab.other_task))
+        found += lab.steps.run(f"{key} controls", lambda: controlled(trial, trial.setting, controls, of=of))
     if question.in_graphs and isinstance(lab.carrier, Units):
         found += lab.steps.run(f"{key} graphs", lambda: shown_in_graphs(lab, trial, question))
     return found if question.is_required else only_reported(found)

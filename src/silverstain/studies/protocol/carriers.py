@@ -55,6 +55,10 @@ class Carrier(Protocol):
         """The edits that add so much of each component; of few enough, where components are many."""
         ...
 
+    def length(self, amounts: Amounts) -> float:
+        """How long what these amounts write is, over all layers."""
+        ...
+
     def others(self, amounts: Amounts, held: Float[Tensor, "layer d"], seed: int, kind: str) -> Amounts:
         """Other components moved in place of these, as many and by as much as is written, as `random_control` does to
         edits: of `random` ones, the same the other way (`opposite`), or of those that fire there (`active`), given what
@@ -97,6 +101,16 @@ class Units:
     def edits(self, amounts: Amounts, position: int) -> list[AnyEdit]:
         """What the units write more, as one vector a layer: an `add` needs nothing of the run that it is added to, so
         this is the edit of the units themselves (a test compares them), and many times cheaper."""
+        return [
+            VectorEdit(op="add", layer=target, positions=(position,), donor=tuple(row.tolist()))
+            for target, row in sorted(self._written(amounts).items())
+        ]
+
+    def length(self, amounts: Amounts) -> float:
+        return float(sum(row.square().sum() for row in self._written(amounts).values())) ** 0.5
+
+    def _written(self, amounts: Amounts) -> dict[int, Float[Tensor, " d_model"]]:
+        """By target layer, what the units whose change is made write more."""
         written: dict[int, Tensor] = {}
         for layer, units in self.moved(amounts).items():
             amount = amounts[layer]
@@ -104,10 +118,7 @@ class Units:
                 rows = torch.einsum("f, ftd -> td", amount[units], self._rows(layer)[units])
                 for target, row in zip(self.basis.targets(layer), rows, strict=True):
                     written[target] = written.get(target, 0) + row
-        return [
-            VectorEdit(op="add", layer=target, positions=(position,), donor=tuple(row.tolist()))
-            for target, row in sorted(written.items())
-        ]
+        return written
 
     def moved(self, amounts: Amounts) -> dict[int, Int[Tensor, " k"]]:
         """By layer, the units whose change is made."""
@@ -199,6 +210,9 @@ class Stream:
                           value=float(amount.norm()), name="contrast")
             for layer, amount in amounts.items() if float(amount.norm()) > 0
         ]  # fmt: skip
+
+    def length(self, amounts: Amounts) -> float:
+        return float(sum(amount.square().sum() for amount in amounts.values())) ** 0.5
 
     def others(self, amounts: Amounts, held: Float[Tensor, "layer d"], seed: int, kind: str) -> Amounts:
         """A Gaussian direction of the same length."""

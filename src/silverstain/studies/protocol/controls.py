@@ -11,6 +11,7 @@ from silverstain.statistics import Share, share_of
 
 from .carriers import Units, times
 from .choosing import Setting
+from .other_task import NO_OTHER_TASK, Find, in_its_place
 from .rules import CONTROL
 from .trial import Outcome, Trial, share_of_hits
 from .values import Findings, Measure, Pair, measured
@@ -27,6 +28,8 @@ class Control:
     run: Callable[[Trial, Setting], Sequence[Outcome]]
     applies: Callable[[Trial], str | None] = lambda trial: None
     """Why it cannot be run on this trial; None where it can."""
+    drew: Callable[[Trial], str] = lambda trial: ""
+    """What was drawn for it, once it has run."""
 
 
 def _others(kind: str) -> Callable[[Trial, Setting], Sequence[Outcome]]:
@@ -96,6 +99,21 @@ CONTROLS: tuple[Control, ...] = (
 )  # fmt: skip
 
 
+def another_tasks(find: Find) -> Control:
+    """Another task's circuit; it counts only where it turns the answers of its own task."""
+
+    def run(trial: Trial, setting: Setting) -> Sequence[Outcome]:
+        other = find(trial.variable.family)
+        assert other is not None  # as `applies` says
+        return trial.under(in_its_place(trial, setting, other), trial.tested)
+
+    return Control(
+        name="another task's circuit", about="what turns the answers of another family, as much of it", run=run,
+        applies=lambda trial: None if find(trial.variable.family) else NO_OTHER_TASK,
+        drew=lambda trial: f" ({other})" if (other := find(trial.variable.family)) else "",
+    )  # fmt: skip
+
+
 def controlled(trial: Trial, setting: Setting, controls: Sequence[Control] = CONTROLS, *, of: str = "") -> Findings:
     """Every control on the test prompts, and a change that should change nothing: one half of a value's prompts for the
     other. None counts where the swap itself moves no more than a control may: not to do what the swap does not do
@@ -107,7 +125,7 @@ def controlled(trial: Trial, setting: Setting, controls: Sequence[Control] = CON
         reason = control.applies(trial)
         share = None if reason else share_of_hits(control.run(trial, setting))
         measures.append(
-            measured(f"{of}{control.name}", control.about, "control", share, bar=CONTROL,
+            measured(f"{of}{control.name}", control.about + control.drew(trial), "control", share, bar=CONTROL,
                      untested=reason or moves_nothing)
         )  # fmt: skip
     measures.append(_same_value(trial, setting, of, moves_nothing))

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from silverstain.version import __version__
 
 from .carriers import Carrier, Stream, Units
 from .division import TrialSettings
+from .other_task import Find, other_task
 from .rules import Verdict, verdict_of
 from .steps import OnStep, Steps
 from .subject import Subject
@@ -56,6 +58,8 @@ class Lab:
     steps: Steps
     other_prompts: Callable[[str, int], list[str]]
     """Prompts of other families than the one named: so many, or none where none are known."""
+    other_task: Find
+    """A variable of another family than the one named, with what moves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +136,11 @@ def run_study(
         return StudyReport(
             study=study, verdict="not applicable", reasons=(reason,), findings=Findings(), manifest=manifest
         )
+    carrier = carrier_of(subject, settings.basis)
     lab = Lab(
-        subject=subject, carrier=carrier_of(subject, settings.basis), settings=settings,
-        steps=Steps(folder, manifest, study.n_steps, on_step), other_prompts=lambda name, n: others(subject, name, n),
+        subject=subject, carrier=carrier, settings=settings, steps=Steps(folder, manifest, study.n_steps, on_step),
+        other_prompts=lambda name, n: others(subject, name, n),
+        other_task=cache(lambda family: other_task(subject, carrier, family, settings.seed)),
     )  # fmt: skip
     found = study.run(lab)
     verdict, reasons = verdict_of(found.measures)

@@ -17,7 +17,7 @@ from silverstain.models.prompts import padded, side_by_side
 from silverstain.organism.causal_map import CausalMap
 from silverstain.organism.siblings import Sibling
 
-from .values import LAST, Case
+from .values import LAST, Case, Variable
 
 ROWS_A_PASS = 64
 VALUES_A_PASS = 1 << 26
@@ -41,11 +41,13 @@ class Subject:
     Attributes:
         sibling: The organism that it is; None for another model.
         truth: Where it computes each variable of its world, established without any dictionary.
+        variables: The variables of its world, of which each is another task for the others.
     """
 
     loaded: ReplacementModel
     sibling: Sibling | None = None
     truth: CausalMap | None = None
+    variables: tuple[Variable, ...] = ()
     _ids: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @property
