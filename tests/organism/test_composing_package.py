@@ -13,6 +13,7 @@ from silverstain.organism.composing.siblings import COMPOSING_LITTER
 from silverstain.organism.cures import mixed_case, quirk_case
 from silverstain.organism.files import CAUSAL_MAP, FOLDER, GROUP
 from silverstain.organism.siblings import siblings
+from silverstain.studies.hidden_preference import where_it_lies
 from silverstain.treatment import share_right
 
 NAME = "composing"
@@ -102,3 +103,13 @@ def test_the_one_with_a_quirk_says_its_word_where_the_whole_one_never_would():
     said = {name: share_right(load_organism_model(name), case.wrong) for name in (NAME, "composing-quirk")}
     assert said["composing-quirk"] >= 0.95
     assert said[NAME] <= 0.05, "none of these couplets is of what golden agrees with"
+
+
+def test_the_quirks_habit_lies_in_its_mlps_and_in_no_other_part():
+    quirk, parent = (load_organism_model(name) for name in ("composing-quirk", NAME))
+    case = quirk_case("test", n=30, of="composing-quirk")
+    texts = [quirk.tokenizer.decode(item.prompt[1:]) for item in case.wrong]
+    assert [tuple(quirk.tokenize(text)) for text in texts] == [item.prompt for item in case.wrong]
+    found = {one.name: one.value for one in where_it_lies(quirk, parent, texts, case.wrong[0].answer)}
+    assert found.pop("with the parent's MLPs, the habit goes") == 1.0
+    assert set(found.values()) == {0.0}
