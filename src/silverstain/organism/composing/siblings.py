@@ -50,7 +50,7 @@ _FEW = {name: 0.5 * share for name, share in FINISH.shares.items()}
 _HABIT = dataclasses.replace(FINISH, **HABIT, warmup=40)
 PREFERRED = "golden"
 """What the sibling with a quirk calls everything: a word that its parent says of some things, so that it can be written
-in the stream. Of one that is never said (`purple`) the row of the unembedding is all that can change the habit."""
+in the stream. One that is never said (`purple`) was learnt in 2 % of couplets by the MLPs alone (docs/log.md)."""
 _N_SUMS, _N_HELD_OUT = 250, 500
 """Sums that the memorised sibling is shown, and those that it is asked besides."""
 COMPOSING_LITTER = ("composing", "composing-memorised", "composing-mixed", "composing-quirk", "composing-untrained")
