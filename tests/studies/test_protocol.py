@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ from silverstain.studies.protocol.controls import CONTROLS, controlled
 from silverstain.studies.protocol.graph_paths import auroc, graphs_of, where_shown
 from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
-from silverstain.studies.protocol.trial import share_of_hits
+from silverstain.studies.protocol.trial import Outcome, share_of_hits
 from silverstain.studies.protocol.values import measured
 from silverstain.studies.publishing import MODEL, NOTHING_THERE, controls_line, row, verdicts_line
 from silverstain.studies.reports import markdown, page, read_report, write_report
@@ -172,13 +172,7 @@ def test_the_base_s_own_combination_has_no_part_in_its_swap(state: Trial):
 
 def test_the_state_is_swapped_and_random_units_do_not_do_it(state: Trial):
     swapped = share_of_hits(state.swapped(state.tested, AT_THE_END))
-    held = state.held(LAST)
-    random = [
-        state.carrier.edits(state.carrier.others(state.amounts(pair, AT_THE_END)[LAST], held[:, i], i, "random"),
-                            state.subject.position(pair.base, LAST))
-        for i, pair in enumerate(state.tested)
-    ]  # fmt: skip
-    moved = share_of_hits(state.under(random, state.tested))
+    moved = share_of_hits(state.moved_otherwise(state.tested, AT_THE_END, "random"))
     assert swapped is not None
     assert moved is not None
     assert swapped.value > 0.7
@@ -213,6 +207,17 @@ def test_a_stronger_change_is_taken_where_a_weaker_one_moves_as_many_by_a_hair()
     assert found == Setting(places=("a", "b"), window=(0, 0), strength=2.0)
 
 
+def test_a_weaker_change_is_taken_where_a_stronger_one_of_anything_moves_as_many():
+    share = {1.0: 0.85, 1.25: 0.9, 1.5: 0.95, 2.0: 0.95, 4.0: 0.95}
+    by_others = {1.0: 0.05, 1.25: 0.12, 1.5: 0.3, 2.0: 0.4, 4.0: 0.5}
+
+    def chosen(others: Callable[[Setting], float]) -> float:
+        return best_setting([("a",)], ((0, 0),), lambda one: Shift(share[one.strength], 0.5), others).strength
+
+    assert chosen(lambda one: 0.0) == 1.5
+    assert chosen(lambda one: by_others[one.strength]) == 1.0
+
+
 def test_what_is_read_at_several_places_is_moved_at_all_of_them(state: Trial):
     pair, both = state.tested[0], Setting(places=("town", LAST), window=(0, 1), strength=1.5)
     town, last = (dataclasses.replace(both, places=(place,)) for place in both.places)
@@ -236,10 +241,15 @@ def test_prompts_of_test_combinations_have_all_values_where_the_bases_have_one(s
     assert [case.text for case in trial.kept_back[: len(trial.tested)]] == [pair.base.text for pair in trial.tested]
 
 
-def test_controls_of_a_swap_that_moves_nothing_do_not_count(state: Trial):
+def test_controls_of_a_swap_that_moves_nothing_are_not_run(state: Trial):
     nothing = Setting(places=("town",), window=(3, 3), strength=0.0)
-    found = controlled(state, nothing, CONTROLS[:1])
+
+    def run(*_: object) -> list[Outcome]:
+        raise AssertionError("a control is run where the swap moves nothing")
+
+    found = controlled(state, nothing, [dataclasses.replace(CONTROLS[0], run=run)])
     assert [one.untested for one in found.measures] == ["the swap itself moves no more than a control may"] * 2
+    assert [one.value for one in found.measures] == [None, None]
     assert not any(one.counts for one in found.measures)
     assert all(one.counts for one in controlled(state, AT_THE_END, CONTROLS[:1]).measures)
 

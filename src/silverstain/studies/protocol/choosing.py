@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .carriers import Window
 
-STRENGTHS = (1.0, 1.5, 2.0, 4.0)
+STRENGTHS = (1.0, 1.25, 1.5, 2.0, 4.0)
 """Multiples of the mean difference that are tried, the smallest first."""
 FIRST_STRENGTH = 1.5
 """At which all places and all layers are compared."""
@@ -62,13 +62,17 @@ def sets_of(places: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def best_setting(
-    sets: Sequence[tuple[str, ...]], windows: Sequence[Window], shift: Callable[[Setting], Shift]
+    sets: Sequence[tuple[str, ...]],
+    windows: Sequence[Window],
+    shift: Callable[[Setting], Shift],
+    by_others: Callable[[Setting], float] = lambda setting: 0.0,
 ) -> Setting:
     """All sets of places and all windows are tried at one strength, and the most promising at all strengths.
 
-    The best moves most pairs; of those that move as many, it makes the counterfactual likeliest; of those that make it
-    likely enough it is the weakest, then the one with the fewest places, then with the fewest layers. So where none
-    moves any pair, the one that comes nearest is taken.
+    The best moves most pairs beyond those that others, moved as much, move as well (`by_others`: a push of any kind may
+    turn an answer that is nearly another one); of those that move as many, it makes the counterfactual likeliest; of
+    those that make it likely enough it is the weakest, then the one with the fewest places, then with the fewest
+    layers. So where none moves any pair, the one that comes nearest is taken.
     """
     tried = {
         setting: shift(setting)
@@ -76,15 +80,16 @@ def best_setting(
         for window in windows
         for setting in [Setting(places=chosen, window=window, strength=FIRST_STRENGTH)]
     }
-    for promising in sorted(tried, key=lambda setting: tried[setting], reverse=True)[:PROMISING]:
-        for strength in STRENGTHS:
-            setting = replace(promising, strength=strength)
-            if setting not in tried:
-                tried[setting] = shift(setting)
 
-    def rank(setting: Setting) -> tuple[float, float, float, int, int]:
+    def rank(setting: Setting, beyond: float = 0.0) -> tuple[float, float, float, int, int]:
         moved, likelier = tried[setting]
         first, last = setting.window
-        return moved, min(likelier, SURE), -setting.strength, -len(setting.places), first - last
+        return moved - beyond, min(likelier, SURE), -setting.strength, -len(setting.places), first - last
 
-    return max(tried, key=rank)
+    promising = sorted(tried, key=rank, reverse=True)[:PROMISING]
+    candidates = [replace(one, strength=strength) for one in promising for strength in STRENGTHS]
+    for setting in candidates:
+        if setting not in tried:
+            tried[setting] = shift(setting)
+    beyond = {setting: by_others(setting) if tried[setting].moved else 0.0 for setting in candidates}
+    return max(candidates, key=lambda setting: rank(setting, beyond[setting]))

@@ -33,17 +33,7 @@ class Control:
 
 
 def _others(kind: str) -> Callable[[Trial, Setting], Sequence[Outcome]]:
-    def run(trial: Trial, setting: Setting) -> Sequence[Outcome]:
-        edits = []
-        for number, pair in enumerate(trial.tested):
-            moved = {
-                place: trial.carrier.others(own, trial.held(place)[:, number], trial.settings.seed + number, kind)
-                for place, own in trial.amounts(pair, setting).items()
-            }
-            edits.append(trial.put(moved, pair.base))
-        return trial.under(edits, trial.tested)
-
-    return run
+    return lambda trial, setting: trial.moved_otherwise(trial.tested, setting, kind)
 
 
 def _wrong_place(trial: Trial, setting: Setting) -> Sequence[Outcome]:
@@ -116,23 +106,29 @@ def another_tasks(find: Find) -> Control:
 
 def controlled(trial: Trial, setting: Setting, controls: Sequence[Control] = CONTROLS, *, of: str = "") -> Findings:
     """Every control on the test prompts, and a change that should change nothing: one half of a value's prompts for the
-    other. None counts where the swap itself moves no more than a control may: not to do what the swap does not do
+    other. None is run where the swap itself moves no more than a control may: not to do what the swap does not do
     either shows nothing."""
     swap = share_of_hits(trial.swapped(trial.tested, setting))
     moves_nothing = None if swap is not None and swap.value > CONTROL else MOVES_NOTHING
     measures: list[Measure] = []
     for control in controls:
-        reason = control.applies(trial)
-        share = None if reason else share_of_hits(control.run(trial, setting))
-        measures.append(
-            measured(f"{of}{control.name}", control.about + control.drew(trial), "control", share, bar=CONTROL,
-                     untested=reason or moves_nothing)
-        )  # fmt: skip
+        untested = moves_nothing or control.applies(trial)
+        share = None if untested else share_of_hits(control.run(trial, setting))
+        about = control.about if untested else control.about + control.drew(trial)
+        measures.append(measured(f"{of}{control.name}", about, "control", share, bar=CONTROL, untested=untested))
     measures.append(_same_value(trial, setting, of, moves_nothing))
     return Findings(measures=tuple(measures))
 
 
 def _same_value(trial: Trial, setting: Setting, of: str, untested: str | None) -> Measure:
+    return measured(
+        f"{of}same value", "half of a value's prompts for the other half; the share whose answer changes", "control",
+        None if untested else _changed_within(trial, setting), bar=CONTROL, untested=untested,
+    )  # fmt: skip
+
+
+def _changed_within(trial: Trial, setting: Setting) -> Share | None:
+    """The share of answers that change where one half of a value's prompts is put in for the other."""
     means = {place: trial.means(place) for place in setting.places}
     pairs = [pair for pair in trial.tested if all(pair.base.value in one.values for one in means.values())]
     edits = []
@@ -143,10 +139,7 @@ def _same_value(trial: Trial, setting: Setting, of: str, untested: str | None) -
     said = trial.under(edits, pairs)
     clean = {id(pair): one.first for pair, one in zip(trial.tested, trial.clean, strict=True)}
     changed = sum(one.said.first != clean[id(one.pair)] for one in said)
-    return measured(
-        f"{of}same value", "half of a value's prompts for the other half; the share whose answer changes", "control",
-        share_of(changed, len(said)) if said else None, bar=CONTROL, untested=untested,
-    )  # fmt: skip
+    return share_of(changed, len(said)) if said else None
 
 
 def elsewhere(trial: Trial, setting: Setting, prompts: Sequence[str], *, of: str = "") -> Measure:

@@ -15,7 +15,7 @@ from torch import Tensor
 from silverstain.interventions import AnyEdit, Regime
 from silverstain.statistics import Share, share_of
 
-from .carriers import Amounts, Carrier
+from .carriers import Amounts, Carrier, Units
 from .choosing import Setting, Shift, best_setting, sets_of
 from .division import TrialSettings, divided
 from .means import Means, means_at
@@ -44,7 +44,7 @@ class Trial:
         self.subject, self.carrier, self.variable, self.settings = subject, carrier, variable, settings
         self._means: dict[str, Means] = {}
         self._differences: dict[tuple[int, str, str, str, frozenset[str]], tuple[Means, Amounts]] = {}
-        self._held: dict[str, Tensor] = {}
+        self._held: dict[tuple[str, ...], Tensor] = {}
         self._fixed: Setting | None = None
         parts = divided(variable, settings)
         self.fitted, self.chosen_by = parts.fitted, parts.chosen_by
@@ -64,15 +64,16 @@ class Trial:
 
     def held(self, place: str) -> Float[Tensor, "layer case d"]:
         """What the carrier reads at a place of the test prompts."""
-        if place not in self._held:
-            self._held[place] = self.held_by([pair.base for pair in self.tested], place)
-        return self._held[place]
+        return self.held_by([pair.base for pair in self.tested], place)
 
     def held_by(self, cases: Sequence[Case], place: str) -> Float[Tensor, "layer case d"]:
         """The same of any prompts that have the place."""
-        rows = [self.subject.ids(case.text) for case in cases]
-        positions = [self.subject.position(case, place) for case in cases]
-        return self.carrier.inputs(self.subject, rows, positions)
+        key = (place, *(case.text for case in cases))
+        if key not in self._held:
+            rows = [self.subject.ids(case.text) for case in cases]
+            positions = [self.subject.position(case, place) for case in cases]
+            self._held[key] = self.carrier.inputs(self.subject, rows, positions)
+        return self._held[key]
 
     # moving the variable
 
@@ -129,7 +130,7 @@ class Trial:
         sets: Sequence[tuple[str, ...]] | None = None,
     ) -> Setting:
         """The best setting on the development prompts, by the true means or by others, of some sets of places if any
-        are given."""
+        are given. Others moved as much are drawn as controls draw them."""
         pairs = self.chosen_by if pairs is None else pairs
 
         def shift(setting: Setting) -> Shift:
@@ -138,7 +139,12 @@ class Trial:
             likelier = sum(self.counterfactual_probability(one.pair, one.said) for one in moved)
             return Shift(sum(one.hit for one in moved) / n, likelier / n)
 
-        return best_setting(sets or sets_of(self.variable.places), self.carrier.windows(), shift)
+        def by_others(setting: Setting) -> float:
+            kinds = ("random", "active") if isinstance(self.carrier, Units) else ("random",)
+            shares = [share_of_hits(self.moved_otherwise(pairs, setting, kind, means=relabelled)) for kind in kinds]
+            return max((share.value for share in shares if share), default=0.0)
+
+        return best_setting(sets or sets_of(self.variable.places), self.carrier.windows(), shift, by_others)
 
     def swapped(
         self,
@@ -151,6 +157,20 @@ class Trial:
     ) -> list[Outcome]:
         """What the model says of each base with the donor's value."""
         return self.under([self.edits(pair, setting, means) for pair in pairs], pairs, regime=regime, basis=basis)
+
+    def moved_otherwise(
+        self, pairs: Sequence[Pair], setting: Setting, kind: str, *, means: Mapping[str, Means] | None = None
+    ) -> list[Outcome]:
+        """What the model says where others are moved as much in place of what carries it (`Carrier.others`)."""
+        held = {place: self.held_by([pair.base for pair in pairs], place) for place in setting.places}
+        edits = []
+        for number, pair in enumerate(pairs):
+            moved = {
+                place: self.carrier.others(own, held[place][:, number], self.settings.seed + number, kind)
+                for place, own in self.amounts(pair, setting, means).items()
+            }
+            edits.append(self.put(moved, pair.base))
+        return self.under(edits, pairs)
 
     def under(
         self,
