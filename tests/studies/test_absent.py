@@ -9,7 +9,7 @@ from silverstain.organism.siblings import siblings
 from silverstain.organism.world import LANGUAGES, default_lexicon
 from silverstain.studies.multilingual import concept_apart
 from silverstain.studies.organism_variables import subject_of
-from silverstain.studies.poems import couplets_of, rhyme_at
+from silverstain.studies.poems import couplets_of, plan_at
 from silverstain.studies.protocol import Subject
 from silverstain.studies.two_hop import state_of
 
@@ -59,7 +59,7 @@ def test_a_concept_of_one_language_is_asked_for_in_another():
 
 def test_couplets_in_which_nothing_agrees_are_asked_where_a_plan_would_be():
     subject = subject_as("couplets-free")
-    pairs = rhyme_at(subject, "line break").draw(40, 0)
+    pairs = plan_at(subject, "line break").draw(40, 0)
     assert pairs
     assert all(pair.base.text.endswith(",") for pair in pairs)
     assert {couplets_of(subject).goes_with("furry", end) for end in ("cat", "jar")} == {None}

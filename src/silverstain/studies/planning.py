@@ -24,8 +24,9 @@ from silverstain.studies.poems import (
     end_of,
     fits,
     lines,
-    rhyme_at,
+    plan_at,
     rhymes_with,
+    words_behind_the_break,
 )
 from silverstain.studies.protocol import Figure, Findings, Lab, Measure, Pair, Setting, Study, Trial
 from silverstain.studies.protocol.asking import too_few
@@ -58,7 +59,7 @@ def run(lab: Lab) -> Findings:
 
 
 def trial_at(lab: Lab, site: str) -> Trial:
-    return Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, site, SITES.index(site)), lab.settings.trial)
+    return Trial(lab.subject, lab.carrier, plan_at(lab.subject, site, SITES.index(site)), lab.settings.trial)
 
 
 def chosen(lab: Lab, trials: Mapping[str, Trial]) -> Findings:
@@ -170,16 +171,17 @@ def carried_in_the_map(lab: Lab, setting: Setting) -> Measure:
 
 
 def read_at_the_site(lab: Lab, trial: Trial, setting: Setting, clean: Sequence[Sequence[str]]) -> Share:
-    """Of the lines as written, how many end in the rhyme whose mean there, over development prompts of other first
-    lines, is nearest in direction."""
+    """Of the lines as written, how many end as planned by the plan whose mean there, over development prompts of other
+    first lines, is nearest in direction: of all plans, also those that do not go with the words that are said."""
     means, held = trial.means(setting.place), trial.held(setting.place)
     first, last = setting.window
-    rhymes = couplets_of(lab.subject).rhymes
+    couplets = couplets_of(lab.subject)
+    known = {word for word, _ in couplets.rhymes.words}
     hits = 0
-    for number, line in enumerate(clean):
+    for number, (line, pair) in enumerate(zip(clean, trial.tested, strict=True)):
         best = max(means.values, key=lambda value: _score(lab, means, value, held[:, number], first, last))
-        end = end_of(line)
-        hits += end in {word for word, _ in rhymes.words} and rhymes.class_of(end) == best
+        end, said = end_of(line), words_behind_the_break(pair.base.text)
+        hits += end in known and couplets.plan(end, said) == best
     return share_of(hits, len(clean))
 
 
@@ -202,7 +204,7 @@ def sites(lab: Lab, trial: Trial, setting: Setting) -> Findings:
     clean = lines(lab, texts)
     shares: dict[str, Share] = {}
     n_written = SITES.index(setting.place)
-    at_end = Trial(lab.subject, lab.carrier, rhyme_at(lab.subject, LINE_END, n_written), lab.settings.trial)
+    at_end = Trial(lab.subject, lab.carrier, plan_at(lab.subject, LINE_END, n_written), lab.settings.trial)
     moved = replace(setting, places=(LINE_END,))
     written = lines(lab, texts, [at_end.edits(pair, moved) for pair in pairs])
     shares[LINE_END] = _share(written, pairs)

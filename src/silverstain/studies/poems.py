@@ -3,7 +3,7 @@ that a model writes behind them.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from silverstain.interventions import AnyEdit
@@ -30,12 +30,21 @@ class Couplets:
     goes_with: Callable[[str, str], bool | None]
     """(word on the way, end word): None for words that go with every end word."""
 
+    def fitting(self, ends: Iterable[str], said: Sequence[str]) -> frozenset[str]:
+        """The end words that go with all words of line two that are said already."""
+        return frozenset(end for end in ends if all(self.goes_with(word, end) is not False for word in said))
+
     def wanted(self, pair: Pair) -> frozenset[str]:
         """End words of the donor's rhyme that go with all that the base has already said of line two."""
-        said = words_behind_the_break(pair.base.text)
-        return frozenset(
-            end for end in pair.donor.answers if all(self.goes_with(word, end) is not False for word in said)
-        )
+        return self.fitting(pair.donor.answers, words_behind_the_break(pair.base.text))
+
+    def plan(self, word: str, said: Sequence[str]) -> str:
+        """What can be planned behind a line one that ends in a word of this rhyme: the rhyme, or where the words that
+        are said already rule some of its end words out, the others."""
+        rhyme = self.rhymes.class_of(word)
+        ends = [end for words in self.rhymes.classes[rhyme].values() for end in words]
+        still = self.fitting(ends, said)
+        return rhyme if len(still) == len(ends) else " ".join(sorted(still))
 
 
 def words_behind_the_break(text: str) -> list[str]:
@@ -64,26 +73,27 @@ def couplets_of(subject: Subject) -> Couplets:
     )
 
 
-def rhyme_at(subject: Subject, site: str, n_written: int = 0) -> Variable:
-    """The rhyme of line one, in prompts that end at the line break, or so many words behind it. What line two then
-    says already must leave an end word of the donor's rhyme."""
+def plan_at(subject: Subject, site: str, n_written: int = 0) -> Variable:
+    """What is planned in prompts that end at the line break, or so many words behind it: the rhyme of line one, and of
+    its end words those that go with what line two says already (`Couplets.plan`). The donor has another line one and
+    the same words behind it, and these must leave an end word of its rhyme."""
     assert subject.sibling is not None
     family, couplets = subject.sibling.families()[NAME], couplets_of(subject)
 
     def draw(n: int, seed: int) -> Sequence[Pair]:
         rng = random.Random(f"poems {seed}")
-        cases: list[Case] = []
-        while len(cases) < 2 * n:
-            made = family.sample(rng)
-            form = made.variables.get("form", "")
+        made: list[Sentence] = []
+        while len(made) < 2 * n:
+            one = family.sample(rng)
+            form = one.variables.get("form", "")
             if form.startswith(("couplet", "neutral couplet", FREE)) and "named" not in form:
-                cases.append(case_of(made, couplets.rhymes, n_written))
-        pairs = [
-            Pair(base=a, donor=b, counterfactual=b.answers)
-            for a, b in zip(cases[:n], cases[n:], strict=True)
-            if a.value != b.value
-        ]
-        return [pair for pair in pairs if couplets.wanted(pair)]
+                made.append(one)
+        pairs = []
+        for base, donor in zip(made[:n], made[n:], strict=True):
+            said = second_line(base)[:n_written]
+            a, b = case_of(base, couplets, said), case_of(donor, couplets, said)
+            pairs.append(Pair(base=a, donor=b, counterfactual=couplets.fitting(b.answers, said)))
+        return [pair for pair in pairs if pair.base.value != pair.donor.value and pair.counterfactual]
 
     form = "planned before the first words" if has_variable(subject.sibling, NAME, "rhyme") else ""
     name = "rhyme"
@@ -92,16 +102,19 @@ def rhyme_at(subject: Subject, site: str, n_written: int = 0) -> Variable:
     return Variable(family=NAME, name=name, form=form, draw=draw, places=(site,))
 
 
-def case_of(made: Sentence, rhymes: Rhymes, n_written: int = 0) -> Case:
-    """Line one up to its break and so many words of line two; the site is the last token of it."""
-    comma = made.words.index(",")
-    first, site = made.variables["first"], SITES[n_written]
-    line_one = join_words(made.words[: comma + 1])
-    text = join_words(made.words[: comma + 1 + n_written])
-    last = made.words[comma + n_written]
+def second_line(made: Sentence) -> tuple[str, ...]:
+    return made.words[made.words.index(",") + 1 :]
+
+
+def case_of(made: Sentence, couplets: Couplets, said: Sequence[str] = ()) -> Case:
+    """Line one up to its break, and the words of line two that are said; the site is the last token of it."""
+    first, site = made.variables["first"], SITES[len(said)]
+    line_one = join_words(made.words[: made.words.index(",") + 1])
+    text = join_words((line_one, *said))
+    last = said[-1] if said else ","
     return Case(
-        text=text, value=made.variables["rhyme"], combination=first,
-        answers=frozenset(word for word, _ in rhymes.rhyming(first)),
+        text=text, value=couplets.plan(first, said), combination=first,
+        answers=frozenset(word for word, _ in couplets.rhymes.rhyming(first)),
         spans={
             LINE_END: (len(line_one) - 1 - len(first), len(line_one) - 1), site: (len(text) - len(last), len(text)),
         },

@@ -26,7 +26,7 @@ class TrialSettings:
     """
 
     n: int = 100
-    n_chosen_by: int = 24
+    n_chosen_by: int = 48
     n_fitted: int = 1200
     n_drawn: int = 4000
     seed: int = 0
