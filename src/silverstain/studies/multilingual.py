@@ -12,13 +12,22 @@ import torch
 
 from silverstain.organism.composing.words import SaidWordsFamily
 from silverstain.organism.families.apart import WordsApart
-from silverstain.organism.families.words import NAME, antonym, cross_antonym, synonym
+from silverstain.organism.families.words import (
+    ANTONYM,
+    LANGUAGE_NAMES,
+    NAME,
+    SYNONYM,
+    antonym,
+    cross_antonym,
+    synonym,
+)
 from silverstain.organism.sentence import Sentence
 from silverstain.organism.siblings import Sibling
 from silverstain.organism.variables.words import is_taught, opposite
 from silverstain.organism.world import LANGUAGES, Concept, default_lexicon
 from silverstain.studies.organism_variables import knows
 from silverstain.studies.protocol import (
+    LAST,
     Case,
     Figure,
     Findings,
@@ -32,19 +41,25 @@ from silverstain.studies.protocol import (
     asked,
 )
 
-WORD = "word"
+WORD, OPERATION, LANGUAGE = "word", "operation", "language"
+"""Places of a question, beside its last token."""
+OPERATIONS = tuple(text.split()[1] for text in (*ANTONYM, *SYNONYM))
+LANGUAGE_WORDS = tuple(name for names in LANGUAGE_NAMES for name in names)
 N_OVERLAP = 60
 """Concepts whose three prompts are compared."""
 
 
 def case_of(made: Sentence, word: str, value: str, combination: str) -> Case:
-    """A prompt with the place of its word; what is asked and the language name have none of their own."""
+    """A prompt with the places of its word, of what is asked (`opposite`) and, where one is named, of the language."""
     text = made.prompt
-    found = re.search(rf"(?<!\S){re.escape(word)}(?![\w-])", text)
-    assert found is not None, f"{word!r} is not in {text!r}"
+    found = {
+        place: re.search(rf"(?<!\S)({'|'.join(map(re.escape, words))})(?![\w-])", text)
+        for place, words in {WORD: (word,), OPERATION: OPERATIONS, LANGUAGE: LANGUAGE_WORDS}.items()
+    }
+    assert found[WORD] is not None, f"{word!r} is not in {text!r}"
     return Case(
         text=text, value=value, combination=combination, answers=frozenset({made.words[made.answer]}),
-        spans={WORD: found.span()},
+        spans={place: one.span() for place, one in found.items() if one is not None},
     )  # fmt: skip
 
 
@@ -88,7 +103,12 @@ def operation_in(language: int, put: Wording = lambda rng, made: made) -> Variab
         return pairs
 
     return Variable(
-        family=NAME, name="operation", form=f"in {LANGUAGES[language]}, from the others", draw=draw, fits_on_donors=True
+        family=NAME,
+        name="operation",
+        form=f"in {LANGUAGES[language]}, from the others",
+        draw=draw,
+        fits_on_donors=True,
+        places=(OPERATION, LAST),
     )
 
 
@@ -130,7 +150,7 @@ def concept_of() -> Variable:
         return pairs
 
     return Variable(
-        family=NAME, name="concept", form="antonym, donor in another language", draw=draw, places=(WORD, "last")
+        family=NAME, name="concept", form="antonym, donor in another language", draw=draw, places=(WORD, LAST)
     )
 
 
@@ -155,7 +175,7 @@ def concept_apart(family: WordsApart) -> Variable:
             pairs.append(Pair(base=base, donor=donor, counterfactual=wanted, alike=_words(here)))
         return pairs
 
-    return Variable(family=NAME, name="concept", form="no concept in common", draw=draw, places=(WORD, "last"))
+    return Variable(family=NAME, name="concept", form="no concept in common", draw=draw, places=(WORD, LAST))
 
 
 def language_of() -> Variable:
@@ -179,7 +199,9 @@ def language_of() -> Variable:
             pairs.append(Pair(base=base, donor=donor, counterfactual=frozenset({opposite(one, wanted)}), alike=meant))
         return pairs
 
-    return Variable(family=NAME, name="language", form="antonym asked for in another", draw=draw)
+    return Variable(
+        family=NAME, name="language", form="antonym asked for in another", draw=draw, places=(LANGUAGE, LAST)
+    )
 
 
 def run(lab: Lab) -> Findings:
