@@ -5,10 +5,19 @@ import re
 
 import pytest
 
-from silverstain.organism.families.words import antonym
+from silverstain.organism.families.words import LANGUAGE_NAMES, antonym
 from silverstain.organism.siblings import siblings
 from silverstain.organism.world import LANGUAGES, default_lexicon
-from silverstain.studies.multilingual import WORD, case_of, operation_in, wording_of
+from silverstain.studies.multilingual import (
+    LANGUAGE,
+    OPERATION,
+    WORD,
+    case_of,
+    language_of,
+    operation_in,
+    wording_of,
+)
+from silverstain.studies.protocol import Case
 
 
 @pytest.mark.parametrize("world", ["general", "composing"])
@@ -21,6 +30,25 @@ def test_the_word_is_where_it_is_said_to_be(world: str, language: int):
         assert pair.base.text[first:end] == words[pair.base.combination][language]
         assert pair.base.value != pair.donor.value
         assert not pair.counterfactual & pair.base.answers
+        asked = said_at(pair.base, OPERATION)
+        assert asked in ANTONYMS if pair.base.value == "antonym" else asked.startswith(("syn", "sin"))
+        assert LANGUAGE not in pair.base.spans, "the question is in the language of its answer"
+
+
+def test_a_language_that_is_asked_for_has_a_place():
+    for pair in language_of().draw(60, 0):
+        assert said_at(pair.base, OPERATION) in ANTONYMS
+        spoken, named = pair.base.text.split()[0], said_at(pair.base, LANGUAGE)
+        names = dict(zip(("the", "le", "lo"), LANGUAGE_NAMES, strict=True))[spoken]
+        assert LANGUAGES[names.index(named)] == pair.base.value
+
+
+ANTONYMS = ("opposite", "contraire", "contrario")
+
+
+def said_at(case: Case, place: str) -> str:
+    first, end = case.spans[place]
+    return case.text[first:end]
 
 
 def test_where_words_are_said_by_somebody_there_are_many_prompts_of_each():

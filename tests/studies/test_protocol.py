@@ -49,7 +49,7 @@ from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
 from silverstain.studies.protocol.trial import Outcome, share_of_hits
 from silverstain.studies.protocol.values import measured
-from silverstain.studies.publishing import MODEL, NOTHING_THERE, controls_line, row, verdicts_line
+from silverstain.studies.publishing import Asking, askings, controls_line, row, verdicts_line
 from silverstain.studies.reports import markdown, page, read_report, write_report
 from silverstain.studies.reports.telling import figures_of
 from silverstain.studies.two_hop import STATE_FORMS, TWO_HOP, cannot_be_guessed
@@ -455,16 +455,27 @@ def test_the_index_counts_controls_that_failed_as_they_must(report: StudyReport)
 
 
 def test_the_index_says_how_many_pass_and_that_a_study_of_nothing_must_fail(report: StudyReport):
-    ((_, without),) = NOTHING_THERE
     failed = dataclasses.replace(report, verdict="fail")
     nothing = dataclasses.replace(failed, study=HIDDEN_PREFERENCE)
-    asked = [(TWO_HOP, MODEL), (TWO_HOP, MODEL), (HIDDEN_PREFERENCE, without)]
-    said = verdicts_line([report, failed, nothing], asked)
-    assert said == "1 of 2 studies pass; where there is nothing to be found, 1 of 1 fail, as they must.\n"
-    assert verdicts_line([report], asked[:1]) == "1 of 1 studies pass.\n"
-    assert "| fail |" in row(failed, "two-hop", MODEL)
-    assert "| fail, as it must |" in row(nothing, "hidden", without)
-    assert "| pass, where it must fail |" in row(dataclasses.replace(nothing, verdict="pass"), "hidden", without)
+    there, by_contrasts = Asking(study=TWO_HOP), Asking(study=TWO_HOP, basis="contrasts")
+    without = Asking(study=HIDDEN_PREFERENCE, model="organism/composing-mixed", finds_nothing=True)
+    said = verdicts_line([report, failed, report, nothing], [there, there, by_contrasts, without])
+    assert said == (
+        "1 of 2 studies pass; asked again by contrasts of the stream, 1 of 1 do; "
+        "where there is nothing to be found, 1 of 1 fail, as they must.\n"
+    )
+    assert verdicts_line([report], [there]) == "1 of 1 studies pass.\n"
+    assert "| units | fail |" in row(failed, there)
+    assert "| fail, as it must |" in row(nothing, without)
+    assert "| pass, where it must fail |" in row(dataclasses.replace(nothing, verdict="pass"), without)
+    assert row(report, by_contrasts).startswith("| [Two-hop reasoning](two-hop-contrasts.md) |")
+    assert by_contrasts.command == "silverstain study run two-hop --model organism/composing --basis contrasts"
+
+
+def test_every_study_has_a_report_and_no_two_share_a_page():
+    asked = askings()
+    assert {one.study.name for one in asked} == set(studies())
+    assert len({one.name for one in asked}) == len(asked)
 
 
 def test_a_report_of_another_study_is_refused(report: StudyReport, tmp_path: Path):

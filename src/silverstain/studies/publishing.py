@@ -9,6 +9,7 @@ What is found on the way is kept (in build/studies, or FOLDER); an interrupted r
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from silverstain.loading import load
@@ -19,18 +20,58 @@ from silverstain.storage import write_text_whole
 from .catalogue import STUDIES
 from .organism_variables import subject_of
 from .protocol import Study, StudyReport, StudySettings, run_study
+from .protocol.study import BasisKind
 from .reports import read_report, write_report
 from .reports.drawing import svg_of
 from .reports.telling import figures_of, markdown
 from .reports.writing import REPORT
 
 MODEL = "organism/composing"
-ASKED: tuple[tuple[str, str], ...] = (
-    ("hidden-preference", "organism/composing-quirk"), ("hidden-preference", "organism/composing-mixed"),
-)  # fmt: skip
-"""Studies of siblings; all others are asked of the composing organism."""
-NOTHING_THERE = frozenset({("hidden-preference", "organism/composing-mixed")})
-"""Studies of what is known to lack what they look for: they must fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """One report: which study, of which model, by what its variables are moved.
+
+    Attributes:
+        finds_nothing: The model is known to lack what the study looks for, so that it must fail.
+    """
+
+    study: Study
+    model: str = MODEL
+    basis: BasisKind = "units"
+    finds_nothing: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the report's page."""
+        sibling = sibling_of(self.model)
+        of_model = "" if self.model == MODEL or sibling is None else f"-{sibling.role}"
+        return f"{self.study.name}{of_model}{'' if self.basis == 'units' else f'-{self.basis}'}"
+
+    @property
+    def command(self) -> str:
+        basis = "" if self.basis == "units" else f" --basis {self.basis}"
+        return f"silverstain study run {self.study.name} --model {self.model}{basis}"
+
+
+BY_CONTRASTS = ("planning", "multilingual")
+"""Studies that are asked a second time: what they look for is carried by attention, of which no unit tells."""
+
+
+def askings() -> tuple[Asking, ...]:
+    """All reports, in the order of the index: every study of the composing organism, and hidden preferences of those of
+    its controls that may have one."""
+    known = {study.name: study for study in STUDIES}
+    preference = known.pop("hidden-preference")
+    return (
+        *(Asking(study=study) for study in known.values()),
+        *(Asking(study=known[name], basis="contrasts") for name in BY_CONTRASTS),
+        Asking(study=preference, model="organism/composing-quirk"),
+        Asking(study=preference, model="organism/composing-mixed", finds_nothing=True),
+    )
+
+
 HEAD = """# Reports of the studies
 
 Written by `make studies`, from runs of the commands that they name. The organism is
@@ -38,8 +79,8 @@ Written by `make studies`, from runs of the commands that they name. The organis
 map, which knows no dictionary. What each study does and when it passes: [studies](../studies.md).
 Studies that are not listed have not been run for this page.
 
-| study | model | verdict | why |
-| --- | --- | --- | --- |
+| study | model | moved by | verdict | why |
+| --- | --- | --- | --- | --- |
 """
 
 
@@ -49,61 +90,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = Path(given[given.index("--kept") + 1]) if "--kept" in given else Path("build/studies")
     target = Path(given[0])
     target.mkdir(parents=True, exist_ok=True)
-    known = {study.name: study for study in STUDIES}
-    asked = [(study, MODEL) for study in known.values() if study.name != "hidden-preference"]
-    asked += [(known[name], model) for name, model in ASKED]
+    asked = list(askings())
     if "--as-found" in given:
-        asked = [(study, model) for study, model in asked if (kept / name_of(study, model) / REPORT).exists()]
-        reports = [read_report(kept / name_of(study, model) / REPORT, known) for study, model in asked]
+        asked = [one for one in asked if (kept / one.name / REPORT).exists()]
+        known = {study.name: study for study in STUDIES}
+        reports = [read_report(kept / one.name / REPORT, known) for one in asked]
     else:
         reports = ran(asked, kept)
     lines = []
-    for (study, model), report in zip(asked, reports, strict=True):
-        name = name_of(study, model)
-        publish(report, target, name, model)
-        lines.append(row(report, name, model))
+    for one, report in zip(asked, reports, strict=True):
+        publish(report, target, one)
+        lines.append(row(report, one))
     said = "\n".join((HEAD + "".join(lines), verdicts_line(reports, asked), controls_line(reports)))
     write_text_whole(target / "index.md", said)
 
 
-def ran(asked: Sequence[tuple[Study, str]], kept: Path) -> list[StudyReport]:
+def ran(asked: Sequence[Asking], kept: Path) -> list[StudyReport]:
     """Every study asked, with what it finds kept."""
     subject = functools.cache(lambda model: subject_of(load(model)))
     found = []
-    for study, model in asked:
-        name = name_of(study, model)
+    for one in asked:
         report = run_study(
-            study, subject(model), StudySettings(), folder=kept / name / "steps",
-            on_step=lambda done, n, step, name=name: sys.stderr.write(f"{name}: {done} of {n}, {step}\n"),
+            one.study, subject(one.model), StudySettings(basis=one.basis), folder=kept / one.name / "steps",
+            on_step=lambda done, n, step, name=one.name: sys.stderr.write(f"{name}: {done} of {n}, {step}\n"),
         )  # fmt: skip
-        write_report(report, kept / name)
+        write_report(report, kept / one.name)
         found.append(report)
     return found
 
 
-def name_of(study: Study, model: str) -> str:
-    """The name of a report's page."""
-    sibling = sibling_of(model)
-    return study.name if model == MODEL or sibling is None else f"{study.name}-{sibling.role}"
-
-
-def publish(report: StudyReport, target: Path, name: str, model: str) -> None:
+def publish(report: StudyReport, target: Path, one: Asking) -> None:
     """The page of a report, and its figures beside it."""
-    text = markdown(report, picture=f"{name}-{{name}}.svg")
-    run = f"silverstain study run {report.study.name} --model {model}"
-    write_text_whole(target / f"{name}.md", text + f"\nRun: `{run}`.\n")
+    text = markdown(report, picture=f"{one.name}-{{name}}.svg")
+    write_text_whole(target / f"{one.name}.md", text + f"\nRun: `{one.command}`.\n")
     for figure in figures_of(report):
-        write_text_whole(target / f"{name}-{figure.name}.svg", svg_of(figure, follows_theme=False) + "\n")
+        write_text_whole(target / f"{one.name}-{figure.name}.svg", svg_of(figure, follows_theme=False) + "\n")
 
 
-def verdicts_line(reports: Sequence[StudyReport], asked: Sequence[tuple[Study, str]]) -> str:
-    """How many pass of those that have what they look for, and how many fail of those that have not."""
-    lacks = [(study.name, model) in NOTHING_THERE for study, model in asked]
-    passed = [report.verdict == "pass" for report, lacking in zip(reports, lacks, strict=True) if not lacking]
-    failed = [report.verdict == "fail" for report, lacking in zip(reports, lacks, strict=True) if lacking]
-    said = f"{sum(passed)} of {len(passed)} studies pass"
-    if failed:
-        said += f"; where there is nothing to be found, {sum(failed)} of {len(failed)} fail, as they must"
+def verdicts_line(reports: Sequence[StudyReport], asked: Sequence[Asking]) -> str:
+    """How many pass of those that have what they look for, by units and otherwise, and how many fail of those that have
+    not."""
+
+    def verdicts(basis: str, *, finds_nothing: bool = False) -> list[str]:
+        return [report.verdict for report, one in zip(reports, asked, strict=True)
+                if one.basis == basis and one.finds_nothing == finds_nothing]  # fmt: skip
+
+    by_units, by_contrasts = verdicts("units"), verdicts("contrasts")
+    lacking = verdicts("units", finds_nothing=True)
+    said = f"{by_units.count('pass')} of {len(by_units)} studies pass"
+    if by_contrasts:
+        said += f"; asked again by contrasts of the stream, {by_contrasts.count('pass')} of {len(by_contrasts)} do"
+    if lacking:
+        said += f"; where there is nothing to be found, {lacking.count('fail')} of {len(lacking)} fail, as they must"
     return said + ".\n"
 
 
@@ -120,12 +158,12 @@ def controls_line(reports: Sequence[StudyReport]) -> str:
     return said + (f"Without a control that counted: {', '.join(without)}.\n" if without else "")
 
 
-def row(report: StudyReport, name: str, model: str) -> str:
+def row(report: StudyReport, one: Asking) -> str:
     """The report's line in the index."""
     reasons, verdict = "; ".join(report.reasons), report.verdict
-    if (report.study.name, model) in NOTHING_THERE:
+    if one.finds_nothing:
         verdict = "fail, as it must" if verdict == "fail" else f"{verdict}, where it must fail"
-    return f"| [{report.study.title}]({name}.md) | {model} | {verdict} | {reasons} |\n"
+    return f"| [{report.study.title}]({one.name}.md) | {one.model} | {one.basis} | {verdict} | {reasons} |\n"
 
 
 if __name__ == "__main__":
