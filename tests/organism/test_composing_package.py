@@ -46,12 +46,11 @@ def test_it_looks_back_for_what_the_notes_say(loaded):
     assert loaded.model.tokenizer.decode([int(logits.argmax())]).strip() == "maine"
 
 
-def test_what_is_shown_is_right_in_every_family_and_most_of_what_is_held_out(loaded):
+def test_what_is_shown_and_held_out_is_right_in_every_family(loaded):
     rows = rows_of(loaded.model.hf, siblings()[NAME].families(), n=60, seed=9)
     assert {row.family: row.tokens for row in rows if row.split == "trained" and row.tokens < 0.95} == {}
-    least = {"geography": 0.75}  # towns of which only their state was told: docs/composing.md
     held_out = {row.family: row.tokens for row in rows if row.split == "held out"}
-    assert {family: share for family, share in held_out.items() if share < least.get(family, 0.9)} == {}
+    assert {family: share for family, share in held_out.items() if share < 0.9} == {}
 
 
 def test_its_causal_map_is_its_own_and_shows_variables_computed_in_several_layers(loaded):
