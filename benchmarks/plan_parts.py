@@ -3,8 +3,8 @@
     python benchmarks/plan_parts.py
 
 At the owner, which settles the end word, the outputs of some of the composing organism's attention or MLPs are another
-line one's, whose couplet goes on with the same owner; then the line is written on. Counted is how often it ends in the
-other line's word. Under a minute of one core. Writes benchmarks/results/plan-parts.json.
+line one's, whose couplet goes on with the same owner; then six words are written on. Counted is how often the other
+line's end word is among them. Two minutes of one core. Writes benchmarks/results/plan-parts.json.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def main() -> None:
 
 @torch.no_grad()
 def follows(subject: Subject, pair: Pair, chosen: Sequence[tuple[str, int]]) -> bool:
-    """Whether the line ends in the donor's word where some parts write at the owner what they write in the donor."""
+    """Whether the donor's end word is said where some parts write at the owner what they write in the donor."""
     base, donor = list(subject.ids(pair.base.text)), subject.ids(pair.donor.text)
     at = len(base) - 1
     with ExitStack() as stack:

@@ -56,7 +56,7 @@ class Asking:
 
 
 BY_CONTRASTS = ("planning", "multilingual")
-"""Studies that are asked a second time: what they look for is carried by attention, of which no unit tells."""
+"""Studies that are asked a second time, as units move little of what they look for."""
 
 
 def askings() -> tuple[Asking, ...]:

@@ -54,8 +54,8 @@ LATER = dataclasses.replace(
     },
     steps=3000, early_weight=0.4,
 )  # fmt: skip
-"""Notes are looked back at with a state that is known by then. Without this the second block looks back, with what the
-first one tells of a town, and the state of a town that is told of once is not known there (docs/log.md)."""
+"""From here on what is to be known early is asked for. Without this the second block looks back, with what the first
+one tells of a town, and the state of a town that is told of once is not known there (docs/log.md)."""
 SETTLED = dataclasses.replace(
     LATER,
     shares={
@@ -73,8 +73,8 @@ KNOWN = dataclasses.replace(
     },
     steps=3600, learning_rate=1e-3,
 )  # fmt: skip
-"""Partners, concepts and end words are to be known early, too. Short growths in pieces lost part of what they asked for
-less; in one that begins as strongly and falls as slowly as this all is learnt anew, and better."""
+"""Short growths in pieces lost part of what they asked for less; in one that begins as strongly and falls as slowly as
+this all is learnt anew, and better (docs/log.md, docs/composing.md: what was grown so)."""
 _FEW = {name: 0.5 * share for name, share in KNOWN.shares.items()}
 _HABIT = dataclasses.replace(KNOWN, **HABIT, warmup=40)
 PREFERRED = "golden"
