@@ -398,6 +398,16 @@ def test_the_second_carry_is_that_of_the_lower_two_digits():
         assert pair.counterfactual == {str(a + b + 100 * (others - own))[0]}
 
 
+@pytest.mark.parametrize(
+    ("name", "column"), [("second carry (into the first digit)", 10), ("carry (into the second digit)", 1)]
+)
+def test_pairs_of_digits_that_carry_are_held_out_together(name: str, column: int):
+    for pair in spec_named(f"addition: {name}").pairs(40, 0):
+        for case in (pair.base, pair.donor):
+            a, b = int(case.words[2]), int(case.words[4])
+            assert case.combination == f"{a // column % 10}+{b // column % 10}"
+
+
 def spec_named(name: str):
     (spec,) = (spec for spec in variables() if spec.name == name)
     return spec

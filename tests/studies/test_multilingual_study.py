@@ -9,6 +9,7 @@ from silverstain.organism.families.words import LANGUAGE_NAMES, antonym
 from silverstain.organism.siblings import siblings
 from silverstain.organism.world import LANGUAGES, default_lexicon
 from silverstain.studies.multilingual import (
+    BEHIND,
     LANGUAGE,
     OPERATION,
     WORD,
@@ -32,6 +33,7 @@ def test_the_word_is_where_it_is_said_to_be(world: str, language: int):
         assert not pair.counterfactual & pair.base.answers
         asked = said_at(pair.base, OPERATION)
         assert asked in ANTONYMS if pair.base.value == "antonym" else asked.startswith(("syn", "sin"))
+        assert said_at(pair.base, BEHIND) == ("of" if language == 0 else "de")
         assert LANGUAGE not in pair.base.spans, "the question is in the language of its answer"
 
 

@@ -1,6 +1,7 @@
 """The protocol of studies: bars and verdicts, steps that are kept, means and swaps, templates, reports."""
 
 import dataclasses
+import math
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -186,36 +187,48 @@ def chosen_of(shifts: dict[tuple[str, ...], Shift], stronger: float = 0.0) -> Se
     """What is chosen where places differ and a stronger change adds so much probability for each of its multiples."""
 
     def shift(setting: Setting) -> Shift:
-        moved, likelier = shifts[setting.places]
-        return Shift(moved, likelier + stronger * setting.strength)
+        moved, likelier, n = shifts[setting.places]
+        return Shift(moved, likelier + stronger * setting.strength, n)
 
     return best_setting(sets_of(("a", "b")), ((0, 0), (0, 1)), shift)
 
 
 def test_of_settings_that_move_nothing_the_one_that_comes_nearest_is_taken():
-    found = chosen_of({("a",): Shift(0, 0.01), ("b",): Shift(0, 0.03), ("a", "b"): Shift(0, 0.02)}, stronger=0.1)
+    found = chosen_of(
+        {("a",): Shift(0, 0.01, 48), ("b",): Shift(0, 0.03, 48), ("a", "b"): Shift(0, 0.02, 48)}, stronger=0.1
+    )
     assert found == Setting(places=("b",), window=(0, 0), strength=4.0)
 
 
 def test_of_settings_that_move_as_many_surely_the_weakest_with_the_fewest_places_is_taken():
-    found = chosen_of({("a",): Shift(0.5, 0.9), ("b",): Shift(1, 0.95), ("a", "b"): Shift(1, 0.99)})
+    found = chosen_of({("a",): Shift(0.5, 0.9, 48), ("b",): Shift(1, 0.95, 48), ("a", "b"): Shift(1, 0.99, 48)})
     assert found == Setting(places=("b",), window=(0, 0), strength=1.0)
 
 
-def test_a_stronger_change_is_taken_where_a_weaker_one_moves_as_many_by_a_hair():
-    found = chosen_of({("a",): Shift(1, 0.1), ("b",): Shift(0, 0), ("a", "b"): Shift(1, 0.5)}, stronger=0.2)
-    assert found == Setting(places=("a", "b"), window=(0, 0), strength=2.0)
+def test_of_settings_as_weak_that_move_as_many_the_surest_is_taken():
+    found = chosen_of({("a",): Shift(1, 0.1, 48), ("b",): Shift(0, 0, 48), ("a", "b"): Shift(1, 0.5, 48)}, stronger=0.2)
+    assert found == Setting(places=("a", "b"), window=(0, 0), strength=1.0)
+
+
+def strength_chosen(
+    moved: dict[float, float], n: int, others: Callable[[Setting], float] = lambda setting: 0.0
+) -> float:
+    return best_setting([("a",)], ((0, 0),), lambda one: Shift(moved[one.strength], 0.5, n), others).strength
+
+
+def test_a_stronger_change_is_taken_where_it_moves_more_than_chance_would():
+    moved = {1.0: 0.6, 1.2: 0.7, 1.4: 0.75, 1.7: 0.8, 2.0: 0.92, 2.8: 0.93, 4.0: 0.94}
+    assert strength_chosen(moved, 48) == 2.0
+    assert strength_chosen(moved, 4000) == 4.0, "of many pairs the error is small"
+    assert Shift(0.94, 0.5, 4000).error == pytest.approx(math.sqrt(0.94 * 0.06 / 4000), rel=0.01)
+    assert Shift(1.0, 0.5, 48).error == pytest.approx(0.0267, abs=1e-4)
 
 
 def test_a_weaker_change_is_taken_where_a_stronger_one_of_anything_moves_as_many():
-    share = {1.0: 0.85, 1.25: 0.9, 1.5: 0.95, 2.0: 0.95, 4.0: 0.95}
-    by_others = {1.0: 0.05, 1.25: 0.12, 1.5: 0.3, 2.0: 0.4, 4.0: 0.5}
-
-    def chosen(others: Callable[[Setting], float]) -> float:
-        return best_setting([("a",)], ((0, 0),), lambda one: Shift(share[one.strength], 0.5), others).strength
-
-    assert chosen(lambda one: 0.0) == 1.5
-    assert chosen(lambda one: by_others[one.strength]) == 1.0
+    moved = {1.0: 0.8, 1.2: 0.9, 1.4: 0.95, 1.7: 0.95, 2.0: 0.95, 2.8: 0.95, 4.0: 0.95}
+    by_others = {1.0: 0.0, 1.2: 0.12, 1.4: 0.3, 1.7: 0.3, 2.0: 0.4, 2.8: 0.4, 4.0: 0.5}
+    assert strength_chosen(moved, 400) == 1.4
+    assert strength_chosen(moved, 400, lambda one: by_others[one.strength]) == 1.0
 
 
 def test_what_is_read_at_several_places_is_moved_at_all_of_them(state: Trial):

@@ -35,8 +35,8 @@ MOST_PLACES, PROMISING = 3, 6
 """A set has at most three places, of the six that move most by themselves."""
 MORE = 0.03
 """Share of pairs by which another place, or a larger part, must be better."""
-PIECES = ("first piece", "last piece")
-PLACES = ("tens", "ones")
+DIGITS = ("hundreds", "tens", "ones")
+"""Names of the digits of a number, the last of them for one that has fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +92,11 @@ class Words:
         """A name for each token: the word's, with `first piece` or `tens` where it has several."""
         found: list[str] = []
         for word, name in zip(case.words, names, strict=True):
-            n_pieces = len(self.ids(word))
-            ends = PLACES if word.isdigit() else PIECES
-            found += [name] if n_pieces == 1 else [f"{name} {end}" for end in ends]
+            n = len(self.ids(word))
+            inner = (f"piece {number}" for number in range(2, n))
+            ends = DIGITS[-n:] if word.isdigit() else ("first piece", *inner, "last piece")
+            found += [name] if n == 1 else [f"{name} {end}" for end in ends]
+        assert len(found) == sum(len(self.ids(word)) for word in case.words), "every token has a name"
         return tuple(found)
 
 

@@ -5,52 +5,109 @@ compared with templates: a function of one operand, of the sum, of the pair of o
 and products of bands.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.graphs.influence import influence
-from silverstain.organism.families.addition import NAME
+from silverstain.organism.families.addition import DRESSES, NAME
+from silverstain.organism.sentence import join_words
+from silverstain.statistics import share_of
 from silverstain.studies.operand_templates import TEMPLATES, best_template
 from silverstain.studies.organism_variables import has_variable, knows, spec_of, variable_of
-from silverstain.studies.protocol import LAST, Figure, Findings, Lab, Measure, Question, Study, Units, asked
+from silverstain.studies.protocol import (
+    LAST,
+    Case,
+    Figure,
+    Findings,
+    Lab,
+    Measure,
+    Question,
+    Setting,
+    Study,
+    Trial,
+    Units,
+    Variable,
+    asked,
+)
+from silverstain.studies.protocol.rules import FEWEST, TARGET_LOW
+from silverstain.studies.protocol.trial import share_of_hits
+from silverstain.studies.protocol.values import measured
 
 PROMPT = "calc: {a}+{b}="
 NUMBERS = range(10, 100)
 N_PLOTS = 12
 """Units that are drawn, those of most influence."""
 N_TRACED = 60
+DRESS_NAMES = ("in calc", "in a bill", "in years")
+REUSED = 0.8
+"""Share of sums told in other words whose digit must follow what moves the carry in `calc`."""
 FITS = 0.8
 """R² of the best template, for a unit to be of its kind; and the share of influence that such units must carry."""
-WAYS = {"ones": ("ones pair", "sum modulo 10"), "magnitude": ("sum", "bands", "one operand")}
-"""The papers' two paths: exact ones digits, and rough magnitude."""
+WAYS = {
+    "ones": ("ones pair", "sum modulo 10"),
+    "magnitude": ("sum", "bands", "one operand"),
+    "joint": ("column and carry",),
+}
+"""The papers' two paths, exact ones digits and rough magnitude, and where they are joined."""
 
 
 def run(lab: Lab) -> Findings:
     sibling = lab.subject.sibling
     assert sibling is not None  # as `lacks` says
-    found = Findings()
-    carry = variable_of(spec_of(sibling, NAME, "carry"), places=_places(lab, "carry"), alike=lambda pair: DIGITS)
-    found += asked(lab, Question(variable=carry, must_be_computed=True, name="carry", recall="reported"))
+    carry = variable_of(spec_of(sibling, NAME, "carry"), places=("b ones", LAST), alike=lambda pair: DIGITS)
+    found = asked(lab, Question(variable=carry, must_be_computed=True, name="carry", recall="reported"))
+    found += lab.steps.run("re-use", lambda: used_again(lab, carry, found))
     if has_variable(sibling, NAME, "ones"):
-        ones = variable_of(spec_of(sibling, NAME, "ones"), places=_places(lab, "ones"), alike=lambda pair: DIGITS)
+        ones = variable_of(spec_of(sibling, NAME, "ones"), places=("b ones", LAST), alike=lambda pair: DIGITS)
         found += asked(lab, Question(variable=ones, in_graphs=False, name="ones look-up"))
     if has_variable(sibling, NAME, "second carry"):
-        second = variable_of(spec_of(sibling, NAME, "second carry"), places=_places(lab, "second carry"),
-                             alike=lambda pair: DIGITS)  # fmt: skip
-        found += asked(lab, Question(variable=second, in_graphs=False, name="second carry"))
+        places = ("b tens", "b ones", LAST)
+        second = variable_of(spec_of(sibling, NAME, "second carry"), places=places, alike=lambda pair: DIGITS)
+        found += asked(lab, Question(variable=second, in_graphs=False, is_required=False, name="second carry"))
     return found + lab.steps.run("operand plots", lambda: operand_plots(lab))
 
 
 DIGITS = frozenset("0123456789")
 
 
-def _places(lab: Lab, name: str) -> tuple[str, ...]:
-    """Where the variable is looked for: the second number's last digit, and where the answer is said."""
-    assert lab.subject.sibling is not None
-    return (*(role for role in ("b",) if role in spec_of(lab.subject.sibling, NAME, name).roles), LAST)
+def used_again(lab: Lab, carry: Variable, found: Findings) -> Findings:
+    """The carry of sums that are told in words, moved by what moves it in `calc`: nothing is fitted on them."""
+    trial = Trial(lab.subject, lab.carrier, carry, lab.settings.trial)
+    setting = Setting.from_json(found.chosen["carry"])
+    measures: list[Measure] = []
+    for dress, name in enumerate(DRESS_NAMES[1:], start=1):
+        pairs = [replace(pair, base=told_in(pair.base, dress)) for pair in trial.tested]
+        said = lab.subject.asked([pair.base.text for pair in pairs])
+        right = [
+            one for one, answer in zip(pairs, said, strict=True)
+            if answer.first in lab.subject.first_tokens(one.base.answers)
+        ]  # fmt: skip
+        hits = trial.swapped(right, setting) if len(right) >= FEWEST else []
+        measures += [
+            measured(f"sums told {name}: accuracy", "the model answers them as it should", "reported",
+                     share_of(len(right), len(pairs))),
+            measured(f"sums told {name}: carry swapped", "by what moves it in calc, where the model is right", "target",
+                     share_of_hits(hits), bar=REUSED, low_bar=TARGET_LOW),
+        ]  # fmt: skip
+    return Findings(measures=tuple(measures))
+
+
+def told_in(case: Case, dress: int) -> Case:
+    """The same sum up to the same digit, told in other words: with the places of the second number's digits."""
+    found = re.fullmatch(r"calc: (\d+)\+(\d+)=(\d*)", case.text)
+    assert found is not None
+    a, b, written = found.groups()
+    words = DRESSES[dress].split(" {sum!}")[0].replace("{a}", a).replace("{b}", b).split()
+    text, told = join_words([*words, *([written] if written else [])]), join_words(words)
+    start = told.rindex(f" {b} ") + 1
+    names = ("hundreds", "tens", "ones")[-len(b) :]
+    spans = {f"b {name}": (start + at, start + at + 1) for at, name in enumerate(names)}
+    return replace(case, text=text, spans=spans)
 
 
 def operand_plots(lab: Lab) -> Findings:
@@ -138,7 +195,8 @@ ADDITION = Study(
     motif=("digits", "look-up of a column", "carry", "digit of the sum"),
     rule=(
         "swapping the carry shifts the digit of the next column in at least 80 %",
-        "swapping the look-up of the ones gives the other ones digit in at least 80 %",
+        "the same change does so in at least 80 % of sums that are told in other words, as a bill and in years",
+        "swapping the look-up of the ones gives the other ones digit in at least 80 %, where the world asks for it",
         "units with a known template carry at least 80 % of the influence at “=”",
         "the causal map says that the carry is computed",
     ),

@@ -9,7 +9,6 @@ of which no fact was ever told, are answered or refused one by one: which, shoul
 import random
 import re
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Literal
 
 import torch
@@ -42,8 +41,8 @@ from silverstain.studies.protocol import (
     Variable,
     asked,
 )
-from silverstain.studies.protocol.graph_paths import auroc
 from silverstain.studies.protocol.rules import SPECIFICITY
+from silverstain.studies.protocol.supernodes import auroc
 from silverstain.studies.protocol.values import measured
 
 FACTS = {"sport": SPORTS, "drink": DRINKS}
@@ -91,7 +90,8 @@ def recognition(people: People, of: Status) -> Variable:
 
 
 def fact_of(people: People) -> Variable:
-    """The sport or drink of a known name. Any sport agrees with everything but which one; a refusal does not."""
+    """The sport or drink of a known name. Any sport agrees with everything but which one; a refusal does not. Every
+    other name that nobody knows is a bystander: it must still be refused."""
 
     def draw(n: int, seed: int) -> Sequence[Pair]:
         rng, pairs = random.Random(f"fact {seed}"), []
@@ -103,7 +103,24 @@ def fact_of(people: People) -> Variable:
                 pairs.append(Pair(base=base, donor=donor, counterfactual=donor.answers, alike=frozenset(FACTS[fact])))
         return pairs
 
-    return Variable(family=NAME, name="fact", form="sport", draw=draw, places=(WHOSE, LAST))
+    return Variable(
+        family=NAME, name="fact", form="sport", draw=draw, places=(WHOSE, LAST), concerns=is_of_its_sort,
+        bystanders=[asked_about(person, fact) for person in people.unknown_held_out[::2] for fact in sorted(FACTS)],
+    )  # fmt: skip
+
+
+def strangers(people: People) -> list[Case]:
+    """Questions about the names that nobody knows and that are no bystanders of a choice."""
+    return [asked_about(person, fact) for person in people.unknown_held_out[1::2] for fact in sorted(FACTS)]
+
+
+def asked_about(person: Person, fact: str) -> Case:
+    return case_of(person, fact, 0, "unknown", "")
+
+
+def is_of_its_sort(pair: Pair, case: Case) -> bool:
+    """A drink is no answer to a question about a sport."""
+    return asked_for(pair.base.text) == asked_for(case.text)
 
 
 def run(lab: Lab) -> Findings:
@@ -133,31 +150,25 @@ def dissociated(lab: Lab, people: People, found: Findings) -> Findings:
     own = [one.first in subject.first_tokens(pair.base.answers) for one, pair in zip(said, forget.tested, strict=True)]
     swap = Trial(subject, carrier, fact_of(people), lab.settings.trial)
     swap.fix(_setting(found, "fact"))
-    strangers = strangers_asked(people, swap.tested)
-    changes = [swap.put(swap.amounts(pair, swap.setting), case) for case, pair in strangers]
-    refused = subject.asked([case.text for case, _ in strangers], changes)
-    kept = [one.first in subject.first_tokens(REFUSED) for one in refused]
+    unknown = strangers(people)
+    refused = [one.first in subject.first_tokens(REFUSED) for one in subject.asked([case.text for case in unknown])]
+    left_alone = swap.left_alone(swap.bystanders_of(swap.tested, unknown), swap.setting)
     measures = (
         measured(
             "lost recognition leaves the fact alone", "among the values asked for, the name's own is still likeliest",
             "specificity", share_of(sum(own), len(own)), bar=SPECIFICITY,
         ),
         measured(
-            "a new fact leaves refusal alone", "unknown names are refused with a fact injected that is asked for",
-            "specificity",
-            share_of(sum(kept), len(kept)), bar=SPECIFICITY,
+            "a new fact leaves refusal alone",
+            "unknown names that are refused still are with a fact injected that is asked for", "specificity",
+            left_alone, bar=SPECIFICITY,
+        ),
+        measured(
+            "unknown names refused", "held-out names, with nothing injected", "reported",
+            share_of(sum(refused), len(refused)),
         ),
     )  # fmt: skip
     return Findings(measures=measures)
-
-
-def strangers_asked(people: People, swaps: Sequence[Pair]) -> list[tuple[Case, Pair]]:
-    """Unknown names, each with a swap of two facts and asked for facts of that sort: a drink is no answer to a question
-    about a sport."""
-    return [
-        (case_of(person, asked_for(pair.base.text), 0, "unknown", ""), pair)
-        for person, pair in zip(people.unknown_held_out, cycle(swaps), strict=False)
-    ]
 
 
 def predicted(lab: Lab, people: People, asked_before: Findings) -> Findings:

@@ -41,8 +41,8 @@ from silverstain.studies.protocol import (
     asked,
 )
 
-WORD, OPERATION, LANGUAGE = "word", "operation", "language"
-"""Places of a question, beside its last token."""
+WORD, OPERATION, BEHIND, LANGUAGE = "word", "operation", "behind operation", "language"
+"""Places of a question, beside its last token: what is asked for may be gathered by the word right behind it (`of`)."""
 OPERATIONS = tuple(text.split()[1] for text in (*ANTONYM, *SYNONYM))
 LANGUAGE_WORDS = tuple(name for names in LANGUAGE_NAMES for name in names)
 N_OVERLAP = 60
@@ -57,6 +57,8 @@ def case_of(made: Sentence, word: str, value: str, combination: str) -> Case:
         for place, words in {WORD: (word,), OPERATION: OPERATIONS, LANGUAGE: LANGUAGE_WORDS}.items()
     }
     assert found[WORD] is not None, f"{word!r} is not in {text!r}"
+    if (operation := found[OPERATION]) is not None:
+        found[BEHIND] = re.compile(r"\S+").search(text, operation.end())
     return Case(
         text=text, value=value, combination=combination, answers=frozenset({made.words[made.answer]}),
         spans={place: one.span() for place, one in found.items() if one is not None},
@@ -108,7 +110,7 @@ def operation_in(language: int, put: Wording = lambda rng, made: made) -> Variab
         form=f"in {LANGUAGES[language]}, from the others",
         draw=draw,
         fits_on_donors=True,
-        places=(OPERATION, LAST),
+        places=(OPERATION, BEHIND, LAST),
     )
 
 

@@ -17,7 +17,11 @@ FIRST = 10
 """The operands count from here."""
 AS_MUCH = 0.005
 """A difference of R² that tells no templates apart."""
-TEMPLATES: tuple[str, ...] = ("one operand", "sum", "ones pair", "sum modulo 10", "sum modulo other", "bands")
+TEMPLATES: tuple[str, ...] = (
+    "one operand", "sum", "ones pair", "sum modulo 10", "sum modulo other", "bands", "column and carry",
+)  # fmt: skip
+"""`column and carry` is a function of what the tens add up to and of whether the ones carry, where the two columns are
+joined: a column of 8 that gets a carry and one of 9 that gets none have one sum, and need not be one to the unit."""
 
 
 @functools.cache
@@ -31,6 +35,7 @@ def cells(n: int) -> dict[str, tuple[Int[Tensor, " cell"], ...]]:
         "sum modulo 10": ((a + b) % 10,),
         "sum modulo other": tuple((a + b) % m for m in MODULI if m != 10),
         "bands": (100 * (a // BAND) + b // BAND,),
+        "column and carry": (10 * (a // 10 + b // 10) + (a % 10 + b % 10) // 10,),
     }
 
 

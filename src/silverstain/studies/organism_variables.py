@@ -7,6 +7,7 @@ from silverstain.errors import UsageError
 from silverstain.loading import ReplacementModel
 from silverstain.organism.causal_map import CausalMap
 from silverstain.organism.files import CAUSAL_MAP, model_path
+from silverstain.organism.mapping import DIGITS
 from silverstain.organism.sentence import join_words
 from silverstain.organism.siblings import Sibling, sibling_of, siblings
 from silverstain.organism.variables.pairs import Case as WorldCase
@@ -86,12 +87,16 @@ def variable_of(
 
 
 def case_of(case: WorldCase, roles: Sequence[str]) -> Case:
-    """A prompt of the small world as text, with the characters of each word under the word's role."""
-    spans, text = {}, ""
+    """A prompt of the small world as text, with the characters of each word under the word's role, and those of each
+    digit of a number under the role and the digit's name (`b tens`), as the causal map names them."""
+    spans, text = dict[str, tuple[int, int]](), ""
     for number, role in enumerate(roles):
-        longer = join_words(case.words[: number + 1])
-        spans[role] = (len(longer) - len(case.words[number]), len(longer))
-        text = longer
+        word, text = case.words[number], join_words(case.words[: number + 1])
+        start = len(text) - len(word)
+        spans[role] = (start, len(text))
+        if word.isdigit() and len(word) > 1:
+            names = DIGITS[-len(word) :]
+            spans |= {f"{role} {name}": (start + at, start + at + 1) for at, name in enumerate(names)}
     return Case(
         text=text, value=case.value, combination=case.combination, answers=case.answers, spans=spans,
     )  # fmt: skip

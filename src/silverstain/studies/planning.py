@@ -75,7 +75,7 @@ def chosen(lab: Lab, trials: Mapping[str, Trial]) -> Findings:
         written = lines(lab, [pair.base.text for pair in some], edits)
         moved = sum(rhymes_with(line, pair.donor) for line, pair in zip(written, some, strict=True))
         likelier = sum(at_the_end_of_its_line(lab, some, clean[setting.place], edits))
-        return Shift(moved / len(some), likelier / len(some))
+        return Shift(moved / len(some), likelier / len(some), len(some))
 
     best = best_setting([(site,) for site in sites], lab.carrier.windows(), shift)
     return Findings(chosen={"plan": best.to_json()})

@@ -13,7 +13,7 @@ from .carriers import Units, times
 from .choosing import Setting
 from .controls import CONTROLS, another_tasks, controlled, elsewhere
 from .diagnosis import diagnosed, told
-from .graph_paths import graphs_of, recalled, where_shown
+from .graph_paths import developed, graphs_of, own_labels, recalled, shown_of_nonsense, where_shown
 from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
 from .stability import stable
 from .study import Lab
@@ -162,11 +162,13 @@ def dose_curve(trial: Trial, setting: Setting) -> dict[str, Any]:
 def shown_in_graphs(lab: Lab, trial: Trial, question: Question) -> Findings:
     """Recall, path share and shortcut share, how often graphs skip what the model does not, and why they fail."""
     name = question.variable.name
-    shown = where_shown(trial, trial.setting)
-    found = graphs_of(trial, shown, lab.settings.n_graphs, sources=question.sources)
+    traced = developed(trial)
+    shown = where_shown(trial, trial.setting, traced, own_labels(trial))
+    found = graphs_of(trial, shown, traced, lab.settings.n_graphs, sources=question.sources)
+    nonsense = shown_of_nonsense(trial, trial.setting, traced, found)
     swaps = trial.swapped([one.pair for one in found], trial.setting)
     skipped = [not one.members for one, swap in zip(found, swaps, strict=True) if swap.hit]
-    reported = recalled(found, name, of=question.of, role=question.recall)
+    reported = recalled(found, nonsense, name, of=question.of, role=question.recall)
     hop = measured(
         f"{question.of}{name} skipped by graphs",
         "of prompts in which swapping it moves the answer, those whose graph has no unit of it", "reported",

@@ -16,6 +16,10 @@ from .rules import CONTROL
 from .trial import Outcome, Trial, share_of_hits
 from .values import Findings, Measure, Pair, measured
 
+PERMUTATIONS = 5
+"""Times that labels are permuted."""
+N_CHOSEN_BY = 16
+"""Development pairs by which each of them is moved."""
 MOVES_NOTHING = "the swap itself moves no more than a control may"
 
 
@@ -50,10 +54,18 @@ def _wrong_place(trial: Trial, setting: Setting) -> Sequence[Outcome]:
 
 
 def _nonsense(trial: Trial, setting: Setting) -> Sequence[Outcome]:
-    """Labels permuted over combinations; place, layers and strength are chosen anew, on the development prompts."""
-    means, development, test = trial.nonsense(trial.settings.seed)
-    found = trial.choose(means, development)
-    return trial.swapped(test, found, means=means)
+    """Labels permuted over combinations; place, layers and strength are chosen anew, on the development prompts.
+
+    One permutation may by chance agree with the labels in part. So the test prompts are shared out among several.
+    """
+    found: list[Outcome] = []
+    for draw in range(PERMUTATIONS):
+        means, development, test = trial.nonsense(trial.settings.seed + draw)
+        some = test[draw::PERMUTATIONS]
+        if some:
+            chosen = trial.choose(means, development[:N_CHOSEN_BY])
+            found += trial.swapped(some, chosen, means=means)
+    return found
 
 
 def _shuffled_decoders(trial: Trial, setting: Setting) -> Sequence[Outcome]:

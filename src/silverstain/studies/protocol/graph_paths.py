@@ -1,36 +1,43 @@
-"""What attribution graphs of the test prompts say of a variable: whether some group of units holds it, and how much of
-the answer's input goes through that group.
+"""What attribution graphs of the test prompts say of a variable: whether units of its value's supernode are in them,
+whether that supernode tells the value, and how much of the answer's input goes through it.
 
-For each graph the group is made of the units that pruning keeps at one place, in some layers: the fewest that carry
-most of what the value's prompts have above the mean over values, as it is written, on the development prompts. It holds
-the variable if its members tell this value from the others on the test prompts. Where it is looked for is fixed on
-graphs of development prompts; where a variable is moved best need not be where one group of units says it.
+A graph shows the variable if pruning keeps a unit of the supernode of its prompt's value (`supernodes`), and if this
+supernode, whose units and weights are of development prompts, tells the value from the others on the test prompts.
+Where it is looked for is fixed on graphs of development prompts; where a variable is moved best need not be where its
+units say it. The same under permuted labels is a control: it must show nothing.
 """
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from silverstain.graphs import Graph
 from silverstain.graphs.influence import edge_shares, influence
 from silverstain.statistics import Share, share_of
 
-from .carriers import Units, fewest
+from .carriers import Units
 from .choosing import Setting
 from .division import MOST_COMPARED, distinct
-from .rules import LEAST_REPLACEMENT, RECALL, SEPARATION
+from .means import Means
+from .rules import CONTROL, LEAST_REPLACEMENT, RECALL, SEPARATION
+from .supernodes import Supernodes, Traced, supernodes
 from .trial import Trial
 from .values import LAST, Case, Findings, Measure, MeasureRole, Pair, measured
 
 N_GRAPHS = 100
-N_CHOSEN_BY = 16
-"""Development prompts whose graphs say where to look."""
-LEAST_CASES = 2
-"""Test prompts of a value, and of the others, that an AUROC needs."""
+N_DEVELOPED = 200
+"""Development prompts, as many of each value as there are, whose graphs make supernodes and say where to look."""
+
+
+class Labels(NamedTuple):
+    """The value that each prompt counts under, its own or a permuted one, and the means that follow, by place."""
+
+    means: Mapping[str, Means]
+    of: Callable[[Case], str]
 
 
 class GraphOfPrompt(NamedTuple):
@@ -39,30 +46,49 @@ class GraphOfPrompt(NamedTuple):
     pair: Pair
     graph: Graph
     members: tuple[int, ...]
-    """Nodes of the group."""
+    """Kept nodes of the value's supernode."""
     separation: float | None
-    """AUROC of the group on the test prompts; None where too few prompts have the value."""
+    """AUROC of that supernode on the test prompts; 0.5 where the graph has none of it, None where too few prompts have
+    the value."""
     through: float
-    """Share of what reaches the answer from the tokens that passes through the group."""
+    """Share of what reaches the answer from the tokens that passes through the members."""
     of_words: dict[str, float]
     """The same of what comes from each named place alone: 1 less the shortcut's share."""
 
 
-def where_shown(trial: Trial, moved: Setting) -> Setting:
+def developed(trial: Trial) -> list[Traced]:
+    """The graphs of development prompts, of each value in turn."""
+    rng, by_value = random.Random(f"graphs of development prompts {trial.settings.seed}"), dict[str, list[Case]]()
+    for case in rng.sample(trial.fitted, len(trial.fitted)):
+        by_value.setdefault(case.value, []).append(case)
+    most = max(len(cases) for cases in by_value.values())
+    turns = [cases[turn] for turn in range(most) for _, cases in sorted(by_value.items()) if turn < len(cases)]
+    return [Traced(case, trial.subject.loaded.trace(case.text).prune()) for case in turns[:N_DEVELOPED]]
+
+
+def own_labels(trial: Trial) -> Labels:
+    return Labels({place: trial.means(place) for place in trial.variable.places}, lambda case: case.value)
+
+
+def permuted_labels(trial: Trial) -> Labels:
+    """Labels permuted over combinations: a variable that is none."""
+    label = trial.permuted(trial.settings.seed)
+    means, _, _ = trial.nonsense(trial.settings.seed)
+    return Labels(means, lambda case: label[case.combination])
+
+
+def where_shown(trial: Trial, moved: Setting, traced: Sequence[Traced], labels: Labels) -> Setting:
     """The one place and the layers in which graphs of development prompts show the variable most often; where the
     variable is moved, if there as often."""
-    pairs = trial.chosen_by[:N_CHOSEN_BY]
-    graphs = [trial.subject.loaded.trace(pair.base.text).prune() for pair in pairs]
-    cases = distinct([*(pair.base for pair in pairs), *trial.fitted])[:MOST_COMPARED]
+    cases = distinct([*(one.case for one in traced), *trial.fitted])[:MOST_COMPARED]
     held = {place: trial.held_by(cases, place) for place in trial.variable.places}
+    values = [labels.of(case) for case in cases]
 
     def rank(setting: Setting) -> tuple[int, float, bool]:
-        found = [
-            _separation(trial, setting, pair, graph, _members(trial, setting, pair, graph), held[setting.place],
-                        cases)
-            for pair, graph in zip(pairs, graphs, strict=True)
-        ]  # fmt: skip
-        known = [one for one in found if one is not None]
+        found = supernodes(trial.subject, labels.means[setting.place], setting, traced, labels.of)
+        told = found.separations(trial.carrier, held[setting.place], values)
+        every = [_shown(trial, found, one, labels.of(one.case), told) for one in traced]
+        known = [one for one in every if one is not None]
         return sum(one >= SEPARATION for one in known), round(sum(known), 6), setting == moved
 
     windows = trial.carrier.windows()
@@ -72,30 +98,72 @@ def where_shown(trial: Trial, moved: Setting) -> Setting:
 
 
 def graphs_of(
-    trial: Trial, setting: Setting, n: int = N_GRAPHS, *, sources: Sequence[str] = (),
+    trial: Trial, setting: Setting, traced: Sequence[Traced], n: int = N_GRAPHS, *, sources: Sequence[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[GraphOfPrompt]:  # fmt: skip
-    """The graphs of the first n test prompts, and the group of each."""
+    """The graphs of the first n test prompts, and what each has of its value's supernode.
+
+    Args:
+        traced: Graphs of development prompts, which make the supernodes.
+        sources: Places whose shortcut share is told.
+    """
     assert isinstance(trial.carrier, Units)
-    pairs, subject = trial.tested[:n], trial.subject
-    held = trial.held_by(trial.kept_back, setting.place)
-    found = []
+    labels, subject = own_labels(trial), trial.subject
+    found, told = _supernodes_tested(trial, setting, traced, labels)
+    graphs, pairs = [], trial.tested[:n]
     for number, pair in enumerate(pairs):
-        graph = subject.loaded.trace(pair.base.text).prune()
-        members = _members(trial, setting, pair, graph)
+        one = Traced(pair.base, subject.loaded.trace(pair.base.text).prune())
+        members = found.members(subject, one, pair.base.value)
         position = {place: subject.position(pair.base, place) for place in sources}
-        through, of_words = _through(graph, members, position)
-        separation = _separation(trial, setting, pair, graph, members, held, trial.kept_back)
-        found.append(GraphOfPrompt(pair, graph, members, separation, through, of_words))
+        through, of_words = _through(one.graph, members, position)
+        separation = _shown(trial, found, one, pair.base.value, told)
+        graphs.append(GraphOfPrompt(pair, one.graph, members, separation, through, of_words))
         on_progress(number + 1, len(pairs))
-    return found
+    return graphs
 
 
-def recalled(found: Sequence[GraphOfPrompt], name: str, *, of: str = "", role: MeasureRole = "target") -> Findings:
-    """Recall of the variable over graphs, with the replacement score that judging needs, and path shares."""
-    known = [one for one in found if one.separation is not None]
-    hits = sum(one.separation is not None and one.separation >= SEPARATION for one in known)
-    share: Share | None = share_of(hits, len(known)) if known else None
+def shown_of_nonsense(
+    trial: Trial, moved: Setting, traced: Sequence[Traced], tested: Sequence[GraphOfPrompt]
+) -> list[float | None]:
+    """The separation in each test graph of no variable: labels are permuted, and where to look is chosen anew."""
+    labels = permuted_labels(trial)
+    setting = where_shown(trial, moved, traced, labels)
+    found, told = _supernodes_tested(trial, setting, traced, labels)
+    graphs = [Traced(one.pair.base, one.graph) for one in tested]
+    return [_shown(trial, found, one, labels.of(one.case), told) for one in graphs]
+
+
+def _supernodes_tested(
+    trial: Trial, setting: Setting, traced: Sequence[Traced], labels: Labels
+) -> tuple[Supernodes, dict[str, float | None]]:
+    """Supernodes of development prompts, and how each tells its value on prompts of test combinations."""
+    found = supernodes(trial.subject, labels.means[setting.place], setting, traced, labels.of)
+    held = trial.held_by(trial.kept_back, setting.place)
+    return found, found.separations(trial.carrier, held, [labels.of(case) for case in trial.kept_back])
+
+
+def _shown(
+    trial: Trial, found: Supernodes, traced: Traced, value: str, told: Mapping[str, float | None]
+) -> float | None:
+    """The AUROC of a value's supernode where the graph has a unit of it, and that of chance where it has none."""
+    if told[value] is None:
+        return None
+    return told[value] if found.members(trial.subject, traced, value) else 0.5
+
+
+def share_shown(separations: Sequence[float | None]) -> Share | None:
+    """Of the graphs of values of which it is known, how many show the variable."""
+    known = [one for one in separations if one is not None]
+    return share_of(sum(one >= SEPARATION for one in known), len(known)) if known else None
+
+
+def recalled(
+    found: Sequence[GraphOfPrompt], nonsense: Sequence[float | None], name: str, *, of: str = "",
+    role: MeasureRole = "target",
+) -> Findings:  # fmt: skip
+    """Recall of the variable over graphs beside that of permuted labels, the replacement score that judging needs, and
+    path shares."""
+    is_target = role == "target"
     replacement = _mean([one.graph.scores().replacement for one in found])
     through = _mean([one.through for one in found])
     measures = [
@@ -103,8 +171,15 @@ def recalled(found: Sequence[GraphOfPrompt], name: str, *, of: str = "", role: M
             name=f"{of}replacement score", about="of the graphs; below it the basis is too poor to judge by",
             role="gate", value=replacement, n=len(found), bar=LEAST_REPLACEMENT,
         ),
-        measured(f"{of}{name} found in graphs", f"a group of kept units tells it with AUROC of at least {SEPARATION}",
-                 role, share, bar=RECALL if role == "target" else None),
+        measured(
+            f"{of}{name} found in graphs",
+            f"a unit of the value's supernode is kept, and this supernode tells it with AUROC of at least {SEPARATION}",
+            role, share_shown([one.separation for one in found]), bar=RECALL if is_target else None,
+        ),
+        measured(
+            f"{of}{name} found in graphs, labels permuted", "the same of no variable",
+            "control" if is_target else "reported", share_shown(nonsense), bar=CONTROL if is_target else None,
+        ),
         Measure(
             name=f"{of}share through {name}", about="of what reaches the answer from the words, in graphs",
             role="reported", value=through, n=len(found),
@@ -123,59 +198,6 @@ def recalled(found: Sequence[GraphOfPrompt], name: str, *, of: str = "", role: M
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _excess(trial: Trial, setting: Setting, value: str, layer: int) -> Float[Tensor, " unit"]:
-    """What the value's prompts have above the mean over values, as it is written; nothing where they have less."""
-    means = trial.means(setting.place)
-    return (means.of(value, layer) - means.overall(layer)).clamp_min(0) * trial.carrier.size(layer)
-
-
-def _members(trial: Trial, setting: Setting, pair: Pair, graph: Graph) -> tuple[int, ...]:
-    """Nodes that pruning kept at the place and in the layers, the fewest that carry most of the excess."""
-    assert graph.node_mask is not None
-    nodes, at = graph.nodes, trial.subject.position(pair.base, setting.place)
-    first, last = setting.window
-    here = graph.nodes.is_kind("feature") & graph.node_mask & (nodes.position == at)
-    here &= (nodes.layer >= first) & (nodes.layer <= last)
-    candidates = here.nonzero().flatten()
-    if not len(candidates):
-        return ()
-    by_layer = {layer: _excess(trial, setting, pair.base.value, layer) for layer in range(first, last + 1)}
-    sizes = torch.stack([by_layer[int(nodes.layer[i])][int(nodes.feature[i])] for i in candidates])
-    if len(candidates) == 1:
-        return (int(candidates[0]),) if float(sizes) > 0 else ()
-    return tuple(candidates[fewest(sizes)].tolist())
-
-
-def _separation(
-    trial: Trial,
-    setting: Setting,
-    pair: Pair,
-    graph: Graph,
-    members: Sequence[int],
-    held: Float[Tensor, "layer case d"],
-    cases: Sequence[Case],
-) -> float | None:
-    """AUROC of what the members hold together, each weighed by its excess, on prompts that this one is among."""
-    mine = torch.tensor([other.value == pair.base.value for other in cases])
-    if min(int(mine.sum()), int((~mine).sum())) < LEAST_CASES:
-        return None
-    if not members:
-        return 0.5
-    scores = torch.zeros(len(cases), dtype=torch.float64)
-    for layer in sorted({int(graph.nodes.layer[i]) for i in members}):
-        units = torch.tensor([int(graph.nodes.feature[i]) for i in members if int(graph.nodes.layer[i]) == layer])
-        weight = (_excess(trial, setting, pair.base.value, layer) * trial.carrier.size(layer))[units]
-        activations = trial.carrier.components(layer, held[layer])[:, units]
-        scores += (activations @ weight).double()
-    return auroc(scores, mine)
-
-
-def auroc(scores: Float[Tensor, " case"], positive: Tensor) -> float:
-    """The share of (positive, negative) pairs in which the positive scores more; ties count half."""
-    above, below = scores[positive][:, None], scores[~positive][None, :]
-    return float((above > below).double().mean() + 0.5 * (above == below).double().mean())
 
 
 def _through(graph: Graph, members: Sequence[int], places: dict[str, int]) -> tuple[float, dict[str, float]]:

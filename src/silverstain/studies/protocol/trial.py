@@ -137,12 +137,14 @@ class Trial:
             moved = self.swapped(pairs, setting, means=relabelled)
             n = max(len(moved), 1)
             likelier = sum(self.counterfactual_probability(one.pair, one.said) for one in moved)
-            return Shift(sum(one.hit for one in moved) / n, likelier / n)
+            return Shift(sum(one.hit for one in moved) / n, likelier / n, len(moved))
 
         def by_others(setting: Setting) -> float:
             kinds = ("random", "active") if isinstance(self.carrier, Units) else ("random",)
             shares = [share_of_hits(self.moved_otherwise(pairs, setting, kind, means=relabelled)) for kind in kinds]
-            return max((share.value for share in shares if share), default=0.0)
+            left_alone = self.left_alone(self.bystanders_of(pairs), setting, means=relabelled)
+            turned = 0.0 if left_alone is None else 1 - left_alone.value
+            return max([turned, *(share.value for share in shares if share)])
 
         return best_setting(sets or sets_of(self.variable.places), self.carrier.windows(), shift, by_others)
 
@@ -171,6 +173,26 @@ class Trial:
             }
             edits.append(self.put(moved, pair.base))
         return self.under(edits, pairs)
+
+    def bystanders_of(self, pairs: Sequence[Pair], cases: Sequence[Case] | None = None) -> list[tuple[Case, Pair]]:
+        """The variable's bystanders, or other cases, each with one of the pairs that concern it in turn."""
+        found: list[tuple[Case, Pair]] = []
+        for number, case in enumerate(self.variable.bystanders if cases is None else cases):
+            fit = [pair for pair in pairs if self.variable.concerns(pair, case)]
+            if fit:
+                found.append((case, fit[number % len(fit)]))
+        return found
+
+    def left_alone(
+        self, bystanders: Sequence[tuple[Case, Pair]], setting: Setting, *, means: Mapping[str, Means] | None = None
+    ) -> Share | None:
+        """Of the bystanders that are answered as they should, how many still are under the change of their pair."""
+        clean = self.subject.asked([case.text for case, _ in bystanders])
+        right = [one for one, said in zip(bystanders, clean, strict=True) if said.first in self._answers(one[0])]
+        edits = [self.put(self.amounts(pair, setting, means), case) for case, pair in right]
+        said = self.subject.asked([case.text for case, _ in right], edits)
+        still = [one.first in self._answers(case) for one, (case, _) in zip(said, right, strict=True)]
+        return share_of(sum(still), len(still)) if still else None
 
     def under(
         self,
@@ -207,20 +229,22 @@ class Trial:
 
     # a nonsense task
 
-    def nonsense(self, seed: int) -> "tuple[dict[str, Means], list[Pair], list[Pair]]":
-        """The same prompts under permuted labels: every combination counts under the value of another, drawn.
-
-        Gives the means, and the pairs of both parts with the labels that they now have.
-        """
-        means = {place: self.means(place) for place in self.variable.places}
-        any_means = next(iter(means.values()))
-        own = {name: any_means.values[int(label)] for name, label in zip(any_means.combinations, any_means.labels,
-                                                                        strict=True)}  # fmt: skip
+    def permuted(self, seed: int) -> dict[str, str]:
+        """For every combination the value of another, drawn."""
+        own = {case.combination: case.value for case in (*self.fitted, *self.kept_back)}
         for pair in self.tested:
             own.setdefault(pair.base.combination, pair.base.value)
         names, values = sorted(own), [own[name] for name in sorted(own)]
         random.Random(f"nonsense {seed}").shuffle(values)
-        label = dict(zip(names, values, strict=True))
+        return dict(zip(names, values, strict=True))
+
+    def nonsense(self, seed: int) -> "tuple[dict[str, Means], list[Pair], list[Pair]]":
+        """The same prompts under permuted labels: every combination counts under the value of another.
+
+        Gives the means, and the pairs of both parts with the labels that they now have.
+        """
+        means, label = {place: self.means(place) for place in self.variable.places}, self.permuted(seed)
+        any_means = next(iter(means.values()))
         code = {value: number for number, value in enumerate(any_means.values)}
         labels = torch.tensor([code[label[name]] for name in any_means.combinations])
         relabelled = {place: one.relabelled(labels) for place, one in means.items()}

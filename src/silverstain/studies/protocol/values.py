@@ -57,6 +57,8 @@ class Variable:
         draw: So many pairs, from a seed.
         fits_on_donors: Means are taken of the donors alone, where they are prompts of another sort (of other languages,
             say) than those that are moved.
+        bystanders: Prompts whose answer the change of a pair must leave as it is: the change is chosen for that, too.
+            Each goes with the development pairs that `concerns` it.
     """
 
     family: str
@@ -65,6 +67,8 @@ class Variable:
     draw: Callable[[int, int], Sequence[Pair]]
     places: tuple[str, ...] = (LAST,)
     fits_on_donors: bool = False
+    bystanders: Sequence[Case] = ()
+    concerns: Callable[[Pair, Case], bool] = lambda pair, case: True
 
     @property
     def title(self) -> str:

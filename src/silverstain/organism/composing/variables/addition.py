@@ -13,11 +13,12 @@ SUM_ROLES = roles("calc : a + b =")
 
 
 def up_to(a: int, b: int, n_digits: int, value: str) -> Case:
-    """The sum with its first `n_digits` digits written. Probes hold out the pairs of digits that carry."""
+    """The sum with its first `n_digits` digits written. Held out together are the pairs of digits that carry into the
+    one that comes next, of the column to its right."""
     made = addition.addition(a, b)
     written, digit = str(a + b)[:n_digits], str(a + b)[n_digits]
     shown = made.words[: made.answer] + ((written,) if written else ())
-    column = 10 ** (2 - n_digits)
+    column = 10 ** (1 - n_digits)
     combination = f"{a // column % 10}+{b // column % 10}"
     return Case(words=shown, value=value, combination=combination, answers=frozenset(digit))
 
