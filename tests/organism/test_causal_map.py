@@ -16,7 +16,7 @@ from silverstain.organism.causal_map import CausalMap, PlacesOfStage, Site, Vari
 from silverstain.organism.growing import new_model
 from silverstain.organism.interchange import exchanged, next_logits_from, says_one_of, stages, streams
 from silverstain.organism.language import build_tokenizer
-from silverstain.organism.mapping import causal_map
+from silverstain.organism.mapping import Words, causal_map
 from silverstain.organism.parts import fitted_part, random_differences
 from silverstain.organism.probing import (
     SHRINKAGE,
@@ -28,6 +28,7 @@ from silverstain.organism.probing import (
 )
 from silverstain.organism.recipe import Shape
 from silverstain.organism.variables import VariableSpec, variables
+from silverstain.organism.variables.pairs import Case
 from silverstain.organism.world import default_geography
 from silverstain.statistics import Share, share_of
 
@@ -149,6 +150,14 @@ def test_running_on_from_an_exchanged_stream_is_a_run_with_a_hook_that_exchanges
         slow = model(input_ids=base).logits[:, -1]
     hook.remove()
     torch.testing.assert_close(next_logits_from(model, exchanged(own[2], places, other[2][:, places]), 2), slow)
+
+
+def test_every_token_of_a_prompt_has_a_name():
+    words = Words(build_tokenizer())
+    case = Case(words=("calc", ":", "434", "+", "15", "="), value="0", combination="", answers=frozenset())
+    names = words.roles(case, ("calc", ":", "a", "+", "b", "="))
+    assert names == ("calc", ":", "a hundreds", "a tens", "a ones", "+", "b tens", "b ones", "=")
+    assert len(names) == len(words.prompt(case)) - 1, "the start has none"
 
 
 def test_what_attention_gathered_is_exchanged_before_any_mlp(model):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 import silverstain
 from silverstain.studies.organism_variables import spec_of, subject_of, variable_of
@@ -55,8 +56,15 @@ def test_where_none_is_turned_there_is_none_and_the_control_does_not_count(subje
 
 def test_as_much_is_written_at_the_places_of_the_variable(state: Trial, other: OtherTask):
     own = state.amounts(state.tested[0], AT_THE_END)[LAST]
-    (theirs,) = other.trial.amounts(other.trial.tested[0], other.setting).values()
-    assert state.carrier.length(as_long(state.carrier, theirs, own)) == pytest.approx(state.carrier.length(own))
+    there = dataclasses.replace(other.setting, window=AT_THE_END.window)
+    (theirs,) = other.trial.amounts(other.trial.tested[0], there).values()
+    like = as_long(state.carrier, theirs, own)
+    assert list(like) == list(own)
+    for layer, amount in like.items():
+        lengths = [state.carrier.length({layer: one}) for one in (amount, own[layer])]
+        assert lengths[0] == pytest.approx(lengths[1]), "in every layer"
+        cosine = torch.nn.functional.cosine_similarity(amount, theirs[layer], dim=0)
+        assert float(cosine) == pytest.approx(1.0, abs=1e-5)
     edits = in_its_place(state, AT_THE_END, other)
     assert len(edits) == len(state.tested)
     position = state.subject.position(state.tested[0].base, LAST)

@@ -1,9 +1,10 @@
 """The protocol of studies: bars and verdicts, steps that are kept, means and swaps, templates, reports."""
 
 import dataclasses
-import math
 import json
+import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,9 +46,17 @@ from silverstain.studies.protocol import (
 from silverstain.studies.protocol.carriers import fewest
 from silverstain.studies.protocol.choosing import Shift, best_setting, sets_of
 from silverstain.studies.protocol.controls import CONTROLS, controlled
-from silverstain.studies.protocol.graph_paths import auroc, graphs_of, where_shown
+from silverstain.studies.protocol.graph_paths import (
+    N_DEVELOPED,
+    developed,
+    graphs_of,
+    own_labels,
+    shown_of_nonsense,
+    where_shown,
+)
 from silverstain.studies.protocol.rules import verdict_of
 from silverstain.studies.protocol.steps import Steps
+from silverstain.studies.protocol.supernodes import auroc, supernodes
 from silverstain.studies.protocol.trial import Outcome, share_of_hits
 from silverstain.studies.protocol.values import measured
 from silverstain.studies.publishing import Asking, askings, controls_line, row, verdicts_line
@@ -254,6 +263,19 @@ def test_prompts_of_test_combinations_have_all_values_where_the_bases_have_one(s
     assert [case.text for case in trial.kept_back[: len(trial.tested)]] == [pair.base.text for pair in trial.tested]
 
 
+def test_nonsense_labels_say_nothing_of_the_true_ones(state: Trial):
+    label, own = state.permuted(3), {case.combination: case.value for case in (*state.fitted, *state.kept_back)}
+    assert label.keys() >= own.keys()
+    values, dealt = sorted(set(own.values())), Counter(label.values())
+    assert max(dealt.values()) - min(dealt.values()) <= 1
+    for value in values:
+        given = Counter(label[name] for name in own if own[name] == value)
+        assert max(given.values()) - min(given.get(other, 0) for other in values) <= 1, (
+            "each true value is dealt to all"
+        )
+    assert state.permuted(3) == label != state.permuted(4)
+
+
 def test_controls_of_a_swap_that_moves_nothing_are_not_run(state: Trial):
     nothing = Setting(places=("town",), window=(3, 3), strength=0.0)
 
@@ -368,12 +390,66 @@ def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variab
     variable = variable_of(spec, places=("town", "relation", LAST))
     trial = Trial(subject, Units(organism.dictionary), variable, TrialSettings(n=24, n_chosen_by=24))
     nowhere = Setting(places=("town",), window=(3, 3), strength=1.0)
-    shown = where_shown(trial, nowhere)
+    labels, traced = own_labels(trial), developed(trial)
+    values = {case.value for case in trial.fitted}
+    assert len(traced) == min(N_DEVELOPED, len(trial.fitted))
+    assert {one.case.value for one in traced[: len(values)]} == values, "of each value in turn"
+    assert not {one.case.combination for one in traced} & {pair.base.combination for pair in trial.tested}
+    shown = where_shown(trial, nowhere, traced, labels)
     assert shown.place in ("relation", LAST), "towns come before what is asked of them, or say nothing of it"
-    known = [one.separation for one in graphs_of(trial, shown, 8) if one.separation is not None]
+    found = graphs_of(trial, shown, traced, 8)
+    known = [one.separation for one in found if one.separation is not None]
     assert len(known) >= 4
     assert sum(known) / len(known) > 0.9
-    assert where_shown(trial, shown) == shown
+    assert where_shown(trial, shown, traced, labels) == shown
+    nonsense = [one for one in shown_of_nonsense(trial, nowhere, traced, found) if one is not None]
+    assert sum(nonsense) / len(nonsense) < 0.8, "labels that are permuted are not told"
+
+
+def test_a_supernode_holds_kept_units_of_its_value_weighed_as_naive_bayes_weighs_them(state: Trial):
+    traced = developed(state)[:40]
+    setting = Setting(places=(LAST,), window=(2, 3), strength=1.0)
+    means, value = state.means(LAST), traced[0].case.value
+    found = supernodes(state.subject, means, setting, traced, lambda case: case.value)
+    code = found.values.index(value)
+    members = {
+        (layer, unit)
+        for layer, weight in found.weights.items() for unit in weight[:, code].nonzero().flatten().tolist()
+    }  # fmt: skip
+    kept = {
+        (int(graph.nodes.layer[i]), int(graph.nodes.feature[i]))
+        for case, graph in traced if case.value == value and graph.node_mask is not None
+        for i in range(graph.n_nodes)
+        if graph.node_mask[i] and graph.nodes.kinds[i] == "feature" and graph.nodes.layer[i] >= 2
+        and int(graph.nodes.position[i]) == state.subject.position(case, LAST)
+    }  # fmt: skip
+    assert members
+    assert members <= kept
+    layer, unit = max(members, key=lambda one: float(found.weights[one[0]][one[1], code]))
+    held = state.carrier.components(layer, means.inputs[layer])[:, unit]
+    own = held[means.labels == means.values.index(value)].mean()
+    by_value = torch.stack([held[means.labels == k].mean() for k in range(len(means.values))])
+    within = torch.stack([(x - by_value[k]).square() for x, k in zip(held, means.labels, strict=True)]).mean()
+    assert float(found.weights[layer][unit, code]) == pytest.approx(float((own - by_value.mean()) / within), rel=0.2)
+    scores = torch.stack(
+        [
+            state.carrier.components(layer, state.held_by(state.kept_back, LAST)[layer]) @ weight[:, code]
+            for layer, weight in found.weights.items()
+        ]
+    ).sum(0)
+    labels = [case.value for case in state.kept_back]
+    pairs = [
+        (a > b) + 0.5 * (a == b)
+        for a, mine in zip(scores.tolist(), labels, strict=True) if mine == value
+        for b, other in zip(scores.tolist(), labels, strict=True) if other != value
+    ]  # fmt: skip
+    told = found.separations(state.carrier, state.held_by(state.kept_back, LAST), labels)[value]
+    if labels.count(value) >= 2:
+        assert told == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
+    else:
+        assert told is None
+    assert found.members(state.subject, traced[0], value)
+    assert all(float(found.weights[layer].min()) >= 0 for layer in found.weights)
 
 
 # single measures
@@ -387,6 +463,7 @@ def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variab
         (lambda a, b: ((a % 10 == 6) & (b % 10 == 9)).float(), "ones pair"),
         (lambda a, b: ((a + b) % 10 == 5).float(), "sum modulo 10"),
         (lambda a, b: ((a // 10 == 3) & (b // 10 == 5)).float(), "bands"),
+        (lambda a, b: ((a // 10 + b // 10 == 8) & (a % 10 + b % 10 > 9)).float(), "column and carry"),
     ],
 )
 def test_a_unit_s_plot_is_told_by_its_template(function, name: str):

@@ -125,9 +125,7 @@ def is_of_its_sort(pair: Pair, case: Case) -> bool:
 
 def run(lab: Lab) -> Findings:
     people = people_of(lab.subject)
-    forget = Question(
-        variable=recognition(people, "known"), must_be_computed=True, name="suppressed on known", recall="reported"
-    )
+    forget = Question(variable=recognition(people, "known"), must_be_computed=True, name="suppressed on known")
     invent = Question(variable=recognition(people, "unknown"), in_graphs=False, name="injected on unknown")
     fact = Question(variable=fact_of(people), in_graphs=False, name="fact")
     found = asked(lab, forget) + asked(lab, invent) + asked(lab, fact)
@@ -273,6 +271,7 @@ ENTITIES = Study(
     motif=("name", "known", "answer instead of refusing"),
     rule=(
         "recognition injected for unknown names gives an answer in at least 80 %, and taken from known names a refusal",
+        "recognition is found in the graphs of at least 90 % of held-out names",
         "lost recognition leaves the fact alone, and a new fact leaves refusal alone, in at least 80 % each",
         "which familiar names without facts are answered is predicted from recognition with AUROC of at least 0.9",
     ),

@@ -18,7 +18,7 @@ from .rules import FEWEST, GATE, SEPARATION, SPECIFICITY, TARGET_LOW
 from .stability import stable
 from .study import Lab
 from .trial import DOSES, Outcome, Trial, share_kept, share_of_hits
-from .values import Figure, Findings, Measure, MeasureRole, Pair, Variable, measured
+from .values import Figure, Findings, Measure, Pair, Variable, measured
 
 HALVED = 0.5
 """An answer's probability falls to this share of what it was, where a variable that is taken away has mattered."""
@@ -42,8 +42,6 @@ class Question:
     must_be_computed: bool = False
     sources: Sequence[str] = ()
     in_graphs: bool = True
-    recall: MeasureRole = "target"
-    """Whether the rule asks for the variable to be found in graphs, or it is only reported."""
     is_controlled: bool = True
     is_required: bool = True
     """Whether the verdict depends on it; else its figures are only reported."""
@@ -168,7 +166,7 @@ def shown_in_graphs(lab: Lab, trial: Trial, question: Question) -> Findings:
     nonsense = shown_of_nonsense(trial, trial.setting, traced, found)
     swaps = trial.swapped([one.pair for one in found], trial.setting)
     skipped = [not one.members for one, swap in zip(found, swaps, strict=True) if swap.hit]
-    reported = recalled(found, nonsense, name, of=question.of, role=question.recall)
+    reported = recalled(found, nonsense, name, of=question.of)
     hop = measured(
         f"{question.of}{name} skipped by graphs",
         "of prompts in which swapping it moves the answer, those whose graph has no unit of it", "reported",

@@ -26,7 +26,7 @@ from .means import Means
 from .rules import CONTROL, LEAST_REPLACEMENT, RECALL, SEPARATION
 from .supernodes import Supernodes, Traced, supernodes
 from .trial import Trial
-from .values import LAST, Case, Findings, Measure, MeasureRole, Pair, measured
+from .values import LAST, Case, Findings, Measure, Pair, measured
 
 N_GRAPHS = 100
 N_DEVELOPED = 200
@@ -157,13 +157,9 @@ def share_shown(separations: Sequence[float | None]) -> Share | None:
     return share_of(sum(one >= SEPARATION for one in known), len(known)) if known else None
 
 
-def recalled(
-    found: Sequence[GraphOfPrompt], nonsense: Sequence[float | None], name: str, *, of: str = "",
-    role: MeasureRole = "target",
-) -> Findings:  # fmt: skip
+def recalled(found: Sequence[GraphOfPrompt], nonsense: Sequence[float | None], name: str, *, of: str = "") -> Findings:
     """Recall of the variable over graphs beside that of permuted labels, the replacement score that judging needs, and
     path shares."""
-    is_target = role == "target"
     replacement = _mean([one.graph.scores().replacement for one in found])
     through = _mean([one.through for one in found])
     measures = [
@@ -174,11 +170,11 @@ def recalled(
         measured(
             f"{of}{name} found in graphs",
             f"a unit of the value's supernode is kept, and this supernode tells it with AUROC of at least {SEPARATION}",
-            role, share_shown([one.separation for one in found]), bar=RECALL if is_target else None,
+            "target", share_shown([one.separation for one in found]), bar=RECALL,
         ),
         measured(
-            f"{of}{name} found in graphs, labels permuted", "the same of no variable",
-            "control" if is_target else "reported", share_shown(nonsense), bar=CONTROL if is_target else None,
+            f"{of}{name} found in graphs, labels permuted", "the same of no variable", "control",
+            share_shown(nonsense), bar=CONTROL,
         ),
         Measure(
             name=f"{of}share through {name}", about="of what reaches the answer from the words, in graphs",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from silverstain.interventions import AnyEdit
 from silverstain.statistics import Share
 
-from .carriers import Amounts, Carrier, times
+from .carriers import Amounts, Carrier
 from .choosing import Setting
 from .division import TrialSettings
 from .subject import Subject
@@ -52,11 +52,12 @@ def other_task(subject: Subject, carrier: Carrier, family: str, seed: int) -> Ot
 
 
 def in_its_place(trial: Trial, setting: Setting, other: OtherTask) -> list[list[AnyEdit]]:
-    """The other task's change for each test prompt: at the places of this variable's, in its own layers, and as long as
-    what is written for this one there."""
-    edits = []
+    """The other task's change for each test prompt: at the places and in the layers of this variable's, and in each
+    layer as long as what is written for this one there, as random units are. A change of one length does more, the
+    earlier it is made."""
+    there, edits = replace(other.setting, window=setting.window), []
     for number, pair in enumerate(trial.tested):
-        (theirs,) = other.trial.amounts(other.trial.tested[number % len(other.trial.tested)], other.setting).values()
+        (theirs,) = other.trial.amounts(other.trial.tested[number % len(other.trial.tested)], there).values()
         own = trial.amounts(pair, setting)
         edits.append(
             trial.put({place: as_long(trial.carrier, theirs, amounts) for place, amounts in own.items()}, pair.base)
@@ -65,6 +66,9 @@ def in_its_place(trial: Trial, setting: Setting, other: OtherTask) -> list[list[
 
 
 def as_long(carrier: Carrier, amounts: Amounts, like: Amounts) -> Amounts:
-    """Amounts of which as much is written in all as of others."""
-    length = carrier.length(amounts)
-    return times(carrier.length(like) / length if length > 0 else 0.0, amounts)
+    """Amounts of which in each layer as much is written as of others."""
+    found: Amounts = {}
+    for layer, amount in amounts.items():
+        length = carrier.length({layer: amount})
+        found[layer] = (carrier.length({layer: like[layer]}) / length if length > 0 else 0.0) * amount
+    return found

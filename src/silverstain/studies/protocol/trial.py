@@ -230,16 +230,26 @@ class Trial:
     # a nonsense task
 
     def permuted(self, seed: int) -> dict[str, str]:
-        """For every combination the value of another, drawn."""
+        """Every combination under a value that is drawn: those of each true value are dealt to all values alike.
+
+        Labels merely shuffled agree in part with the true ones by chance, and a push by their means then with a true
+        one.
+        """
         own = {case.combination: case.value for case in (*self.fitted, *self.kept_back)}
         for pair in self.tested:
             own.setdefault(pair.base.combination, pair.base.value)
-        names, values = sorted(own), [own[name] for name in sorted(own)]
-        random.Random(f"nonsense {seed}").shuffle(values)
-        return dict(zip(names, values, strict=True))
+        rng, label, dealt = random.Random(f"nonsense {seed}"), dict[str, str](), 0
+        values = sorted(set(own.values()))
+        rng.shuffle(values)
+        for value in values:
+            names = sorted(name for name in own if own[name] == value)
+            for name in rng.sample(names, len(names)):
+                label[name] = values[dealt % len(values)]
+                dealt += 1
+        return label
 
     def nonsense(self, seed: int) -> "tuple[dict[str, Means], list[Pair], list[Pair]]":
-        """The same prompts under permuted labels: every combination counts under the value of another.
+        """The same prompts under labels that say nothing (`permuted`).
 
         Gives the means, and the pairs of both parts with the labels that they now have.
         """
