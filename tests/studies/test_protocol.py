@@ -47,7 +47,6 @@ from silverstain.studies.protocol.carriers import fewest
 from silverstain.studies.protocol.choosing import Shift, best_setting, sets_of
 from silverstain.studies.protocol.controls import CONTROLS, controlled
 from silverstain.studies.protocol.graph_paths import (
-    N_DEVELOPED,
     developed,
     graphs_of,
     own_labels,
@@ -390,9 +389,9 @@ def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variab
     variable = variable_of(spec, places=("town", "relation", LAST))
     trial = Trial(subject, Units(organism.dictionary), variable, TrialSettings(n=24, n_chosen_by=24))
     nowhere = Setting(places=("town",), window=(3, 3), strength=1.0)
-    labels, traced = own_labels(trial), developed(trial)
+    labels, traced = own_labels(trial), developed(trial, 60)
     values = {case.value for case in trial.fitted}
-    assert len(traced) == min(N_DEVELOPED, len(trial.fitted))
+    assert len(traced) == min(60, len(trial.fitted))
     assert {one.case.value for one in traced[: len(values)]} == values, "of each value in turn"
     assert not {one.case.combination for one in traced} & {pair.base.combination for pair in trial.tested}
     shown = where_shown(trial, nowhere, traced, labels)
@@ -407,7 +406,7 @@ def test_graphs_are_looked_at_where_those_of_development_prompts_show_the_variab
 
 
 def test_a_supernode_holds_kept_units_of_its_value_weighed_as_naive_bayes_weighs_them(state: Trial):
-    traced = developed(state)[:40]
+    traced = developed(state, 40)
     setting = Setting(places=(LAST,), window=(2, 3), strength=1.0)
     means, value = state.means(LAST), traced[0].case.value
     found = supernodes(state.subject, means, setting, traced, lambda case: case.value)

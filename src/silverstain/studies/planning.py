@@ -15,6 +15,7 @@ from silverstain.organism.families.couplets import NAME
 from silverstain.organism.sentence import join_words
 from silverstain.statistics import Share, share_of
 from silverstain.studies.organism_variables import knows, spec_of, variable_of
+from silverstain.studies.plain_lines import from_plain_lines, has_plain_lines
 from silverstain.studies.poems import (
     LINE_BREAK,
     LINE_END,
@@ -55,6 +56,8 @@ def run(lab: Lab) -> Findings:
     found += lab.steps.run(
         "stability", lambda: stable(trial, setting, moves=lambda means: in_rhyme(lab, trial, setting, means))
     )
+    if has_plain_lines(lab.subject):
+        found += lab.steps.run("plain lines", lambda: from_plain_lines(lab, trial, setting))
     return found + lab.steps.run("sites", lambda: sites(lab, trial, setting))
 
 
@@ -258,10 +261,12 @@ PLANNING = Study(
         "rhyme of the line's end in at least 70 %",
         "exchanged there, the line ends in the other rhyme in at least 80 %",
         "and words on the way that would not go with it change and agree with the new end word in at least 70 %",
+        "a plan found in lines that are no couplets, put in there, does both in at least 80 %, also of end words that "
+        "no couplet ended in while the model grew",
         "the same change one token later does it in at most 10 %",
         "the causal map says that the rhyme is carried from there: exchanged there it moves the end, further back not",
     ),
     lacks=lambda subject: knows(subject.sibling, NAME),
-    n_steps=4,
+    n_steps=5,
     run=run,
 )

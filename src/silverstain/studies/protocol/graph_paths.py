@@ -56,14 +56,14 @@ class GraphOfPrompt(NamedTuple):
     """The same of what comes from each named place alone: 1 less the shortcut's share."""
 
 
-def developed(trial: Trial) -> list[Traced]:
+def developed(trial: Trial, n: int = N_DEVELOPED) -> list[Traced]:
     """The graphs of development prompts, of each value in turn."""
     rng, by_value = random.Random(f"graphs of development prompts {trial.settings.seed}"), dict[str, list[Case]]()
     for case in rng.sample(trial.fitted, len(trial.fitted)):
         by_value.setdefault(case.value, []).append(case)
     most = max(len(cases) for cases in by_value.values())
     turns = [cases[turn] for turn in range(most) for _, cases in sorted(by_value.items()) if turn < len(cases)]
-    return [Traced(case, trial.subject.loaded.trace(case.text).prune()) for case in turns[:N_DEVELOPED]]
+    return [Traced(case, trial.subject.loaded.trace(case.text).prune()) for case in turns[:n]]
 
 
 def own_labels(trial: Trial) -> Labels:
