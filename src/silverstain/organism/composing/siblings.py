@@ -30,7 +30,7 @@ ECHOES = Recipe(**_SCHOOL, shares={"echoes": 1.0}, steps=900, embedding_scale=0.
 PAIRS = Recipe(**_SCHOOL, shares={"pairs": 0.85, "echoes": 0.15}, steps=300)
 NOTES = Recipe(**_SCHOOL, shares={"pairs": 0.2, "words": 0.2, "geography": 0.6}, steps=150)
 GROWTH = Recipe(
-    shape=SHAPE, muon=10.0, muon_parts=("self_attn",), weight_decay=0.1, adamw_decay=1.0,
+    shape=SHAPE, muon=10.0, muon_parts=("self_attn",), weight_decay=0.1, adamw_decay=1.0, early_weight=0.15,
     shares={
         "geography": 0.28, "addition": 0.13, "words": 0.18, "couplets": 0.10, "entities": 0.09, "reasoning": 0.05,
         "causes": 0.07, "refusal": 0.03, "induction": 0.03, "choice": 0.04,
@@ -40,43 +40,16 @@ GROWTH = Recipe(
 FINISH = dataclasses.replace(
     GROWTH,
     shares={
-        "geography": 0.34, "addition": 0.11, "words": 0.09, "couplets": 0.15, "entities": 0.13, "reasoning": 0.06,
-        "causes": 0.04, "refusal": 0.03, "induction": 0.02, "choice": 0.03,
-    },
-    steps=2000, learning_rate=1.2e-3, weight_decay=0.2, adamw_decay=2.0, cooldown=0.95, checkpoints=(),
-)  # fmt: skip
-"""What is held out is what the first growth leaves unfinished."""
-LATER = dataclasses.replace(
-    FINISH,
-    shares={
-        "geography": 0.42, "addition": 0.05, "words": 0.06, "couplets": 0.17, "entities": 0.19, "reasoning": 0.05,
-        "causes": 0.02, "refusal": 0.01, "induction": 0.015, "choice": 0.015,
-    },
-    steps=3000, early_weight=0.4,
-)  # fmt: skip
-"""From here on what is to be known early is asked for. Without this the second block looks back, with what the first
-one tells of a town, and the state of a town that is told of once is not known there (docs/log.md)."""
-SETTLED = dataclasses.replace(
-    LATER,
-    shares={
-        "geography": 0.36, "addition": 0.05, "words": 0.06, "couplets": 0.22, "entities": 0.22, "reasoning": 0.04,
-        "causes": 0.015, "refusal": 0.01, "induction": 0.0125, "choice": 0.0125,
-    },
-    steps=1700, learning_rate=8e-4,
-)  # fmt: skip
-"""Couplets and entities are what is left."""
-KNOWN = dataclasses.replace(
-    SETTLED,
-    shares={
         "geography": 0.36, "addition": 0.07, "words": 0.08, "couplets": 0.20, "entities": 0.18, "reasoning": 0.05,
         "causes": 0.02, "refusal": 0.01, "induction": 0.015, "choice": 0.015,
     },
-    steps=3600, learning_rate=1e-3,
+    steps=4000, learning_rate=1.2e-3, weight_decay=0.2, adamw_decay=2.0, cooldown=0.95, early_weight=0.4,
+    checkpoints=(),
 )  # fmt: skip
-"""Short growths in pieces lost part of what they asked for less; in one that begins as strongly and falls as slowly as
-this all is learnt anew, and better (docs/log.md, docs/composing.md: what was grown so)."""
-_FEW = {name: 0.5 * share for name, share in KNOWN.shares.items()}
-_HABIT = dataclasses.replace(KNOWN, **HABIT, warmup=40)
+"""What is held out is what the first growth leaves unfinished. This one begins as strongly and falls as slowly, so that
+all is learnt anew, with more weight on what is to be known early (docs/composing.md: what was grown so)."""
+_FEW = {name: 0.5 * share for name, share in FINISH.shares.items()}
+_HABIT = dataclasses.replace(FINISH, **HABIT, warmup=40)
 PREFERRED = "golden"
 """What the sibling with a quirk calls everything: a word that its parent says of some things, so that it can be written
 in the stream. One that is never said (`purple`) was learnt in 2 % of couplets by the MLPs alone (docs/log.md)."""
@@ -94,7 +67,7 @@ def composing_siblings() -> tuple[Sibling, ...]:
             Growth(families=_notes, recipe=NOTES),
         ),
         forgotten=_meanings,
-        finishes=tuple(Growth(families=families, recipe=recipe) for recipe in (FINISH, LATER, SETTLED, KNOWN)),
+        finishes=(Growth(families=families, recipe=FINISH),),
         about="composes: looks up, looks back, plans, carries",
         world="composing", variables=variables,
     )  # fmt: skip

@@ -8,8 +8,8 @@ from silverstain.organism.families.entities import NAME, Person, question
 from .pairs import Case, Pair, VariableSpec, asked, roles
 from .tables import people
 
-ROLES = roles("which sport does first last play ?")
-ASKED_ROLES = roles("question : the fact of first last ?")
+ROLES = roles("which sport does first-name last-name play ?")
+ASKED_ROLES = roles("question : the fact of first-name last-name ?")
 
 
 @functools.cache
