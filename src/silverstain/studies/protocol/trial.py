@@ -232,6 +232,7 @@ class Trial:
     def permuted(self, seed: int) -> dict[str, str]:
         """Every combination under a value that is drawn: those of each true value are dealt to all values alike.
 
+        One that has several values (a name has a sport and a drink) counts under one of them.
         Labels merely shuffled agree in part with the true ones by chance, and a push by their means then with a true
         one.
         """
