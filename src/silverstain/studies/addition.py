@@ -18,7 +18,7 @@ from silverstain.organism.families.addition import DRESSES, NAME
 from silverstain.organism.sentence import join_words
 from silverstain.statistics import share_of
 from silverstain.studies.operand_templates import TEMPLATES, best_template
-from silverstain.studies.organism_variables import has_variable, knows, spec_of, variable_of
+from silverstain.studies.organism_variables import digit_spans, has_variable, knows, spec_of, variable_of
 from silverstain.studies.protocol import (
     LAST,
     Case,
@@ -59,21 +59,21 @@ WAYS = {
 def run(lab: Lab) -> Findings:
     sibling = lab.subject.sibling
     assert sibling is not None  # as `lacks` says
-    carry = variable_of(spec_of(sibling, NAME, "carry"), places=("b ones", LAST), alike=lambda pair: DIGITS)
+    carry = variable_of(spec_of(sibling, NAME, "carry"), places=("b ones", LAST), alike=lambda pair: ANY_DIGIT)
     found = asked(lab, Question(variable=carry, must_be_computed=True, name="carry"))
     if "carry" in found.chosen:  # it is not where there are too few prompts
         found += lab.steps.run("re-use", lambda: used_again(lab, carry, found))
     if has_variable(sibling, NAME, "ones"):
-        ones = variable_of(spec_of(sibling, NAME, "ones"), places=("b ones", LAST), alike=lambda pair: DIGITS)
+        ones = variable_of(spec_of(sibling, NAME, "ones"), places=("b ones", LAST), alike=lambda pair: ANY_DIGIT)
         found += asked(lab, Question(variable=ones, in_graphs=False, name="ones look-up"))
     if has_variable(sibling, NAME, "second carry"):
         places = ("b tens", "b ones", LAST)
-        second = variable_of(spec_of(sibling, NAME, "second carry"), places=places, alike=lambda pair: DIGITS)
+        second = variable_of(spec_of(sibling, NAME, "second carry"), places=places, alike=lambda pair: ANY_DIGIT)
         found += asked(lab, Question(variable=second, in_graphs=False, is_required=False, name="second carry"))
     return found + lab.steps.run("operand plots", lambda: operand_plots(lab))
 
 
-DIGITS = frozenset("0123456789")
+ANY_DIGIT = frozenset("0123456789")
 
 
 def used_again(lab: Lab, carry: Variable, found: Findings) -> Findings:
@@ -106,10 +106,7 @@ def told_in(case: Case, dress: int) -> Case:
     a, b, written = found.groups()
     words = DRESSES[dress].split(" {sum!}")[0].replace("{a}", a).replace("{b}", b).split()
     text, told = join_words([*words, *([written] if written else [])]), join_words(words)
-    start = told.rindex(f" {b} ") + 1
-    names = ("hundreds", "tens", "ones")[-len(b) :]
-    spans = {f"b {name}": (start + at, start + at + 1) for at, name in enumerate(names)}
-    return replace(case, text=text, spans=spans)
+    return replace(case, text=text, spans=digit_spans("b", b, told.rindex(f" {b} ") + 1))
 
 
 def operand_plots(lab: Lab) -> Findings:

@@ -95,8 +95,12 @@ def case_of(case: WorldCase, roles: Sequence[str]) -> Case:
         start = len(text) - len(word)
         spans[role] = (start, len(text))
         if word.isdigit() and len(word) > 1:
-            names = DIGITS[-len(word) :]
-            spans |= {f"{role} {name}": (start + at, start + at + 1) for at, name in enumerate(names)}
+            spans |= digit_spans(role, word, start)
     return Case(
         text=text, value=case.value, combination=case.combination, answers=case.answers, spans=spans,
     )  # fmt: skip
+
+
+def digit_spans(role: str, number: str, start: int) -> dict[str, tuple[int, int]]:
+    """The characters of each digit of a number that begins there, under the role and the digit's name."""
+    return {f"{role} {name}": (start + at, start + at + 1) for at, name in enumerate(DIGITS[-len(number) :])}

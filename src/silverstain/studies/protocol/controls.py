@@ -17,7 +17,7 @@ from .trial import Outcome, Trial, share_of_hits
 from .values import Findings, Measure, Pair, measured
 
 PERMUTATIONS = 5
-"""Times that labels are permuted."""
+"""Labellings that say nothing, each for a share of the test prompts."""
 N_CHOSEN_BY = 16
 """Development pairs by which each of them is moved."""
 MOVES_NOTHING = "the swap itself moves no more than a control may"
@@ -54,9 +54,9 @@ def _wrong_place(trial: Trial, setting: Setting) -> Sequence[Outcome]:
 
 
 def _nonsense(trial: Trial, setting: Setting) -> Sequence[Outcome]:
-    """Labels permuted over combinations; place, layers and strength are chosen anew, on the development prompts.
+    """Labels that say nothing (`Trial.permuted`); place, layers and strength are chosen anew, on development prompts.
 
-    One permutation may by chance agree with the labels in part. So the test prompts are shared out among several.
+    The test prompts are shared out among several such labellings, as one may be moved more than another.
     """
     found: list[Outcome] = []
     for draw in range(PERMUTATIONS):
